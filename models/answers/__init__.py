@@ -1,0 +1,18 @@
+"""What is checked before an answer counts: parsers return it, or a Rejection with one of REASONS."""
+
+from models.answers.augmentation import parse_augmentation, parse_augmentations
+from models.answers.checks import check
+from models.answers.rationale import Rationale, parse_rationale
+from models.answers.reasons import REASONS, Reason
+from models.extraction import extract_prediction
+
+__all__ = [
+    "REASONS",
+    "Rationale",
+    "Reason",
+    "check",
+    "extract_prediction",
+    "parse_augmentation",
+    "parse_augmentations",
+    "parse_rationale",
+]

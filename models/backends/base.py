@@ -1,0 +1,15 @@
+"""What every model backend offers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from models.types import Completion, Request
+
+
+class Backend(Protocol):
+    async def complete(self, request: Request) -> Completion:
+        """The model's answer, bought once: no retries. Raises ModelError."""
+        ...
+
+    async def close(self) -> None: ...

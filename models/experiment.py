@@ -1,0 +1,264 @@
+"""The experiment: everything that changes results, validated before anything starts."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+RationaleSource = Literal["none", "first_pass", "star"]
+
+
+class Section(BaseModel):
+    """A mapping of the experiment file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _file_or_mapping(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+def _backend_or_mapping(value: Any) -> Any:
+    return {"backend": value} if isinstance(value, str) else value
+
+
+class Split(Section):
+    """Train examples feed the teacher, test examples judge the students."""
+
+    file: str
+    limit: Count | None = None
+
+
+class Fields(Section):
+    """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in."""
+
+    request: str = "request"
+    reference: str = "reference"
+    id: str = "id"
+    oracle: str = "oracle"
+
+
+class Dataset(Section):
+    loader: Literal["jsonl", "docprompting"] = "jsonl"
+    path: str
+    train: Annotated[Split, BeforeValidator(_file_or_mapping)]
+    test: Annotated[Split, BeforeValidator(_file_or_mapping)]
+    limit: Count | None = None
+    fields: Fields = Fields()
+
+
+class Passages(Section):
+    """Where documentation comes from and how much of it is shown.
+
+    `packages` names import packages, or `stdlib`; `token_budget` is in tokens for all passages of a
+    request together; `min_score` is the least similarity of a passage that is shown.
+    """
+
+    source: Literal["installed", "jsonl"] = "installed"
+    path: str | None = None
+    packages: list[str] = ["stdlib"]
+    encoder: str = "minilm"
+    method: Literal["dense"] = "dense"
+    top_k: Annotated[int, Field(ge=1, le=100)] = 3
+    token_budget: Count | None = None
+    min_score: float | None = None
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.source == "jsonl" and not self.path:
+            raise ValueError("source jsonl needs a path")
+        if self.source == "installed" and not self.packages:
+            raise ValueError("source installed needs at least one package")
+        return self
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+
+
+class Endpoint(Section):
+    """A model behind the OpenAI protocol.
+
+    `embedded` is the small model that ships with the `embedded` extra. `max_concurrency` bounds the
+    calls in flight of one worker process; `timeout` is in seconds.
+    """
+
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    params: dict[str, Any] = {}
+    max_concurrency: Count = 64
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    price: Price = Price()
+
+    @field_validator("params")
+    @classmethod
+    def _no_reserved_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if reserved := sorted({"model", "messages", "prompt", "stream", "n"} & params.keys()):
+            raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
+        return params
+
+
+class Teacher(Endpoint):
+    name: Name = "teacher"
+    backend: Literal["openai", "embedded"]
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.backend == "openai" and not self.model:
+            raise ValueError("backend openai needs a model")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+
+class Student(Endpoint):
+    """`raw` sends the prompt as it is to /completions; `chat` sends it to /chat/completions."""
+
+    name: Name = "student"
+    backend: Literal["server", "embedded"]
+    prompt_format: Literal["raw", "chat"] = "raw"
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Self:
+        if self.backend == "server" and not (self.model and self.base_url):
+            raise ValueError("backend server needs a model and a base_url")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+
+class AugmentationSeed(Section):
+    """A human example of an augmentation."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    request: str = Field(validation_alias=AliasChoices("request", "query"))
+    augmentation: str
+
+
+class RationaleSeed(Section):
+    """A human example of a rationale; `documentation` is what was retrieved, as text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    request: str = Field(validation_alias=AliasChoices("request", "query"))
+    documentation: str = Field("", validation_alias=AliasChoices("documentation", "retrieval"))
+    rationale: str
+
+
+class Augment(Section):
+    """`seeds` may name a JSONL file in the experiment file; without seeds the shipped ones are used."""
+
+    enabled: bool = True
+    batch_size: Annotated[int, Field(ge=1, le=100)] = 1
+    seeds: list[AugmentationSeed] = []
+    params: dict[str, Any] = {}
+
+
+class Rationale(Section):
+    """`passes` is the number of rationalization rounds; `retries` how often an answer without
+    code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
+    right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
+    keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's."""
+
+    correctness: Literal["paper", "strict", "tree"] = "strict"
+    passes: Annotated[int, Field(ge=0, le=10)] = 1
+    drop_wrong: bool = True
+    hint: Literal["paper", "explain"] = "explain"
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    exemplars: Annotated[int, Field(ge=0, le=16)] = 2
+    seeds: list[RationaleSeed] = []
+    params: dict[str, Any] = {}
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if not values:
+        raise ValueError("needs at least one value")
+    if len({repr(value) for value in values}) != len(values):
+        raise ValueError("names a value twice")
+    return values
+
+
+class Grid(Section):
+    """Axes of the ablation; `models.ablation.cells` multiplies them."""
+
+    shots: list[Annotated[int, Field(ge=0, le=64)]] = [0, 2]
+    retrieval: list[bool] = [False, True]
+    rationale: list[RationaleSource] = ["none", "first_pass", "star"]
+    augment_test: list[bool] = [False]
+    exemplars: Literal["random"] = "random"
+    seeds: list[int] = [0]
+
+    _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "seeds")(_unique)
+
+    @model_validator(mode="after")
+    def _has_a_cell(self) -> Self:
+        if max(self.shots) == 0 and "none" not in self.rationale:
+            raise ValueError("rationales are shown in exemplars: shots 0 allows only rationale none")
+        return self
+
+
+class Judge(Section):
+    extraction: Literal["paper", "strict"] = "strict"
+
+
+class UnitsPerTask(Section):
+    """How many units one Celery task carries: one for slow calls, many for fast work."""
+
+    augment: Count = 1
+    retrieve: Count = 16
+    rationale: Count = 1
+    rationalize: Count = 1
+    answer: Count = 1
+    judge: Count = 64
+
+
+class Experiment(Section):
+    name: Name
+    dataset: Dataset
+    passages: Passages = Passages()
+    teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)]
+    students: Annotated[list[Annotated[Student, BeforeValidator(_backend_or_mapping)]], Field(min_length=1)]
+    augment: Augment = Augment()
+    rationale: Rationale = Rationale()
+    grid: Grid = Grid()
+    judge: Judge = Judge()
+    units_per_task: UnitsPerTask = UnitsPerTask()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _students_are_distinct(self) -> Self:
+        names = [student.name for student in self.students]
+        if len(set(names)) != len(names):
+            raise ValueError("students: two have the same name")
+        return self
+
+    def student(self, name: str) -> Student:
+        return next(student for student in self.students if student.name == name)
+
+
+def slug(text: str) -> str:
+    """`text` as part of a queue or collection name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "unnamed"

@@ -1,0 +1,96 @@
+"""The graph of stages: what each unit of an example waits for, and which queue it goes to.
+
+train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
+test    [augment ->] [retrieve ->] answer -> judge
+                                   ^
+        barrier: every train unit is final (cells that show synthetic exemplars)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.ablation import cells
+from models.experiment import Experiment
+
+Stage = Literal["augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
+STAGES: tuple[Stage, ...] = ("augment", "retrieve", "rationale", "rationalize", "answer", "judge")
+Step = tuple[str, str, int]
+BARRIER: Step = ("barrier", "", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A unit that every example of a split gets. `after` names the steps it waits for; `sample` counts
+    the grid's seeds."""
+
+    stage: Stage
+    variant: str
+    queue: str
+    after: tuple[Step, ...] = ()
+    sample: int = 0
+
+    @property
+    def step(self) -> Step:
+        return (self.stage, self.variant, self.sample)
+
+
+def train_slots(experiment: Experiment) -> list[Slot]:
+    teacher = f"teacher.{experiment.teacher.name}"
+    slots = []
+    query = "raw"
+    if experiment.augment.enabled:
+        query = "augmented"
+        slots.append(Slot("augment", "", teacher))
+    asked: tuple[Step, ...] = (("augment", "", 0),) if experiment.augment.enabled else ()
+    slots.append(Slot("retrieve", query, "retrieve", asked))
+    slots.append(Slot("rationale", "", teacher, (("retrieve", query, 0),)))
+    before: Step = ("rationale", "", 0)
+    for number in range(1, experiment.rationale.passes + 1):
+        slots.append(Slot("rationalize", f"pass-{number}", teacher, (before,)))
+        before = slots[-1].step
+    return slots
+
+
+def eval_slots(experiment: Experiment) -> list[Slot]:
+    slots = []
+    grid = cells(experiment)
+    if any(cell.augment_test for cell in grid):
+        slots.append(Slot("augment", "", f"teacher.{experiment.teacher.name}"))
+    for query in sorted({cell.query for cell in grid if cell.retrieval}):
+        asked: tuple[Step, ...] = (("augment", "", 0),) if query == "augmented" else ()
+        slots.append(Slot("retrieve", query, "retrieve", asked))
+    for cell in grid:
+        after: list[Step] = []
+        if cell.retrieval:
+            after.append(("retrieve", cell.query, 0))
+        elif cell.augment_test:
+            after.append(("augment", "", 0))
+        if cell.shots:
+            after.append(BARRIER)
+        for sample in range(len(experiment.grid.seeds)):
+            answer = Slot("answer", cell.variant, f"student.{cell.student}", tuple(after), sample)
+            judge = Slot("judge", cell.variant, "judge", (answer.step,), sample)
+            slots += [answer, judge]
+    return slots
+
+
+def fed_by(slots: list[Slot], step: Step) -> list[Step]:
+    """The steps that wait for `step` directly."""
+    return [slot.step for slot in slots if step in slot.after]
+
+
+def downstream(slots: list[Slot], step: Step) -> list[Step]:
+    """The steps that cannot happen without `step`, directly or not."""
+    lost = {step}
+    for slot in slots:
+        if lost.intersection(slot.after):
+            lost.add(slot.step)
+    return [slot.step for slot in slots if slot.step in lost and slot.step != step]
+
+
+def queues(experiment: Experiment) -> list[str]:
+    """Every queue that the experiment needs a worker for."""
+    slots = train_slots(experiment) + eval_slots(experiment)
+    return sorted({slot.queue for slot in slots})

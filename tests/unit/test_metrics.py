@@ -1,0 +1,184 @@
+"""Scores against the paper's published answers, sacrebleu, and worked examples."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
+
+from models.metrics import (
+    bleu4,
+    bleu_stats,
+    char_bleu,
+    char_bleu_stats,
+    code_tokens,
+    corpus_bleu,
+    exact_match,
+    score,
+)
+from models.syntax import parse
+
+TEXT = st.text(max_size=60) | st.text(alphabet="ab. '\"\n\\(", max_size=40)
+Published = tuple[str, list[dict[str, str]], dict[str, float]]
+PAIRS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def published(reference_data: Path) -> list[Published]:
+    """Name, rows and expected scores of each published set of answers."""
+    paper = reference_data / "paper"
+    expected = json.loads((paper / "expected_visible_scores.json").read_text())
+    files = {path.stem: path.read_text() for path in (paper / "completions_visible").glob("*.jsonl")}
+    assert files.keys() == expected.keys()
+    return [
+        (name, [json.loads(line) for line in files[name].splitlines()], scores)
+        for name, scores in expected.items()
+    ]
+
+
+def test_scores_of_the_papers_answers_agree_to_two_decimals(
+    published: list[Published],
+) -> None:
+    assert len(published) == 16
+    for name, rows, expected in published:
+        found = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
+        rounded = {metric: round(getattr(found, metric), 2) for metric in expected}
+        assert rounded == expected, name
+
+
+def test_intervals_hold_their_score(
+    published: list[Published],
+) -> None:
+    _, rows, _ = published[0]
+    found = score(
+        [row["prediction"] for row in rows], [row["reference"] for row in rows], intervals=True, seed=7
+    )
+    assert found.intervals is not None
+    assert found.intervals.keys() == {"bleu4", "char_bleu", "exact_match", "parse_rate"}
+    for metric, (low, high) in found.intervals.items():
+        assert 0 <= low < getattr(found, metric) < high <= 100, metric
+
+
+@pytest.mark.parametrize(
+    ("code", "tokens"),
+    [
+        ("df.dropNa(how='any')", ["df", ".", "drop", "Na", "(", "how", "=", "`", "any", "`", ")"]),
+        ('x_1 = "a"', ["x_1", "=", "`", "a", "`"]),
+        ("HTTPServer\taB\n é", ["HTTPServer", "a", "B", "é"]),
+        ("", []),
+    ],
+)
+def test_code_tokens(code: str, tokens: list[str]) -> None:
+    assert code_tokens(code) == tokens
+
+
+def test_bleu4_by_hand() -> None:
+    # 5 tokens against 6: precisions 5/5, 4/4, 3/3, 2/2, brevity exp(1 - 6/5).
+    assert bleu4(["a b c d e"], ["a b c d e f"]) == pytest.approx(100 * math.exp(1 - 6 / 5))
+    # 6 against 5: precisions 5/6, 4/5, 3/4, 2/3, no reward for length.
+    expected = 100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25
+    assert bleu4(["a b c d e f"], ["a b c d e"]) == pytest.approx(expected)
+
+
+def test_bleu4_clips_repeated_ngrams_and_is_not_smoothed() -> None:
+    assert bleu_stats("a a a a", "a a b").tolist() == [4, 3, 2, 1, 0, 0, 4, 3, 2, 1]
+    assert bleu4(["a a a a"], ["a a b"]) == 0
+
+
+def test_bleu4_is_of_the_corpus_not_a_mean_of_rows() -> None:
+    predictions, references = ["a b c d", "x"], ["a b c d", "y"]
+    assert bleu4(predictions, references) == pytest.approx(100 * (4 / 5) ** 0.25)
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_char_bleu_equals_sacrebleu(pairs: list[tuple[str, str]]) -> None:
+    predictions, references = [a for a, _ in pairs], [b for _, b in pairs]
+    theirs = BLEU(tokenize="char").corpus_score(predictions, [references]).score
+    sums = sum(char_bleu_stats(*pair) for pair in pairs)
+    assert char_bleu(predictions, references) == theirs
+    assert float(corpus_bleu(sums, smooth=True)) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_char_bleu_leaves_no_rows_behind() -> None:
+    from sacrebleu.tokenizers.tokenizer_char import TokenizerChar
+
+    char_bleu(["abc"], ["abd"])
+    assert TokenizerChar.__call__.cache_info().currsize == 0
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_corpus_bleu_scores_many_corpora_at_once(pairs: list[tuple[str, str]]) -> None:
+    rows = [bleu_stats(*pair) for pair in pairs]
+    assert corpus_bleu(rows).tolist() == pytest.approx([bleu4([a], [b]) for a, b in pairs])
+
+
+def test_exact_match_is_raw_equality() -> None:
+    assert exact_match(["x", "x ", "X", "y"], ["x", "x", "x", "y"]) == 50
+
+
+def test_parse_rate_counts_what_python_accepts() -> None:
+    predictions = ["print(1)", "print 1", "x = '\\d'", "The answer"]
+    assert score(predictions, predictions).parse_rate == 50
+
+
+def test_no_rows_score_zero() -> None:
+    found = score([], [], intervals=True)
+    assert (found.n, found.bleu4, found.char_bleu, found.exact_match, found.parse_rate) == (0, 0, 0, 0, 0)
+    assert found.intervals is None
+
+
+@pytest.mark.parametrize("metric", [bleu4, char_bleu, exact_match, score])
+def test_rows_without_a_partner_are_an_error(metric: Callable[[list[str], list[str]], object]) -> None:
+    with pytest.raises(ValueError, match=r"shorter|2 predictions, but 1"):
+        metric(["a", "b"], ["a"])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text(min_size=4, alphabet="abcXYZ_(.").map("call one (two) ".__add__), min_size=1, max_size=5)
+)
+def test_identical_lists_score_100(answers: list[str]) -> None:
+    found = score(answers, list(answers))
+    assert (found.bleu4, found.char_bleu, found.exact_match) == pytest.approx((100, 100, 100))
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_score_accepts_any_strings(pairs: list[tuple[str, str]]) -> None:
+    found = score([a for a, _ in pairs], [b for _, b in pairs])
+    for value in (found.bleu4, found.char_bleu, found.exact_match, found.parse_rate):
+        assert 0 <= value <= 100 + 1e-9
+
+
+@pytest.mark.parametrize("text", ["f(x)", "", "'\\d'", "[" * 90 + "]" * 90])
+def test_parsed(text: str) -> None:
+    """Warnings are errors here: "\\d" would be one."""
+    assert parse(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "f(",
+        "\0",
+        "x = \0",
+        "\ud800",
+        "1" * 9999,
+        "(" * 9999,
+        "-" * 9999 + "1",
+        "a" + ".b" * 9999,
+        "not " * 9999,
+    ],
+    ids=range(9),
+)
+def test_not_parsed(text: str) -> None:
+    assert parse(text) is None
+    assert score([text], [text]).exact_match == 100
