@@ -1,0 +1,84 @@
+"""The one place that knows how Starmill uses Celery and Redis. The settings are those that held in
+measurements of kill -9, restarts and long tasks; the ledger heals what they cannot prevent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from models.errors import ServiceError
+from storage.settings import Settings
+
+VISIBILITY_SECONDS = 900
+
+
+def task_name(stage: str) -> str:
+    """Flower shows tasks under this name."""
+    return f"starmill.{stage}"
+
+
+def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]:
+    return {
+        "broker_url": settings.broker,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "max_connections": 2 * concurrency + 20,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+        },
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_create_missing_queues": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        # Without remote control a saturated worker never notices that Redis was restarted.
+        "worker_enable_remote_control": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": False,
+    }
+
+
+class Queues:
+    """Lengths of the Redis lists that Celery's queues are. Raises ServiceError when Redis is away."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+        except ValueError as error:
+            raise ServiceError(f"STARMILL_REDIS_URL: {error}") from None
+
+    def check(self) -> None:
+        """Raise ServiceError, with host and port but no password, unless Redis answers."""
+        try:
+            self._redis.ping()
+        except RedisError as error:
+            raise ServiceError(f"cannot reach Redis at {self.address}: {error}; "
+                               "start it, set STARMILL_REDIS_URL, or run with --local") from None  # fmt: skip
+
+    def lengths(self, queues: list[str]) -> list[int]:
+        """Messages that wait in each queue; those in workers' hands do not count."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for queue in queues:
+            pipeline.llen(queue)
+        return [int(length) for length in pipeline.execute()]
+
+    @property
+    def address(self) -> str:
+        options = self._redis.get_connection_kwargs()
+        return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,124 @@
+"""One way to open the ledger's database, SQLite or PostgreSQL, and to bring its schema up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from models.errors import ServiceError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
+
+
+class Database:
+    """Connections to the ledger. `read()` and `write()` are one transaction each.
+
+    Raises ServiceError where the database cannot be reached, with the address but not the password.
+    """
+
+    def __init__(self, url: str, pool_size: int = 5) -> None:
+        try:
+            self.url = make_url(url)
+        except ArgumentError as error:
+            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
+        kind = self.url.get_backend_name()
+        if kind not in {"sqlite", "postgresql", "postgres"}:
+            raise ServiceError(f"STARMILL_DATABASE_URL: only SQLite and PostgreSQL, not {kind}; {GIVE}")
+        try:
+            self.engine = _open(self.url, pool_size)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
+        self._writing = self.engine.execution_options(write=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """SQLite takes its write lock at the start: a later upgrade would fail as `database is locked`."""
+        with self._writing.begin() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """Create the tables, or upgrade them to this release."""
+        self._check_reachable()
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        try:
+            with self.write() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            raise ServiceError(f"{self}: {error}; it was made by another release of Starmill") from None
+
+    def require_current(self) -> None:
+        """Raise ServiceError unless the schema is the one of this release."""
+        self._check_reachable()
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+        if found != wanted:
+            raise ServiceError(f"{self}: schema is {found or 'empty'}, this release needs {wanted}; "
+                               "any producer command, such as `starmill runs`, upgrades it")  # fmt: skip
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _check_reachable(self) -> None:
+        try:
+            if self.is_sqlite and self.url.database:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            with self.read():
+                pass
+        except (OSError, OperationalError, DBAPIError) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise ServiceError(
+                f"cannot open the database {self}: {cause}; check STARMILL_DATABASE_URL"
+            ) from None
+
+
+def _open(url: URL, pool_size: int) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": 60, "check_same_thread": False})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if url.drivername in {"postgresql", "postgres"}:
+        url = url.set(drivername="postgresql+psycopg")
+    options = {"connect_timeout": 5}
+    return create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=options
+    )
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not open transactions by itself: see _begin_sqlite.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000", "cache_size=-32000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,168 @@
+"""A worker owns a unit by a lease: taken with one conditional UPDATE, extended by a heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, update
+
+from models.experiment import Experiment
+from models.stages import Step, downstream
+from models.types import Example
+from storage.database import Database
+from storage.ledger.dependants import skip
+from storage.ledger.planning import planned_slots
+from storage.schema import (
+    DONE,
+    EXAMPLES,
+    FAILED,
+    GENERATIONS,
+    READY,
+    RUNNING,
+    RUNS,
+    UNITS,
+    UPSTREAM_FAILED,
+)
+
+# A unit that was claimed so often and never finished takes its worker down with it.
+MOST_CLAIMS = 20
+
+INPUTS: dict[str, tuple[str, ...]] = {
+    "augment": (),
+    "retrieve": ("augment",),
+    "rationale": ("augment", "retrieve"),
+    "rationalize": ("augment", "retrieve"),
+    "answer": ("augment", "retrieve"),
+    "judge": ("answer",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A claimed unit with all it needs: `inputs` holds the results of the example's earlier steps.
+
+    `rejections` answers were not accepted so far; those before `budget_from` are forgiven by a retry.
+    """
+
+    unit_id: int
+    run_id: str
+    example_id: int
+    split: str
+    stage: str
+    variant: str
+    sample: int
+    rejections: int
+    budget_from: int
+    example: Example
+    inputs: dict[Step, dict[str, Any]]
+
+    @property
+    def step(self) -> Step:
+        return (self.stage, self.variant, self.sample)
+
+
+def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> list[Work]:
+    """Those of the units that are ready, under no live lease, and of a running run; now `owner`'s.
+
+    `now` is in seconds since the epoch, `lease` in seconds.
+    """
+    with db.write() as connection:
+        units = connection.execute(
+            update(UNITS)
+            .where(
+                UNITS.c.id.in_(unit_ids),
+                UNITS.c.state == READY,
+                or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+                UNITS.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.state == RUNNING)),
+            )
+            .values(lease_owner=owner, lease_until=now + lease, attempts=UNITS.c.attempts + 1)
+            .returning(
+                UNITS.c.id, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage,
+                UNITS.c.variant, UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections,
+                UNITS.c.budget_from,
+            )
+        ).all()  # fmt: skip
+        for unit in units:
+            if unit.attempts > MOST_CLAIMS:
+                _condemn(connection, unit, now)
+        sound = (unit for unit in units if unit.attempts <= MOST_CLAIMS)
+        return _with_inputs(connection, sorted(sound, key=lambda unit: unit.id))
+
+
+def extend(db: Database, owner: str, now: float, lease: float) -> None:
+    """Keep the units that `owner` holds, and the model calls that they wait for.
+
+    A call that was reserved for a unit and not bought is free a lease after the unit has ended.
+    """
+    units = select(UNITS.c.id).where(UNITS.c.lease_owner == owner)
+    calls = select(GENERATIONS.c.key).where(
+        GENERATIONS.c.lease_owner == owner, GENERATIONS.c.unit_id.in_(units)
+    )
+    with db.write() as connection:
+        # What another transaction has locked is about to end. To wait for it could be a deadlock.
+        for column, held in ((UNITS.c.id, units), (GENERATIONS.c.key, calls)):
+            connection.execute(
+                update(column.table)
+                .where(column.in_(held.with_for_update(skip_locked=True)))
+                .values(lease_until=now + lease)
+            )
+
+
+def release(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
+    """Give units back unfinished; they may be sent again at once, and the claim does not count."""
+    with db.write() as connection:
+        connection.execute(
+            update(UNITS)
+            .where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner, UNITS.c.state == READY)
+            .values(lease_owner=None, lease_until=None, sent_at=None, attempts=UNITS.c.attempts - 1)
+        )
+
+
+def _condemn(connection: Connection, unit: Any, now: float) -> None:
+    """Fail a unit that takes its workers down, and skip what waits for it."""
+    connection.execute(
+        update(UNITS)
+        .where(UNITS.c.id == unit.id)
+        .values(
+            state=FAILED, reason="crash", finished_at=now, lease_owner=None, lease_until=None,
+            detail=f"claimed {MOST_CLAIMS} times and never finished",
+        )
+    )  # fmt: skip
+    config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
+    slots = planned_slots(Experiment.model_validate(config))[unit.split]
+    lost = downstream(slots, (unit.stage, unit.variant, unit.sample))
+    skip(connection, unit.run_id, unit.example_id, lost, UPSTREAM_FAILED, now)
+
+
+def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
+    if not units:
+        return []
+    example_ids = {unit.example_id for unit in units}
+    examples = {
+        row.id: Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle))
+        for row in connection.execute(select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids)))
+    }
+    stages = {stage for unit in units for stage in INPUTS[unit.stage]}
+    results: dict[tuple[str, int], dict[Step, dict[str, Any]]] = {}
+    if stages:
+        query = select(
+            UNITS.c.run_id, UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample, UNITS.c.result
+        ).where(
+            UNITS.c.run_id.in_({unit.run_id for unit in units}),
+            UNITS.c.example_id.in_(example_ids),
+            UNITS.c.stage.in_(stages),
+            UNITS.c.state == DONE,
+        )
+        for row in connection.execute(query):
+            of_example = results.setdefault((row.run_id, row.example_id), {})
+            of_example[(row.stage, row.variant, row.sample)] = row.result
+    return [
+        Work(
+            unit.id, unit.run_id, unit.example_id, unit.split, unit.stage, unit.variant, unit.sample,
+            unit.rejections, unit.budget_from, examples[unit.example_id],
+            results.get((unit.run_id, unit.example_id), {}),
+        )
+        for unit in units
+    ]  # fmt: skip

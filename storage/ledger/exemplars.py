@@ -1,0 +1,98 @@
+"""Synthetic examples as students are shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.experiment import RationaleSource
+from storage.database import Database
+from storage.ledger.planning import Run
+from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A train example with what the teacher made of it; `rationale` is empty for source `none`."""
+
+    row: int
+    request: str
+    query: str
+    reference: str
+    rationale: str
+    passages: Sequence[dict[str, Any]]
+
+
+def pool(db: Database, run_id: str) -> list[int]:
+    """Train examples whose documentation is known, in order; the same for every cell."""
+    query = _train(run_id, UNITS.c.stage == "retrieve").order_by(UNITS.c.example_id)
+    with db.read() as connection:
+        return list(connection.scalars(query))
+
+
+def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
+    """Members of the pool that have a rationale of this source; a right one, where `drop_wrong`."""
+    if source == "none":
+        return frozenset(pool(db, run.id))
+    right = UNITS.c.result["correct"].as_boolean()
+    stages = ["rationale"] if source == "first_pass" else ["rationale", "rationalize"]
+    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(stages)]
+    if run.experiment.rationale.drop_wrong:
+        wanted.append(right.is_(True))
+    with db.read() as connection:
+        return frozenset(connection.scalars(_train(run.id, *wanted)))
+
+
+def worked(db: Database, run_id: str, example_ids: Sequence[int], source: RationaleSource) -> list[Worked]:
+    """The examples in the order of `example_ids`."""
+    results: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
+    with db.read() as connection:
+        examples = {
+            row.id: row for row in connection.execute(select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids)))
+        }
+        units = select(UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.result).where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.example_id.in_(example_ids),
+            UNITS.c.split == TRAIN,
+            UNITS.c.state == DONE,
+        )
+        for example_id, stage, variant, result in connection.execute(units):
+            results.setdefault(example_id, {})[stage, variant] = result
+    return [_worked(examples[example_id], results.get(example_id, {}), source) for example_id in example_ids]
+
+
+def final_rationale(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any] | None:
+    """The right one if there is one, else the last: what is still wrong after all passes is kept."""
+    order = sorted(
+        (key for key in results if key[0] in {"rationale", "rationalize"}),
+        key=lambda key: int(key[1].removeprefix("pass-") or 0),
+    )
+    tried = [results[key] for key in order]
+    return next((result for result in tried if result["correct"]), tried[-1] if tried else None)
+
+
+def _worked(example: Any, results: dict[tuple[str, str], dict[str, Any]], source: RationaleSource) -> Worked:
+    found = results.get(("rationale", "")) if source == "first_pass" else final_rationale(results)
+    rationale = found["text"] if found and source != "none" else ""
+    retrieved = results.get(("retrieve", "augmented")) or results.get(("retrieve", "raw")) or {}
+    augmented = results.get(("augment", ""), {})
+    return Worked(
+        example.row,
+        example.request,
+        augmented.get("query", example.request),
+        example.reference,
+        rationale,
+        retrieved.get("passages", ()),
+    )
+
+
+def _train(run_id: str, *conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+    return (
+        select(UNITS.c.example_id)
+        .where(UNITS.c.run_id == run_id, UNITS.c.split == TRAIN, UNITS.c.state == DONE, *conditions)
+        .distinct()
+    )

@@ -1,0 +1,137 @@
+"""What should be on the queues: the feeder's questions to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, case, exists, or_, select, update
+
+from models.ablation import cells
+from storage.database import Database
+from storage.ledger.planning import Run
+from storage.schema import FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
+
+
+def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None) -> str:
+    """Become or stay the one feeder of a run; returns who is. `dead` names a feeder known to be gone."""
+    free = or_(
+        RUNS.c.feeder.is_(None),
+        RUNS.c.feeder == feeder,
+        RUNS.c.feeder_until < now,
+        RUNS.c.feeder == dead,
+    )
+    with db.write() as connection:
+        connection.execute(
+            update(RUNS).where(RUNS.c.id == run_id, free).values(feeder=feeder, feeder_until=now + lease)
+        )
+        return connection.execute(select(RUNS.c.feeder).where(RUNS.c.id == run_id)).scalar_one() or ""
+
+
+def resign(db: Database, run_id: str, feeder: str) -> None:
+    """Stop feeding; another may begin at once."""
+    with db.write() as connection:
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id, RUNS.c.feeder == feeder)
+            .values(feeder=None, feeder_until=None)
+        )
+
+
+def take_sendable(
+    db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
+) -> list[tuple[int, str]]:
+    """(unit, stage) of at most `limit` ready units with neither a live lease nor a recent message.
+
+    They are noted as sent before they are sent: a crash in between costs `patience` seconds, after
+    which they are taken again.
+    """
+    with db.write() as connection:
+        units = connection.execute(_sendable(run_id, queue, now, patience).limit(limit)).all()
+        if units:
+            connection.execute(
+                update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)
+            )
+    return [(unit.id, unit.stage) for unit in units]
+
+
+def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: float) -> bool:
+    with db.read() as connection:
+        return connection.execute(_sendable(run_id, queue, now, patience).limit(1)).first() is not None
+
+
+def open_barrier(db: Database, run: Run) -> bool:
+    """Once every train unit is final, set free what waits for synthetic exemplars; True if just now."""
+    with db.read() as connection:
+        if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, TRAIN):
+            return False
+    behind = [cell.variant for cell in cells(run.experiment) if cell.shots]
+    met = and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1)
+    with db.write() as connection:
+        opened = connection.execute(
+            update(RUNS).where(RUNS.c.id == run.id, RUNS.c.barrier_open.is_(False)).values(barrier_open=True)
+        ).rowcount
+        if opened and behind:
+            connection.execute(
+                update(UNITS)
+                .where(
+                    UNITS.c.run_id == run.id,
+                    UNITS.c.stage == "answer",
+                    UNITS.c.variant.in_(behind),
+                    UNITS.c.state.in_((WAITING, SKIPPED)),
+                )
+                .values(needs=UNITS.c.needs - 1, state=case((met, READY), else_=UNITS.c.state))
+            )
+    return bool(opened)
+
+
+def finish_run(db: Database, run_id: str, now: float) -> bool:
+    """Mark the run as finished if every unit is final; True if it is."""
+    with db.read() as connection:
+        if _has_open(connection, run_id, None):
+            return False
+    with db.write() as connection:
+        # Asked again under the lock that a retry takes, too: it opens units.
+        connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+        if _has_open(connection, run_id, None):
+            return False
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
+            .values(state=FINISHED, finished_at=now, message="")
+        )
+    return True
+
+
+def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[Any]:
+    return (
+        select(UNITS.c.id, UNITS.c.stage)
+        .where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.queue == queue,
+            UNITS.c.state == READY,
+            or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+            or_(UNITS.c.sent_at.is_(None), UNITS.c.sent_at < now - patience),
+        )
+        .order_by(UNITS.c.id)
+    )
+
+
+def _barrier_is_open(connection: Connection, run_id: str) -> bool:
+    query = select(RUNS.c.barrier_open).where(RUNS.c.id == run_id)
+    return bool(connection.execute(query).scalar_one())
+
+
+def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
+    """Asked state by state, so that the index answers it without counting."""
+    splits: Sequence[str] = (split,) if split else ("train", "test")
+    query = select(
+        or_(
+            *(
+                exists().where(UNITS.c.run_id == run_id, UNITS.c.split == part, UNITS.c.state == state)
+                for part in splits
+                for state in OPEN
+            )
+        )
+    )
+    return bool(connection.execute(query).scalar_one())

@@ -1,0 +1,165 @@
+"""Finished rows: exemplars for prompts, predictions for tables, synthetic data for export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, tuple_, update
+
+from models.stages import STAGES, Step, downstream
+from storage.database import Database
+from storage.ledger.planning import Run
+from storage.schema import (
+    DONE,
+    EXAMPLES,
+    FAILED,
+    FINISHED,
+    GENERATIONS,
+    INTERRUPTED,
+    READY,
+    REJECTIONS,
+    RUNS,
+    SKIPPED,
+    UNITS,
+    UPSTREAM_FAILED,
+    WAITING,
+)
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A unit beside its example. `model` and `cost_nano_usd` are those of the answer it rests on."""
+
+    unit_id: int
+    example_id: int
+    split: str
+    number: int
+    question_id: str
+    request: str
+    reference: str
+    stage: str
+    variant: str
+    sample: int
+    state: str
+    reason: str | None
+    detail: str | None
+    attempts: int
+    rejections: int
+    result: dict[str, Any]
+    generation: str | None
+    model: str | None
+    cost_nano_usd: int | None
+
+
+def rows(
+    db: Database,
+    run_id: str,
+    *,
+    stages: Sequence[str],
+    states: Sequence[str] = (DONE,),
+    split: str | None = None,
+) -> Iterator[Row]:
+    """In the order of examples, then of planning, in bounded memory."""
+    columns = (
+        UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
+        EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
+        UNITS.c.state, UNITS.c.reason, UNITS.c.detail, UNITS.c.attempts, UNITS.c.rejections,
+        UNITS.c.result, UNITS.c.generation, GENERATIONS.c.model, GENERATIONS.c.cost_nano_usd,
+    )  # fmt: skip
+    query = (
+        select(*columns)
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        .outerjoin(GENERATIONS, GENERATIONS.c.key == UNITS.c.generation)
+        .where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.stage.in_(stages),
+            UNITS.c.state.in_(states),
+            *([UNITS.c.split == split] if split else []),
+        )
+        .order_by(UNITS.c.id)
+        .limit(PAGE)
+    )
+    last = 0
+    while True:
+        with db.read() as connection:
+            page = connection.execute(query.where(UNITS.c.id > last)).all()
+        for found in page:
+            values = list(found)
+            values[15] = values[15] or {}
+            yield Row(*values)
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[Row]:
+    """The dead-letter table: units that failed, with the reason."""
+    found = rows(db, run_id, stages=STAGES, states=(FAILED,))
+    return (row for row in found if reason in (None, row.reason))
+
+
+def rejected_texts(db: Database, unit_id: int) -> list[tuple[str, str, str | None]]:
+    """(reason, detail, raw text) of each answer of a unit that was not accepted, in order."""
+    query = (
+        select(REJECTIONS.c.reason, REJECTIONS.c.detail, GENERATIONS.c.answer)
+        .outerjoin(GENERATIONS, GENERATIONS.c.key == REJECTIONS.c.generation)
+        .where(REJECTIONS.c.unit_id == unit_id)
+        .order_by(REJECTIONS.c.attempt)
+    )
+    with db.read() as connection:
+        return [(found.reason, found.detail, found.answer) for found in connection.execute(query)]
+
+
+def retry(db: Database, run: Run, reason: str | None = None) -> int:
+    """Send failed units again when the run goes on, and let wait again what was skipped for want of
+    them; how many had failed."""
+    with db.write() as connection:
+        state = connection.execute(
+            select(RUNS.c.state).where(RUNS.c.id == run.id).with_for_update()
+        ).scalar_one()
+        again = connection.execute(
+            update(UNITS)
+            .where(
+                UNITS.c.run_id == run.id,
+                UNITS.c.state == FAILED,
+                *([UNITS.c.reason == reason] if reason else []),
+            )
+            .values(
+                state=READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
+                budget_from=UNITS.c.rejections,
+            )
+            .returning(UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample)
+        ).all()  # fmt: skip
+        examples: dict[tuple[str, Step], list[int]] = {}
+        for example_id, split, stage, variant, sample in again:
+            examples.setdefault((split, (stage, variant, sample)), []).append(example_id)
+        for (split, step), example_ids in examples.items():
+            _wait_again(connection, run.id, example_ids, downstream(run.slots[split], step))
+        if again and state == FINISHED:
+            connection.execute(
+                update(RUNS)
+                .where(RUNS.c.id == run.id)
+                .values(state=INTERRUPTED, message="failed units are to be tried again", finished_at=None)
+            )
+        return len(again)
+
+
+def _wait_again(
+    connection: Connection, run_id: str, example_ids: Sequence[int], steps: Sequence[Step]
+) -> None:
+    for start in range(0, len(example_ids), PAGE):
+        connection.execute(
+            update(UNITS)
+            .where(
+                UNITS.c.run_id == run_id,
+                UNITS.c.example_id.in_(example_ids[start : start + PAGE]),
+                tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_(steps),
+                UNITS.c.state == SKIPPED,
+                UNITS.c.reason == UPSTREAM_FAILED,
+            )
+            .values(state=WAITING, reason=None, finished_at=None)
+        )

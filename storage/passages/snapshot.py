@@ -1,0 +1,145 @@
+"""An index as files that any number of processes map into memory and search exactly.
+
+NAME/meta.json            which version is published, and what it holds; replaced atomically
+NAME/VERSION/vectors.npy       float32, unit length, [count, dimension], in the order of the passages' keys
+NAME/VERSION/passages.jsonl    one passage a line, in the same order
+NAME/VERSION/offsets.npy       int64, [count + 1], where each line starts
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import ServiceError
+from models.types import Hit, Passage
+from storage.passages.naming import corpus_hash
+from storage.passages.ranking import SLACK, check_dimension, ranked
+
+QUERIES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """`corpus` hashes the passages' keys, `fingerprint` names the encoder, `built` is ISO 8601 in UTC."""
+
+    version: str
+    fingerprint: str
+    corpus: str
+    dimension: int
+    count: int
+    built: str
+
+
+class Snapshot:
+    """Exact search over a published version; it stays whole when a newer one is published."""
+
+    def __init__(self, path: Path, meta: Meta) -> None:
+        folder = path / meta.version
+        self.path = path
+        self.meta = meta
+        self._vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        self._offsets = np.load(folder / "offsets.npy")
+        with (folder / "passages.jsonl").open("rb") as lines:
+            self._lines = mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ)
+        shapes = (self._vectors.shape, self._offsets.shape, len(self._lines))
+        if shapes != ((meta.count, meta.dimension), (meta.count + 1,), self._offsets[-1]):
+            raise ValueError("sizes do not match")
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: str | None = None) -> Snapshot:
+        """The version published in `path`.
+
+        Raises ServiceError where there is none, where it is damaged, and where an encoder with another
+        `fingerprint` is about to search it.
+        """
+        try:
+            meta = Meta(**json.loads((path / "meta.json").read_text(encoding="utf-8")))
+            snapshot = cls(path, meta)
+        except FileNotFoundError:
+            raise ServiceError(f"no passage index in {path}; build it with `starmill index build`") from None
+        except (OSError, ValueError, TypeError) as error:
+            raise ServiceError(
+                f"passage index {path} is damaged ({error}); remove it and build it again"
+            ) from None
+        if fingerprint is not None and fingerprint != meta.fingerprint:
+            raise ServiceError(
+                f"passage index {path} was built by encoder {meta.fingerprint[:12]}, not by "
+                f"{fingerprint[:12]}, which is to search it; build it again with `starmill index build`"
+            )
+        return snapshot
+
+    @property
+    def fingerprint(self) -> str:
+        return self.meta.fingerprint
+
+    def __len__(self) -> int:
+        return self.meta.count
+
+    def passage(self, row: int) -> Passage:
+        line = self._lines[self._offsets[row] : self._offsets[row + 1]]
+        return Passage(**json.loads(line))
+
+    def search(self, vectors: NDArray[np.floating[Any]], k: int) -> list[list[Hit]]:
+        """As in `PassageStore.search`."""
+        check_dimension(vectors, self.meta.dimension, f"passage index {self.path}")
+        hits = []
+        for start in range(0, len(vectors), QUERIES_AT_ONCE):
+            queries = vectors[start : start + QUERIES_AT_ONCE]
+            rough = queries.astype(np.float32) @ self._vectors.T
+            hits += [self._best(query, scores, k) for query, scores in zip(queries, rough, strict=True)]
+        return hits
+
+    def _best(self, query: NDArray[np.floating[Any]], rough: NDArray[np.float32], k: int) -> list[Hit]:
+        rows = np.arange(len(rough))
+        if k < len(rough):
+            least = np.partition(rough, len(rough) - k)[len(rough) - k]
+            rows = np.flatnonzero(rough >= least - SLACK)
+        # Rows lie in the order of keys, so a row number decides a tie as its key would.
+        found = ranked(query, self._vectors[rows], rows.tolist(), k)
+        return [Hit(self.passage(int(rows[place])), score) for place, score in found]
+
+
+def write_snapshot(
+    path: Path, passages: Sequence[Passage], vectors: NDArray[np.float32], fingerprint: str
+) -> Snapshot:
+    """Publish `passages`, at least one, and their `vectors` [n, d] in `path`; readers see the old or the new.
+
+    The version before stays for readers that have just looked it up; older ones are removed.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="v-", dir=path))
+    keys = [passage.key for passage in passages]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    np.save(folder / "vectors.npy", vectors[order].astype(np.float32, copy=False))
+    lines = [json.dumps(asdict(passages[row])).encode() + b"\n" for row in order]
+    np.save(folder / "offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
+    (folder / "passages.jsonl").write_bytes(b"".join(lines))
+    built = datetime.now(UTC).isoformat(timespec="seconds")
+    meta = Meta(folder.name, fingerprint, corpus_hash(keys), vectors.shape[1], len(keys), built)
+    before = _published_version(path)
+    draft = folder / "meta.json"
+    draft.write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, path / "meta.json")
+    for version in path.glob("v-*"):
+        if version.name not in {before, meta.version}:
+            shutil.rmtree(version)
+    return Snapshot(path, meta)
+
+
+def _published_version(path: Path) -> str | None:
+    try:
+        return str(json.loads((path / "meta.json").read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,166 @@
+"""The ledger's tables. Times are seconds since the epoch; money is in billionths of a US dollar."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+# SQLite counts rows by itself only in an INTEGER column.
+BIG_ID = BigInteger().with_variant(Integer, "sqlite")
+
+# A unit waits for others, is ready (in flight while its lease is live), then stays in one final state.
+WAITING: Final = "waiting"
+READY: Final = "ready"
+DONE: Final = "done"
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+FINAL: Final = (DONE, FAILED, SKIPPED)
+OPEN: Final = (WAITING, READY)
+
+# Why a unit was skipped.
+ALREADY_CORRECT: Final = "already_correct"
+UPSTREAM_FAILED: Final = "upstream_failed"
+
+# A run is planned before it starts, running while somebody feeds it; paused when only a person can help.
+PLANNED: Final = "planned"
+RUNNING: Final = "running"
+PAUSED: Final = "paused"
+INTERRUPTED: Final = "interrupted"
+FINISHED: Final = "finished"
+
+TRAIN: Final = "train"
+TEST: Final = "test"
+
+
+def _text(**options: Any) -> Any:
+    return Field(sa_column=Column(Text, **options))
+
+
+class ExampleRow(SQLModel, table=True):
+    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one."""
+
+    __tablename__ = "example"
+    __table_args__ = (UniqueConstraint("dataset", "split", "row", name="example_place"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
+    dataset: str = Field(max_length=64)
+    split: str = Field(max_length=8)
+    row: int
+    question_id: str = _text(nullable=False)
+    request: str = _text(nullable=False)
+    reference: str = _text(nullable=False)
+    oracle: list[str] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class RunRow(SQLModel, table=True):
+    """One execution of an experiment, its configuration frozen."""
+
+    __tablename__ = "run"
+
+    id: str = Field(primary_key=True, max_length=96)
+    name: str = Field(max_length=64)
+    state: str = Field(max_length=16)
+    message: str = _text(nullable=False)
+    config: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    config_hash: str = Field(max_length=64, index=True)
+    dataset: str = Field(max_length=64)
+    planned: int = Field(sa_column=Column(BigInteger, nullable=False))
+    barrier_open: bool
+    created_at: float
+    started_at: float
+    finished_at: float | None = None
+    feeder: str | None = _text(nullable=True)
+    feeder_until: float | None = None
+
+
+class UnitRow(SQLModel, table=True):
+    """The smallest thing that is queued, paid, retried and counted."""
+
+    __tablename__ = "unit"
+    __table_args__ = (
+        UniqueConstraint("run_id", "example_id", "stage", "variant", "sample", name="unit_identity"),
+        Index("unit_ready", "run_id", "queue", "id", postgresql_where=text("state = 'ready'"),
+              sqlite_where=text("state = 'ready'")),
+        Index("unit_funnel", "run_id", "split", "state", "stage", "variant"),
+        Index("unit_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
+              sqlite_where=text("lease_owner IS NOT NULL")),
+    )  # fmt: skip
+
+    id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
+    run_id: str = Field(max_length=96)
+    example_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    split: str = Field(max_length=8)
+    stage: str = Field(max_length=16)
+    variant: str = Field(max_length=128)
+    sample: int
+    queue: str = Field(max_length=80)
+    state: str = Field(max_length=8)
+    needs: int
+    attempts: int = 0
+    rejections: int = 0
+    budget_from: int = 0
+    sent_at: float | None = None
+    lease_owner: str | None = Field(default=None, max_length=64)
+    lease_until: float | None = None
+    finished_at: float | None = None
+    reason: str | None = Field(default=None, max_length=32)
+    detail: str | None = _text(nullable=True)
+    generation: str | None = Field(default=None, max_length=64)
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+
+
+class GenerationRow(SQLModel, table=True):
+    """One model call, bought once. While `done` is false, its buyer is still waiting for the answer."""
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        Index("generation_run", "run_id"),
+        Index("generation_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
+              sqlite_where=text("lease_owner IS NOT NULL")),
+    )  # fmt: skip
+
+    key: str = Field(primary_key=True, max_length=64)
+    run_id: str = Field(max_length=96)
+    unit_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    stage: str = Field(max_length=16)
+    model: str = _text(nullable=False)
+    done: bool
+    lease_owner: str | None = Field(default=None, max_length=64)
+    lease_until: float | None = None
+    request: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    answer: str | None = _text(nullable=True)
+    refusal: str | None = _text(nullable=True)
+    finish_reason: str | None = Field(default=None, max_length=32)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    seconds: float | None = None
+    created_at: float = 0.0
+
+
+class RejectionRow(SQLModel, table=True):
+    """An answer that was not accepted, kept with its reason. The text stands in its generation."""
+
+    __tablename__ = "rejection"
+    __table_args__ = (Index("rejection_run", "run_id", "reason"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
+    run_id: str = Field(max_length=96)
+    unit_id: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
+    stage: str = Field(max_length=16)
+    attempt: int
+    reason: str = Field(max_length=32)
+    detail: str = _text(nullable=False)
+    generation: str | None = Field(default=None, max_length=64)
+    created_at: float
+
+
+# Statements are written on the tables themselves.
+EXAMPLES: Final[Table] = SQLModel.metadata.tables["example"]
+RUNS: Final[Table] = SQLModel.metadata.tables["run"]
+UNITS: Final[Table] = SQLModel.metadata.tables["unit"]
+GENERATIONS: Final[Table] = SQLModel.metadata.tables["generation"]
+REJECTIONS: Final[Table] = SQLModel.metadata.tables["rejection"]
