@@ -1,0 +1,89 @@
+"""A run as a worker sees it: its frozen configuration, and how the end of a unit moves others on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from models.ablation import Cell, cells
+from models.experiment import Experiment
+from models.stages import Slot, downstream, fed_by
+from models.types import Passage, Rejection
+from storage.ledger.claims import Work
+from storage.ledger.generations import Purchase
+from storage.ledger.outcomes import Outcome
+from storage.ledger.planning import Run
+from storage.schema import ALREADY_CORRECT, UPSTREAM_FAILED
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
+
+
+class RunContext:
+    def __init__(self, runtime: Runtime, run: Run) -> None:
+        self.runtime = runtime
+        self.run = run
+        self.experiment: Experiment = run.experiment
+        # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
+        self.pool: list[int] | None = None
+        self.eligible: dict[str, frozenset[int]] = {}
+
+    @cached_property
+    def slots(self) -> dict[str, list[Slot]]:
+        return self.run.slots
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        return {cell.variant: cell for cell in cells(self.experiment)}
+
+    def done(
+        self,
+        work: Work,
+        result: dict[str, Any],
+        *,
+        correct: bool = False,
+        generation: str | None = None,
+        purchase: Purchase | None = None,
+        rejection: Rejection | None = None,
+    ) -> Outcome:
+        """A correct rationale needs no rationalization; anything else sets free what waits for it."""
+        slots = self.slots[work.split]
+        if correct:
+            skips = downstream(slots, work.step)
+            return Outcome(work, result, generation=generation, purchase=purchase, rejection=rejection,
+                           skips=skips, because=ALREADY_CORRECT)  # fmt: skip
+        return Outcome(work, result, generation=generation, purchase=purchase, rejection=rejection,
+                       feeds=fed_by(slots, work.step))  # fmt: skip
+
+    def failed(
+        self,
+        work: Work,
+        reason: str,
+        detail: str,
+        *,
+        generation: str | None = None,
+        purchase: Purchase | None = None,
+        rejection: Rejection | None = None,
+    ) -> Outcome:
+        skips = downstream(self.slots[work.split], work.step)
+        return Outcome(work, reason=reason, detail=detail[:2000], generation=generation, purchase=purchase,
+                       rejection=rejection, skips=skips, because=UPSTREAM_FAILED)  # fmt: skip
+
+
+def query_of(work: Work, wording: str) -> str:
+    """The test or train request as it is, or with its augmentation."""
+    if wording == "augmented":
+        return str(work.inputs["augment", "", 0]["query"])
+    return work.example.request
+
+
+def passages_of(work: Work, wording: str) -> tuple[Passage, ...]:
+    """What the retrieve step found for this wording."""
+    return stored_passages(work.inputs["retrieve", wording, 0]["passages"])
+
+
+def stored_passages(found: Sequence[dict[str, Any]]) -> tuple[Passage, ...]:
+    return tuple(
+        Passage(hit["id"], hit["name"], hit["signature"], hit["text"], hit["library"]) for hit in found
+    )

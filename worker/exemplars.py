@@ -1,0 +1,68 @@
+"""Which synthetic examples a student is shown: drawn at random for each test row, seeded."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from models.ablation import Cell
+from models.types import Exemplar
+from storage.ledger import exemplars
+from storage.ledger.claims import Work
+from worker.context import RunContext, stored_passages
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """`row` is the exemplar's row in the train split."""
+
+    row: int
+    exemplar: Exemplar
+
+
+async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
+    """`cell.shots` exemplars, or fewer where the pool is smaller.
+
+    Cells of one test row meet the train rows in the same order, so that they differ in what the grid
+    varies and, as far as both pools hold the same rows, in nothing else.
+    """
+    if not cell.shots:
+        return []
+    ledger = context.runtime.ledger
+    if context.pool is None:
+        context.pool = await ledger(exemplars.pool, context.run.id)
+    if cell.rationale not in context.eligible:
+        eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
+        context.eligible[cell.rationale] = eligible.intersection(context.pool)
+    seed = context.experiment.grid.seeds[work.sample]
+    ids = draw(
+        context.pool,
+        context.eligible[cell.rationale],
+        cell.shots,
+        f"{context.experiment.seed}/{seed}/{work.example.row}",
+    )
+    examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale)
+    return [Shown(example.row, _exemplar(example, cell)) for example in examples]
+
+
+def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
+    """`shots` members of `accepted`, a subset of `pool`, as a seeded walk over `pool` meets them."""
+    wanted = min(shots, len(accepted))
+    walk = random.Random(seed)  # noqa: S311  no secret
+    met: set[int] = set()
+    chosen: list[int] = []
+    while len(chosen) < wanted:
+        candidate = pool[walk.randrange(len(pool))]
+        if candidate in met:
+            continue
+        met.add(candidate)
+        if candidate in accepted:
+            chosen.append(candidate)
+    return chosen
+
+
+def _exemplar(example: exemplars.Worked, cell: Cell) -> Exemplar:
+    passages = stored_passages(example.passages) if cell.retrieval else ()
+    # The exemplars show what the test row shows: requests as written, or augmented.
+    query = example.query if cell.augment_test else example.request
+    return Exemplar(query, example.reference, example.rationale, passages)

@@ -1,0 +1,113 @@
+"""One event loop per worker process, what is open on it, and the heartbeat that keeps its leases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from storage.database import Database
+from storage.ledger import claims, planning
+from storage.settings import Settings
+from worker.context import RunContext
+from worker.resources import Resources
+
+log = logging.getLogger(__name__)
+DATABASE_OUTAGE_SECONDS = 300
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runtime:
+    """Celery's threads hand coroutines to this loop; hundreds of calls can be in flight on it.
+
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.lease = settings.lease_seconds
+        self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.db = Database(settings.database)
+        self.resources = Resources(settings)
+        # SQLite has one writer; more threads would only queue for its lock.
+        self._ledger_threads = ThreadPoolExecutor(1 if self.db.is_sqlite else 4, "ledger")
+        self._contexts: dict[str, RunContext] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
+        self._thread.start()
+        self.stopping = asyncio.Event()
+        self._heartbeat = asyncio.run_coroutine_threadsafe(self._keep_leases(), self._loop)
+
+    def check(self) -> None:
+        """Raise ServiceError unless the ledger can be used."""
+        self.db.require_current()
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop; called from Celery's threads."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def ledger(
+        self, function: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """One transaction of the ledger, off the loop; waits while the database restarts."""
+        patient = AsyncRetrying(
+            retry=retry_if_exception_type((OperationalError, InterfaceError)),
+            wait=wait_random_exponential(0.2, max=5),
+            stop=stop_after_delay(DATABASE_OUTAGE_SECONDS),
+            before_sleep=lambda state: log.warning("ledger: %s; trying again", _cause(state.outcome)),
+            reraise=True,
+        )
+        return await patient(self._in_ledger_thread, function, *args, **kwargs)
+
+    async def context(self, run_id: str) -> RunContext:
+        if run_id not in self._contexts:
+            run = await self.ledger(planning.load_run, run_id)
+            self._contexts.setdefault(run_id, RunContext(self, run))
+        return self._contexts[run_id]
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but no longer than the worker wants to live."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+
+    def stop_waiting(self) -> None:
+        self._loop.call_soon_threadsafe(self.stopping.set)
+
+    def close(self) -> None:
+        self._heartbeat.cancel()
+        self.wait_for(self.resources.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        self._ledger_threads.shutdown()
+        self.db.close()
+
+    async def _in_ledger_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._ledger_threads, lambda: function(self.db, *args, **kwargs)
+        )
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease / 4)
+            try:
+                await self._in_ledger_thread(claims.extend, self.owner, self.clock(), self.lease)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("ledger: %s; leases not extended", error.orig)
+
+
+def _cause(outcome: Any) -> object:
+    error = outcome.exception() if outcome else None
+    return getattr(error, "orig", error)

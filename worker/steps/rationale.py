@@ -1,0 +1,69 @@
+"""rationale and rationalize: reasoning from request and documentation to code (paper, section 3.3).
+
+Where the answer is wrong, the teacher tries again with the right answer as a hint, as in STaR (Zelikman
+et al., 2022). The hint is not stored with the rationale.
+"""
+
+from __future__ import annotations
+
+import random
+
+from models import prompts
+from models.answers import REASONS, Rationale, parse_rationale
+from models.judges import correct
+from models.types import Rejection
+from storage.ledger.claims import Work
+from storage.ledger.outcomes import Outcome
+from worker.asking import Asked, ask_until_accepted
+from worker.context import RunContext, passages_of, query_of
+from worker.seeds import rationale_seeds
+from worker.steps.requests import chat
+
+
+async def rationale(context: RunContext, work: Work) -> Outcome:
+    return await _reason(context, work, hint=None, sample=0)
+
+
+async def rationalize(context: RunContext, work: Work) -> Outcome:
+    number = int(work.variant.removeprefix("pass-"))
+    return await _reason(context, work, hint=work.example.reference, sample=number)
+
+
+async def _reason(context: RunContext, work: Work, hint: str | None, sample: int) -> Outcome:
+    config, teacher = context.experiment.rationale, context.experiment.teacher
+    wording = "augmented" if context.experiment.augment.enabled else "raw"
+    query = query_of(work, wording)
+    drawn = random.Random(f"{context.experiment.seed}/{work.example.row}")  # noqa: S311  no secret
+    seeds = rationale_seeds(config)
+    exemplars = drawn.sample(seeds, min(config.exemplars, len(seeds)))
+    messages = prompts.rationale(query, passages_of(work, wording), exemplars, hint, config.hint)
+    asked = await ask_until_accepted(
+        context,
+        work,
+        teacher,
+        lambda attempt: chat(teacher, messages, {**teacher.params, **config.params}, (sample, attempt)),
+        lambda completion: parse_rationale(completion, query, hinted=hint is not None),
+        config.retries,
+    )
+    return _outcome(context, asked, query)
+
+
+def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> Outcome:
+    """A rationale of the wrong form counts as wrong, and is rationalized; no answer at all is a failure."""
+    work, value = asked.work, asked.value
+    if isinstance(value, Rejection) and not REASONS[value.reason].soft:
+        return context.failed(work, value.reason, value.detail, generation=asked.generation,
+                              purchase=asked.purchase, rejection=value)  # fmt: skip
+    text = value.text if isinstance(value, Rationale) else (asked.completion.text or "").strip()
+    leaks = isinstance(value, Rejection) and value.reason == "hint_leak"
+    right = not leaks and correct(context.experiment.rationale.correctness, text, work.example.reference)
+    result = {
+        "query": query,
+        "text": text,
+        "answer": value.code if isinstance(value, Rationale) else "",
+        "correct": right,
+        "hint_leak": leaks,
+        "form": value.reason if isinstance(value, Rejection) else "",
+    }
+    return context.done(work, result, correct=right, generation=asked.generation, purchase=asked.purchase,
+                        rejection=value if isinstance(value, Rejection) else None)  # fmt: skip
