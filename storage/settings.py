@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     embedded_url: str | None = Field(None, description="server of the embedded model; `--local` starts one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line of text or one JSON object")
-    lease_seconds: float = Field(20.0, ge=1, description="how long a silent worker keeps its units")
+    lease_seconds: float = Field(
+        20.0, ge=1, allow_inf_nan=False, description="how long a silent worker keeps its units"
+    )
     queue_window: int = Field(256, ge=1, description="most units that wait in one Redis queue")
 
     @cached_property

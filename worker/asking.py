@@ -141,7 +141,9 @@ async def _require_running(context: RunContext) -> None:
 
 def _storable(completion: Completion) -> Completion:
     """No database stores null characters or lone surrogates in text."""
-    if completion.text is None:
-        return completion
-    text = completion.text.replace("\0", "").encode("utf-8", "replace").decode()
-    return completion if text == completion.text else replace(completion, text=text)
+    text, refusal = completion.text, completion.refusal
+    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -6,7 +6,7 @@ import re
 
 from models.answers.reasons import reject
 from models.extraction import answer_code
-from models.types import Completion, Rejection
+from models.types import MALFORMED, Completion, Rejection
 
 _HTML = re.compile(r"\s*\ufeff?(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _CANNOT = r"(?:can't|cannot|can\snot|won't|will\snot|unable|not\sable|(?:must|have\sto)\sdecline)"
@@ -46,6 +46,8 @@ def _unusable(completion: Completion) -> Rejection | None:
     text, ended = completion.text, completion.finish_reason
     if completion.refusal or ended == "content_filter":
         return reject("refusal", completion.refusal or text or f"finish_reason {ended}")
+    if ended == MALFORMED:
+        return reject("html" if _HTML.match(text or "") else "malformed", text or "")
     if text is None:
         return reject("null", f"finish_reason {ended}")
     if not any(char.isprintable() and not char.isspace() for char in text):

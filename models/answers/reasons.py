@@ -23,6 +23,7 @@ REASONS: Mapping[str, Reason] = {
     "empty": Reason(False, "the answer is blank"),
     "refusal": Reason(False, "the model or its content filter refused"),
     "html": Reason(False, "an HTML page came instead of an answer"),
+    "malformed": Reason(False, "the server sent something that is no completion"),
     "missing": Reason(False, "the numbered reply leaves this item out"),
     "truncated": Reason(True, "the answer was cut off at the token limit"),
     "no_answer": Reason(True, 'the sentence asked for is missing ("The answer is", "This requires")'),

@@ -26,6 +26,7 @@ HOST = "127.0.0.1"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code, where the server does not start; else ends the process itself."""
     options = _parser().parse_args(argv)
     # Blocked before the server starts its threads, which inherit the mask: sigwait gets the signal.
     ends = {signal.SIGTERM, signal.SIGINT}
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
     sys.stdout.flush()
     signal.sigwait(ends)
-    return 0
+    # The server's destructor waits for ever on a call in flight.
+    os._exit(0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> Any:
     """Returns when the model is loaded and the port answers. Raises ServiceError."""
     weights = _weights()
+    # llama.cpp's threads wait for each other many times a token. Where they share their cores with other
+    # processes, waiting in a busy loop costs most of the throughput. OpenMP reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import xllamacpp
     except ImportError as error:
@@ -66,6 +71,8 @@ def _serve(options: argparse.Namespace) -> Any:
     params.n_ctx = options.context * options.parallel
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
+    # Idle prompts would pile up in memory, up to 8 GB; the slots' own caches find shared beginnings as well.
+    params.cache_ram_mib = 0
     params.verbosity = 1
     params.ui = False
     try:

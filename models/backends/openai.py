@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.backends.failures import Address, as_model_error
-from models.errors import AccessError, Unavailable
+from models.errors import AccessError
 from models.experiment import Endpoint
-from models.types import JSON, Completion, Request, Usage
+from models.types import JSON, MALFORMED, Completion, Request, Usage
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
@@ -59,8 +59,8 @@ class OpenAIBackend:
         try:
             return _completion(json.loads(text))
         except (ValueError, TypeError, LookupError, AttributeError):
-            said = address.quote(text[:1000])
-            raise Unavailable(f"{address}: the answer is not a completion: {said!r}") from None
+            # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
+            return Completion(address.quote(text[:2000]), MALFORMED, Usage())
 
     async def close(self) -> None:
         await self._client.close()

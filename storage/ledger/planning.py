@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -56,7 +56,7 @@ def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
     return {TRAIN: train_slots(experiment), TEST: eval_slots(experiment)}
 
 
-def dataset_hash(splits: dict[str, Sequence[Example]]) -> str:
+def dataset_hash(splits: Mapping[str, Sequence[Example]]) -> str:
     """SHA-256 over all rows in order."""
     digest = hashlib.sha256()
     for split, examples in sorted(splits.items()):
@@ -113,7 +113,7 @@ def list_runs(db: Database) -> list[Run]:
 
 
 def plan_run(
-    db: Database, run_id: str, experiment: Experiment, splits: dict[str, Sequence[Example]], now: float
+    db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Sequence[Example]], now: float
 ) -> Run:
     """Write the run and all of its units, or nothing at all."""
     dataset = dataset_hash(splits)

@@ -44,6 +44,6 @@ async def answer(context: RunContext, work: Work) -> Outcome:
 def _any_text(completion: Completion) -> str | Rejection:
     """A student's bad answer is a result; only what is no answer at all is asked for again."""
     verdict = check(completion)
-    if isinstance(verdict, Rejection) and verdict.reason in {"null", "html"}:
+    if isinstance(verdict, Rejection) and verdict.reason in {"null", "html", "malformed"}:
         return verdict
     return completion.text or ""

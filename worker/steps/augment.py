@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from models import prompts
 from models.answers import parse_augmentation, parse_augmentations
+from models.errors import BadRequest
 from models.types import Rejection
 from storage.ledger import outcomes
 from storage.ledger.claims import Work
@@ -50,7 +51,11 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
     if "max_tokens" in params:
         params["max_tokens"] *= len(works)
     request = chat(teacher, messages, params, (0, 0))
-    completion, purchase = await ask(context, works[0], teacher, request)
+    try:
+        completion, purchase = await ask(context, works[0], teacher, request)
+    except BadRequest:
+        # One request may be why all were refused.
+        return [await _alone_or_failed(context, work) for work in works]
     parsed = parse_augmentations(completion, requests)
     ended: list[Outcome] = []
     again: list[Work] = []
@@ -63,6 +68,13 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
         else:
             ended.append(_outcome(context, Asked(work, value, completion, request.key, purchase)))
     return ended + list(await asyncio.gather(*(_alone(context, work) for work in again)))
+
+
+async def _alone_or_failed(context: RunContext, work: Work) -> Outcome:
+    try:
+        return await _alone(context, work)
+    except BadRequest as error:
+        return context.failed(work, "bad_request", str(error))
 
 
 def _outcome(context: RunContext, asked: Asked[str]) -> Outcome:

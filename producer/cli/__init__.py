@@ -1,0 +1,47 @@
+"""The command line, and the one place where errors become exit codes.
+
+0 done, 1 finished with failures, 2 usage or configuration, 3 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from models.errors import StarmillError
+
+FINISHED_WITH_FAILURES = 1
+USAGE = 2
+INTERRUPTED = 3
+TYPER_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `starmill`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        from producer.cli.app import app
+
+        code = app(args=given or ["--help"], prog_name="starmill", standalone_mode=False)
+        if code == TYPER_INTERRUPTED:
+            code = INTERRUPTED
+    except typer.TyperException as error:
+        # A message may list choices, one a line.
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "starmill"
+        sys.stderr.write(f"starmill: {message}; see `{command} --help`\n")
+        code = USAGE
+    except StarmillError as error:
+        sys.stderr.write(f"starmill: {error}\n")
+        code = USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away, as `head` does: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)

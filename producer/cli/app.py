@@ -1,0 +1,21 @@
+"""Which commands there are."""
+
+from __future__ import annotations
+
+import typer
+
+from producer.cli import doctor, experiments, export, failures, index, report, run, runs, status
+
+app = typer.Typer(
+    name="starmill",
+    help="Mills small human seeds into large synthetic reasoning datasets, and measures what they are worth.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    run.run, status.status, report.report, export.export, failures.failures, failures.retry,
+    runs.runs, doctor.doctor, experiments.experiments,
+):  # fmt: skip
+    app.command()(command)
+app.add_typer(index.app, name="index")

@@ -1,0 +1,77 @@
+"""What the commands share: arguments, the open ledger, and the way to print JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from models.errors import UsageError
+from storage.database import Database
+from storage.ledger import planning
+from storage.ledger.planning import Run
+from storage.settings import Settings, load_settings
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="a run, or the beginning of its name")]
+OptionalRun = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="a run, or the beginning of its name; default: the newest"),
+]
+UNFOLDED = 1000
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+def console() -> Console:
+    """Standard output; plain text where it is not a terminal."""
+    return _console(sys.stdout)
+
+
+def messages() -> Console:
+    """Standard error, for everything that is not the result."""
+    return _console(sys.stderr)
+
+
+def progress_bar() -> Progress:
+    """On standard error, and only where it is a terminal."""
+    out = messages()
+    return Progress(console=out, transient=True, disable=not out.is_terminal)
+
+
+def _console(stream: TextIO) -> Console:
+    """Rows hold code: its brackets are no markup. A file or a pipe has no width to fold at."""
+    folds = stream.isatty()
+    return Console(
+        file=stream, markup=False, emoji=False, highlight=False,
+        soft_wrap=not folds, width=None if folds else UNFOLDED,
+    )  # fmt: skip
+
+
+@contextmanager
+def open_ledger(settings: Settings | None = None) -> Iterator[Database]:
+    """The ledger, its schema up to date."""
+    db = Database((settings or load_settings()).database)
+    try:
+        db.migrate()
+        yield db
+    finally:
+        db.close()
+
+
+def find_run(db: Database, run_id: str | None) -> Run:
+    """The run named, or the newest."""
+    if run_id:
+        return planning.load_run(db, run_id)
+    runs = planning.list_runs(db)
+    if not runs:
+        raise UsageError(f"no runs yet in {db}; `starmill run demo --local` makes one")
+    return runs[0]
+
+
+def print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

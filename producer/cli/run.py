@@ -1,0 +1,177 @@
+"""`starmill run`: plan, feed, show progress, print the tables."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.live import Live
+
+from models.errors import UsageError
+from models.experiment import Experiment
+from producer import view
+from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
+from producer.cli.common import console, messages, open_ledger, progress_bar
+from producer.datasets import read_dataset
+from producer.drive import drive
+from producer.experiments import load_experiment
+from producer.index import build_index
+from producer.local.stack import local_stack
+from producer.report import build_report
+from producer.report.terminal import ablation_table, statistics_table
+from producer.status import Status, read_status
+from storage.broker import Queues
+from storage.database import Database
+from storage.ledger import planning
+from storage.ledger.planning import Run
+from storage.logs import configure_logging
+from storage.schema import FINISHED, PAUSED
+from storage.settings import Settings, load_settings
+
+LINE_SECONDS = 10.0
+
+
+def run(
+    experiment: Annotated[
+        str | None, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file; not needed to resume")
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="start Redis, model and worker here as well")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="continue this run as it was")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="a run of its own, even if there is one like it")
+    ] = False,
+) -> None:
+    """Run an experiment. Started again, it goes on where it was; finished, it shows its tables."""
+    settings = load_settings()
+    configure_logging("WARNING", settings.log_format)
+    if resume and (experiment or set_ or new):
+        raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
+    if not resume and not experiment:
+        raise UsageError("which experiment? `starmill experiments` lists the presets")
+    with _stoppable(), open_ledger(settings) as db:
+        if resume:
+            chosen = planning.load_run(db, resume)
+        else:
+            chosen = _find_or_plan(db, load_experiment(experiment or "", set_ or []), settings, local, new)
+        if chosen.state == FINISHED:
+            messages().print(f"run {chosen.id} is finished; --new runs it again")
+            status = read_status(db, chosen, time.time())
+        else:
+            status = _execute(db, chosen, settings, local)
+        _conclude(db, status, local)
+
+
+def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
+    """Everything that can be wrong is looked at before the run is written."""
+    splits = read_dataset(experiment.dataset)
+    found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
+    if found:
+        return found
+    if not local:
+        Queues(settings.broker).check()
+    _build_index(experiment, settings)
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    run_id = f"{experiment.name}-{stamp}-{secrets.token_hex(2)}"
+    planned = planning.plan_run(db, run_id, experiment, splits, time.time())
+    messages().print(f"run {planned.id}: {planned.planned:,} units planned")
+    return planned
+
+
+def _build_index(experiment: Experiment, settings: Settings) -> None:
+    with progress_bar() as progress:
+        bar = progress.add_task("encoding passages", total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, visible=True)
+
+        index = build_index(experiment.passages, settings.milvus, settings.root, progress=show)
+    if index.encoded:
+        messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
+
+
+def _execute(db: Database, chosen: Run, settings: Settings, local: bool) -> Status:
+    try:
+        _build_index(chosen.experiment, settings)
+        with local_stack(chosen.experiment, settings) if local else nullcontext() as started:
+            used = started.settings if started else settings
+            Queues(used.broker).check()
+            try:
+                with _progress() as show:
+                    return drive(db, chosen, used, started.supervisor if started else None, show)
+            except KeyboardInterrupt:
+                planning.stop_run(db, chosen.id, "stopped by hand")
+                messages().print("stopping: calls in flight are finished first")
+                raise
+    except KeyboardInterrupt:
+        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, local)}")
+        raise
+
+
+def _conclude(db: Database, status: Status, local: bool) -> None:
+    out = console()
+    out.print(view.progress(status))
+    if status.state == PAUSED:
+        raise UsageError(
+            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, local)}"
+        )
+    if status.left:
+        messages().print(f"run {status.run.id} was stopped from elsewhere: {status.message}; "
+                         f"{_how_to_resume(status.run, local)}")  # fmt: skip
+        raise typer.Exit(INTERRUPTED)
+    report = build_report(db, status.run)
+    out.print()
+    out.print(statistics_table(report))
+    out.print()
+    out.print(ablation_table(report))
+    if status.failed:
+        messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
+                         f"`starmill retry {status.run.id}` sends them again")  # fmt: skip
+        raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Status], None]]:
+    """A live table in a terminal; a line now and then anywhere else."""
+    out = messages()
+    if out.is_terminal:
+        with Live(console=out, transient=True, auto_refresh=False) as live:
+            yield lambda status: live.update(view.progress(status), refresh=True)
+        return
+    last = [time.monotonic()]
+
+    def show(status: Status) -> None:
+        if time.monotonic() - last[0] > LINE_SECONDS:
+            last[0] = time.monotonic()
+            out.print(view.summary_line(status))
+
+    yield show
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops a run as cleanly as Ctrl-C."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _how_to_resume(run: Run, local: bool) -> str:
+    return f"continue with: starmill run --resume {run.id}{' --local' if local else ''}"

@@ -1,0 +1,90 @@
+"""Where examples come from: DocPrompting's JSON rows, or any JSONL with a field map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from models.errors import DatasetError
+from models.experiment import Dataset, Fields, Split
+from models.types import Example
+from producer.jsonl import read_objects
+from storage.schema import TEST, TRAIN
+
+DOCPROMPTING = Fields(request="nl", reference="cmd", id="question_id", oracle="oracle_man")
+
+
+def read_dataset(dataset: Dataset) -> dict[str, Sequence[Example]]:
+    """All examples by split. Raises DatasetError with file, line and reason."""
+    folder = Path(dataset.path)
+    if not folder.is_dir():
+        raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
+    return {
+        TRAIN: _read_split(dataset, folder, dataset.train),
+        TEST: _read_split(dataset, folder, dataset.test),
+    }
+
+
+def _read_split(dataset: Dataset, folder: Path, split: Split) -> list[Example]:
+    path = folder / split.file
+    if dataset.loader == "docprompting":
+        rows, fields = _json_rows(path), DOCPROMPTING
+    else:
+        rows, fields = read_objects(path), dataset.fields
+    limit = min((given for given in (split.limit, dataset.limit) if given), default=None)
+    examples = list(islice(_examples(path, rows, fields), limit))
+    if not examples:
+        raise DatasetError(path, None, "holds no examples")
+    return examples
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSON array, numbered from 1: their line in the file is not known."""
+    try:
+        rows = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(path, None, "no such file") from None
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(path, None, "is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
+    if not isinstance(rows, list):
+        raise DatasetError(path, None, "must be a JSON array of rows")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DatasetError(path, None, f"row {number} must be an object, found {type(row).__name__}")
+        yield number, row
+
+
+def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fields) -> Iterator[Example]:
+    for row, (line, values) in enumerate(rows):
+        request = _text(path, line, values, fields.request)
+        reference = _text(path, line, values, fields.reference)
+        oracle = values.get(fields.oracle) or []
+        if not isinstance(oracle, list):
+            raise DatasetError(path, line, f"{fields.oracle!r} must be a list of passage ids")
+        name = values.get(fields.id)
+        question_id = _storable(str(row if name is None else name))
+        yield Example(row, question_id, request, reference, tuple(_storable(str(found)) for found in oracle))
+
+
+def _text(path: Path, line: int, values: dict[str, Any], field: str) -> str:
+    if field not in values:
+        raise DatasetError(path, line, f"has no {field!r}; map the names with dataset.fields")
+    value = values[field]
+    text = _storable(value) if isinstance(value, str) else ""
+    if not text.strip():
+        raise DatasetError(path, line, f"{field!r} must be a text that is not empty")
+    return text
+
+
+def _storable(text: str) -> str:
+    """No database stores null characters or lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,50 @@
+"""Where passages come from: each source is a generator of `models.types.Passage`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.errors import UsageError
+from models.experiment import Passages
+from models.types import Passage
+from producer.documents.installed import installed
+from producer.documents.jsonl import jsonl
+
+# In characters. Encoders read the first 256 tokens, prompts show a paragraph, and Milvus stores at most
+# 65,536 bytes of JSON with a vector.
+TEXT_LIMIT = 4_000
+FIELD_LIMIT = 1_000
+
+
+def read_passages(config: Passages) -> Iterator[Passage]:
+    """The passages that `config` names, cleaned, each content once.
+
+    Raises DatasetError for a malformed file, UsageError for a package that cannot be imported and where
+    there is no passage at all.
+    """
+    path = config.path if config.source == "jsonl" else None
+    source = jsonl(Path(path)) if path else installed(config.packages)
+    seen: set[str] = set()
+    for passage in map(clean, source):
+        if passage.key not in seen:
+            seen.add(passage.key)
+            yield passage
+    if not seen:
+        where = path or ", ".join(config.packages)
+        raise UsageError(f"passages: {where} holds no documentation; name another file or package")
+
+
+def clean(passage: Passage) -> Passage:
+    """`passage` as databases accept it: no null characters, no lone surrogates, no endless fields."""
+    return Passage(
+        id=_clean(passage.id, FIELD_LIMIT),
+        name=_clean(passage.name, FIELD_LIMIT),
+        signature=_clean(passage.signature, FIELD_LIMIT),
+        text=_clean(passage.text, TEXT_LIMIT),
+        library=_clean(passage.library, FIELD_LIMIT),
+    )
+
+
+def _clean(text: str, limit: int) -> str:
+    return text.replace("\0", "")[:limit].encode(errors="replace").decode()

@@ -1,0 +1,80 @@
+"""The dataset card of a Hugging Face folder: what the rows are, how they came about, what they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import yaml
+
+from producer.export.selection import Selection
+from storage.ledger.planning import Run
+from storage.schema import FINISHED
+
+WHAT = {
+    "synthetic": "Requests for code with an augmentation, retrieved documentation and a step-by-step "
+    "rationale that ends in code, written by a teacher model.",
+    "answers": "Answers of the students under test, in each cell of an ablation grid.",
+    "failures": "Units of the run that failed, with every answer that was rejected.",
+}
+CORRECT = {
+    "paper": "less trailing full stops, colons and backquotes it ends with the reference code",
+    "strict": 'what follows its last "the answer is" equals the reference code',
+    "tree": 'what follows its last "the answer is" equals the reference code, or has the same syntax tree',
+}
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str, int]) -> str:
+    """README.md of the folder. `groups` counts the rows by source, variant or stage."""
+    experiment = run.experiment
+    header = {
+        "pretty_name": f"{run.name} ({selection.what})",
+        "task_categories": ["text-generation"],
+        "tags": ["code", "synthetic", "starmill"],
+        "size_categories": [next((name for most, name in SIZES if count < most), "n>1M")],
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}
+        ],
+    }
+    teacher = experiment.teacher
+    params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
+    counts = [f"- {name}: {number:,}" for name, number in sorted(groups.items())]
+    lines = [
+        f"# {run.name}: {selection.what}",
+        WHAT[selection.what],
+        "## Counts",
+        "\n".join([f"- rows: {count:,}", *counts]),
+        "## How it was made",
+        "\n".join([
+            f"- run: {run.id} of experiment {run.name}, made with Starmill",
+            f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`",
+            *(f"- student: {student.name}, `{student.model_name}`" for student in experiment.students),
+            f"- documentation: {experiment.passages.source}, top {experiment.passages.top_k} by "
+            f"`{experiment.passages.encoder}`",
+            f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
+            f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
+            "times at most; the hint is not part of the data",
+        ]),
+        "## Known flaws",
+        "\n".join(f"- {flaw}" for flaw in _flaws(run, selection)),
+    ]  # fmt: skip
+    body = "\n\n".join(lines)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n"
+
+
+def _flaws(run: Run, selection: Selection) -> list[str]:
+    flaws = ["All text but request and reference was written by models; the code was not executed."]
+    if run.state != FINISHED:
+        flaws.insert(0, f"The run was {run.state} when this was exported: rows are missing.")
+    if selection.what == "synthetic":
+        flaws += [
+            "Correct speaks of the final code: the steps before it were not checked.",
+            "A right rationale of source `star` was written by a model that had been shown the answer.",
+        ]
+        if not selection.accepted:
+            flaws += [
+                "Rows of source `wrong` are included; `correct` tells them apart.",
+                "Rationales that mention their hint count as wrong, with `hint_leak` true.",
+            ]
+    return flaws

@@ -1,0 +1,113 @@
+"""The synthetic set: each train example with its augmentation, documentation and final rationale."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
+from producer.synthetic import SyntheticExample, pass_number, synthetic_examples
+from storage.database import Database
+from storage.ledger.planning import Run
+from storage.ledger.rows import Row, rows
+
+SYNTHETIC: Shape = {
+    "question_id": str,
+    "row": int,
+    "request": str,
+    "augmentation": str,
+    "query": str,
+    "passages": [PASSAGE],
+    "rationale": str,
+    "answer": str,
+    "reference": str,
+    "correct": bool,
+    "source": str,
+    "hint_leak": bool,
+    "pass": int,
+    "provenance": PROVENANCE,
+}
+CHAT: Shape = {
+    "messages": [{"role": str, "content": str}],
+    "question_id": str,
+    "row": int,
+    "reference": str,
+    "correct": bool,
+    "source": str,
+    "hint_leak": bool,
+    "provenance": PROVENANCE,
+}
+Json = dict[str, Any]
+Make = Callable[[SyntheticExample, Row, Json], Json]
+
+
+def synthetic_rows(db: Database, run: Run, make: Make, *, accepted: bool) -> Iterator[Json]:
+    """Train examples that have a rationale, in the order of the train split."""
+    shared = _shared_calls(db, run)
+    for example in synthetic_examples(db, run.id):
+        final = example.final
+        if final and (final.result["correct"] or not accepted):
+            yield make(example, final, _provenance(run, example, shared))
+
+
+def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
+    """A row of shape SYNTHETIC. `pass` is 0 for the first rationale."""
+    augmented = example.augment.result if example.augment else {}
+    return {
+        "question_id": final.question_id,
+        "row": final.number,
+        "request": final.request,
+        "augmentation": augmented.get("augmentation"),
+        "query": _query(example, final),
+        "passages": [{name: hit[name] for name in PASSAGE} for hit in _passages(example)],
+        "rationale": final.result["text"],
+        "answer": final.result.get("answer"),
+        "reference": final.reference,
+        "correct": bool(final.result["correct"]),
+        "source": example.source,
+        "hint_leak": bool(final.result.get("hint_leak")),
+        "pass": pass_number(final),
+        "provenance": provenance,
+    }
+
+
+def as_chat(example: SyntheticExample, final: Row, provenance: Json) -> Json:
+    """A row of shape CHAT, as fine-tuning takes it: the query with its documentation, and the rationale."""
+    row = as_row(example, final, provenance)
+    documents = [f"{hit['name']}{hit['signature']}\n{hit['text']}" for hit in _passages(example)]
+    asked = "\n\n".join([row["query"], *(["Documentation:", *documents] if documents else [])])
+    messages = [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": row["rationale"]},
+    ]
+    return {"messages": messages, **{name: row[name] for name in CHAT if name != "messages"}}
+
+
+def _query(example: SyntheticExample, final: Row) -> str:
+    augmented = example.augment.result.get("query") if example.augment else None
+    return str(final.result.get("query") or augmented or final.request)
+
+
+def _passages(example: SyntheticExample) -> list[Json]:
+    return list(example.retrieve.result.get("passages", ())) if example.retrieve else []
+
+
+def _provenance(run: Run, example: SyntheticExample, shared: Counter[str]) -> Json:
+    """`generations` are the calls that the row rests on, in order, the final rationale's last."""
+    units = [unit for unit in (example.augment, *example.tried) if unit and unit.generation]
+    cost = sum((unit.cost_nano_usd or 0) / max(1, shared[unit.generation or ""]) for unit in units)
+    return {
+        "run": run.id,
+        "experiment": run.name,
+        "teacher": run.experiment.teacher.model_name,
+        "generations": [unit.generation for unit in units],
+        "cost_usd": dollars(cost),
+    }
+
+
+def _shared_calls(db: Database, run: Run) -> Counter[str]:
+    """How many requests one augmentation call answered: they share its cost."""
+    if run.experiment.augment.batch_size == 1:
+        return Counter()
+    return Counter(unit.generation for unit in rows(db, run.id, stages=("augment",)) if unit.generation)

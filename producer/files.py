@@ -1,0 +1,61 @@
+"""Results appear under their name when they are complete, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import UsageError
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its name at the end. Raises UsageError."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"-o {path}: is not a file; give the name of one")
+    with _beside(path) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its name at the end.
+
+    Where `path` is a folder already, the new files replace those of their name, and others stay.
+    Raises UsageError.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"-o {path}: is a file; this format writes a folder")
+    with _beside(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        if not path.exists():
+            temporary.replace(path)
+            return
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                target = path / file.relative_to(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")
+    # An absolute path: `..` and the empty path have no name of their own.
+    place = path.absolute()
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

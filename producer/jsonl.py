@@ -1,0 +1,42 @@
+"""JSON lines, plain or gzipped, with the line number of whatever is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.errors import DatasetError
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every line that is not blank. Raises DatasetError."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, parse_object(path, number, line)
+    except FileNotFoundError:
+        raise DatasetError(path, None, "no such file") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DatasetError(path, number + 1, f"not a whole gzip file: {error}") from None
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+
+
+def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line.rstrip(b"\r\n"))
+    except UnicodeDecodeError:
+        raise DatasetError(path, number, "is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DatasetError(path, number, f"is not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(path, number, f"is not JSON that can be read: {error}") from None
+    if not isinstance(value, dict):
+        raise DatasetError(path, number, f"must be a JSON object, found {type(value).__name__}")
+    return value

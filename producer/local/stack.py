@@ -1,0 +1,68 @@
+"""What `--local` starts for one experiment, in order; one stack for each home."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ServiceError
+from models.experiment import Experiment, Student, Teacher
+from producer.local.services import model_service, redis_service, worker_service
+from producer.local.supervisor import Supervisor
+from storage.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """`settings` are those with which the rest of the process reaches what was started."""
+
+    supervisor: Supervisor
+    settings: Settings
+
+
+@contextmanager
+def local_stack(experiment: Experiment, settings: Settings) -> Iterator[Stack]:
+    """Redis (unless STARMILL_REDIS_URL is set), the embedded model (if used), one worker."""
+    folder, logs = settings.root / "local", settings.root / "logs"
+    for made in (folder, logs):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _only_one(folder):
+        supervisor = Supervisor(folder)
+        supervisor.stop_leftovers()
+        try:
+            redis_url = settings.redis_url
+            if redis_url is None:
+                service, redis_url = redis_service(folder, logs)
+                supervisor.start(service)
+            embedded_url = settings.embedded_url
+            endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.students]
+            if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):
+                service, embedded_url = model_service(logs)
+                supervisor.start(service)
+            supervisor.start(worker_service(experiment, settings, logs, redis_url, embedded_url))
+            found = {"redis_url": redis_url, "embedded_url": embedded_url}
+            yield Stack(supervisor, settings.model_copy(update=found))
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    path = folder / "lock"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ServiceError(
+                f"process {lock.read().strip() or '?'} runs --local in {folder.parent} already; "
+                "wait for it, or set STARMILL_HOME to another folder"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,85 @@
+"""The report of a run as one value, which every format shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.stages import STAGES
+from producer.report.notes import notes
+from producer.report.statistics import Statistics, read_statistics
+from producer.report.tables import TableRow, ablation_rows
+from storage.database import Database
+from storage.ledger import counts, planning
+from storage.ledger.counts import Funnel
+from storage.ledger.planning import Run
+from storage.schema import DONE, FAILED, FINISHED, SKIPPED, TEST, TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class StageCount:
+    """Units of a stage by what became of them; `left` are those that are not final yet."""
+
+    split: str
+    stage: str
+    planned: int
+    done: int
+    skipped: int
+    failed: int
+
+    @property
+    def left(self) -> int:
+        return self.planned - self.done - self.skipped - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`seeds` are those of the grid; `notes` are sentences that belong below the tables."""
+
+    run: str
+    experiment: str
+    state: str
+    teacher: str
+    students: dict[str, str]
+    seeds: tuple[int, ...]
+    statistics: Statistics
+    table: tuple[TableRow, ...]
+    stages: tuple[StageCount, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        return self.state == FINISHED
+
+
+def build_report(db: Database, run: Run) -> Report:
+    """Read a run as it stands, finished or not."""
+    state, _ = planning.run_state(db, run.id)
+    # At time 0 every lease is live; which units are in flight is nothing that a report shows.
+    funnel = counts.funnel(db, run.id, 0.0)
+    stages = _stages(funnel)
+    table = ablation_rows(db, run)
+    experiment = run.experiment
+    return Report(
+        run=run.id,
+        experiment=run.name,
+        state=state,
+        teacher=experiment.teacher.model_name,
+        students={student.name: student.model_name for student in experiment.students},
+        seeds=tuple(experiment.grid.seeds),
+        statistics=read_statistics(db, run, funnel),
+        table=table,
+        stages=stages,
+        notes=notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table),
+    )
+
+
+def _stages(funnel: Funnel) -> tuple[StageCount, ...]:
+    counted = []
+    for split in (TRAIN, TEST):
+        for stage in STAGES:
+            states = funnel.total(split=split, stage=stage)
+            if planned := states.total():
+                counted.append(
+                    StageCount(split, stage, planned, states[DONE], states[SKIPPED], states[FAILED])
+                )
+    return tuple(counted)

@@ -1,0 +1,92 @@
+r"""The report as a LaTeX document with booktabs tables.
+
+It compiles as it is with any engine. To use a table elsewhere, copy its `table` environment into a
+document that loads booktabs and graphicx.
+"""
+
+from __future__ import annotations
+
+import re
+
+from producer.report.build import Report
+from producer.report.layout import NOTHING, answers, axes, interval, place, statistic_lines
+from producer.report.notes import INTERVALS
+from producer.report.tables import METRICS, TableRow
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#",
+    "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def render(report: Report) -> str:
+    headings = axes(report)
+    body = [" & ".join(_row(report, row)) + r" \\" for row in report.table]
+    lines = [" & ".join(map(escape, line)) + r" \\" for line in statistic_lines(report)]
+    columns = [*headings, "n", *METRICS.values()]
+    title = f"{report.experiment}: run {report.run}, {report.state}, teacher {report.teacher}."
+    caption = escape(f"{title} {INTERVALS} The best of each student is bold.")
+    return "\n".join([
+        r"\documentclass{article}",
+        r"\usepackage[T1]{fontenc}",
+        r"\usepackage{textcomp}",
+        r"\usepackage{booktabs}",
+        r"\usepackage{graphicx}",
+        r"\begin{document}",
+        *_table("l" * len(headings) + "r" * (1 + len(METRICS)), columns, body, caption),
+        *_notes(report),
+        *_table("lr", ["Synthetic set", ""], lines, escape(f"The synthetic set of run {report.run}.")),
+        r"\end{document}",
+        "",
+    ])  # fmt: skip
+
+
+def escape(text: str) -> str:
+    """`text` as LaTeX prints it. What pdfLaTeX has no letter for is shown as its code point."""
+    shown = (char if _printable(char) else f"U+{ord(char):04X}" for char in " ".join(text.split()))
+    escaped = "".join(_ESCAPES.get(char, char) for char in shown)
+    # Two hyphens would become a dash.
+    return re.sub("-(?=-)", "-{}", escaped)
+
+
+def _printable(char: str) -> bool:
+    return " " <= char <= "~" or "\u00c0" <= char <= "\u017e"
+
+
+def _table(align: str, headings: list[str], lines: list[str], caption: str) -> list[str]:
+    return [
+        r"\begin{table}[ht]",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        r"\resizebox{\textwidth}{!}{%",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        " & ".join(map(escape, headings)) + r" \\",
+        r"\midrule",
+        *lines,
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\end{table}",
+    ]
+
+
+def _row(report: Report, row: TableRow) -> list[str]:
+    scores = []
+    for name in METRICS:
+        measure = row.measures.get(name)
+        if measure is None:
+            scores.append(NOTHING)
+            continue
+        value = f"{measure.value:.2f}"
+        bold = rf"\textbf{{{value}}}" if name in row.best else value
+        scores.append(rf"{bold} {{\scriptsize {interval(measure)}}}")
+    return [*map(escape, place(report, row)), answers(row), *scores]
+
+
+def _notes(report: Report) -> list[str]:
+    if not report.notes:
+        return []
+    items = [rf"\item {escape(note)}" for note in report.notes]
+    return [r"\begin{itemize}", *items, r"\end{itemize}"]

@@ -1,0 +1,81 @@
+"""The words and numbers that all formats for people share."""
+
+from __future__ import annotations
+
+from producer.report.build import Report
+from producer.report.statistics import Statistics
+from producer.report.tables import Measure, TableRow
+
+RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
+NOTHING = "-"
+
+
+def axes(report: Report) -> list[str]:
+    """Headings of what tells cells apart; the wording of the test request only where the grid varies it."""
+    augmented = ["Test request"] if any(row.cell.augment_test for row in report.table) else []
+    return ["Student", "Shots", "Retrieval", "Rationale", *augmented]
+
+
+def place(report: Report, row: TableRow) -> list[str]:
+    """The cell on each of the `axes`."""
+    cell = row.cell
+    retrieval = "yes" if cell.retrieval else "no"
+    asked = "augmented" if cell.augment_test else "as written"
+    words = [cell.student, str(cell.shots), retrieval, RATIONALES[cell.rationale], asked]
+    return words[: len(axes(report))]
+
+
+def answers(row: TableRow) -> str:
+    """`n`, and of how many where some are missing."""
+    return f"{row.n:,}" if row.n == row.planned else f"{row.n:,} of {row.planned:,}"
+
+
+def interval(measure: Measure) -> str:
+    return f"[{measure.low:.1f}, {measure.high:.1f}]"
+
+
+def statistic_lines(report: Report) -> list[tuple[str, str]]:
+    """(what, how many) of the synthetic set and of what was paid, in reading order."""
+    found = report.statistics
+    return [
+        ("Train examples", f"{found.examples:,}"),
+        ("Augmented", _of(found.augmented, found.examples)),
+        ("Documentation retrieved", _of(found.retrieved, found.examples)),
+        ("Rationales, first pass", _of(found.rationales, found.examples)),
+        ("Correct at the first pass", _of(found.first_pass_correct, found.rationales)),
+        *(
+            (f"Became correct, rationalization pass {each.number}", _of(each.correct, each.tried))
+            for each in found.passes
+        ),
+        ("Accepted in all", _of(found.accepted, found.examples)),
+        ("Still wrong", f"{found.still_wrong:,}"),
+        ("Rationales that mention their hint", f"{found.hint_leaks:,}"),
+        ("Rationales of the wrong form", _reasons(found.wrong_form)),
+        ("Words per augmentation", _mean(found.words_per_augmentation)),
+        ("Words per rationale", _mean(found.words_per_rationale)),
+        ("Rejected answers, whole run", _reasons(found.rejected)),
+        ("Failed units, whole run", _reasons(found.failed)),
+        ("Model calls bought", f"{found.calls:,}"),
+        ("Tokens", _tokens(found)),
+        ("Cost", f"${found.cost_usd:,.4f}"),
+    ]
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({100 * part / whole:.1f} %)" if whole else f"{part:,}"
+
+
+def _mean(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f}"
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    if not reasons:
+        return "0"
+    named = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items())
+    return f"{sum(reasons.values()):,}: {named}"
+
+
+def _tokens(found: Statistics) -> str:
+    cached = f" ({found.cached_tokens:,} cached)" if found.cached_tokens else ""
+    return f"{found.prompt_tokens:,} prompt{cached}, {found.completion_tokens:,} completion"

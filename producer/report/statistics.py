@@ -1,0 +1,114 @@
+"""What the synthetic set consists of, and what it took to make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from producer.synthetic import SyntheticExample, pass_number, synthetic_examples
+from storage.database import Database
+from storage.ledger import counts
+from storage.ledger.counts import Funnel
+from storage.ledger.planning import Run
+from storage.schema import TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A rationalization round: how many rationales were tried with the answer as a hint, and became right."""
+
+    number: int
+    tried: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of train examples, except for `failed`, `rejected` and what was paid: these are of the whole run.
+
+    `still_wrong` examples have a rationale, but none that is right so far. `wrong_form` counts rationales
+    that were kept as wrong by what their form lacks. Means are None where there is nothing to count.
+    """
+
+    examples: int
+    augmented: int
+    retrieved: int
+    rationales: int
+    first_pass_correct: int
+    passes: tuple[Pass, ...]
+    accepted: int
+    still_wrong: int
+    hint_leaks: int
+    wrong_form: dict[str, int]
+    failed: dict[str, int]
+    rejected: dict[str, int]
+    words_per_augmentation: float | None
+    words_per_rationale: float | None
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
+    """Counted in one pass over the train examples."""
+    tally = _Tally()
+    for example in synthetic_examples(db, run.id):
+        tally.add(example)
+    seen = tally.seen
+    paid = counts.spending(db, run.id)
+    passes = range(1, run.experiment.rationale.passes + 1)
+    return Statistics(
+        examples=funnel.total(split=TRAIN, stage="retrieve").total(),
+        augmented=seen["augmented"],
+        retrieved=seen["retrieved"],
+        rationales=seen["tried", 0],
+        first_pass_correct=seen["correct", 0],
+        passes=tuple(Pass(number, seen["tried", number], seen["correct", number]) for number in passes),
+        accepted=seen["first_pass"] + seen["star"],
+        still_wrong=seen["wrong"],
+        hint_leaks=seen["leak"],
+        wrong_form=dict(tally.forms.most_common()),
+        failed=counts.failure_reasons(db, run.id),
+        rejected=counts.rejection_reasons(db, run.id),
+        words_per_augmentation=_mean(tally.words["augmentation"], seen["augmented"]),
+        words_per_rationale=_mean(tally.words["rationale"], seen["final"]),
+        calls=paid.calls,
+        prompt_tokens=paid.usage.prompt,
+        cached_tokens=paid.usage.cached,
+        completion_tokens=paid.usage.completion,
+        cost_usd=paid.dollars,
+    )
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.seen: Counter[str | tuple[str, int]] = Counter()
+        self.forms: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
+
+    def add(self, example: SyntheticExample) -> None:
+        if example.augment:
+            self.seen["augmented"] += 1
+            self.words["augmentation"] += _words(example.augment.result.get("augmentation"))
+        self.seen["retrieved"] += example.retrieve is not None
+        for rationale in example.tried:
+            number = pass_number(rationale)
+            self.seen["tried", number] += 1
+            self.seen["correct", number] += bool(rationale.result["correct"])
+            self.seen["leak"] += bool(rationale.result.get("hint_leak"))
+            if form := rationale.result.get("form"):
+                self.forms[form] += 1
+        if example.final and example.source:
+            self.seen["final"] += 1
+            self.seen[example.source] += 1
+            self.words["rationale"] += _words(example.final.result.get("text"))
+
+
+def _words(text: str | None) -> int:
+    return len((text or "").split())
+
+
+def _mean(total: int, number: int) -> float | None:
+    return total / number if number else None

@@ -1,0 +1,88 @@
+"""Where a run stands, as one value: for the terminal, for JSON, for whoever asks next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from models.stages import STAGES
+from storage.database import Database
+from storage.ledger import counts, planning
+from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
+from storage.ledger.planning import Run
+from storage.schema import FAILED, READY, RUNNING, WAITING
+
+RATE_WINDOW = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`rate` is in units per minute over the last minute; `eta` in seconds, None while nothing moves."""
+
+    run: Run
+    state: str
+    message: str
+    funnel: Funnel
+    spending: Spending
+    rate: float
+    eta: float | None
+    failures: dict[str, int]
+    rejections: dict[str, int]
+
+    @property
+    def units(self) -> Counter[str]:
+        return self.funnel.total()
+
+    @property
+    def left(self) -> int:
+        return sum(self.units[state] for state in (WAITING, READY, IN_FLIGHT))
+
+    @property
+    def failed(self) -> int:
+        return self.units[FAILED]
+
+    def document(self) -> dict[str, Any]:
+        """What `starmill status --json` prints."""
+        return {
+            "run": self.run.id,
+            "experiment": self.run.name,
+            "state": self.state,
+            "message": self.message,
+            "planned": self.run.planned,
+            "units": _counts(self.units),
+            "stages": {stage: _counts(self.funnel.total(stage=stage)) for stage in STAGES
+                       if self.funnel.total(stage=stage)},
+            "variants": {name: _counts(found) for name, found in self.funnel.variants("answer").items()},
+            "rate_per_minute": round(self.rate, 1),
+            "eta_seconds": None if self.eta is None else round(self.eta),
+            "calls": self.spending.calls,
+            "tokens": {
+                "prompt": self.spending.usage.prompt,
+                "cached": self.spending.usage.cached,
+                "completion": self.spending.usage.completion,
+            },
+            "cost_usd": self.spending.dollars,
+            "failures": self.failures,
+            "rejections": self.rejections,
+        }  # fmt: skip
+
+
+def read_status(db: Database, run: Run, now: float) -> Status:
+    """Counted from the ledger at `now`, seconds since the epoch."""
+    state, message = planning.run_state(db, run.id)
+    funnel = counts.funnel(db, run.id, now)
+    units = funnel.total()
+    window = min(RATE_WINDOW, max(1.0, now - run.started_at))
+    rate = counts.final_since(db, run.id, now - window) * 60 / window
+    left = sum(units[open_state] for open_state in (WAITING, READY, IN_FLIGHT))
+    moving = state == RUNNING and rate > 0
+    return Status(
+        run, state, message, funnel, counts.spending(db, run.id), rate if state == RUNNING else 0.0,
+        left * 60 / rate if moving else None,
+        counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id),
+    )  # fmt: skip
+
+
+def _counts(states: Counter[str]) -> dict[str, int]:
+    return {"planned": states.total(), **{state: states[state] for state in STATES}}

@@ -1,0 +1,58 @@
+"""What the teacher made of a train example: the rows of the synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from storage.database import Database
+from storage.ledger.rows import Row, rows
+from storage.schema import TRAIN
+
+STAGES = ("augment", "retrieve", "rationale", "rationalize")
+Source = Literal["first_pass", "star", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticExample:
+    """The finished units of one train example; `tried` are its rationales in the order of the passes."""
+
+    augment: Row | None
+    retrieve: Row | None
+    tried: tuple[Row, ...]
+
+    @property
+    def final(self) -> Row | None:
+        """The right rationale if there is one, else the last."""
+        right = (row for row in self.tried if row.result["correct"])
+        return next(right, self.tried[-1] if self.tried else None)
+
+    @property
+    def source(self) -> Source | None:
+        """How the final rationale came about; None where there is none."""
+        if self.final is None:
+            return None
+        if not self.final.result["correct"]:
+            return "wrong"
+        return "star" if self.final.stage == "rationalize" else "first_pass"
+
+
+def pass_number(row: Row) -> int:
+    """0 for the first rationale, then the number of the rationalization pass."""
+    return int(row.variant.removeprefix("pass-")) if row.stage == "rationalize" else 0
+
+
+def synthetic_examples(db: Database, run_id: str) -> Iterator[SyntheticExample]:
+    """Train examples with at least one finished unit, in order, in bounded memory."""
+    finished = rows(db, run_id, stages=STAGES, split=TRAIN)
+    for _, units in groupby(finished, key=lambda row: row.example_id):
+        of_stage: dict[str, list[Row]] = {stage: [] for stage in STAGES}
+        for unit in units:
+            of_stage[unit.stage].append(unit)
+        yield SyntheticExample(
+            next(iter(of_stage["augment"]), None),
+            next(iter(of_stage["retrieve"]), None),
+            tuple(sorted(of_stage["rationale"] + of_stage["rationalize"], key=pass_number)),
+        )

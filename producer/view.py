@@ -1,0 +1,77 @@
+"""A run's progress for people: the funnel per stage, and one line on speed, tokens and money."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from models.stages import STAGES
+from producer.status import Status
+from storage.ledger.counts import IN_FLIGHT
+from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
+
+COLUMNS = (("waiting", WAITING), ("ready", READY), ("in flight", IN_FLIGHT), ("done", DONE),
+           ("skipped", SKIPPED), ("failed", FAILED))  # fmt: skip
+
+
+def funnel_table(status: Status) -> Table:
+    table = Table(title=f"{status.run.id}: {status.state}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("planned", justify="right")
+    for heading, _ in COLUMNS:
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for stage in STAGES:
+        states = status.funnel.total(stage=stage)
+        planned = states.total()
+        if planned:
+            final = states[DONE] + states[SKIPPED] + states[FAILED]
+            numbers = [f"{states[state]:,}" if states[state] else "-" for _, state in COLUMNS]
+            table.add_row(stage, f"{planned:,}", *numbers, _bar(final / planned))
+    return table
+
+
+def summary_line(status: Status) -> Text:
+    usage = status.spending.usage
+    parts = [
+        f"{status.run.planned - status.left:,} of {status.run.planned:,} units",
+        f"{status.rate:,.0f} units/min",
+        f"ETA {duration(status.eta)}"
+        if status.eta is not None
+        else "ETA unknown"
+        if status.left
+        else "all final",
+        f"{status.spending.calls:,} calls",
+        f"{usage.prompt:,} + {usage.completion:,} tokens",
+        f"${status.spending.dollars:,.4f}",
+    ]
+    return Text(", ".join(parts))
+
+
+def reasons_line(title: str, reasons: dict[str, int]) -> Text:
+    return Text(f"{title}: " + ", ".join(f"{reason} {number:,}" for reason, number in reasons.items()))
+
+
+def progress(status: Status) -> Group:
+    lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
+    if status.rejections:
+        lines.append(reasons_line("rejected answers", status.rejections))
+    if status.failures:
+        lines.append(reasons_line("failed units", status.failures))
+    if status.state == PAUSED and status.message:
+        lines.append(Text(f"paused: {status.message}"))
+    return Group(*lines)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _bar(share: float, width: int = 20) -> str:
+    full = int(share * width)
+    return "#" * full + "." * (width - full) + f" {int(share * 100):3d} %"

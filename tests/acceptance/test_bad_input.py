@@ -1,0 +1,191 @@
+"""Whatever is wrong, one line says what, where, and how to mend it; and nothing is half done."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from storage.ledger import planning
+from tests.chores import chores, write_experiment, write_jsonl
+from tests.openai_server import OpenAIServer
+from tests.pipeline import PATIENCE, Ended, Home, final_share, home_with_indexes_of, units, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, data: Path, model_server: OpenAIServer) -> Path:
+    """An experiment of few units, beside files that cannot be used."""
+    folder = tmp_path_factory.mktemp("small")
+    for split in ("train", "test"):
+        write_jsonl(folder / f"{split}.jsonl", chores(2, split))
+    (folder / "broken.jsonl").write_text('{"request": "a", "reference": "b"}\n{"request": \n')
+    (folder / "nameless.jsonl").write_text('{"question": "a", "reference": "b"}\n')
+    (folder / "empty.jsonl").touch()
+    (folder / "broken.yaml").write_text("name: small\nteacher: [\n")
+    (folder / "list.yaml").write_text("- name\n")
+    passages = {"source": "jsonl", "path": str(data / "passages.jsonl"), "top_k": 2}
+    return write_experiment(folder, model_server.url, passages=passages)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def ready(finished: Ended, tmp_path: Path) -> Home:
+    """A home without runs, its passages indexed."""
+    return home_with_indexes_of(finished.home, tmp_path / "home", STARMILL_LEASE_SECONDS="4")
+
+
+SET: dict[str, tuple[list[str], str]] = {
+    "unknown key": (["passages.topk=3"], "passages.topk: unknown key; did you mean top_k?"),
+    "number out of range": (["passages.top_k=0"], "passages.top_k: Input should be greater than"),
+    "impossible grid": (["grid.shots=[0]", "grid.rationale=[star]"], "shots 0 allows only rationale none"),
+    "nonsense": (["nonsense"], "--set: nonsense: give it as key.key=value"),
+    "missing file": (["dataset.train=missing.jsonl"], "missing.jsonl: no such file"),
+    "malformed line": (["dataset.train=broken.jsonl"], "broken.jsonl:2: is not JSON"),
+    "missing field": (["dataset.test=nameless.jsonl"], "nameless.jsonl:1: has no 'request'; map the names"),
+    "empty dataset": (["dataset.test=empty.jsonl"], "empty.jsonl: holds no examples"),
+    "missing passages": (["passages.path=missing.jsonl"], "missing.jsonl: no such file; check passages.path"),
+    "unknown encoder": (["passages.encoder=no-such-encoder"], "no-such-encoder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SET)
+def test_a_setting_that_cannot_be(case: str, home: Home, small: Path) -> None:
+    values, says = SET[case]
+    overrides = [word for value in values for word in ("--set", value)]
+    assert_refused(home, says, "run", small, "--local", *overrides)
+    assert_no_runs(home)
+
+
+COMMANDS: dict[str, tuple[list[str], str]] = {
+    "unknown preset": (
+        ["run", "dmeo", "--local"],
+        "no such experiment file or preset; did you mean demo?",
+    ),
+    "missing file": (["run", "no/such.yaml"], "no/such.yaml: no such experiment file or preset; presets are"),
+    "broken YAML": (["run", "broken.yaml"], "broken.yaml:3: not valid YAML"),
+    "no experiment": (["run"], "which experiment?"),
+    "resume of nothing": (["run", "--resume", "x", "--local"], "no run 'x' in sqlite"),
+    "status of nothing": (["status"], "no runs yet"),
+    "report of no run": (["report", "x"], "no run 'x' in sqlite"),
+    "unknown format": (["report", "x", "--format", "pdf"], "'pdf' is not one of 'markdown'"),
+    "export to nowhere": (["export", "x"], "Missing option '--output' / '-o'; see `starmill export --help`"),
+    "retry of no run": (["retry", "x"], "no run 'x' in sqlite"),
+    "search without index": (["index", "search", "small.yaml", "words"], "starmill index build"),
+    "unknown option": (["run", "--lokal"], "No such option: --lokal"),
+    "half a command": (["index"], "Missing command; see `starmill index --help`"),
+}
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_command_that_cannot_be(case: str, small: Path, tmp_path: Path) -> None:
+    arguments, says = COMMANDS[case]
+    folder = shutil.copytree(small.parent, tmp_path / "folder")
+    assert_refused(Home(folder / "home"), says, *arguments)
+
+
+SETTINGS: dict[str, tuple[str, str, str]] = {
+    "Redis away": ("REDIS_URL", f"redis://:secret@{NOWHERE}/0", f"cannot reach Redis at {NOWHERE}"),
+    "Redis nonsense": ("REDIS_URL", "nonsense", "STARMILL_REDIS_URL"),
+    "database away": ("DATABASE_URL", f"postgresql://me:secret@{NOWHERE}/x", "cannot open the database"),
+    "database nonsense": ("DATABASE_URL", "nonsense", "give sqlite:///FILE or postgresql://"),
+    "database is no database": ("DATABASE_URL", "sqlite:////dev/null/ledger.db", "cannot open the database"),
+    "not a number": ("LEASE_SECONDS", "soon", "STARMILL_LEASE_SECONDS=soon"),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_an_environment_that_cannot_be(case: str, tmp_path: Path, small: Path) -> None:
+    name, value, says = SETTINGS[case]
+    said = assert_refused(Home(tmp_path / "home", {f"STARMILL_{name}": value}), says, "run", small)
+    assert "secret" not in said
+    assert Home(tmp_path / "home").json("runs") == {"runs": []}
+
+
+def test_a_reason_that_nothing_failed_for(finished: Ended) -> None:
+    says = "no unit failed for 'bad_luck'; reasons are: context_overflow"
+    assert_refused(finished.home, says, "retry", finished.run, "--reason", "bad_luck")
+    assert_refused(finished.home, says, "failures", finished.run, "--reason", "bad_luck")
+
+
+def test_a_file_that_cannot_be_written(finished: Ended) -> None:
+    for command in ("export", "report"):
+        says = "-o no/such/file: there is no folder no/such; make it first"
+        assert_refused(finished.home, says, command, finished.run, "-o", "no/such/file")
+
+
+def test_a_run_that_only_a_person_can_help_waits_for_one(
+    ready: Home, small: Path, server: OpenAIServer
+) -> None:
+    server.configure(key="right-key", model="another")
+    run = assert_paused(with_key(ready, "wrong-key"), "set OPENAI_API_KEY to a valid key", small)
+    assert run == assert_paused(with_key(ready, "right-key"), "check the model", small)
+    assert not [key for key in ("wrong-key", "right-key") if holds(ready.path, key)]
+    assert server.stats()["answers"] == 0
+
+    server.configure()
+    ready.starmill("run", "--resume", run, "--local")
+    assert ready.json("status")["units"]["failed"] == 0
+
+
+def test_a_home_has_one_local_run_and_a_run_one_feeder(
+    ready: Home, small: Path, server: OpenAIServer
+) -> None:
+    server.configure(latency_ms=1000)
+    with ready.started("run", small, "--local") as process, ready.ledger() as db:
+        wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
+        [run] = planning.list_runs(db)
+        assert_refused(ready, f"process {process.pid} runs --local in", "run", small, "--local")
+        elsewhere = Home(ready.path, {"STARMILL_REDIS_URL": ready.redis_url()})
+        assert_refused(elsewhere, f"run {run.id} is being fed by", "run", "--resume", run.id)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 3
+        assert [found.id for found in planning.list_runs(db)] == [run.id]
+
+
+def assert_refused(home: Home, says: str, *arguments: object) -> str:
+    """Exit code 2, nothing on standard output, and one line on standard error; the line."""
+    done = home.starmill(*arguments, expect=2)
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("starmill: ")
+    assert says in line
+    return line
+
+
+def assert_no_runs(home: Home) -> None:
+    with home.ledger() as db:
+        assert planning.list_runs(db) == []
+
+
+def with_key(home: Home, key: str) -> Home:
+    return Home(home.path, {**home.settings, "OPENAI_API_KEY": key})
+
+
+def assert_paused(home: Home, says: str, experiment: Path) -> str:
+    """One line, after those on the progress; no unit is blamed, no process is left; the run."""
+    said = home.starmill("run", experiment, "--local", expect=2).stderr.splitlines()
+    [line] = [line for line in said if line.startswith("starmill: ")]
+    assert line == said[-1]
+    assert says in line
+    assert "Traceback" not in " ".join(said)
+    status = home.json("status")
+    assert (status["state"], status["units"]["failed"]) == ("paused", 0)
+    run: str = status["run"]
+    assert f"continue with: starmill run --resume {run} --local" in line
+    assert not home.processes()
+    return run
+
+
+def holds(folder: Path, text: str) -> bool:
+    """Whether any file holds the text."""
+    return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,104 @@
+"""Fixtures that every kind of test may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from storage.database import Database
+from tests.clock import Clock
+from tests.services import Postgres, running_postgres, running_valkey
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA_VARIABLE = "STARMILL_TEST_DATA"
+
+# How long an example takes says nothing on a shared machine.
+settings.register_profile("starmill", deadline=None, print_blob=True)
+settings.load_profile("starmill")
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The published data that results are compared with; `STARMILL_TEST_DATA` names another place."""
+    path = Path(os.environ.get(DATA_VARIABLE) or REPOSITORY.parent / "shared" / "data")
+    if path.is_dir():
+        return path
+    message = f"no reference data at {path}; set {DATA_VARIABLE} to its folder"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own settings: no variables, no key, no `.env`, no `.starmill`."""
+    for name in os.environ:
+        if name.startswith("STARMILL_") and name != DATA_VARIABLE:
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "ledger.db"
+    db = Database(f"sqlite:///{path}")
+    db.migrate()
+    db.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A ledger without runs, in each kind of database."""
+    if request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("_sqlite_ledger"), tmp_path)
+        db = Database(f"sqlite:///{path}")
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        db = Database(server.empty_ledger(), pool_size=8)
+    yield db
+    db.close()
+
+
+@pytest.fixture(scope="session")
+def _valkey() -> Iterator[str]:
+    with running_valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(_valkey: str) -> str:
+    """A real Redis (Valkey) that holds nothing."""
+    import redis
+
+    with redis.Redis.from_url(_valkey) as client:
+        client.flushall()
+    return _valkey

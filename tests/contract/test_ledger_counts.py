@@ -1,0 +1,95 @@
+"""Every unit is counted once, in the state that it is in now."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from models.types import Rejection
+from storage.database import Database
+from storage.ledger import claims, counts, outcomes, rows
+from storage.ledger.counts import IN_FLIGHT, STATES
+from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, WAITING
+from tests.clock import Clock
+from tests.small_run import LEASE, Hand, ids, plan, units
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    return Hand(database, plan(database, clock), clock)
+
+
+def total(hand: Hand, **of: str) -> dict[str, int]:
+    return dict(counts.funnel(hand.db, hand.run.id, hand.clock()).total(**of))
+
+
+def test_new_run_is_ready_or_waits(hand: Hand, database: Database) -> None:
+    assert total(hand) == dict(Counter(unit.state for unit in units(database)))
+    assert total(hand, split=TRAIN) == {READY: 3, WAITING: 12}
+    assert total(hand, split=TEST, stage="retrieve") == {READY: 2}
+    assert total(hand, stage="augment") == {READY: 3}
+
+
+def test_funnel_follows_the_units(hand: Hand, database: Database, clock: Clock) -> None:
+    plan(database, clock, "small-2", seed=1)
+    first, second, third = hand.take(TRAIN, "augment")
+    assert total(hand, stage="augment") == {IN_FLIGHT: 3}
+    hand.done(first)
+    hand.failed(second)
+    assert total(hand, split=TRAIN) == {DONE: 1, FAILED: 1, IN_FLIGHT: 1, READY: 1, SKIPPED: 4, WAITING: 7}
+    claims.release(database, "worker", [third.unit_id])
+    assert total(hand, stage="augment") == {DONE: 1, FAILED: 1, READY: 1}
+    assert sum(total(hand).values()) == hand.run.planned
+    assert set(total(hand)) <= set(STATES)
+
+
+def test_unit_is_in_flight_while_its_lease_lives(hand: Hand, clock: Clock) -> None:
+    hand.take(TRAIN, "augment")
+    clock.advance(LEASE)
+    assert total(hand, stage="augment") == {IN_FLIGHT: 3}
+    clock.advance(0.1)
+    assert total(hand, stage="augment") == {READY: 3}
+
+
+def test_variants_are_counted_over_their_samples(database: Database, clock: Clock) -> None:
+    run = plan(database, clock, grid={"shots": [0], "retrieval": [False, True], "seeds": [1, 2, 3]})
+    hand = Hand(database, run, clock)
+    hand.done(hand.take(TEST, "answer", "student/0-shot")[0])
+    found = counts.funnel(database, run.id, clock()).variants("answer")
+    assert found == {
+        "student/0-shot": {DONE: 1, IN_FLIGHT: 5},
+        "student/0-shot/retrieval": {WAITING: 6},
+    }
+
+
+def test_speed_counts_what_ended_lately(hand: Hand, database: Database, clock: Clock) -> None:
+    first, second, _ = hand.take(TRAIN, "augment")
+    hand.done(first)
+    clock.advance(30)
+    hand.failed(second)
+    assert counts.final_since(database, hand.run.id, clock() - 30) == 2
+    assert counts.final_since(database, hand.run.id, clock() - 29) == 1
+    assert counts.final_since(database, hand.run.id, clock() + 1) == 0
+
+
+def test_reasons_come_most_frequent_first(hand: Hand, database: Database) -> None:
+    works = hand.take(TRAIN, "augment")
+    for work, reason in zip(works, ["refusal", "null", "null"], strict=True):
+        outcomes.reject(database, work, Rejection("html"), 0, "0" * 64, None, hand.clock())
+        hand.failed(work, reason)
+    assert list(counts.failure_reasons(database, hand.run.id).items()) == [("null", 2), ("refusal", 1)]
+    assert counts.rejection_reasons(database, hand.run.id) == {"html": 3}
+    assert counts.failure_reasons(database, "other") == {}
+
+
+def test_rows_come_in_order_through_all_pages(database: Database, clock: Clock) -> None:
+    plan(database, clock, train=rows.PAGE + 3, test=1)
+    found = list(
+        rows.rows(database, "small-1", stages=["augment", "retrieve"], states=[READY, WAITING], split=TRAIN)
+    )
+    assert [row.unit_id for row in found] == sorted(
+        ids(database, stage="augment", split=TRAIN) + ids(database, stage="retrieve", split=TRAIN)
+    )
+    assert [row.number for row in found[::2]] == list(range(rows.PAGE + 3))
+    assert {(row.result == {}, row.model, row.cost_nano_usd) for row in found} == {(True, None, None)}

@@ -1,0 +1,146 @@
+"""Which train examples a student may be shown, and what it sees of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.experiment import RationaleSource
+from storage.database import Database
+from storage.ledger import exemplars
+from storage.ledger.exemplars import Worked, final_rationale
+from storage.schema import TRAIN
+from tests.clock import Clock
+from tests.small_run import Hand, plan, units
+
+# What becomes of each train example, by its row.
+RIGHT_AT_ONCE, RIGHT_WITH_HINT, NEVER_RIGHT, NO_RATIONALE, NO_PASSAGES, NO_SECOND_PASS = range(6)
+
+
+def work_through(hand: Hand) -> None:
+    def end(stage: str, variant: str, failing: int, right: int) -> None:
+        for work in hand.take(TRAIN, stage, variant):
+            row, name = work.example.row, f"{stage} {variant}".strip()
+            if row == failing:
+                hand.failed(work)
+            elif row == right:
+                hand.correct(work, {"text": f"{name} {row}", "correct": True})
+            else:
+                hand.done(work, {"text": f"{name} {row}", "correct": False})
+
+    for work in hand.take(TRAIN, "augment"):
+        hand.done(work, {"query": f"query {work.example.row}"})
+    for work in hand.take(TRAIN, "retrieve"):
+        if work.example.row == NO_PASSAGES:
+            hand.failed(work)
+        else:
+            hand.done(work, {"passages": [{"id": f"p{work.example.row}"}]})
+    end("rationale", "", NO_RATIONALE, RIGHT_AT_ONCE)
+    end("rationalize", "pass-1", NO_SECOND_PASS, -1)
+    end("rationalize", "pass-2", -1, RIGHT_WITH_HINT)
+
+
+def another_run(db: Database, clock: Clock) -> None:
+    """On the same examples; its units must not be mixed in."""
+    hand = Hand(db, plan(db, clock, "small-2", train=6, seed=1), clock)
+    for work in hand.take(TRAIN, "augment"):
+        hand.done(work, {"query": "of another run"})
+    for work in hand.take(TRAIN, "retrieve"):
+        hand.done(work, {"passages": []})
+    for work in hand.take(TRAIN, "rationale"):
+        hand.correct(work, {"text": "of another run", "correct": True})
+
+
+def train_rows(db: Database, run_id: str, example_ids: Any) -> list[int]:
+    row_of = {
+        unit.example_id: row for row, unit in enumerate(units(db, run_id, split=TRAIN, stage="augment"))
+    }
+    return [row_of[example_id] for example_id in example_ids]
+
+
+@pytest.mark.parametrize("drop_wrong", [True, False])
+def test_pool_and_who_may_be_shown(database: Database, clock: Clock, drop_wrong: bool) -> None:
+    run = plan(database, clock, train=6, rationale={"passes": 2, "drop_wrong": drop_wrong})
+    work_through(Hand(database, run, clock))
+    another_run(database, clock)
+
+    pool = exemplars.pool(database, run.id)
+    assert train_rows(database, run.id, pool) == [0, 1, 2, 3, 5]
+
+    def shown(source: RationaleSource) -> set[int]:
+        return set(train_rows(database, run.id, exemplars.eligible(database, run, source)))
+
+    assert shown("none") == {0, 1, 2, 3, 5}
+    if drop_wrong:
+        assert shown("first_pass") == {RIGHT_AT_ONCE}
+        assert shown("star") == {RIGHT_AT_ONCE, RIGHT_WITH_HINT}
+    else:
+        tried = {RIGHT_AT_ONCE, RIGHT_WITH_HINT, NEVER_RIGHT, NO_SECOND_PASS}
+        assert shown("first_pass") == shown("star") == tried
+
+
+@pytest.mark.parametrize(
+    ("source", "rationales"),
+    [
+        ("none", ["", "", "", ""]),
+        ("first_pass", ["rationale 0", "rationale 1", "rationale 2", "rationale 5"]),
+        ("star", ["rationale 0", "rationalize pass-2 1", "rationalize pass-2 2", "rationale 5"]),
+    ],
+)
+def test_what_is_shown_of_an_example(
+    database: Database, clock: Clock, source: RationaleSource, rationales: list[str]
+) -> None:
+    run = plan(database, clock, train=6)
+    work_through(Hand(database, run, clock))
+    another_run(database, clock)
+    first, second, third, _, last = exemplars.pool(database, run.id)
+    wanted = [third, first, last, second]
+    found = exemplars.worked(database, run.id, wanted, source)
+    text = dict(zip([0, 1, 2, 5], rationales, strict=True))
+    assert found == [
+        Worked(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], [{"id": f"p{row}"}])
+        for row in (2, 0, 5, 1)
+    ]
+    assert exemplars.worked(database, run.id, [], source) == []
+
+
+def test_without_augmentation_the_request_is_the_query(database: Database, clock: Clock) -> None:
+    run = plan(database, clock, augment={"enabled": False})
+    hand = Hand(database, run, clock)
+    for work in hand.take(TRAIN, "retrieve", "raw"):
+        hand.done(work, {"passages": [{"id": "p"}]})
+    [found] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none")
+    assert (found.query, found.request, found.passages) == ("sort 0", "sort 0", [{"id": "p"}])
+
+
+def tried(*correct: bool) -> dict[tuple[str, str], dict[str, Any]]:
+    """The first pass, and each rationalization after it."""
+    names = [("rationale", ""), *(("rationalize", f"pass-{number}") for number in range(1, len(correct)))]
+    return {name: {"text": name[1], "correct": right} for name, right in zip(names, correct, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("results", "chosen"),
+    [
+        (tried(True), ""),
+        (tried(False), ""),
+        (tried(False, True), "pass-1"),
+        (tried(False, False, False), "pass-2"),
+        (tried(*[False] * 11), "pass-10"),
+        (tried(*[False] * 10, True), "pass-10"),
+        (tried(*[False] * 2, True, *[False] * 8), "pass-2"),
+    ],
+)
+def test_final_rationale_is_the_right_one_or_the_last(
+    results: dict[tuple[str, str], dict[str, Any]], chosen: str
+) -> None:
+    others: dict[tuple[str, str], dict[str, Any]] = {
+        ("augment", ""): {"query": "q"},
+        ("retrieve", "raw"): {"passages": []},
+    }
+    for order in (results, dict(reversed(results.items()))):
+        found = final_rationale({**others, **order})
+        assert found is not None
+        assert found["text"] == chosen
+    assert final_rationale(others) is None

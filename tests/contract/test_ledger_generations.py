@@ -1,0 +1,167 @@
+"""A model call is bought once, whoever asks, in whatever run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from models.types import Completion, Usage
+from storage.database import Database
+from storage.ledger import claims, counts, generations, outcomes
+from storage.ledger.claims import Work
+from storage.ledger.counts import Spending
+from storage.ledger.generations import Busy, Purchase
+from storage.ledger.outcomes import Outcome
+from storage.schema import TRAIN
+from tests.clock import Clock
+from tests.small_run import LEASE, Hand, plan, purchase, race, request
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    return Hand(database, plan(database, clock), clock)
+
+
+@pytest.fixture
+def works(hand: Hand) -> list[Work]:
+    """Two units under one worker's lease."""
+    return hand.take(TRAIN, "augment")[:2]
+
+
+def reserve(hand: Hand, owner: str, work: Work) -> Completion | Busy | None:
+    return generations.reserve(hand.db, owner, work, request(), hand.clock(), LEASE)
+
+
+def commit(hand: Hand, work: Work, bought: Purchase) -> None:
+    outcomes.finish(hand.db, [Outcome(work, {"query": "q"}, purchase=bought)], hand.clock())
+
+
+def test_bought_answer_is_read_from_then_on(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "me", works[0]) is None
+    bought = Purchase(request(), Completion(None, "content_filter", Usage(9, 4, 2), "no"), 77, 0.5)
+    commit(hand, works[0], bought)
+    assert reserve(hand, "other", works[1]) == bought.completion
+    assert reserve(hand, "me", works[0]) == bought.completion
+
+
+def test_answer_is_stored_as_it_came(hand: Hand, works: list[Work]) -> None:
+    text = "tab\t 'quote' \\ é 😀 \u2028\n"
+    bought = Purchase(
+        request(), Completion(text, "a reason of more than thirty-two characters", Usage()), 0, 0.1
+    )
+    commit(hand, works[0], bought)
+    found = reserve(hand, "me", works[1])
+    assert isinstance(found, Completion)
+    assert (found.text, found.finish_reason) == (text, "a reason of more than thirty-two")
+
+
+def test_another_request_is_another_purchase(hand: Hand, works: list[Work]) -> None:
+    commit(hand, works[0], purchase(request()))
+    for other in (request("another"), request(draw=(1, 0)), request(draw=(0, 1))):
+        assert generations.reserve(hand.db, "me", works[1], other, hand.clock(), LEASE) is None
+
+
+def test_who_comes_second_waits(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "me", works[0]) is None
+    assert reserve(hand, "other", works[1]) == Busy()
+    assert reserve(hand, "me", works[1]) == Busy()
+
+
+def test_racing_workers_buy_once(hand: Hand, works: list[Work]) -> None:
+    found = race(8, lambda number: reserve(hand, f"w{number}", works[number % 2]))
+    assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
+
+
+def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[Work], clock: Clock) -> None:
+    commit(hand, works[0], purchase(request()))
+    later = Hand(hand.db, plan(hand.db, clock, "small-2", seed=1), clock)
+    work = later.take(TRAIN, "augment")[0]
+    assert reserve(later, "me", work) == purchase(request()).completion
+    outcomes.finish(hand.db, [Outcome(work, {"query": "q"}, generation=request().key)], clock())
+    assert counts.spending(hand.db, "small-2") == Spending(0, Usage(), 0, 0.0)
+    assert counts.spending(hand.db, "small-1").calls == 1
+
+
+def test_abandoned_call_is_free_at_once(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "me", works[0]) is None
+    generations.abandon(hand.db, "other", request().key)
+    generations.abandon(hand.db, "me", request("another").key)
+    assert reserve(hand, "other", works[1]) == Busy()
+    generations.abandon(hand.db, "me", request().key)
+    assert reserve(hand, "other", works[1]) is None
+
+
+def test_bought_answer_cannot_be_abandoned(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "me", works[0]) is None
+    commit(hand, works[0], purchase(request()))
+    generations.abandon(hand.db, "me", request().key)
+    assert reserve(hand, "other", works[1]) == purchase(request()).completion
+
+
+def test_expired_call_is_taken_over(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "dead", works[0]) is None
+    hand.clock.advance(LEASE)
+    assert reserve(hand, "other", works[1]) == Busy()
+    hand.clock.advance(0.1)
+    assert reserve(hand, "other", works[1]) is None
+    assert reserve(hand, "dead", works[0]) == Busy()
+    generations.abandon(hand.db, "dead", request().key)
+    assert reserve(hand, "third", works[0]) == Busy()
+
+
+def test_only_one_takes_over(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "dead", works[0]) is None
+    hand.clock.advance(LEASE + 1)
+    found = race(8, lambda number: reserve(hand, f"w{number}", works[1]))
+    assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
+
+
+def test_heartbeat_keeps_a_call(hand: Hand, works: list[Work]) -> None:
+    assert reserve(hand, "worker", works[0]) is None
+    for _ in range(4):
+        hand.clock.advance(LEASE * 0.75)
+        claims.extend(hand.db, "worker", hand.clock(), LEASE)
+    assert reserve(hand, "other", works[1]) == Busy()
+
+
+@pytest.mark.parametrize("end", ["failed", "released"])
+def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(hand: Hand, works: list[Work], end: str) -> None:
+    """Its worker lives on, but nobody waits for this answer: others must not wait for ever."""
+    assert reserve(hand, "worker", works[0]) is None
+    if end == "failed":
+        hand.failed(works[0], "internal_error")
+    else:
+        claims.release(hand.db, "worker", [works[0].unit_id])
+    for _ in range(2):
+        hand.clock.advance(LEASE * 0.75)
+        claims.extend(hand.db, "worker", hand.clock(), LEASE)
+    assert reserve(hand, "other", works[1]) is None
+
+
+def test_first_answer_stays(hand: Hand, works: list[Work]) -> None:
+    """The lease ran out in mid-call and two were bought: what rests on the first remains true."""
+    commit(hand, works[0], purchase(request(), "first", 10))
+    commit(hand, works[1], purchase(request(), "second", 20))
+    assert reserve(hand, "me", works[0]) == purchase(request(), "first").completion
+    assert counts.spending(hand.db, "small-1").cost_nano_usd == 10
+
+
+def test_racing_answers_leave_one(hand: Hand, works: list[Work]) -> None:
+    race(4, lambda number: commit(hand, works[number % 2], purchase(request(), f"answer {number}")))
+    found = reserve(hand, "me", works[0])
+    assert isinstance(found, Completion)
+    assert found.text in {f"answer {number}" for number in range(4)}
+    assert counts.spending(hand.db, "small-1").calls == 1
+
+
+def test_spending_is_the_sum_of_what_was_bought(hand: Hand, works: list[Work]) -> None:
+    calls = [
+        replace(purchase(request(f"{number}"), cost=10**12 + number), seconds=0.25) for number in range(3)
+    ]
+    for call in calls:
+        commit(hand, works[0], call)
+    assert generations.reserve(hand.db, "me", works[1], request("3"), hand.clock(), LEASE) is None
+    spent = counts.spending(hand.db, "small-1")
+    assert spent == Spending(3, Usage(300, 120, 60), 3 * 10**12 + 3, 0.75)
+    assert spent.dollars == pytest.approx(3000.000000003, abs=1e-12)

@@ -1,0 +1,188 @@
+"""A run is planned as a whole or not at all, and found again by what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from models.errors import UsageError
+from models.types import Example
+from storage.database import Database
+from storage.ledger import planning
+from storage.schema import (
+    EXAMPLES,
+    INTERRUPTED,
+    PAUSED,
+    PLANNED,
+    READY,
+    RUNNING,
+    RUNS,
+    TEST,
+    TRAIN,
+    UNITS,
+    WAITING,
+)
+from tests.clock import Clock
+from tests.small_run import examples, experiment, plan, race, units
+
+SPLITS = {TRAIN: examples(3), TEST: examples(2, "test")}
+
+
+def count(db: Database) -> dict[str, int]:
+    with db.read() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (RUNS, EXAMPLES, UNITS)
+        }
+
+
+class Breaking(list[Example]):
+    """A split that can be read once (to be hashed), and breaks in the middle of the second time."""
+
+    reads = 0
+
+    def __iter__(self) -> Iterator[Example]:
+        self.reads += 1
+        for number, example in enumerate(super().__iter__()):
+            if self.reads > 1 and number == len(self) // 2:
+                raise OSError("the disk is gone")
+            yield example
+
+
+def test_every_unit_is_planned(database: Database, clock: Clock) -> None:
+    run = plan(database, clock, started=False)
+    slots = run.slots
+    assert (run.state, run.planned) == (PLANNED, 3 * len(slots[TRAIN]) + 2 * len(slots[TEST]))
+    assert count(database) == {"run": 1, "example": 5, "unit": run.planned}
+    planned = units(database)
+    assert [unit.split for unit in planned] == sorted((unit.split for unit in planned), reverse=True)
+    for split, rows in ((TRAIN, 3), (TEST, 2)):
+        found = [(unit.stage, unit.variant, unit.sample) for unit in planned if unit.split == split]
+        assert found == [slot.step for slot in slots[split]] * rows
+    for unit in planned:
+        [slot] = [slot for slot in slots[unit.split] if slot.step == (unit.stage, unit.variant, unit.sample)]
+        assert (unit.needs, unit.queue) == (len(slot.after), slot.queue)
+        assert unit.state == (WAITING if slot.after else READY)
+        assert (unit.attempts, unit.rejections, unit.budget_from, unit.lease_owner) == (0, 0, 0, None)
+
+
+def test_more_units_than_one_statement_holds(database: Database, clock: Clock) -> None:
+    run = plan(database, clock, train=500, test=1)
+    assert run.planned == len(units(database)) > planning.BATCH
+    assert (
+        len({(unit.example_id, unit.stage, unit.variant, unit.sample) for unit in units(database)})
+        == run.planned
+    )
+
+
+def test_error_in_the_middle_leaves_nothing(database: Database, clock: Clock) -> None:
+    splits = {TRAIN: examples(3), TEST: Breaking(examples(4))}
+    with pytest.raises(OSError, match="the disk is gone"):
+        planning.plan_run(database, "small-1", experiment(), splits, clock())
+    assert count(database) == {"run": 0, "example": 0, "unit": 0}
+    assert plan(database, clock).planned == count(database)["unit"]
+
+
+def test_dataset_is_imported_once(database: Database, clock: Clock) -> None:
+    plan(database, clock)
+    plan(database, clock, "small-2", seed=1)
+    assert count(database)["example"] == 5
+    assert {unit.example_id for unit in units(database)} == {
+        unit.example_id for unit in units(database, "small-2")
+    }
+    plan(database, clock, "small-3", train=2)
+    assert count(database)["example"] == 5 + 4
+
+
+def test_runs_on_new_data_may_be_planned_at_once(database: Database, clock: Clock) -> None:
+    planned = race(4, lambda number: plan(database, clock, f"small-{number}", train=20, seed=number))
+    assert len({run.planned for run in planned}) == 1
+    assert count(database) == {"run": 4, "example": 22, "unit": 4 * planned[0].planned}
+
+
+def test_examples_come_back_as_they_went_in(database: Database, clock: Clock) -> None:
+    odd = Example(0, "01", "tab\t 'quote' \\ é 😀 \u2028", 'print("""x""")\n', ("a", "b c"))
+    planning.plan_run(database, "odd", experiment(), {TRAIN: [odd], TEST: examples(1)}, clock())
+    with database.read() as connection:
+        row = connection.execute(select(EXAMPLES).where(EXAMPLES.c.split == TRAIN)).one()
+    assert Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle)) == odd
+
+
+def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Clock) -> None:
+    data = planning.dataset_hash(SPLITS)
+    assert planning.find_run(database, experiment(), data) is None
+    run = plan(database, clock)
+    moved = {"path": "/elsewhere", "train": "train.jsonl", "test": "test.jsonl"}
+    for same in (experiment(), experiment(dataset=moved)):
+        found = planning.find_run(database, same, data)
+        assert found is not None
+        assert found.id == run.id
+    assert planning.find_run(database, experiment(seed=1), data) is None
+    other = planning.dataset_hash({TRAIN: SPLITS[TRAIN], TEST: SPLITS[TEST][:1]})
+    assert planning.find_run(database, experiment(), other) is None
+
+
+def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None:
+    plan(database, clock)
+    clock.advance(1)
+    plan(database, clock, "small-0")
+    found = planning.find_run(database, experiment(), planning.dataset_hash(SPLITS))
+    assert found is not None
+    assert found.id == "small-0"
+    assert [run.id for run in planning.list_runs(database)] == ["small-0", "small-1"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {TRAIN: examples(3), TEST: examples(2)},
+        {TRAIN: examples(2, "test"), TEST: examples(3)},
+        {TRAIN: examples(3)[::-1], TEST: examples(2, "test")},
+        {TRAIN: examples(4), TEST: examples(2, "test")},
+        {TRAIN: examples(3), TEST: [*examples(1, "test"), Example(1, "q1", "test 1", "answer(1)", ())]},
+    ],
+)
+def test_any_change_of_the_data_is_other_data(changed: dict[str, list[Example]]) -> None:
+    assert planning.dataset_hash(changed) != planning.dataset_hash(SPLITS)
+
+
+def test_configuration_is_frozen(database: Database, clock: Clock) -> None:
+    sections: dict[str, Any] = {
+        "teacher": {"backend": "embedded", "params": {"temperature": 0.1 + 0.2, "stop": ["é\n"]}}
+    }
+    plan(database, clock, **sections)
+    assert planning.load_run(database, "small-1").experiment == experiment(**sections)
+
+
+def test_run_is_named_by_its_beginning(database: Database, clock: Clock) -> None:
+    for name in ("small-1", "small-10", "other"):
+        plan(database, clock, name)
+    assert planning.load_run(database, "oth").id == "other"
+    assert planning.load_run(database, "small-1").id == "small-1"
+    with pytest.raises(
+        UsageError, match=r"more than one run begins with 'small'; `starmill runs` lists them"
+    ):
+        planning.load_run(database, "small")
+    for unknown in ("%", "s_all-1", "none"):
+        with pytest.raises(UsageError, match=r"no run '.*' in .*; `starmill runs` lists them"):
+            planning.load_run(database, unknown)
+
+
+def test_run_is_stopped_and_started(database: Database, clock: Clock) -> None:
+    plan(database, clock, started=False)
+    planning.stop_run(database, "small-1", "by hand")
+    assert planning.run_state(database, "small-1") == (PLANNED, "")
+    clock.advance(5)
+    planning.start_run(database, "small-1", clock())
+    assert planning.run_state(database, "small-1") == (RUNNING, "")
+    assert planning.load_run(database, "small-1").started_at == clock()
+    planning.stop_run(database, "small-1", "no key", paused=True)
+    assert planning.run_state(database, "small-1") == (PAUSED, "no key")
+    planning.stop_run(database, "small-1", "too late")
+    assert planning.run_state(database, "small-1") == (PAUSED, "no key")
+    planning.start_run(database, "small-1", clock())
+    planning.stop_run(database, "small-1", "Ctrl-C")
+    assert planning.run_state(database, "small-1") == (INTERRUPTED, "Ctrl-C")

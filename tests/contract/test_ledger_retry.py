@@ -1,0 +1,212 @@
+"""What failed is sent again with all that waits for it, and every run comes to its end."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.stages import downstream, queues
+from models.types import Rejection
+from storage.database import Database
+from storage.ledger import claims, counts, feeding, outcomes, planning, rows
+from storage.ledger.claims import Work
+from storage.schema import (
+    ALREADY_CORRECT,
+    DONE,
+    FAILED,
+    FINAL,
+    FINISHED,
+    INTERRUPTED,
+    READY,
+    RUNNING,
+    SKIPPED,
+    TEST,
+    TRAIN,
+    UPSTREAM_FAILED,
+    WAITING,
+)
+from tests.clock import Clock
+from tests.small_run import LEASE, PATIENCE, Hand, claim_one, ids, plan, race, units
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    return Hand(database, plan(database, clock), clock)
+
+
+def test_failed_unit_is_ready_and_what_it_held_back_waits(hand: Hand, database: Database) -> None:
+    planned = {unit.id: (unit.state, unit.needs) for unit in units(database)}
+    feeding.take_sendable(database, hand.run.id, "teacher.teacher", 9, hand.clock(), PATIENCE)
+    first, second, third = hand.take(TRAIN, "augment")
+    hand.failed(first)
+    hand.done(second)
+    claims.release(database, "worker", [third.unit_id])
+    others = [unit for unit in units(database) if unit.example_id != first.example_id]
+    assert rows.retry(database, hand.run) == 1
+    again = [unit for unit in units(database) if unit.example_id == first.example_id]
+    assert {unit.id: (unit.state, unit.needs) for unit in again} == {
+        unit.id: planned[unit.id] for unit in again
+    }
+    assert {(unit.reason, unit.detail, unit.finished_at, unit.sent_at) for unit in again} == {(None,) * 4}
+    assert [unit for unit in units(database) if unit.example_id != first.example_id] == others
+    assert rows.retry(database, hand.run) == 0
+
+
+def test_retry_by_reason_leaves_the_others(hand: Hand, database: Database) -> None:
+    first, second, _ = hand.take(TRAIN, "augment")
+    hand.failed(first, "null")
+    hand.failed(second, "refusal")
+    assert rows.retry(database, hand.run, "html") == 0
+    assert rows.retry(database, hand.run, "refusal") == 1
+    states = {unit.example_id: unit.state for unit in units(database, stage="rationale")}
+    assert (states[first.example_id], states[second.example_id]) == (SKIPPED, WAITING)
+    assert counts.failure_reasons(database, hand.run.id) == {"null": 1}
+
+
+def test_retry_leaves_what_was_already_correct(hand: Hand, database: Database) -> None:
+    for stage in ("augment", "retrieve"):
+        for work in hand.take(TRAIN, stage):
+            hand.done(work)
+    first, second, third = hand.take(TRAIN, "rationale")
+    hand.correct(first)
+    hand.failed(second)
+    hand.done(third)
+    assert rows.retry(database, hand.run) == 1
+    skipped = units(database, state=SKIPPED)
+    assert {(unit.example_id, unit.reason) for unit in skipped} == {(first.example_id, ALREADY_CORRECT)}
+
+
+def test_retried_unit_remembers_the_barrier(hand: Hand, database: Database) -> None:
+    """The barrier opened while the answer was skipped: after the retry it needs its passages alone."""
+    first, _ = hand.take(TEST, "retrieve")
+    hand.failed(first)
+    hand.finish_train()
+    assert feeding.open_barrier(database, hand.run)
+    rows.retry(database, hand.run)
+    hand.done(claim_one(database, hand.clock, first.unit_id))
+    behind = units(database, stage="answer", variant="student/2-shot/retrieval", example_id=first.example_id)
+    assert [(unit.needs, unit.state) for unit in behind] == [(0, READY)]
+
+
+def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
+    work = hand.take(TRAIN, "augment")[0]
+    for attempt in range(3):
+        outcomes.reject(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
+    hand.failed(replace(work, rejections=3), "null", Rejection("null"))
+    rows.retry(database, hand.run)
+    again = claim_one(database, hand.clock, work.unit_id)
+    assert (again.rejections, again.budget_from) == (4, 4)
+    assert [reason for reason, _, _ in rows.rejected_texts(database, work.unit_id)] == ["null"] * 4
+    assert units(database, id=work.unit_id)[0].attempts == 1
+
+
+def test_finished_run_goes_on_after_a_retry(hand: Hand, database: Database) -> None:
+    live(hand, random.Random(0), failing=1.0)
+    assert rows.retry(database, hand.run, "no such reason") == 0
+    assert planning.run_state(database, hand.run.id)[0] == FINISHED
+    assert rows.retry(database, hand.run) > 0
+    state, message = planning.run_state(database, hand.run.id)
+    assert (state, message) == (INTERRUPTED, "failed units are to be tried again")
+    assert planning.load_run(database, hand.run.id).finished_at is None
+    assert not feeding.finish_run(database, hand.run.id, hand.clock())
+
+
+def test_retry_of_a_running_run_leaves_it_running(hand: Hand, database: Database) -> None:
+    hand.failed(hand.take(TRAIN, "augment")[0])
+    rows.retry(database, hand.run)
+    assert planning.run_state(database, hand.run.id) == (RUNNING, "")
+
+
+def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock: Clock) -> None:
+    """What waits for a unit is skipped exactly where the unit has failed."""
+    run = plan(database, clock, train=60, test=1)
+    hand = Hand(database, run, clock)
+    works = hand.take(TRAIN, "augment")
+
+    def act(number: int) -> None:
+        if number == 0:
+            for _ in range(10):
+                rows.retry(database, run)
+        else:
+            for work in works[number - 1 :: 3]:
+                hand.failed(work)
+
+    race(4, act)
+    consistent(hand)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_run_comes_to_its_end(hand: Hand, database: Database, seed: int) -> None:
+    """Workers fail, are refused, give back and die at random; retries heal what can be healed."""
+    chance = random.Random(seed)
+    for failing in (0.3, 0.15, 0.15, 0.0):
+        live(hand, chance, failing)
+        assert {unit.state for unit in units(database)} <= set(FINAL)
+        consistent(hand)
+        if failing:
+            failed = len(ids(database, state=FAILED))
+            assert rows.retry(database, hand.run) == failed
+    assert {(unit.state, unit.reason) for unit in units(database)} <= {
+        (DONE, None),
+        (SKIPPED, ALREADY_CORRECT),
+    }
+    assert {unit.needs for unit in units(database, state=DONE)} == {0}
+
+
+def live(hand: Hand, chance: random.Random, failing: float) -> None:
+    """Feeds the run and works on it until it is finished."""
+    db, run, clock = hand.db, hand.run, hand.clock
+    planning.start_run(db, run.id, clock())
+    for _ in range(400):
+        feeding.open_barrier(db, run)
+        for queue in queues(run.experiment):
+            taken = feeding.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
+            for work in claims.claim(db, f"w{chance.random()}", [unit for unit, _ in taken], clock(), LEASE):
+                end(hand, chance, work, failing)
+            assert counts.funnel(db, run.id, clock()).total().total() == run.planned
+        if feeding.finish_run(db, run.id, clock()):
+            assert planning.run_state(db, run.id) == (FINISHED, "")
+            return
+        clock.advance(chance.uniform(0, LEASE))
+    pytest.fail(f"not finished: {Counter(unit.state for unit in units(db, run.id))}")
+
+
+def end(hand: Hand, chance: random.Random, work: Work, failing: float) -> None:
+    fate = chance.random()
+    if fate < failing:
+        hand.failed(work, chance.choice(["null", "refusal"]), Rejection("null"))
+    elif fate < 1.5 * failing:
+        outcomes.reject(hand.db, work, Rejection("html"), work.rejections, "0" * 64, None, hand.clock())
+        claims.release(hand.db, owner_of(hand, work), [work.unit_id])
+    elif fate < 2 * failing:
+        return  # The worker dies: its lease runs out.
+    elif work.stage == "rationale" and fate > 0.8:
+        hand.correct(work)
+    else:
+        hand.done(work)
+        if chance.random() < 0.2:
+            hand.failed(work)  # A second message of the same unit comes too late.
+
+
+def owner_of(hand: Hand, work: Work) -> str:
+    return str(units(hand.db, hand.run.id, id=work.unit_id)[0].lease_owner)
+
+
+def consistent(hand: Hand) -> None:
+    """A unit is skipped for want of another exactly where one that it needs has failed."""
+    held_back: set[tuple[Any, ...]] = set()
+    of_step: dict[tuple[Any, ...], Any] = {}
+    for unit in units(hand.db, hand.run.id):
+        step = (unit.stage, unit.variant, unit.sample)
+        of_step[unit.example_id, step] = unit
+        if unit.state == FAILED:
+            lost = downstream(hand.run.slots[unit.split], step)
+            held_back.update((unit.example_id, later) for later in lost)
+    found = {
+        place for place, unit in of_step.items() if (unit.state, unit.reason) == (SKIPPED, UPSTREAM_FAILED)
+    }
+    assert found == held_back

@@ -1,0 +1,157 @@
+"""The migrations build what the code expects, in both kinds of database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from subprocess import PIPE
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlmodel import SQLModel
+
+from models.errors import ServiceError
+from storage.database import MIGRATIONS, Database
+from tests.clock import Clock
+from tests.small_run import plan
+
+
+@pytest.fixture
+def fresh(database_url: str) -> Iterator[Database]:
+    """A ledger of its own, whose tables a test may drop."""
+    db = Database(database_url)
+    db.migrate()
+    yield db
+    db.close()
+
+
+def tables(db: Database) -> set[str]:
+    return set(inspect(db.engine).get_table_names())
+
+
+def reflected(db: Database) -> dict[str, list[str]]:
+    """Columns, indexes and constraints of each table."""
+    inspector = inspect(db.engine)
+    return {
+        name: sorted(
+            json.dumps(part, default=str, sort_keys=True)
+            for part in [
+                *inspector.get_columns(name),
+                *inspector.get_indexes(name),
+                *inspector.get_unique_constraints(name),
+                inspector.get_pk_constraint(name),
+            ]
+        )
+        for name in SQLModel.metadata.tables
+    }
+
+
+def differences(db: Database) -> list[object]:
+    with db.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+
+def downgrade(db: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with db.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+
+def test_migrations_make_the_schema(fresh: Database) -> None:
+    assert differences(fresh) == []
+    assert tables(fresh) == {*SQLModel.metadata.tables, "alembic_version"}
+
+
+def test_migrations_make_what_the_schema_makes(fresh: Database) -> None:
+    """Alembic compares neither the conditions of indexes nor all types."""
+    migrated = reflected(fresh)
+    downgrade(fresh)
+    SQLModel.metadata.create_all(fresh.engine)
+    assert migrated == reflected(fresh)
+
+
+def test_migrations_go_down_and_up_again(fresh: Database, clock: Clock) -> None:
+    plan(fresh, clock)
+    downgrade(fresh)
+    assert tables(fresh) == {"alembic_version"}
+    fresh.migrate()
+    assert differences(fresh) == []
+    fresh.require_current()
+
+
+def test_migrating_twice_keeps_everything(fresh: Database, clock: Clock) -> None:
+    run = plan(fresh, clock)
+    fresh.migrate()
+    assert plan(fresh, clock, "small-2").planned == run.planned
+
+
+MIGRATE = """
+import sys
+from storage.database import Database
+db = Database(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+db.migrate()
+db.require_current()
+db.close()
+"""
+
+
+def test_processes_may_migrate_at_the_same_time(database_url: str) -> None:
+    command = [sys.executable, "-c", MIGRATE, database_url]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+            )
+            for _ in range(2)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait() for process in processes] == [0, 0]
+
+
+def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
+    db = Database(database_url)
+    try:
+        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0001"):
+            db.require_current()
+        db.migrate()
+        db.require_current()
+        with db.write() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0001"):
+            db.require_current()
+        with pytest.raises(ServiceError, match=r"it was made by another release of Starmill"):
+            db.migrate()
+    finally:
+        db.close()
+
+
+def test_leases_are_found_without_reading_what_has_ended(database: Database) -> None:
+    for table in ("unit", "generation"):
+        query = text(f"{'EXPLAIN QUERY PLAN' if database.is_sqlite else 'EXPLAIN'} "
+                     f"SELECT * FROM {table} WHERE lease_owner = 'worker'")  # fmt: skip
+        with database.read() as connection:
+            if not database.is_sqlite:
+                # An empty table is read whole unless that is dear.
+                connection.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = str(connection.execute(query).all())
+        assert f"{table}_lease" in plan

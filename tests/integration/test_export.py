@@ -1,0 +1,228 @@
+"""Exports of runs in a real ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.types import Rejection
+from storage.database import Database
+from storage.schema import TEST, TRAIN
+from tests.command_line import command_line, starmill
+from tests.ledger_data import (
+    COST,
+    HARD,
+    LEAK,
+    RIGHT,
+    STAR,
+    WRONG,
+    LedgerRun,
+    answer,
+    augmented,
+    example,
+    finish_train,
+    judged,
+    plan_mixed,
+    reasoned,
+    retrieved,
+)
+
+
+@pytest.fixture
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    with command_line(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+def lines(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+
+
+def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    assert starmill("export", "small", "-o", "rows.jsonl") == 0
+    assert capsys.readouterr().err.splitlines()[0] == "wrote 4 rows to rows.jsonl"
+    rows = lines("rows.jsonl")
+    assert [(row["row"], row["source"], row["pass"], row["correct"], row["hint_leak"]) for row in rows] == [
+        (LEAK, "wrong", 1, False, True),
+        (RIGHT, "first_pass", 0, True, False),
+        (STAR, "star", 1, True, False),
+        (WRONG, "wrong", 1, False, False),
+    ]
+    star = rows[STAR]
+    generations = star["provenance"].pop("generations")
+    assert len(set(generations)) == 3
+    assert star == {
+        "question_id": "q2",
+        "row": 2,
+        "request": "sort 2",
+        "augmentation": "This requires sorting.",
+        "query": "sort 2. This requires sorting.",
+        "passages": [{"id": "p1", "name": "sorted", "score": 0.5}],
+        "rationale": "It sorts. The answer is answer(2)",
+        "answer": "answer(2)",
+        "reference": "answer(2)",
+        "correct": True,
+        "source": "star",
+        "hint_leak": False,
+        "pass": 1,
+        "provenance": {
+            "run": "small-1",
+            "experiment": "small",
+            "teacher": "teacher_1",
+            "cost_usd": pytest.approx(3 * COST / 1e9),
+        },
+    }
+    assert starmill("export", "small", "-o", "rows.jsonl", "--only", "accepted") == 0
+    assert [row["row"] for row in lines("rows.jsonl")] == [RIGHT, STAR]
+
+
+def test_rows_of_two_equal_runs_differ_in_the_run_alone(db: Database) -> None:
+    for run_id in ("small-1", "small-2"):
+        finish_train(plan_mixed(db, run_id))
+        assert starmill("export", run_id, "-o", f"{run_id}.jsonl") == 0
+    first, second = (Path(f"{name}.jsonl").read_text() for name in ("small-1", "small-2"))
+    assert first != second
+    assert first == second.replace('"run": "small-2"', '"run": "small-1"')
+
+
+def test_a_call_that_augments_several_requests_is_paid_once(db: Database) -> None:
+    run = plan_mixed(db, augment={"batch_size": 5})
+    run.share_call(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    assert starmill("export", "small", "-o", "rows.jsonl") == 0
+    costs = [row["provenance"]["cost_usd"] for row in lines("rows.jsonl")]
+    assert costs == pytest.approx([(1 + 1 / 5) * COST / 1e9] * 5)
+
+
+def test_chat_rows_are_ready_for_fine_tuning(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    assert starmill("export", "small", "-o", "chat.jsonl", "--style", "chat", "--only", "accepted") == 0
+    first, _ = lines("chat.jsonl")
+    assert first["messages"] == [
+        {
+            "role": "user",
+            "content": "sort 1. This requires sorting.\n\nDocumentation:\n\nsorted(x)\nSort <it>.",
+        },
+        {"role": "assistant", "content": "It sorts. The answer is answer(1)"},
+    ]
+    assert (first["source"], first["provenance"]["run"]) == ("first_pass", "small-1")
+
+
+def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    run.finish(TEST, "answer", answer)
+    run.finish(TEST, "judge", lambda work: judged(work) if work.variant.endswith("0-shot") else None)
+    assert starmill("export", "small", "--what", "answers", "-o", "answers.jsonl") == 0
+    rows = lines("answers.jsonl")
+    assert [(row["row"], row["variant"]) for row in rows] == [
+        (row, variant)
+        for row in range(3)
+        for variant in ("pupil/0-shot", "pupil/2-shot", "pupil/2-shot/star")
+    ]
+    right, unjudged = rows[3], rows[4]
+    assert right["prediction"] == right["text"] == right["reference"] == HARD
+    assert (right["exact_match"], right["shots"], right["seed"]) == (True, 0, 0)
+    assert (unjudged["prediction"], unjudged["exact_match"]) == (None, None)
+    assert unjudged["exemplars"] == [1, 2]
+
+
+def test_failures_keep_what_was_rejected(db: Database) -> None:
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null", "no content"), None)
+    run.finish(TRAIN, "augment", lambda work: "refusal" if work.example.row == 0 else augmented(work))
+    assert starmill("export", "small", "--what", "failures", "-o", "failures.jsonl") == 0
+    [failure] = lines("failures.jsonl")
+    assert (failure["stage"], failure["question_id"], failure["reason"], failure["detail"]) == (
+        "augment", "q0", "refusal", "why",
+    )  # fmt: skip
+    assert failure["rejected"] == [{"reason": "null", "detail": "no content", "text": None}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["synthetic"], ["synthetic", "--style", "chat"], ["answers"], ["failures"]],
+    ids=["synthetic", "chat", "answers", "failures"],
+)
+def test_parquet_holds_what_jsonl_holds(db: Database, options: list[str]) -> None:
+    from pyarrow import parquet
+
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null"), None)
+    finish_train(run)
+    run.finish(TEST, "answer", answer)
+    for kind in ("jsonl", "parquet", "hf"):
+        assert starmill("export", "small", "--format", kind, "-o", f"rows.{kind}", "--what", *options) == 0
+    # Parquet's strings are UTF-8: the half of a surrogate pair becomes a question mark.
+    expected = json.loads(json.dumps(lines("rows.jsonl")).replace("\\ud800", "?"))
+    assert expected
+    assert parquet.read_table("rows.parquet").to_pylist() == expected
+    assert parquet.read_table("rows.hf/data/train-00000-of-00001.parquet").to_pylist() == expected
+
+
+def test_a_dataset_card_says_what_it_is(db: Database) -> None:
+    finish_train(plan_mixed(db))
+    assert starmill("export", "small", "--format", "hf", "-o", "set") == 0
+    header, body = Path("set/README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
+    [config] = yaml.safe_load(header)["configs"]
+    assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    for said in ("- rows: 4", "- wrong: 2", "`teacher_1`", "The run was running", "`hint_leak` true"):
+        assert said in body
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hf"])
+@pytest.mark.parametrize("what", ["synthetic", "answers", "failures"])
+def test_nothing_is_an_empty_file(
+    db: Database, kind: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pyarrow import parquet
+
+    plan_mixed(db)
+    assert starmill("export", "small", "--format", kind, "--what", what, "-o", "rows") == 0
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "wrote 0 rows to rows", "run small-1 has no rows of this kind, or none yet",
+    ]  # fmt: skip
+    if kind == "jsonl":
+        assert Path("rows").read_bytes() == b""
+    else:
+        table = parquet.read_table("rows" if kind == "parquet" else "rows/data/train-00000-of-00001.parquet")
+        assert table.num_rows == 0
+        assert "question_id" in table.column_names
+
+
+def test_parquet_without_pyarrow_names_the_extra(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_mixed(db)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert starmill("export", "small", "--format", "parquet", "-o", "rows") == 2
+    assert capsys.readouterr().err == ("starmill: Parquet needs pyarrow: pip install 'starmill[export]'\n")
+    assert not Path("rows").exists()
+
+
+def test_rows_are_read_as_they_are_written(db: Database) -> None:
+    """The first rows of a long run are there before the last are read."""
+    from producer.export import Selection, select_rows
+
+    run = LedgerRun.plan(db, [example(row) for row in range(240)], [])
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    streamed = select_rows(db, run.run, Selection())
+    first = [row["row"] for row in islice(streamed, 5)]
+    with db.write() as connection:
+        connection.exec_driver_sql("DELETE FROM unit WHERE stage = 'rationale' AND id > 800")
+    rest = [row["row"] for row in streamed]
+    assert first == [0, 1, 2, 3, 4]
+    assert rest == list(range(5, 200))

@@ -1,0 +1,155 @@
+"""Reports of runs in a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.metrics import score
+from models.types import Rejection
+from producer.report import RENDERERS, build_report
+from producer.report.tables import METRICS
+from storage.database import Database
+from storage.schema import TEST, TRAIN
+from tests.command_line import command_line, starmill
+from tests.ledger_data import (
+    COST,
+    HARD,
+    LedgerRun,
+    answer,
+    answered,
+    finish_test,
+    finish_train,
+    judged,
+    plan_mixed,
+)
+
+
+@pytest.fixture
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    with command_line(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    finish_test(run)
+    run.close()
+    report = build_report(db, run.run)
+    assert (report.state, [row.cell.variant for row in report.table]) == (
+        "finished",
+        ["pupil/0-shot", "pupil/2-shot", "pupil/2-shot/star"],
+    )
+    # The last row of an id counts: row 2 stands for q0, and row 0 for nothing.
+    expected = score(["wrong(2) \ud800", HARD], ["answer(2)", HARD], intervals=True)
+    first, second, third = report.table
+    assert (first.n, first.planned) == (2, 2)
+    for name in METRICS:
+        measure = first.measures[name]
+        assert measure.value == pytest.approx(getattr(expected, name))
+        assert expected.intervals is not None
+        assert (measure.low, measure.high) == pytest.approx(expected.intervals[name])
+    assert first.measures["exact_match"].value == second.measures["exact_match"].value == 50
+    assert "exact_match" in first.best
+    assert "exact_match" in second.best
+    assert third.measures["exact_match"].value == 0
+    assert "exact_match" not in third.best
+    assert report.notes == (
+        "Shown fewer exemplars than shots, as there were no more: "
+        "pupil/2-shot/star (3 of 3 answers, 1.00 on average).",
+    )
+
+
+def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    run.finish(TEST, "answer", lambda work: "null" if work.example.row == 1 else answer(work))
+    # Of q0 only the first row is judged: its last row counts, and has no score yet.
+    run.finish(TEST, "judge", lambda work: judged(work) if work.example.row == 0 else None)
+    report = build_report(db, run.run)
+    assert [(row.n, row.planned, row.measures) for row in report.table] == [(0, 2, {})] * 3
+    run.finish(TEST, "judge", judged)
+    assert [(row.n, row.planned) for row in build_report(db, run.run).table] == [(1, 2)] * 3
+    assert report.notes[0] == "The run is running: 3 units are open; the numbers are of what is done so far."
+    run.close()
+    assert build_report(db, run.run).notes[0] == (
+        "3 planned answers failed; they have no score and are not in n."
+    )
+
+
+def test_seeds_are_averaged(db: Database) -> None:
+    run = plan_mixed(db, grid={"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]})
+    texts = {(0, 1): HARD, (0, 2): "answer(2)", (1, 1): "x +", (1, 2): "answer(3)"}
+    run.finish(TEST, "answer", lambda work: answered(texts.get((work.sample, work.example.row), "?")))
+    run.finish(TEST, "judge", judged)
+    report = build_report(db, run.run)
+    [row] = report.table
+    references = [HARD, "answer(2)"]
+    seeds = [score([texts[seed, 1], texts[seed, 2]], references) for seed in (0, 1)]
+    assert (row.n, row.planned) == (4, 4)
+    for name in METRICS:
+        mean = sum(getattr(found, name) for found in seeds) / 2
+        assert row.measures[name].value == pytest.approx(mean)
+        assert row.measures[name].low <= mean <= row.measures[name].high
+    assert "Scores are means over 2 seeds; n counts the answers of all of them." in report.notes
+
+
+def test_the_synthetic_set_is_counted(db: Database) -> None:
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null"), None)
+    finish_train(run)
+    found = build_report(db, run.run).statistics
+    assert (found.examples, found.augmented, found.retrieved, found.rationales) == (5, 5, 5, 4)
+    assert found.first_pass_correct == 1
+    assert [(each.number, each.tried, each.correct) for each in found.passes] == [(1, 3, 1)]
+    assert (found.accepted, found.still_wrong, found.hint_leaks) == (2, 2, 1)
+    assert found.wrong_form == {"no_code": 1}
+    assert (found.failed, found.rejected) == ({"refusal": 1}, {"null": 1})
+    # One call for each of 5 augmentations, 4 rationales, 3 rationalizations, and the rejected answer.
+    assert (found.calls, found.prompt_tokens, found.completion_tokens) == (13, 1300, 260)
+    assert found.cost_usd == pytest.approx(13 * COST / 1e9)
+    assert found.words_per_augmentation == 3
+    assert found.words_per_rationale == 6
+
+
+@pytest.mark.parametrize("stage", ["planned", "without examples", "finished"])
+@pytest.mark.parametrize("name", RENDERERS)
+def test_the_command_writes_every_format(
+    db: Database, name: str, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if stage == "without examples":
+        run = LedgerRun.plan(db, [], [])
+    else:
+        run = plan_mixed(db, teacher={"backend": "openai", "model": "<b>_模型 \\"})
+    if stage == "finished":
+        finish_train(run)
+        finish_test(run)
+    assert starmill("report", "small", "--format", name) == 0
+    shown = capsys.readouterr().out
+    assert shown == RENDERERS[name](build_report(db, run.run))
+    assert "pupil" in shown
+    assert starmill("report", "small-1", "--format", name, "-o", "report.txt") == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "wrote report.txt\n")
+    assert Path("report.txt").read_text(encoding="utf-8") == shown
+
+
+def test_what_cannot_be_done_is_said_in_a_line(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_mixed(db)
+    for arguments, said in (
+        (["report", "small", "--format", "pdf"], "pdf"),
+        (["report", "small", "-o", "no/report.md"], "there is no folder no; make it first"),
+        (["export", "small", "-o", "no/rows.jsonl"], "there is no folder no; make it first"),
+        (["export", "small"], "--output"),
+        (["export", "small", "-o", "x", "--what", "answers", "--only", "accepted"], "--only accepted is for"),
+        (["export", "small", "-o", "x", "--what", "failures", "--style", "chat"], "--style chat is for"),
+    ):
+        assert starmill(*arguments) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert said in shown.err
+        assert "Traceback" not in shown.err
+    assert not Path("x").exists()

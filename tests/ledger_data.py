@@ -1,0 +1,190 @@
+"""A run in a real ledger, its units finished as a worker finishes them, with results that a test gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import select
+
+from models.experiment import Experiment
+from models.stages import downstream, fed_by
+from models.types import Completion, Example, Message, Rejection, Request, Usage
+from storage.database import Database
+from storage.ledger import claims, feeding, outcomes, planning
+from storage.ledger.claims import Work
+from storage.ledger.generations import Purchase
+from storage.ledger.outcomes import Outcome
+from storage.ledger.planning import Run
+from storage.schema import ALREADY_CORRECT, DONE, TEST, TRAIN, UNITS, UPSTREAM_FAILED
+
+NOW = 1_800_000_000.0
+COST = 1_500_000
+Answer = dict[str, Any] | str | None
+
+
+def experiment(**sections: Any) -> Experiment:
+    """One student, three cells, one rationalization pass."""
+    config: dict[str, Any] = {
+        "name": "small",
+        "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
+        "teacher": {"backend": "openai", "model": "teacher_1"},
+        "students": [{"backend": "embedded", "name": "pupil"}],
+        "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]},
+    }
+    return Experiment.model_validate(config | sections)
+
+
+def example(row: int, request: str = "", reference: str = "", question_id: str = "") -> Example:
+    return Example(row, question_id or f"q{row}", request or f"sort {row}", reference or f"answer({row})")
+
+
+@dataclass(frozen=True)
+class LedgerRun:
+    """`finish` ends units of a stage: the results it is given are what the stage stores."""
+
+    db: Database
+    run: Run
+
+    @classmethod
+    def plan(
+        cls,
+        db: Database,
+        train: Sequence[Example],
+        test: Sequence[Example],
+        run_id: str = "small-1",
+        **sections: Any,
+    ) -> LedgerRun:
+        planning.plan_run(db, run_id, experiment(**sections), {TRAIN: train, TEST: test}, NOW)
+        planning.start_run(db, run_id, NOW)
+        return cls(db, planning.load_run(db, run_id))
+
+    def finish(self, split: str, stage: str, result: Callable[[Work], Answer]) -> int:
+        """Every ready unit of the stage gets a result, fails with a reason (a string), or stays (None)."""
+        works = self._ready(split, stage)
+        answers = [(work, result(work)) for work in works]
+        ended = [self._outcome(work, found) for work, found in answers if found is not None]
+        return outcomes.finish(self.db, ended, NOW)
+
+    def share_call(self, split: str, stage: str, result: Callable[[Work], Answer]) -> None:
+        """Every ready unit of the stage gets its result from one common call."""
+        works = self._ready(split, stage)
+        ended = [self._outcome(work, result(work) or {}) for work in works]
+        again = [replace(outcome, generation=ended[0].generation, purchase=None) for outcome in ended[1:]]
+        outcomes.finish(self.db, [ended[0], *again], NOW)
+
+    def reject(self, split: str, stage: str, rejection: Rejection, text: str | None) -> None:
+        """The first ready unit gets an answer that is not accepted, and stays ready."""
+        work = self._ready(split, stage)[0]
+        bought = self._purchase(work, text)
+        outcomes.reject(self.db, work, rejection, work.rejections, bought.request.key, bought, NOW)
+
+    def open_grid(self) -> bool:
+        return feeding.open_barrier(self.db, self.run)
+
+    def close(self) -> None:
+        assert feeding.finish_run(self.db, self.run.id, NOW)
+
+    def reload(self) -> Run:
+        return planning.load_run(self.db, self.run.id)
+
+    def _ready(self, split: str, stage: str) -> list[Work]:
+        wanted = (UNITS.c.run_id == self.run.id, UNITS.c.split == split, UNITS.c.stage == stage)
+        with self.db.read() as connection:
+            ids = list(connection.scalars(select(UNITS.c.id).where(*wanted, UNITS.c.state != DONE)))
+        works = claims.claim(self.db, "worker", ids, NOW, 20.0)
+        claims.release(self.db, "worker", [work.unit_id for work in works])
+        return works
+
+    def _outcome(self, work: Work, answer: dict[str, Any] | str) -> Outcome:
+        slots = self.run.slots[work.split]
+        lost = downstream(slots, work.step)
+        if isinstance(answer, str):
+            return Outcome(work, reason=answer, detail="why", skips=lost, because=UPSTREAM_FAILED)
+        asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
+        bought = self._purchase(work, json.dumps(answer)) if asks else None
+        key = bought.request.key if bought else None
+        if work.stage in {"rationale", "rationalize"} and answer["correct"]:
+            return Outcome(work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT)
+        return Outcome(work, answer, generation=key, purchase=bought, feeds=fed_by(slots, work.step))
+
+    def _purchase(self, work: Work, text: str | None) -> Purchase:
+        """A call of its own for each unit and attempt, the same in every run."""
+        words = f"{work.split} {work.example.row} {work.step}"
+        asked = Request("openai", "teacher_1", (Message("user", words),), draw=(0, work.rejections))
+        return Purchase(asked, Completion(text, "stop", Usage(100, 40, 20)), COST, 0.25)
+
+
+def augmented(work: Work) -> Answer:
+    sentence = "This requires sorting."
+    return {"augmentation": sentence, "query": f"{work.example.request}. {sentence}"}
+
+
+def retrieved(work: Work) -> Answer:
+    passage = {"id": "p1", "name": "sorted", "signature": "(x)", "text": "Sort <it>.", "library": ""}
+    return {"query": work.example.request, "passages": [{**passage, "score": 0.5}]}
+
+
+def reasoned(work: Work, *, correct: bool, form: str = "", hint_leak: bool = False) -> dict[str, Any]:
+    code = work.example.reference if correct else "wrong()"
+    query = work.inputs["augment", "", 0]["query"]
+    return {
+        "query": query, "text": f"It sorts. The answer is {code}", "answer": code, "correct": correct,
+        "hint_leak": hint_leak, "form": form,
+    }  # fmt: skip
+
+
+def answered(text: str, exemplars: Sequence[int] = (), *, truncated: bool = False) -> dict[str, Any]:
+    return {"text": text, "exemplars": list(exemplars), "passages": 0, "truncated": truncated}
+
+
+def judged(work: Work) -> Answer:
+    """The whole answer is the prediction."""
+    text = work.inputs["answer", work.variant, work.sample]["text"]
+    return {"prediction": text, "exact_match": text == work.example.reference}
+
+
+# A run with one of each: a rationale that leaks its hint, one right at once, one right with the hint, one
+# wrong for good, one refused; and three test rows, of which two share an id.
+HARD = 'print("</script>", "naïve 模型 \\x{}")\n# 100 % & $x_1$\t'
+LEAK, RIGHT, STAR, WRONG, REFUSED = range(5)
+
+
+def plan_mixed(db: Database, run_id: str = "small-1", **sections: Any) -> LedgerRun:
+    train = [example(row) for row in range(4)] + [example(4, request="", reference=HARD)]
+    test = [example(0), example(1, reference=HARD), example(2, question_id="q0")]
+    return LedgerRun.plan(db, train, test, run_id, **sections)
+
+
+def _first_pass(work: Work) -> dict[str, Any] | str:
+    return "refusal" if work.example.row == REFUSED else reasoned(work, correct=work.example.row == RIGHT)
+
+
+def _second_pass(work: Work) -> dict[str, Any]:
+    row = work.example.row
+    form = "no_code" if row == WRONG else ""
+    return reasoned(work, correct=row == STAR, form=form, hint_leak=row == LEAK)
+
+
+def finish_train(run: LedgerRun) -> None:
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.finish(TRAIN, "rationale", _first_pass)
+    run.finish(TRAIN, "rationalize", _second_pass)
+    assert run.open_grid()
+
+
+def answer(work: Work) -> dict[str, Any]:
+    """Cell by cell: right for row 1; right for row 2; always wrong."""
+    cell, row = work.variant, work.example.row
+    right = (cell.endswith("0-shot") and row == 1) or (cell.endswith("2-shot") and row == 2)
+    return answered(
+        work.example.reference if right else f"wrong({row}) \ud800", [1] if "star" in cell else [1, 2]
+    )
+
+
+def finish_test(run: LedgerRun) -> None:
+    run.finish(TEST, "answer", answer)
+    run.finish(TEST, "judge", judged)

@@ -1,0 +1,56 @@
+"""python -m tests.openai_server: prints its URL as one JSON line and answers until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.openai_server.answers import Answers
+from tests.openai_server.app import Server, application
+from tests.openai_server.behaviour import Behaviour
+
+
+def main() -> None:
+    options = vars(_parser().parse_args())
+    port, references = options.pop("port"), options.pop("references")
+    answers = Answers.load(references) if references else Answers()
+    asyncio.run(_serve(Server(answers, Behaviour(**options)), port))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.openai_server",
+        description="A model server that speaks the OpenAI protocol, costs nothing, and can be made to fail.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) picks a free one")
+    parser.add_argument("--references", type=Path, metavar="JSONL", help="rows of `request, reference`")
+    defaults = Behaviour()
+    for name, kind in Behaviour.types().items():
+        flag, says = f"--{name.replace('_', '-')}", Behaviour.help(name)
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=True, help=says)
+        else:
+            parser.add_argument(flag, type=kind, default=getattr(defaults, name), help=says)
+    return parser
+
+
+async def _serve(server: Server, port: int) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    runner = web.AppRunner(application(server), access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    host, bound = runner.addresses[0][:2]
+    print(json.dumps({"url": f"http://{host}:{bound}/v1"}), flush=True)
+    await ended.wait()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    main()

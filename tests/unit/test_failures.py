@@ -1,0 +1,169 @@
+"""The error map of `models.backends.failures`, one row for each exception of the openai client."""
+
+from __future__ import annotations
+
+import httpx2
+import openai
+import pytest
+from openai import _exceptions as openai_exceptions
+
+from models.backends.failures import Address, as_model_error, retry_after
+from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
+
+KEY = "sk-secret-0123456789"
+ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", KEY)
+CALL = httpx2.Request("POST", "http://server/v1/chat/completions", headers={"Authorization": f"Bearer {KEY}"})
+CLIENT = openai.OpenAI(api_key=KEY, base_url="http://server/v1")
+
+
+def raised(status: int, headers: dict[str, str] | None = None, **error: object) -> openai.APIStatusError:
+    """What the client raises for this answer; made by the client's own rule."""
+    response = httpx2.Response(status, headers=headers, json={"error": error}, request=CALL)
+    return CLIENT._make_status_error_from_response(response)
+
+
+def mapped(error: Exception) -> ModelError:
+    return as_model_error(error, ADDRESS)
+
+
+RAISED = [
+    (raised(400), BadRequest),
+    (raised(401), AccessError),
+    (raised(403), AccessError),
+    (raised(404), AccessError),
+    (raised(409), Unavailable),
+    (raised(422), BadRequest),
+    (raised(429), RateLimited),
+    (raised(500), Unavailable),
+    (openai.APIStatusError("odd", response=httpx2.Response(418, request=CALL), body=None), BadRequest),
+    (openai.OAuthError(response=httpx2.Response(401, request=CALL), body=None), AccessError),
+    (openai.APIResponseValidationError(httpx2.Response(200, request=CALL), body=None), Unavailable),
+    (openai.APITimeoutError(CALL), Unavailable),
+    (openai.APIConnectionError(request=CALL), Unavailable),
+    (openai.APIError("in a stream", CALL, body=None), AccessError),
+    (openai.OpenAIError("client not configured"), AccessError),
+    (openai_exceptions.SubjectTokenProviderError("no token"), AccessError),
+]
+# Of features that no backend uses: parsed answers, streams, webhooks.
+NEVER_RAISED_HERE = {
+    "LengthFinishReasonError",
+    "ContentFilterFinishReasonError",
+    "InvalidWebhookSignatureError",
+    "WebSocketConnectionClosedError",
+    "WebSocketQueueFullError",
+}
+
+
+@pytest.mark.parametrize(("error", "expected"), RAISED, ids=[type(error).__name__ for error, _ in RAISED])
+def test_each_exception_of_the_client_has_its_error(error: Exception, expected: type[ModelError]) -> None:
+    assert type(mapped(error)) is expected
+
+
+def test_the_installed_client_has_no_exception_that_nobody_mapped() -> None:
+    public = {
+        name
+        for module in (openai, openai_exceptions)
+        for name, value in list(vars(module).items())
+        if type(value) is type and issubclass(value, Exception) and not name.startswith("_")
+    }
+    assert public == {type(error).__name__ for error, _ in RAISED} | NEVER_RAISED_HERE
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (301, AccessError),
+        (402, AccessError),
+        (405, AccessError),
+        (407, AccessError),
+        (408, Unavailable),
+        (413, BadRequest),
+        (425, Unavailable),
+        (451, BadRequest),
+        (501, AccessError),
+        (502, Unavailable),
+        (529, Unavailable),
+    ],
+)
+def test_a_status_that_has_no_class_is_told_by_its_number(status: int, expected: type[ModelError]) -> None:
+    assert type(mapped(raised(status))) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (raised(400, code="context_length_exceeded"), ContextOverflow),
+        (raised(400, code=400, type="exceed_context_size_error"), ContextOverflow),
+        (raised(400, code=400, type="BadRequestError", param="input_tokens"), ContextOverflow),
+        (raised(413, code="context_length_exceeded"), ContextOverflow),
+        (raised(400, message="context_length_exceeded"), BadRequest),
+        (raised(400, message="This model's maximum context length is 8 tokens"), BadRequest),
+        (raised(429, code="insufficient_quota"), AccessError),
+        (raised(429, type="insufficient_quota"), AccessError),
+        (raised(429, message="insufficient_quota"), RateLimited),
+        (raised(500, code="context_length_exceeded"), Unavailable),
+    ],
+)
+def test_codes_decide_and_texts_do_not(error: Exception, expected: type[ModelError]) -> None:
+    assert type(mapped(error)) is expected
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), OSError(24, "too many files")])
+def test_a_broken_connection_is_no_answer(error: Exception) -> None:
+    assert type(mapped(error)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}, 20.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 0.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT", "date": "Thu, 01 Jan 1970 00:01:55 GMT"}, 5.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "Thu, 99 Jan 1970 00:02:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=100.0) == seconds
+
+
+def test_a_rate_limit_carries_its_wait() -> None:
+    error = mapped(raised(429, {"Retry-After": "3"}, message="slow down"))
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 3.0
+    assert "slow down" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "set SOME_KEY to a valid key"),
+        (402, "SOME_KEY"),
+        (403, "SOME_KEY may not use model some-model"),
+        (404, "check the model 'some-model' and the base_url http://server/v1"),
+        (405, "check the base_url http://server/v1"),
+    ],
+)
+def test_access_errors_say_what_to_do(status: int, remedy: str) -> None:
+    assert remedy in str(mapped(raised(status)))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500])
+@pytest.mark.parametrize("code", ["insufficient_quota", "context_length_exceeded", None])
+def test_the_key_is_never_told(status: int, code: str | None) -> None:
+    error = mapped(raised(status, message=f"bad key {KEY}", code=code))
+    assert KEY not in f"{error} {error!r} {ADDRESS!r} {ADDRESS}"
+
+
+def test_what_a_server_says_stays_one_short_line() -> None:
+    message = str(mapped(raised(400, message="first\nsecond " + "x" * 10_000)))
+    assert "first second" in message
+    assert "\n" not in message
+    assert len(message) < 400

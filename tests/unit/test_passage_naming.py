@@ -1,0 +1,45 @@
+"""Producer and worker find the same index, and only that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.experiment import Passages
+from storage.passages.naming import corpus_hash, index_name, index_path
+
+BASE = Passages(packages=["numpy", "stdlib"])
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        Passages(packages=["stdlib", "numpy", "numpy"]),
+        Passages(packages=["numpy", "stdlib"], path="ignored.jsonl"),
+        Passages(packages=["numpy", "stdlib"], top_k=9, token_budget=5, min_score=0.5),
+    ],
+)
+def test_what_does_not_change_the_vectors_keeps_the_name(same: Passages) -> None:
+    assert index_name(same) == index_name(BASE)
+
+
+def test_what_changes_the_vectors_changes_the_name() -> None:
+    others = [
+        Passages(packages=["numpy"]),
+        Passages(packages=["numpy", "stdlib"], encoder="other"),
+        Passages(source="jsonl", path="a.jsonl"),
+        Passages(source="jsonl", path="b.jsonl"),
+    ]
+    names = [index_name(config) for config in [BASE, *others]]
+    assert len(set(names)) == len(names)
+
+
+def test_name_is_a_milvus_identifier_and_a_folder() -> None:
+    assert index_name(BASE).isidentifier()
+    assert index_path(BASE, Path("home")) == Path("home") / "indexes" / index_name(BASE)
+
+
+def test_corpus_hash_ignores_order_alone() -> None:
+    assert corpus_hash(["a", "b"]) == corpus_hash(["b", "a"])
+    assert len({corpus_hash(keys) for keys in (["a"], ["a", "b"], ["ab"], [])}) == 4

@@ -1,0 +1,28 @@
+"""Who answers is part of a request's identity, and of nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.backends import provider
+from models.experiment import Student, Teacher
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        (None, "openai"),
+        ("https://api.openai.com/v1", "openai"),
+        ("https://api.openai.com/v1/", "openai"),
+        ("http://localhost:8000/v1", "localhost:8000/v1"),
+        ("http://LocalHost:8000/v1/", "localhost:8000/v1"),
+        ("https://user:secret@models.example/api/v1", "models.example/api/v1"),
+        ("http://[::1]:8000/v1", "[::1]:8000/v1"),
+    ],
+)
+def test_a_provider_is_named_after_its_address(base_url: str | None, expected: str) -> None:
+    assert provider(Teacher(backend="openai", model="m", base_url=base_url)) == expected
+
+
+def test_the_embedded_model_is_the_same_on_every_port() -> None:
+    assert provider(Teacher(backend="embedded")) == provider(Student(backend="embedded")) == "embedded"

@@ -1,0 +1,226 @@
+"""Every format of one report, on names and numbers that are hard to show."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from models.ablation import Cell
+from producer.report import RENDERERS, Report, StageCount
+from producer.report.latex import escape as latex
+from producer.report.markdown import escape as markdown
+from producer.report.statistics import Pass, Statistics
+from producer.report.tables import METRICS, Measure, TableRow
+from producer.report.terminal import ablation_table, statistics_table
+
+SCRIPT = "</title></script><script>alert(1)</script>"
+MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
+VOID = {"meta", "rect", "path", "br"}
+
+
+def report() -> Report:
+    statistics = Statistics(
+        examples=4, augmented=4, retrieved=4, rationales=3, first_pass_correct=1, passes=(Pass(1, 2, 1),),
+        accepted=2, still_wrong=1, hint_leaks=1, wrong_form={"no_answer": 1}, failed={"refusal": 1},
+        rejected={}, words_per_augmentation=None, words_per_rationale=7.25, calls=9, prompt_tokens=1234,
+        cached_tokens=0, completion_tokens=56, cost_usd=0.0123,
+    )  # fmt: skip
+    return Report(
+        run="small-1",
+        experiment="small",
+        state="running",
+        teacher=f"a_b|c{{}}\\$&%#^~ 模型 é {SCRIPT}",
+        students={"pupil": "p/q_r", "rival": "x"},
+        seeds=(0,),
+        statistics=statistics,
+        table=(
+            TableRow(Cell("pupil", 0, False, "none"), 3, 4, MEASURES, best=("bleu4",)),
+            TableRow(Cell("pupil", 2, True, "star", augment_test=True), 0, 4, {}),
+            TableRow(Cell("rival", 0, False, "none"), 1234, 1234, MEASURES),
+        ),
+        stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
+        notes=(f"[note] of 100 % {SCRIPT}",),
+    )
+
+
+def empty() -> Report:
+    """Of a run without test examples, in which nothing happened."""
+    full = report()
+    nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
+    table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)
+    return replace(full, statistics=nothing, table=table, stages=(), notes=(), students={"pupil": "x"})
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_every_format_shows_an_empty_run(name: str) -> None:
+    shown = RENDERERS[name](empty())
+    assert "small-1" in shown
+    assert shown.endswith("\n")
+    assert "nan" not in shown.lower()
+
+
+def test_markdown_keeps_its_columns() -> None:
+    lines = [line for line in RENDERERS["markdown"](report()).splitlines() if line.startswith("| pupil")]
+    scored, unscored = (re.split(r"(?<!\\)\|", line)[1:-1] for line in lines)
+    assert [cell.strip() for cell in scored] == [
+        "pupil", "0", "no", "none", "as written", "3 of 4",
+        "**12.35** [9.0, 16.0]", "13.35 [9.0, 17.0]", "14.35 [9.0, 18.0]", "15.35 [9.0, 19.0]",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in unscored[:6]] == ["pupil", "2", "yes", "STaR", "augmented", "0 of 4"]
+    assert [cell.strip() for cell in unscored[6:]] == ["-"] * 4
+
+
+def test_markdown_shows_special_characters_as_they_are() -> None:
+    assert markdown("a|b *c*\n<i> [d](e) `f`") == r"a\|b \*c\* \<i\> \[d\](e) \`f\`"
+
+
+def test_csv_has_a_column_for_each_number() -> None:
+    first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
+    assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "false")
+    assert (first["n"], first["planned"]) == ("3", "4")
+    assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
+    assert (second["rationale"], second["augment_test"], second["bleu4"]) == ("star", "true", "")
+    assert third["n"] == "1234"
+
+
+def test_json_holds_everything() -> None:
+    found = json.loads(RENDERERS["json"](report()))
+    assert found["teacher"] == report().teacher
+    assert found["statistics"]["passes"] == [{"number": 1, "tried": 2, "correct": 1}]
+    assert found["statistics"]["words_per_augmentation"] is None
+    first, second, _ = found["ablation"]
+    assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0}
+    assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
+    assert second["scores"] == {}
+    assert found["stages"][1]["left"] == 6
+
+
+class Page(HTMLParser):
+    """Fails where an element is not closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def test_html_is_one_page_that_runs_and_loads_nothing() -> None:
+    text = RENDERERS["html"](report())
+    page = Page(text)
+    assert "script" not in page.seen
+    assert page.addresses == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "alert(1)" in text
+    assert 'name="viewport"' in text
+    assert "<strong>12.35</strong>" in text
+
+
+def test_html_draws_each_metric_and_the_stages() -> None:
+    plots = re.findall(r"<svg.*?</svg>", RENDERERS["html"](report()), re.DOTALL)
+    assert len(plots) == len(METRICS) + 1
+    bleu, *_, stages = (ElementTree.fromstring(plot) for plot in plots)
+    bars = bleu.findall("rect")
+    assert [bar.get("class") for bar in bars] == ["bar best", "bar"]
+    assert "axis from 0 to 20" in bleu.get("aria-label", "")
+    # The longest bar's interval ends within the axis: 298 wide for 20 percent.
+    assert float(bars[0].get("width", 0)) == pytest.approx(12.345 * 298 / 20, abs=0.1)
+    widths = [float(bar.get("width", 0)) for bar in stages.findall("rect")[2:]]
+    assert [width / 298 for width in widths] == pytest.approx([3 / 12, 2 / 12, 1 / 12, 6 / 12], abs=0.001)
+
+
+def test_html_shortens_labels_that_are_wider_than_a_phone() -> None:
+    cell = Cell("x" * 60, 2, True, "star")
+    shown = RENDERERS["html"](replace(report(), table=(replace(report().table[0], cell=cell),)))
+    labels = re.findall(r'<text x="0"[^>]*>([^<]*)</text>', shown)
+    assert f"...{'x' * 27}/2-shot/retrieval/star" in labels
+    assert max(map(len, labels)) == 52
+
+
+def test_latex_escapes_what_is_special() -> None:
+    assert latex(r"a_b 50% $x$ {y} \z #1 ~ ^ &") == (
+        r"a\_b 50\% \$x\$ \{y\} \textbackslash{}z \#1 \textasciitilde{} \textasciicircum{} \&"
+    )
+    assert latex("--a <b>\n'c' é 模") == (
+        r"-{}-a \textless{}b\textgreater{} \textquotesingle{}c\textquotesingle{} é U+6A21"
+    )
+
+
+@pytest.mark.parametrize("of", [report(), empty()], ids=["full", "empty"])
+def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
+    text = RENDERERS["latex"](of)
+    bare = re.sub(r"\\[{}\\]", "", text)
+    assert bare.count("{") == bare.count("}")
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
+        columns, body = table
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert rows
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(columns) - 1}
+    engine = shutil.which("pdflatex")
+    if engine:
+        (tmp_path / "report.tex").write_text(text, encoding="utf-8")
+        command = [engine, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+
+
+def printed(*renderables: object, width: int = 100, terminal: bool = False) -> str:
+    """As the command line prints, to a terminal or to a pipe; without the blanks at the ends of lines."""
+    out = io.StringIO()
+    console = Console(
+        file=out, width=width, force_terminal=terminal, color_system=None, soft_wrap=not terminal
+    )
+    console.print(*renderables)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def test_terminal_shows_a_cell_on_a_line_of_100_columns() -> None:
+    lines = printed(ablation_table(report()), terminal=True).splitlines()
+    assert max(map(len, lines)) <= 100
+    [row] = [line for line in lines if line.startswith("  2-shot, retrieval, STaR, augmented")]
+    assert row.split()[-4:] == ["-"] * 4
+    assert [line.strip() for line in lines if "pupil" in line or "rival" in line] == ["pupil", "rival"]
+    assert "12.35 ±3.5*" in lines[3]
+    assert lines[-1].startswith("[note] of 100 %")
+
+
+def test_a_pipe_has_no_width() -> None:
+    long = replace(report().table[0], cell=Cell("p", 2, True, "first_pass", augment_test=True))
+    text = printed(ablation_table(replace(report(), table=(long,))), width=40)
+    assert re.search(r"2-shot, retrieval, first pass, augmented +3 of 4 +12\.35 ±3\.5\* +13\.35 ±4\.0 ", text)
+
+
+def test_terminal_shows_the_statistics() -> None:
+    text = printed(statistics_table(report()))
+    assert re.search(r"Correct at the first pass +1 of 3 \(33\.3 %\)", text)
+    assert re.search(r"Became correct, rationalization pass 1 +1 of 2 \(50\.0 %\)", text)
+    assert re.search(r"Failed units, whole run +1: refusal 1", text)
+    assert re.search(r"Words per augmentation +-\n", text)
+    assert re.search(r"Cost +\$0\.0123", text)

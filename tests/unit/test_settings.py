@@ -1,0 +1,68 @@
+"""Settings come from the environment, then from `.env`, and say which variable is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import ServiceError
+from storage.settings import load_settings
+
+
+def test_defaults_lie_in_the_working_directory(tmp_path: Path) -> None:
+    found = load_settings()
+    home = tmp_path / ".starmill"
+    assert found.root == home
+    assert found.database == f"sqlite:///{home / 'ledger.db'}"
+    assert found.milvus == str(home / "milvus.db")
+    assert found.broker == "redis://127.0.0.1:6379/0"
+    assert (found.log_level, found.log_format, found.queue_window) == ("INFO", "text", 256)
+
+
+def test_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["STARMILL_LOG_LEVEL=DEBUG", "STARMILL_REDIS_URL=redis://file/1", "STARMILL_UNKNOWN=1", "OTHER=2"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    monkeypatch.setenv("STARMILL_REDIS_URL", "redis://environment/2")
+    found = load_settings()
+    assert (found.log_level, found.broker) == ("DEBUG", "redis://environment/2")
+
+
+def test_urls_replace_what_lies_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARMILL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("STARMILL_DATABASE_URL", "postgresql://host/db")
+    monkeypatch.setenv("STARMILL_MILVUS_URI", "http://milvus:19530")
+    found = load_settings()
+    assert (found.root, found.database) == (tmp_path / "home", "postgresql://host/db")
+    assert found.milvus == "http://milvus:19530"
+
+
+def test_home_may_be_written_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("STARMILL_HOME", "~/mill")
+    assert load_settings().root == tmp_path / "mill"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LOG_LEVEL", "LOUD", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("LOG_FORMAT", "xml", "Input should be 'text' or 'json'"),
+        ("QUEUE_WINDOW", "0", "Input should be greater than or equal to 1"),
+        ("QUEUE_WINDOW", "many", "Input should be a valid integer"),
+        ("LEASE_SECONDS", "0.5", "Input should be greater than or equal to 1"),
+    ],
+)
+def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
+    monkeypatch.setenv(f"STARMILL_{name}", value)
+    with pytest.raises(ServiceError) as error:
+        load_settings()
+    assert str(error.value).startswith(f"STARMILL_{name}={value}: {says}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_lease_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    monkeypatch.setenv("STARMILL_LEASE_SECONDS", seconds)
+    with pytest.raises(ServiceError, match=r"STARMILL_LEASE_SECONDS=.*: Input should be"):
+        load_settings()

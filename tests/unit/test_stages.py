@@ -1,0 +1,121 @@
+"""The graph of stages hangs together for every grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.ablation import cells
+from models.experiment import Experiment
+from models.stages import BARRIER, STAGES, Slot, downstream, eval_slots, fed_by, queues, train_slots
+from tests.small_run import experiment
+
+
+def axis(values: st.SearchStrategy[object], most: int = 3) -> st.SearchStrategy[list[object]]:
+    return st.lists(values, min_size=1, max_size=most, unique=True)
+
+
+@st.composite
+def experiments(draw: st.DrawFn) -> Experiment:
+    sources = draw(axis(st.sampled_from(["none", "first_pass", "star"])))
+    grid = {
+        "shots": draw(axis(st.integers(0 if "none" in sources else 1, 64), 2)),
+        "retrieval": draw(axis(st.booleans())),
+        "rationale": sources,
+        "augment_test": draw(axis(st.booleans())),
+        "seeds": draw(axis(st.integers(), 2)),
+    }
+    names = draw(st.lists(st.sampled_from(["a", "b", "a.b"]), min_size=1, unique=True))
+    return experiment(
+        students=[{"backend": "embedded", "name": name} for name in names],
+        augment={"enabled": draw(st.booleans())},
+        rationale={"passes": draw(st.integers(0, 10))},
+        grid=grid,
+    )
+
+
+def graphs(given_experiment: Experiment) -> list[list[Slot]]:
+    return [train_slots(given_experiment), eval_slots(given_experiment)]
+
+
+@given(experiments())
+def test_units_are_unique_and_wait_for_earlier_ones(drawn: Experiment) -> None:
+    for slots in graphs(drawn):
+        before = {BARRIER}
+        for slot in slots:
+            assert slot.stage in STAGES
+            assert slot.step not in before
+            assert set(slot.after) <= before
+            assert len(set(slot.after)) == len(slot.after)
+            before.add(slot.step)
+
+
+@given(experiments())
+def test_downstream_is_all_that_is_fed_directly_or_not(drawn: Experiment) -> None:
+    for slots in graphs(drawn):
+        for slot in slots:
+            reached, edge = set(), [slot.step]
+            while edge:
+                fed = fed_by(slots, edge.pop())
+                edge += [step for step in fed if step not in reached]
+                reached.update(fed)
+            lost = downstream(slots, slot.step)
+            assert set(lost) == reached
+            assert len(lost) == len(reached)
+
+
+@given(experiments())
+def test_each_need_is_fed_once(drawn: Experiment) -> None:
+    for slots in graphs(drawn):
+        fed = Counter(step for slot in slots for step in fed_by(slots, slot.step))
+        opened = Counter(fed_by(slots, BARRIER))
+        assert {slot.step: len(slot.after) for slot in slots if slot.after} == fed + opened
+
+
+@given(experiments())
+def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> None:
+    slots = eval_slots(drawn)
+    wanted = {(cell.variant, sample) for cell in cells(drawn) for sample in range(len(drawn.grid.seeds))}
+    for stage in ("answer", "judge"):
+        assert {(slot.variant, slot.sample) for slot in slots if slot.stage == stage} == wanted
+    by_variant = {cell.variant: cell for cell in cells(drawn)}
+    for slot in slots:
+        if slot.stage == "answer":
+            cell = by_variant[slot.variant]
+            assert (BARRIER in slot.after) == (cell.shots > 0)
+            needed = {step[0] for step in slot.after} - {"barrier"}
+            assert needed == ({"retrieve"} if cell.retrieval else {"augment"} if cell.augment_test else set())
+            assert slot.queue == f"student.{cell.student}"
+        if slot.stage == "judge":
+            assert slot.after == (("answer", slot.variant, slot.sample),)
+
+
+@given(experiments())
+def test_nothing_is_made_that_nobody_uses(drawn: Experiment) -> None:
+    slots = eval_slots(drawn)
+    for slot in slots:
+        if slot.stage != "judge":
+            assert fed_by(slots, slot.step)
+
+
+@given(experiments())
+def test_every_queue_is_named(drawn: Experiment) -> None:
+    used = {slot.queue for slots in graphs(drawn) for slot in slots}
+    assert queues(drawn) == sorted(used)
+    assert used == {"teacher.teacher", "retrieve", "judge"} | {f"student.{s.name}" for s in drawn.students}
+
+
+def test_train_examples_go_from_request_to_rationalization() -> None:
+    assert [(slot.stage, slot.variant, slot.queue) for slot in train_slots(experiment())] == [
+        ("augment", "", "teacher.teacher"),
+        ("retrieve", "augmented", "retrieve"),
+        ("rationale", "", "teacher.teacher"),
+        ("rationalize", "pass-1", "teacher.teacher"),
+        ("rationalize", "pass-2", "teacher.teacher"),
+    ]
+    bare = train_slots(experiment(augment={"enabled": False}, rationale={"passes": 0}))
+    assert [dataclasses.astuple(slot)[:2] for slot in bare] == [("retrieve", "raw"), ("rationale", "")]
+    assert bare[0].after == ()
