@@ -11,9 +11,7 @@ REASON = (
     "You explain code. Say in one or two short sentences what each call does, then write "
     '"The answer is" and the code on the same line.'
 )
-REASON_CLOSE = (
-    '\n\nExplain the code in one or two short sentences and end with "The answer is" and the code.'
-)
+REASON_CLOSE = '\n\nExplain the code in one or two short sentences and end with "The answer is" and the code.'
 DOCUMENTATION = "Documentation:"
 QUERY = "Query:"
 ANSWER = "Answer:"
