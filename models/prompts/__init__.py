@@ -1,6 +1,7 @@
 """What models are asked: rendering is pure, wording lies in `templates`, shipped examples in `seeds`."""
 
 from models.prompts.render import (
+    HintStyle,
     as_chat,
     augmentation,
     augmentations,
@@ -12,6 +13,7 @@ from models.prompts.templates import STOP
 
 __all__ = [
     "STOP",
+    "HintStyle",
     "as_chat",
     "augmentation",
     "augmentations",

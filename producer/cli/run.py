@@ -32,7 +32,7 @@ from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
 from storage.logs import configure_logging
-from storage.schema import FINISHED, PAUSED
+from storage.schema import FINISHED, PAUSED, PLANNED
 from storage.settings import Settings, load_settings
 
 LINE_SECONDS = 10.0
@@ -94,6 +94,8 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
         bar = progress.add_task("encoding passages", total=None, visible=False)
 
         def show(done: int, total: int) -> None:
+            if progress.disable and not progress.tasks[bar].visible:
+                messages().print(f"encoding {total:,} passages")
             progress.update(bar, completed=done, total=total, visible=True)
 
         index = build_index(experiment.passages, settings.milvus, settings.root, progress=show)
@@ -103,7 +105,8 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
 
 def _execute(db: Database, chosen: Run, settings: Settings, local: bool) -> Status:
     try:
-        _build_index(chosen.experiment, settings)
+        if chosen.state != PLANNED:
+            _build_index(chosen.experiment, settings)
         with local_stack(chosen.experiment, settings) if local else nullcontext() as started:
             used = started.settings if started else settings
             Queues(used.broker).check()
