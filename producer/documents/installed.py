@@ -44,7 +44,7 @@ def _inspected(packages: Sequence[str]) -> list[str]:
     environment |= {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     command = [sys.executable, "-P", "-W", "ignore", "-m", "producer.documents.inspection", *packages]
     try:
-        child = subprocess.run(  # noqa: S603 - this interpreter, names as arguments
+        child = subprocess.run(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ async def _reason(context: RunContext, work: Work, hint: str | None, sample: int
     config, teacher = context.experiment.rationale, context.experiment.teacher
     wording = "augmented" if context.experiment.augment.enabled else "raw"
     query = query_of(work, wording)
-    drawn = random.Random(f"{context.experiment.seed}/{work.example.row}")  # noqa: S311  no secret
+    drawn = random.Random(f"{context.experiment.seed}/{work.example.row}")
     seeds = rationale_seeds(config)
     # In their own order: fewer different beginnings, more of which the server has cached.
     exemplars = [
