@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ from models.prompts import templates
 from models.types import Exemplar, Message, Passage
 
 HintStyle = Literal["paper", "explain"]
+SIGNATURE = re.compile(r"[\w.\s@*]*\(")
 
 
 def augmentation(request: str, seeds: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
@@ -77,7 +79,9 @@ def _labelled(passage: Passage) -> str:
     """`name(arguments): text`; an own seed's documentation is one text without a name."""
     if not passage.name:
         return passage.text
-    arguments = passage.signature[passage.signature.find("(") :] if "(" in passage.signature else ""
+    # Some corpora hold sample code where the signature should be: it is no label.
+    declared = SIGNATURE.match(passage.signature)
+    arguments = passage.signature[declared.end() - 1 :] if declared else ""
     return f"{passage.name.removesuffix('()')}{arguments}: {passage.text}"
 
 

@@ -44,14 +44,23 @@ def test_documentation_without_a_name_is_shown_as_it_is() -> None:
     assert prompt == "Documentation:\nSome text.\n\nQuery: x\nAnswer:"
 
 
-@pytest.mark.parametrize("style", ["paper", "explain"])
-def test_the_hint_stands_in_the_last_message_alone(style: prompts.HintStyle) -> None:
+@pytest.mark.parametrize(
+    ("style", "given_away"),
+    [
+        ("paper", "Query: join (Hint: the answer is os.path.join(a, b))\n"),
+        ("explain", "why the answer is os.path.join(a, b)\n"),
+    ],
+)
+def test_the_hint_stands_once_in_the_last_message_alone(style: prompts.HintStyle, given_away: str) -> None:
     hinted = prompts.rationale("join", [JOIN], [SHOWN], "os.path.join(a, b)", style)
     plain = prompts.rationale("join", [JOIN], [SHOWN])
-    assert "why the answer is os.path.join(a, b)" in hinted[-1].content or (
-        "(Hint: the answer is os.path.join(a, b))" in hinted[-1].content
-    )
+    assert hinted[-1].content.count(given_away) == 1
     assert hinted[:-1] == plain[:-1]
+
+
+def test_sample_code_in_place_of_a_signature_is_no_label() -> None:
+    sample = Passage("actions", "Admin actions", ">>> from m import f\n>>> f('x')", "Select and change.")
+    assert "Admin actions: Select and change." in prompts.student_prompt("x", [sample], [])
 
 
 @given(request=WORDS, reference=st.from_regex(r"[A-Z]{12}\(\)", fullmatch=True))
