@@ -118,8 +118,8 @@ def test_bad_answers_leave_no_bad_rows(home: Home, server: OpenAIServer, undistu
         end(home, process)
     status = home.json("status")
     assert status["units"]["failed"] == 0
-    # Cut JSON and HTML are no answers at all: they are asked for again, like 429 and 500.
-    assert set(status["rejections"]) <= {"null", "empty", "refusal"}
+    # Each kind of malformed answer is counted by its name; 429 and 500 are no answers, and not counted.
+    assert set(status["rejections"]) == {"null", "empty", "refusal", "html", "malformed"}
     assert sum(status["rejections"].values()) > 0
     assert {"200", "429", "500"} <= set(server.stats()["statuses"])
     written = home.export("small", "synthetic")
