@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from producer.feed import Feeder
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
+from producer.stopping import Stop
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
@@ -29,23 +30,32 @@ def drive(
     settings: Settings,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
+    stop: Stop,
 ) -> Status:
     """Until every unit is final, or the run is stopped from elsewhere, or paused because only a person
-    can help. Raises UsageError where another feeder is alive, ServiceError where a local service is not."""
+    can help. Raises KeyboardInterrupt when `stop` is asked for, UsageError where another feeder is alive,
+    ServiceError where a local service is not."""
     feeder = Feeder(db, run, settings)
     try:
         feeder.lead()
         planning.start_run(db, run.id, time.time())
-        return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show)
+        with stop.deferred():
+            return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show, stop)
     finally:
         feeder.close()
 
 
 def _drive(
-    db: Database, run: Run, feeder: Feeder, supervisor: Supervisor | None, show: Callable[[Status], None]
+    db: Database,
+    run: Run,
+    feeder: Feeder,
+    supervisor: Supervisor | None,
+    show: Callable[[Status], None],
+    stop: Stop,
 ) -> Status:
     led = shown = time.monotonic()
     while True:
+        stop.check()
         try:
             now = time.monotonic()
             if now - led > LEAD_SECONDS:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -27,6 +25,7 @@ from producer.local.stack import local_stack
 from producer.report import build_report
 from producer.report.terminal import ablation_table, statistics_table
 from producer.status import Status, read_status
+from producer.stopping import Stop
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning
@@ -60,7 +59,7 @@ def run(
         raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
-    with _stoppable(), open_ledger(settings) as db:
+    with Stop() as stop, open_ledger(settings) as db:
         if resume:
             chosen = planning.load_run(db, resume)
         else:
@@ -69,7 +68,7 @@ def run(
             messages().print(f"run {chosen.id} is finished; --new runs it again")
             status = read_status(db, chosen, time.time())
         else:
-            status = _execute(db, chosen, settings, local)
+            status = _execute(db, chosen, settings, local, stop)
         _conclude(db, status, local)
 
 
@@ -103,7 +102,7 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 
 
-def _execute(db: Database, chosen: Run, settings: Settings, local: bool) -> Status:
+def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: Stop) -> Status:
     try:
         if chosen.state != PLANNED:
             _build_index(chosen.experiment, settings)
@@ -112,7 +111,7 @@ def _execute(db: Database, chosen: Run, settings: Settings, local: bool) -> Stat
             Queues(used.broker).check()
             try:
                 with _progress() as show:
-                    return drive(db, chosen, used, started.supervisor if started else None, show)
+                    return drive(db, chosen, used, started.supervisor if started else None, show, stop)
             except KeyboardInterrupt:
                 planning.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
@@ -160,20 +159,6 @@ def _progress() -> Iterator[Callable[[Status], None]]:
             out.print(view.summary_line(status))
 
     yield show
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM stops a run as cleanly as Ctrl-C."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _how_to_resume(run: Run, local: bool) -> str:

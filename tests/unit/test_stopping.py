@@ -1,0 +1,43 @@
+"""Signals stop a run between two ticks, and at once where there are none."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from producer.stopping import SIGNALS, Stop
+
+
+def send(which: int) -> None:
+    os.kill(os.getpid(), which)
+
+
+@pytest.mark.parametrize("which", SIGNALS)
+def test_a_signal_waits_for_the_next_check(which: int) -> None:
+    with Stop() as stop, stop.deferred():
+        stop.check()
+        send(which)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+
+
+@pytest.mark.parametrize("which", SIGNALS)
+def test_outside_of_ticks_a_signal_interrupts_at_once(which: int) -> None:
+    with Stop(), pytest.raises(KeyboardInterrupt):
+        send(which)
+
+
+def test_the_second_signal_does_not_wait() -> None:
+    with Stop() as stop, stop.deferred():
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_the_handlers_before_are_put_back() -> None:
+    before = [signal.getsignal(which) for which in SIGNALS]
+    with Stop():
+        assert [signal.getsignal(which) for which in SIGNALS] != before
+    assert [signal.getsignal(which) for which in SIGNALS] == before
