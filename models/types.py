@@ -59,6 +59,14 @@ class Usage:
     completion: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests and tokens a minute, as a server tells them; None where it does not."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+
+
 # The finish reason of a body that was no completion, such as a page of HTML.
 MALFORMED = "malformed"
 

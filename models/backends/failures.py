@@ -1,21 +1,20 @@
-"""The one error map: what the openai client raises becomes an error of `models.errors`.
+"""The one error map: what servers and their clients answer becomes an error of `models.errors`.
 
 Errors are told apart by class, status and code, never by their text.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
-
-if TYPE_CHECKING:
-    from openai import APIStatusError
+from models.types import Limits
 
 BY_STATUS: Mapping[int, type[ModelError]] = {
     **dict.fromkeys((401, 402, 403, 404, 405, 407, 501), AccessError),
@@ -49,8 +48,29 @@ class Address:
         return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 
+def error_of_status(
+    status: int, headers: Mapping[str, str], body: bytes | str, address: Address
+) -> ModelError:
+    """The error of an answer that is none: its status is not 2xx."""
+    error = _error_object(body)
+    code, kind, param = error.get("code"), error.get("type"), error.get("param")
+    said = f"{address}: status {status}: {address.quote(error.get('message') or _text(body))}"
+    if status == 429 and NO_CREDIT & {code, kind}:
+        return AccessError(
+            f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
+        )
+    if status in (400, 413, 422) and (TOO_LONG & {code, kind} or param == TOO_LONG_PARAM):
+        return ContextOverflow(said)
+    found = BY_STATUS.get(status) or _by_hundred(status)
+    if found is AccessError:
+        return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
+    if found is RateLimited:
+        return RateLimited(said, retry_after(headers, time.time()))
+    return found(said)
+
+
 def as_model_error(error: Exception, address: Address) -> ModelError:
-    """The error to raise in place of `error`.
+    """The error to raise in place of one of the openai client.
 
     What nobody foresaw becomes an AccessError: it stops the run and reaches a person, where a
     TransportError would be tried for ever and a BadRequest would be blamed on the row.
@@ -58,34 +78,51 @@ def as_model_error(error: Exception, address: Address) -> ModelError:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, address)
+        return error_of_status(error.status_code, error.response.headers, error.response.content, address)
     if isinstance(error, openai.APIResponseValidationError):
         return Unavailable(f"{address}: the answer is not what the API promises")
     if isinstance(error, openai.APIConnectionError):
-        return Unavailable(f"{address}: no answer: {address.quote(error.__cause__ or error)}")
-    if isinstance(error, TimeoutError):
-        return Unavailable(f"{address}: no answer in time")
+        return as_connection_error(error.__cause__ or error, address)
     if isinstance(error, openai.OpenAIError):
         return AccessError(f"{address}: the openai client refused the call: {type(error).__name__}")
-    # aiohttp's own errors come through where the client's transport has no word for them.
-    return Unavailable(f"{address}: the connection broke: {type(error).__name__}")
+    return as_connection_error(error, address)
 
 
-def _of_status(error: APIStatusError, address: Address) -> ModelError:
-    status = error.status_code
-    said = f"{address}: status {status}: {address.quote(error.message)}"
-    if status == 429 and NO_CREDIT & {error.code, error.type}:
-        return AccessError(
-            f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
-        )
-    if status in (400, 413, 422) and (TOO_LONG & {error.code, error.type} or error.param == TOO_LONG_PARAM):
-        return ContextOverflow(said)
-    kind = BY_STATUS.get(status) or _by_hundred(status)
-    if kind is AccessError:
-        return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
-    if kind is RateLimited:
-        return RateLimited(said, retry_after(error.response.headers, time.time()))
-    return kind(said)
+def as_connection_error(error: BaseException, address: Address) -> Unavailable:
+    """The error to raise where a call brought no answer at all."""
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"{address}: no answer in time")
+    return Unavailable(f"{address}: no answer: {address.quote(error) or type(error).__name__}")
+
+
+def told_limits(headers: Mapping[str, str]) -> Limits | None:
+    """OpenAI's `x-ratelimit-limit-requests` and `-tokens`, a minute; None where neither is told."""
+    requests = headers.get("x-ratelimit-limit-requests")
+    tokens = headers.get("x-ratelimit-limit-tokens")
+    if requests is None and tokens is None:
+        return None
+    return Limits(_whole(requests), _whole(tokens))
+
+
+def _error_object(body: bytes | str) -> Mapping[str, Any]:
+    """What servers say of an error: `{"error": {...}}`, the inner object alone, or anything."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    if isinstance(found, dict):
+        inner = found.get("error", found)
+        return inner if isinstance(inner, dict) else {"message": str(inner)}
+    return {}
+
+
+def _text(body: bytes | str) -> str:
+    return body.decode(errors="replace") if isinstance(body, bytes) else body
+
+
+def _whole(text: str | None) -> int | None:
+    number = _number(text)
+    return int(number) if number and number >= 1 else None
 
 
 def _by_hundred(status: int) -> type[ModelError]:

@@ -1,14 +1,23 @@
-"""The error map of `models.backends.failures`, one row for each exception of the openai client."""
+"""The error map of `models.backends.failures`: statuses, broken connections, the clients' own errors."""
 
 from __future__ import annotations
 
+import aiohttp
 import httpx2
 import openai
 import pytest
 from openai import _exceptions as openai_exceptions
 
-from models.backends.failures import Address, as_model_error, retry_after
+from models.backends.failures import (
+    Address,
+    as_connection_error,
+    as_model_error,
+    error_of_status,
+    retry_after,
+    told_limits,
+)
 from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
+from models.types import Limits
 
 KEY = "sk-secret-0123456789"
 ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", KEY)
@@ -167,3 +176,53 @@ def test_what_a_server_says_stays_one_short_line() -> None:
     assert "first second" in message
     assert "\n" not in message
     assert len(message) < 400
+
+
+AIOHTTP_ERRORS = sorted(
+    (
+        value
+        for value in vars(aiohttp).values()
+        if isinstance(value, type) and issubclass(value, Exception) and not issubclass(value, Warning)
+    ),
+    key=lambda kind: kind.__name__,
+)
+# Of websockets and of servers; none is raised by a call whose body is read as bytes.
+NEVER_RAISED_BY_A_CALL = {"WSMessageTypeError", "WebSocketError", "EofStream"} | {
+    f"BadContentDisposition{part}" for part in ("Header", "Param")
+}
+
+
+@pytest.mark.parametrize("kind", AIOHTTP_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_of_the_http_client_is_caught(kind: type[Exception]) -> None:
+    """The backend catches these two families and no others."""
+    assert kind.__name__ in NEVER_RAISED_BY_A_CALL or issubclass(kind, aiohttp.ClientError | OSError)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>gone</html>", b"[1]", b'"text"', b'{"error": "text"}', b"\xff{"]
+)
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_a_body_of_any_shape_is_an_error_of_its_status(status: int, body: bytes) -> None:
+    expected = {400: BadRequest, 429: RateLimited, 500: Unavailable}[status]
+    assert type(error_of_status(status, {}, body, ADDRESS)) is expected
+
+
+def test_an_error_object_may_stand_alone() -> None:
+    assert "too many" in str(error_of_status(429, {}, b'{"message": "too many"}', ADDRESS))
+
+
+def test_a_broken_connection_does_not_tell_the_key() -> None:
+    assert KEY not in str(as_connection_error(OSError(f"http://{KEY}@server"), ADDRESS))
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits"),
+    [
+        ({"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "30000"}, Limits(500, 30_000)),
+        ({"x-ratelimit-limit-tokens": "30000"}, Limits(None, 30_000)),
+        ({"x-ratelimit-limit-requests": "none", "x-ratelimit-limit-tokens": "0"}, Limits()),
+        ({}, None),
+    ],
+)
+def test_limits_are_read_from_headers(headers: dict[str, str], limits: Limits | None) -> None:
+    assert told_limits(headers) == limits
