@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, or_, select, update
 
 from models.experiment import Experiment
-from models.stages import Step, downstream
+from models.stages import Step, downstream, gathered_by
 from models.types import Example
 from storage.database import Database
-from storage.ledger.dependants import skip
+from storage.ledger.dependants import feed, skip
 from storage.ledger.planning import planned_slots
 from storage.schema import (
     DONE,
@@ -121,7 +121,7 @@ def release(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
 
 
 def _condemn(connection: Connection, unit: Any, now: float) -> None:
-    """Fail a unit that takes its workers down, and skip what waits for it."""
+    """Fail a unit that takes its workers down; what needs it is skipped, a vote goes on without it."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
@@ -132,8 +132,9 @@ def _condemn(connection: Connection, unit: Any, now: float) -> None:
     )  # fmt: skip
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
-    lost = downstream(slots, (unit.stage, unit.variant, unit.sample))
-    skip(connection, unit.run_id, unit.example_id, lost, UPSTREAM_FAILED, now)
+    step = (unit.stage, unit.variant, unit.sample)
+    feed(connection, unit.run_id, unit.example_id, gathered_by(slots, step))
+    skip(connection, unit.run_id, unit.example_id, downstream(slots, step), UPSTREAM_FAILED, now)
 
 
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
