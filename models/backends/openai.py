@@ -60,7 +60,7 @@ class OpenAIBackend:
             return _completion(json.loads(text))
         except (ValueError, TypeError, LookupError, AttributeError):
             # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
-            return Completion(address.quote(text[:2000]), MALFORMED, Usage())
+            return Completion(address.quote(text), MALFORMED, Usage())
 
     async def close(self) -> None:
         await self._client.close()
