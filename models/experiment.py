@@ -201,7 +201,9 @@ class Rationale(Section):
     """`passes` is the number of rationalization rounds; `retries` how often an answer without
     code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
     right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
-    keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's."""
+    keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
+    `samples` first rationales are drawn for each example, and where there is more than one the `vote`
+    chooses between their codes (self-consistency, Wang et al., 2022)."""
 
     correctness: Literal["paper", "strict", "tree"] = "strict"
     passes: Annotated[Whole, Field(ge=0, le=10)] = 1
@@ -209,6 +211,8 @@ class Rationale(Section):
     hint: Literal["paper", "explain"] = "explain"
     retries: Annotated[Whole, Field(ge=0, le=10)] = 1
     exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
+    samples: Annotated[Whole, Field(ge=1, le=64)] = 1
+    vote: Literal["majority"] = "majority"
     seeds: list[RationaleSeed] = []
     params: Params = {}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 from models.extraction import answer_code, bare
-from models.syntax import parse
+from models.syntax import tree_text
 
 Rule = Literal["paper", "strict", "tree"]
 
@@ -54,18 +53,10 @@ def _tree(rationale: str, reference: str) -> bool:
     answer, expected = answer_code(rationale), bare(reference)
     if answer is None:
         return False
-    return answer.split() == expected.split() or _same_tree(answer, expected)
-
-
-def _same_tree(one: str, other: str) -> bool:
-    trees = parse(one), parse(other)
-    if not all(tree and tree.body for tree in trees):
-        return False
-    try:
-        left, right = (ast.dump(tree) for tree in trees if tree)
-    except RecursionError:
-        return False
-    return left == right
+    if answer.split() == expected.split():
+        return True
+    tree = tree_text(answer)
+    return tree is not None and tree == tree_text(expected)
 
 
 _RULES: Mapping[Rule, Callable[[str, str], bool]] = {"paper": _paper, "strict": _strict, "tree": _tree}

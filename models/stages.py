@@ -1,6 +1,7 @@
 """The graph of stages: what each unit of an example waits for, and which queue it goes to.
 
 train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
+                            (samples 0 ... n -> vote)
 test    [augment ->] [retrieve ->] answer -> judge
                                    ^
         barrier: every train unit is final (cells that show synthetic exemplars)
@@ -18,18 +19,22 @@ Stage = Literal["augment", "retrieve", "rationale", "rationalize", "answer", "ju
 STAGES: tuple[Stage, ...] = ("augment", "retrieve", "rationale", "rationalize", "answer", "judge")
 Step = tuple[str, str, int]
 BARRIER: Step = ("barrier", "", 0)
+# The variant of rationales that are voted on; what they elect has the variant "", as a single one has.
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A unit that every example of a split gets. `after` names the steps it waits for; `sample` counts
-    the grid's seeds."""
+    """A unit that every example of a split gets. `after` names the steps it waits for; where it `gathers`
+    them, those that fail are met as well, and one is enough. `sample` counts the grid's seeds, or the
+    rationales to vote on."""
 
     stage: Stage
     variant: str
     queue: str
     after: tuple[Step, ...] = ()
     sample: int = 0
+    gathers: bool = False
 
     @property
     def step(self) -> Step:
@@ -45,12 +50,20 @@ def train_slots(experiment: Experiment) -> list[Slot]:
         slots.append(Slot("augment", "", teacher))
     asked: tuple[Step, ...] = (("augment", "", 0),) if experiment.augment.enabled else ()
     slots.append(Slot("retrieve", query, "retrieve", asked))
-    slots.append(Slot("rationale", "", teacher, (("retrieve", query, 0),)))
+    slots += _rationales(teacher, ("retrieve", query, 0), experiment.rationale.samples)
     before: Step = ("rationale", "", 0)
     for number in range(1, experiment.rationale.passes + 1):
         slots.append(Slot("rationalize", f"pass-{number}", teacher, (before,)))
         before = slots[-1].step
     return slots
+
+
+def _rationales(teacher: str, before: Step, samples: int) -> list[Slot]:
+    """One, or several and the vote on them, which asks no model."""
+    if samples == 1:
+        return [Slot("rationale", "", teacher, (before,))]
+    drawn = [Slot("rationale", SAMPLE, teacher, (before,), number) for number in range(samples)]
+    return [*drawn, Slot("rationale", "", "judge", tuple(slot.step for slot in drawn), gathers=True)]
 
 
 def eval_slots(experiment: Experiment) -> list[Slot]:
@@ -81,11 +94,17 @@ def fed_by(slots: list[Slot], step: Step) -> list[Step]:
     return [slot.step for slot in slots if step in slot.after]
 
 
+def gathered_by(slots: list[Slot], step: Step) -> list[Step]:
+    """The steps that wait for `step` to end, be it in failure."""
+    return [slot.step for slot in slots if slot.gathers and step in slot.after]
+
+
 def downstream(slots: list[Slot], step: Step) -> list[Step]:
     """The steps that cannot happen without `step`, directly or not."""
     lost = {step}
     for slot in slots:
-        if lost.intersection(slot.after):
+        missed = lost.intersection(slot.after)
+        if missed and (len(missed) == len(slot.after) or not slot.gathers):
             lost.add(slot.step)
     return [slot.step for slot in slots if slot.step in lost and slot.step != step]
 

@@ -21,3 +21,20 @@ def parse(code: str) -> ast.Module | None:
             return ast.parse(code)
         except _NOT_PYTHON:
             return None
+
+
+def tree_text(code: str) -> str | None:
+    """The syntax tree of `code` written out, the same for codes that differ in form only; None where there
+    is none. Raises nothing."""
+    tree = parse(code)
+    if tree is None or not tree.body:
+        return None
+    try:
+        return ast.dump(tree)
+    except RecursionError:
+        return None
+
+
+def normal_form(code: str) -> str:
+    """A text that is the same for codes which mean the same: their tree, or else their words."""
+    return tree_text(code) or " ".join(code.split())

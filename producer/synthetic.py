@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from models.stages import SAMPLE
 from storage.database import Database
 from storage.ledger.rows import Row, rows
 from storage.schema import TRAIN
@@ -17,11 +18,13 @@ Source = Literal["first_pass", "star", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class SyntheticExample:
-    """The finished units of one train example; `tried` are its rationales in the order of the passes."""
+    """The finished units of one train example; `tried` are its rationales in the order of the passes.
+    Where the first was voted on, `samples` are those that it was chosen from."""
 
     augment: Row | None
     retrieve: Row | None
     tried: tuple[Row, ...]
+    samples: tuple[Row, ...] = ()
 
     @property
     def final(self) -> Row | None:
@@ -48,11 +51,12 @@ def synthetic_examples(db: Database, run_id: str) -> Iterator[SyntheticExample]:
     """Train examples with at least one finished unit, in order, in bounded memory."""
     finished = rows(db, run_id, stages=STAGES, split=TRAIN)
     for _, units in groupby(finished, key=lambda row: row.example_id):
-        of_stage: dict[str, list[Row]] = {stage: [] for stage in STAGES}
+        of_stage: dict[str, list[Row]] = {stage: [] for stage in (*STAGES, SAMPLE)}
         for unit in units:
-            of_stage[unit.stage].append(unit)
+            of_stage[SAMPLE if unit.variant == SAMPLE else unit.stage].append(unit)
         yield SyntheticExample(
             next(iter(of_stage["augment"]), None),
             next(iter(of_stage["retrieve"]), None),
             tuple(sorted(of_stage["rationale"] + of_stage["rationalize"], key=pass_number)),
+            tuple(of_stage[SAMPLE]),
         )

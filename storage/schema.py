@@ -23,6 +23,9 @@ OPEN: Final = (WAITING, READY)
 ALREADY_CORRECT: Final = "already_correct"
 UPSTREAM_FAILED: Final = "upstream_failed"
 
+# Why a vote failed.
+NO_SAMPLES: Final = "no_samples"
+
 # A run is planned before it starts, running while somebody feeds it; paused when only a person can help.
 PLANNED: Final = "planned"
 RUNNING: Final = "running"

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import select
 
 from models.experiment import Experiment
-from models.stages import downstream, fed_by
+from models.stages import SAMPLE, downstream, fed_by, gathered_by
 from models.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
-from storage.ledger import claims, feeding, outcomes, planning
+from storage.ledger import claims, feeding, outcomes, planning, samples
 from storage.ledger.claims import Work
 from storage.ledger.generations import Purchase
 from storage.ledger.outcomes import Outcome
@@ -102,13 +102,29 @@ class LedgerRun:
         slots = self.run.slots[work.split]
         lost = downstream(slots, work.step)
         if isinstance(answer, str):
-            return Outcome(work, reason=answer, detail="why", skips=lost, because=UPSTREAM_FAILED)
+            return Outcome(work, reason=answer, detail="why", feeds=gathered_by(slots, work.step),
+                           skips=lost, because=UPSTREAM_FAILED)  # fmt: skip
+        if work.stage == "rationale" and self.run.experiment.rationale.samples > 1:
+            return self._voted(work, answer)
         asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
         bought = self._purchase(work, json.dumps(answer)) if asks else None
         key = bought.request.key if bought else None
         if work.stage in {"rationale", "rationalize"} and answer["correct"]:
             return Outcome(work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT)
         return Outcome(work, answer, generation=key, purchase=bought, feeds=fed_by(slots, work.step))
+
+    def _voted(self, work: Work, answer: dict[str, Any]) -> Outcome:
+        """A sample with a call of its own, or a vote, which rests on the sample that `elected` names."""
+        slots = self.run.slots[work.split]
+        if work.variant == SAMPLE:
+            bought = self._purchase(work, json.dumps(answer))
+            return Outcome(work, answer, generation=bought.request.key, purchase=bought,
+                           feeds=fed_by(slots, work.step))  # fmt: skip
+        found = samples.answered(self.db, work)[answer.pop("elected")]
+        moves: dict[str, Any] = {"feeds": fed_by(slots, work.step)}
+        if found.result["correct"]:
+            moves = {"skips": downstream(slots, work.step), "because": ALREADY_CORRECT}
+        return Outcome(work, found.result | answer, generation=found.generation, **moves)
 
     def _purchase(self, work: Work, text: str | None) -> Purchase:
         """A call of its own for each unit and attempt, the same in every run."""

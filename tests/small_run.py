@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from models.experiment import Experiment
-from models.stages import downstream, fed_by
+from models.stages import downstream, fed_by, gathered_by
 from models.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
 from storage.ledger import claims, outcomes, planning
@@ -98,12 +98,13 @@ class Hand:
         return self._finish(Outcome(work, result or {"correct": True}, skips=skips, because=ALREADY_CORRECT))
 
     def failed(self, work: Work, reason: str = "null", rejection: Rejection | None = None) -> int:
-        skips = downstream(self.run.slots[work.split], work.step)
+        slots = self.run.slots[work.split]
         return self._finish(
             Outcome(
-                work, reason=reason, detail="why", rejection=rejection, skips=skips, because=UPSTREAM_FAILED
+                work, reason=reason, detail="why", rejection=rejection, feeds=gathered_by(slots, work.step),
+                skips=downstream(slots, work.step), because=UPSTREAM_FAILED,
             )
-        )
+        )  # fmt: skip
 
     def take(self, split: str, stage: str, variant: str | None = None) -> list[Work]:
         """Claims every ready unit of a stage."""

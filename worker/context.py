@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.ablation import Cell, cells
 from models.experiment import Experiment
-from models.stages import Slot, downstream, fed_by
+from models.stages import Slot, downstream, fed_by, gathered_by
 from models.types import Passage, Rejection
 from storage.ledger.claims import Work
 from storage.ledger.generations import Purchase
@@ -67,9 +67,11 @@ class RunContext:
         purchase: Purchase | None = None,
         rejection: Rejection | None = None,
     ) -> Outcome:
-        skips = downstream(self.slots[work.split], work.step)
+        """What needs the unit is skipped; a vote goes on without it."""
+        slots = self.slots[work.split]
         return Outcome(work, reason=reason, detail=detail[:2000], generation=generation, purchase=purchase,
-                       rejection=rejection, skips=skips, because=UPSTREAM_FAILED)  # fmt: skip
+                       rejection=rejection, feeds=gathered_by(slots, work.step),
+                       skips=downstream(slots, work.step), because=UPSTREAM_FAILED)  # fmt: skip
 
 
 def query_of(work: Work, wording: str) -> str:

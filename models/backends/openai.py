@@ -107,7 +107,7 @@ def completion_of(text: bytes, address: Address) -> Completion:
     except (ValueError, TypeError, LookupError, AttributeError):
         # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
         said = text.decode(errors="replace")
-        return Completion(address.quote(said[:2000]), MALFORMED, Usage())
+        return Completion(address.quote(said), MALFORMED, Usage())
 
 
 def _headers(key: str, url: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from producer.cli import doctor, experiments, export, failures, index, report, run, runs, status
+from producer.cli import doctor, experiments, export, failures, index, report, run, runs, status, steering
 
 app = typer.Typer(
     name="starmill",
@@ -14,8 +14,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run.run, status.status, report.report, export.export, failures.failures, failures.retry,
-    runs.runs, doctor.doctor, experiments.experiments,
+    run.run, steering.pause, steering.resume, status.status, report.report, export.export,
+    failures.failures, failures.retry, runs.runs, doctor.doctor, experiments.experiments,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")

@@ -43,10 +43,13 @@ def retry(run: RunArgument, reason: ReasonOption = None) -> None:
     """Send failed units again, with a new budget of attempts, when the run goes on."""
     with open_ledger() as db:
         chosen = planning.load_run(db, run)
-        _check_reason(reason, counts.failure_reasons(db, chosen.id))
+        reasons = counts.failure_reasons(db, chosen.id)
+        _check_reason(reason, reasons)
         sent = rows.retry(db, chosen, reason)
         if not sent:
-            messages().print(f"run {chosen.id} has no failed units")
+            # A sample is of no use once the others were voted on.
+            left = "no failed units that anything waits for" if reasons else "no failed units"
+            messages().print(f"run {chosen.id} has {left}")
             return
         messages().print(f"{sent:,} units will be tried again: starmill run --resume {chosen.id}")
 

@@ -64,12 +64,18 @@ def run(
             chosen = planning.load_run(db, resume)
         else:
             chosen = _find_or_plan(db, load_experiment(experiment or "", set_ or []), settings, local, new)
-        if chosen.state == FINISHED:
-            messages().print(f"run {chosen.id} is finished; --new runs it again")
-            status = read_status(db, chosen, time.time())
-        else:
-            status = _execute(db, chosen, settings, local, stop)
-        _conclude(db, status, local)
+        go_on(db, chosen, settings, local, stop)
+
+
+def go_on(db: Database, chosen: Run, settings: Settings, local: bool, stop: Stop) -> None:
+    """Until the run ends, and then its tables. Raises typer.Exit with the code that tells how it ended,
+    UsageError where it is paused."""
+    if chosen.state == FINISHED:
+        messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
+        status = read_status(db, chosen, time.time())
+    else:
+        status = _execute(db, chosen, settings, local, stop)
+    _conclude(db, status, local)
 
 
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
@@ -77,7 +83,7 @@ def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, loca
     splits = read_dataset(experiment.dataset)
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
-        return found
+        return planning.steer_run(db, found, experiment)
     if not local:
         Queues(settings.broker).check()
     _build_index(experiment, settings)

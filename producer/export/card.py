@@ -53,6 +53,7 @@ def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str
             f"- documentation: {experiment.passages.source}, top {experiment.passages.top_k} by "
             f"`{experiment.passages.encoder}`",
             f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
+            *_voting(experiment.rationale.samples),
             f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
             "times at most; the hint is not part of the data",
         ]),
@@ -61,6 +62,12 @@ def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str
     ]  # fmt: skip
     body = "\n\n".join(lines)
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n"
+
+
+def _voting(samples: int) -> list[str]:
+    if samples == 1:
+        return []
+    return [f"- the first rationale of a request is the one of {samples} whose code most of them agree on"]
 
 
 def _flaws(run: Run, selection: Selection) -> list[str]:

@@ -94,8 +94,11 @@ def _passages(example: SyntheticExample) -> list[Json]:
 
 
 def _provenance(run: Run, example: SyntheticExample, shared: Counter[str]) -> Json:
-    """`generations` are the calls that the row rests on, in order, the final rationale's last."""
-    units = [unit for unit in (example.augment, *example.tried) if unit and unit.generation]
+    """`generations` are the calls that the row rests on, in order, the final rationale's last. A vote
+    rests on all samples, and is itself the call of the elected one."""
+    elected = {unit.generation for unit in example.tried}
+    lost = (sample for sample in example.samples if sample.generation not in elected)
+    units = [unit for unit in (example.augment, *lost, *example.tried) if unit and unit.generation]
     cost = sum((unit.cost_nano_usd or 0) / max(1, shared[unit.generation or ""]) for unit in units)
     return {
         "run": run.id,

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from models.experiment import Experiment
-from models.stages import Step, downstream
+from models.stages import Step, downstream, gathered_by
 from models.types import Example
 from storage.database import Database
-from storage.ledger.dependants import Place, skip
+from storage.ledger.dependants import Place, feed, skip
 from storage.ledger.planning import planned_slots
 from storage.schema import (
     DONE,
@@ -133,7 +133,7 @@ def release(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
 
 
 def _condemn(connection: Connection, unit: Any, now: float) -> None:
-    """Fail a unit that takes its workers down, and skip what waits for it."""
+    """Fail a unit that takes its workers down; what needs it is skipped, a vote goes on without it."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
@@ -144,9 +144,13 @@ def _condemn(connection: Connection, unit: Any, now: float) -> None:
     )  # fmt: skip
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
-    lost = downstream(slots, (unit.stage, unit.variant, unit.sample))
-    places = (Place(unit.run_id, unit.example_id, step) for step in lost)
-    skip(connection, ((place, UPSTREAM_FAILED) for place in places), now)
+    step = (unit.stage, unit.variant, unit.sample)
+
+    def places(steps: Sequence[Step]) -> list[Place]:
+        return [Place(unit.run_id, unit.example_id, each) for each in steps]
+
+    feed(connection, places(gathered_by(slots, step)))
+    skip(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
 
 
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:

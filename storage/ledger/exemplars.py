@@ -10,6 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.experiment import RationaleSource
+from models.stages import SAMPLE
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
@@ -40,7 +41,7 @@ def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
         return frozenset(pool(db, run.id))
     right = UNITS.c.result["correct"].as_boolean()
     stages = ["rationale"] if source == "first_pass" else ["rationale", "rationalize"]
-    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(stages)]
+    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(stages), UNITS.c.variant != SAMPLE]
     if run.experiment.rationale.drop_wrong:
         wanted.append(right.is_(True))
     with db.read() as connection:
@@ -59,6 +60,7 @@ def worked(db: Database, run_id: str, example_ids: Sequence[int], source: Ration
             UNITS.c.example_id.in_(example_ids),
             UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
+            UNITS.c.variant != SAMPLE,
         )
         for example_id, stage, variant, result in connection.execute(units):
             results.setdefault(example_id, {})[stage, variant] = result

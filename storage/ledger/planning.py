@@ -164,15 +164,16 @@ def start_run(db: Database, run_id: str, now: float) -> None:
         )
 
 
-def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -> None:
-    """Workers claim no more units of the run; those in flight are finished."""
+def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -> bool:
+    """Workers claim no more units of the run; those in flight are finished. False: it did not run."""
     state = PAUSED if paused else INTERRUPTED
     with db.write() as connection:
-        connection.execute(
+        stopped = connection.execute(
             update(RUNS)
             .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
             .values(state=state, message=message)
-        )
+        ).rowcount
+    return bool(stopped)
 
 
 def run_state(db: Database, run_id: str) -> tuple[str, str]:

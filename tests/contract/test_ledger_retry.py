@@ -12,7 +12,7 @@ import pytest
 from models.stages import downstream, queues
 from models.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, feeding, outcomes, planning, rows
+from storage.ledger import claims, counts, feeding, outcomes, planning, rows, samples
 from storage.ledger.claims import Work
 from storage.schema import (
     ALREADY_CORRECT,
@@ -21,6 +21,7 @@ from storage.schema import (
     FINAL,
     FINISHED,
     INTERRUPTED,
+    NO_SAMPLES,
     READY,
     RUNNING,
     SKIPPED,
@@ -157,6 +158,23 @@ def test_every_run_comes_to_its_end(hand: Hand, database: Database, seed: int) -
     assert {unit.needs for unit in units(database, state=DONE)} == {0}
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_every_run_with_votes_comes_to_its_end(database: Database, clock: Clock, seed: int) -> None:
+    """A sample that failed stays so where the others were voted on; every example has its rationale."""
+    hand = Hand(database, plan(database, clock, rationale={"passes": 1, "samples": 3}), clock)
+    chance = random.Random(seed)
+    for failing in (0.45, 0.3, 0.15, 0.0):
+        live(hand, chance, failing)
+        consistent(hand)
+        if failing:
+            rows.retry(database, hand.run)
+    failed = units(database, state=FAILED)
+    assert failed
+    assert {unit.variant for unit in failed} == {"sample"}
+    assert {unit.state for unit in units(database, stage="rationale", variant="")} == {DONE}
+    assert {unit.needs for unit in units(database, state=DONE)} == {0}
+
+
 def live(hand: Hand, chance: random.Random, failing: float) -> None:
     """Feeds the run and works on it until it is finished."""
     db, run, clock = hand.db, hand.run, hand.clock
@@ -177,14 +195,17 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
 
 def end(hand: Hand, chance: random.Random, work: Work, failing: float) -> None:
     fate = chance.random()
-    if fate < failing:
+    votes = (work.stage, work.variant) == ("rationale", "") and hand.run.experiment.rationale.samples > 1
+    if votes and not samples.answered(hand.db, work):
+        hand.failed(work, NO_SAMPLES)
+    elif fate < failing:
         hand.failed(work, chance.choice(["null", "refusal"]), Rejection("null"))
     elif fate < 1.5 * failing:
         outcomes.reject(hand.db, work, Rejection("html"), work.rejections, "0" * 64, None, hand.clock())
         claims.release(hand.db, owner_of(hand, work), [work.unit_id])
     elif fate < 2 * failing:
         return  # The worker dies: its lease runs out.
-    elif work.stage == "rationale" and fate > 0.8:
+    elif work.step == ("rationale", "", 0) and fate > 0.8:
         hand.correct(work)
     else:
         hand.done(work)

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from models.stages import SAMPLE
 from models.types import Rejection
+from producer.report import build_report
 from storage.database import Database
+from storage.ledger.claims import Work
+from storage.ledger.rows import rows as finished_rows
 from storage.schema import TEST, TRAIN
 from tests.command_line import command_line, starmill
 from tests.ledger_data import (
@@ -43,6 +47,40 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
 
 def lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+
+
+def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
+    run = plan_mixed(db, rationale={"samples": 3})
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+
+    def drawn(work: Work) -> dict[str, Any] | str:
+        if work.variant == SAMPLE:
+            return "null" if work.sample == 0 else reasoned(work, correct=work.example.row == RIGHT)
+        return {"elected": 1, "votes": {"samples": 2, "winner": 1, "groups": 2}}
+
+    assert run.finish(TRAIN, "rationale", drawn) == 5 * 3
+    assert run.finish(TRAIN, "rationale", drawn) == 5
+    run.finish(TRAIN, "rationalize", lambda work: reasoned(work, correct=work.example.row == STAR))
+    assert starmill("export", "small", "-o", "rows.jsonl") == 0
+    rows = lines("rows.jsonl")
+    assert [(row["row"], row["source"], row["pass"]) for row in rows[1:3]] == [
+        (RIGHT, "first_pass", 0),
+        (STAR, "star", 1),
+    ]
+    stored: dict[tuple[int, str, int], str | None] = {
+        (unit.number, unit.variant, unit.sample): unit.generation
+        for unit in finished_rows(db, run.run.id, stages=("augment", "rationale", "rationalize"))
+    }
+    assert stored[RIGHT, "", 0] == stored[RIGHT, SAMPLE, 2]
+    for row, made in ((RIGHT, []), (STAR, [stored[STAR, "pass-1", 0]])):
+        calls = rows[row]["provenance"]["generations"]
+        assert calls[1:] == [stored[row, SAMPLE, 1], stored[row, SAMPLE, 2], *made]
+        assert len(set(calls)) == len(calls)
+        assert rows[row]["provenance"]["cost_usd"] == pytest.approx(len(calls) * COST / 1e9)
+    found = build_report(db, run.run).statistics
+    assert (found.rationales, found.first_pass_correct, found.accepted) == (5, 1, 2)
+    assert found.failed == {"null": 5}
 
 
 def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.CaptureFixture[str]) -> None:

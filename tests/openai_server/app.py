@@ -71,7 +71,7 @@ class Server:
         call = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
         attempt = self.attempts[call]
         self.attempts[call] += 1
-        fault = self._refuse(http, body, tokens) or self._limit(wanted) or self._fail(call, attempt)
+        fault = self._refuse(http, body, tokens) or self._limit(wanted) or self._fail(http, call, attempt)
         if fault:
             return fault
         await asyncio.sleep(self.behaviour.latency(call, attempt))
@@ -86,9 +86,7 @@ class Server:
         """What no later attempt would mend."""
         asked = self.behaviour
         if asked.key and http.headers.get("Authorization") != f"Bearer {asked.key}":
-            # Quoted as a careless server would, so that callers can show that they keep it to themselves.
-            given = http.headers.get("Authorization", "")
-            return _error(401, f"Incorrect API key provided: {given}", "invalid_api_key")
+            return _error(401, f"Incorrect API key provided{_quoted(http)}", "invalid_api_key")
         if asked.model and body.get("model") != asked.model:
             return _error(404, f"The model {body.get('model')!r} does not exist", "model_not_found")
         if body.get("stream"):
@@ -105,16 +103,17 @@ class Server:
         headers = {"Retry-After": str(math.ceil(wait))} if self.behaviour.limit_headers else {}
         return _error(429, "Rate limit reached", "rate_limit_exceeded", headers | self._limits())
 
-    def _fail(self, call: str, attempt: int) -> web.Response | None:
+    def _fail(self, http: web.Request, call: str, attempt: int) -> web.Response | None:
         does = self.behaviour
+        given = _quoted(http) if does.key else ""
         outage = time.monotonic() - self.since - does.outage_after_s
         if 0 <= outage < does.outage_s:
-            return _error(503, "The server is overloaded", "server_overloaded")
+            return _error(503, f"The server is overloaded{given}", "server_overloaded")
         if does.chance("429", call, attempt) < does.p429:
             headers = {"Retry-After": does.retry_after} if does.retry_after else {}
-            return _error(429, "Rate limit reached", "rate_limit_exceeded", headers)
+            return _error(429, f"Rate limit reached{given}", "rate_limit_exceeded", headers)
         if does.chance("500", call, attempt) < does.p500:
-            return _error(500, "The server had an error", "server_error")
+            return _error(500, f"The server had an error{given}", "server_error")
         return None
 
     def _limits(self) -> dict[str, str]:
@@ -135,6 +134,11 @@ class Server:
             await asyncio.sleep(self.behaviour.slow_body_ms / 10_000)
             await response.write(body[start : start + piece])
         return response
+
+
+def _quoted(http: web.Request) -> str:
+    """The key as a careless server repeats it, so that callers can show that they keep it to themselves."""
+    return f": {http.headers.get('Authorization', '')}"
 
 
 def _error(

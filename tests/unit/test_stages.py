@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from models.ablation import cells
 from models.experiment import Experiment
-from models.stages import BARRIER, STAGES, Slot, downstream, eval_slots, fed_by, queues, train_slots
+from models.stages import (
+    BARRIER,
+    SAMPLE,
+    STAGES,
+    Slot,
+    downstream,
+    eval_slots,
+    fed_by,
+    gathered_by,
+    queues,
+    train_slots,
+)
 from tests.small_run import experiment
 
 
@@ -32,7 +43,7 @@ def experiments(draw: st.DrawFn) -> Experiment:
     return experiment(
         students=[{"backend": "embedded", "name": name} for name in names],
         augment={"enabled": draw(st.booleans())},
-        rationale={"passes": draw(st.integers(0, 10))},
+        rationale={"passes": draw(st.integers(0, 10)), "samples": draw(st.integers(1, 5))},
         grid=grid,
     )
 
@@ -54,17 +65,26 @@ def test_units_are_unique_and_wait_for_earlier_ones(drawn: Experiment) -> None:
 
 
 @given(experiments())
-def test_downstream_is_all_that_is_fed_directly_or_not(drawn: Experiment) -> None:
+def test_downstream_is_all_that_cannot_happen_without(drawn: Experiment) -> None:
+    for slots in graphs(drawn):
+        for failed in slots:
+            happened = {BARRIER}
+            for slot in slots:
+                enough = any if slot.gathers else all
+                if slot != failed and enough(step in happened for step in slot.after):
+                    happened.add(slot.step)
+            lost = downstream(slots, failed.step)
+            assert lost == [slot.step for slot in slots if slot.step not in happened and slot != failed]
+
+
+@given(experiments())
+def test_only_samples_may_fail_without_harm(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         for slot in slots:
-            reached, edge = set(), [slot.step]
-            while edge:
-                fed = fed_by(slots, edge.pop())
-                edge += [step for step in fed if step not in reached]
-                reached.update(fed)
-            lost = downstream(slots, slot.step)
-            assert set(lost) == reached
-            assert len(lost) == len(reached)
+            gathered = gathered_by(slots, slot.step)
+            assert gathered == ([("rationale", "", 0)] if slot.variant == SAMPLE else [])
+            assert set(gathered) <= set(fed_by(slots, slot.step))
+            assert not set(gathered).intersection(downstream(slots, slot.step))
 
 
 @given(experiments())
@@ -115,6 +135,13 @@ def test_train_examples_go_from_request_to_rationalization() -> None:
         ("rationale", "", "teacher.teacher"),
         ("rationalize", "pass-1", "teacher.teacher"),
         ("rationalize", "pass-2", "teacher.teacher"),
+    ]
+    voted = train_slots(experiment(rationale={"passes": 1, "samples": 2}))
+    assert [(slot.step, slot.queue, slot.after) for slot in voted[2:]] == [
+        (("rationale", "sample", 0), "teacher.teacher", (("retrieve", "augmented", 0),)),
+        (("rationale", "sample", 1), "teacher.teacher", (("retrieve", "augmented", 0),)),
+        (("rationale", "", 0), "judge", (("rationale", "sample", 0), ("rationale", "sample", 1))),
+        (("rationalize", "pass-1", 0), "teacher.teacher", (("rationale", "", 0),)),
     ]
     bare = train_slots(experiment(augment={"enabled": False}, rationale={"passes": 0}))
     assert [dataclasses.astuple(slot)[:2] for slot in bare] == [("retrieve", "raw"), ("rationale", "")]

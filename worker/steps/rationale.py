@@ -11,6 +11,7 @@ import random
 from models import prompts
 from models.answers import REASONS, Rationale, parse_rationale
 from models.judges import correct
+from models.stages import SAMPLE
 from models.types import Rejection
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
@@ -18,10 +19,14 @@ from worker.asking import Asked, ask_until_accepted
 from worker.context import RunContext, passages_of, query_of
 from worker.seeds import rationale_seeds
 from worker.steps.requests import chat
+from worker.steps.vote import vote
 
 
 async def rationale(context: RunContext, work: Work) -> Outcome:
-    return await _reason(context, work, hint=None, sample=0)
+    """One answer; or, where several are drawn, one of them or the vote on them."""
+    if work.variant != SAMPLE and context.experiment.rationale.samples > 1:
+        return await vote(context, work)
+    return await _reason(context, work, hint=None, sample=work.sample)
 
 
 async def rationalize(context: RunContext, work: Work) -> Outcome:
@@ -68,5 +73,7 @@ def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> Outcom
         "hint_leak": leaks,
         "form": value.reason if isinstance(value, Rejection) else "",
     }
-    return context.done(work, result, correct=right, generation=asked.generation, purchase=asked.purchase,
+    # A right sample ends nothing: the vote does.
+    final = right and work.variant != SAMPLE
+    return context.done(work, result, correct=final, generation=asked.generation, purchase=asked.purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip

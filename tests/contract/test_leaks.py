@@ -1,0 +1,80 @@
+"""What looks for secrets finds them wherever they were put."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.leaks import forms, leaking_files, redis_values, tells
+
+SECRET = "sk-Marked_Key-0123456789>>>???abcdef"
+ANYTHING = st.binary(max_size=12)
+
+
+@given(ANYTHING, ANYTHING)
+def test_found_in_base64_of_anything(before: bytes, after: bytes) -> None:
+    whole = before + SECRET.encode() + after
+    for text in (whole, base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
+        assert tells(b"x" + text + b"x", [SECRET])
+
+
+@given(st.text(max_size=200))
+def test_not_found_where_it_is_not(text: str) -> None:
+    assert not tells(text, [SECRET])
+    assert min(len(form) for form in forms(SECRET)) >= len(SECRET)
+
+
+def test_found_in_every_kind_of_file(tmp_path: Path) -> None:
+    (tmp_path / "clean.txt").write_text("nothing")
+    (tmp_path / "worker.log").write_bytes(b"\xff Traceback: " + SECRET.encode())
+    (tmp_path / "message.json").write_text(
+        json.dumps({"body": base64.b64encode(f'[["{SECRET}"]]'.encode()).decode()})
+    )
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / f"{SECRET}.txt").touch()
+    # Packed so that its bytes do not show.
+    rows = pyarrow.Table.from_pylist([{"text": f"{number} {SECRET}"} for number in range(2000)])
+    pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet", compression="zstd")
+    # So long that pages of the database break every one of its repetitions somewhere else.
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.execute("PRAGMA page_size = 512")
+        db.execute("CREATE TABLE answer (text)")
+        db.execute("INSERT INTO answer VALUES (?)", ["." * 490 + SECRET])
+        db.commit()
+    assert leaking_files(tmp_path, [SECRET]) == [
+        f"deep/{SECRET}.txt", "ledger.db", "message.json", "rows.parquet", "worker.log",
+    ]  # fmt: skip
+    assert leaking_files(tmp_path, ["another-key"]) == []
+
+
+@pytest.mark.parametrize("kind", ["key", "string", "list", "hash", "set", "sorted set", "stream"])
+def test_found_in_every_kind_of_redis_value(kind: str, redis_url: str) -> None:
+    long = "sorted " * 200 + base64.b64encode(f"x{SECRET}".encode()).decode() + " sorted" * 200
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("clean", "nothing" * 100)
+        assert not any(tells(value, [SECRET]) for value in redis_values(client))
+        if kind == "key":
+            client.set(SECRET, "nothing")
+        elif kind == "string":
+            client.set("a", long)
+        elif kind == "list":
+            client.rpush("a", "b", long)
+        elif kind == "hash":
+            client.hset("a", "b", long)
+        elif kind == "set":
+            client.sadd("a", "b", long)
+        elif kind == "sorted set":
+            client.zadd("a", {long: 1.0})
+        else:
+            client.xadd("a", {"b": long})
+        assert any(tells(value, [SECRET]) for value in redis_values(client))

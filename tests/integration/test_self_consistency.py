@@ -1,0 +1,107 @@
+"""A run that draws five rationales for each example, from a model that now and then answers nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from models.stages import SAMPLE
+from models.voting import majority
+from storage.ledger.rows import Row, rows
+from storage.schema import DONE, FAILED, GENERATIONS, TRAIN
+from tests.chores import write_data, write_experiment
+from tests.openai_server import running
+from tests.pipeline import Ended, Home, run_locally
+
+EXAMPLES, SAMPLES, SEED = 12, 5, 7
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
+    folder = tmp_path_factory.mktemp("voted")
+    data = write_data(folder / "data", train=EXAMPLES, test=2)
+    with running("--references", str(data / "references.jsonl")) as server:
+        # A sample is asked for four times at most: about one in eight fails for good.
+        server.configure(malformed=0.6, kinds="null")
+        params = {"seed": SEED, "temperature": 0.7}
+        experiment = write_experiment(
+            data,
+            server.url,
+            teacher={"backend": "openai", "model": "large", "base_url": server.url, "params": params},
+            augment={"enabled": False},
+            rationale={"samples": SAMPLES, "hint": "paper"},
+            grid={"shots": [2], "retrieval": [False], "rationale": ["first_pass"]},
+        )
+        yield run_locally(Home(folder / "home"), experiment, expect=1)
+
+
+@pytest.fixture(scope="module")
+def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], Row]]:
+    """Units of the stage by row, variant and sample."""
+    found: dict[int, dict[tuple[str, int], Row]] = defaultdict(dict)
+    with ended.home.ledger() as db:
+        for row in rows(db, ended.run, stages=["rationale"], states=(DONE, FAILED), split=TRAIN):
+            found[row.number][row.variant, row.sample] = row
+    return found
+
+
+def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, int], Row]]) -> None:
+    assert len(rationales) == EXAMPLES
+    failed = groups = 0
+    for units in rationales.values():
+        vote, *drawn = (units[place] for place in sorted(units))
+        assert sorted(units) == [("", 0), *((SAMPLE, number) for number in range(SAMPLES))]
+        done = [sample for sample in drawn if sample.state == DONE]
+        failed += SAMPLES - len(done)
+        expected = majority([sample.result["answer"] for sample in done])
+        elected = done[expected.place]
+        votes = {"samples": len(done), "winner": expected.winner, "groups": expected.groups}
+        assert (vote.state, vote.generation) == (DONE, elected.generation)
+        assert vote.result == elected.result | {"votes": votes}
+        groups = max(groups, expected.groups)
+    assert failed > 0
+    assert groups > 1
+
+
+def test_each_sample_is_a_call_of_its_own(
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+) -> None:
+    drawn = [
+        unit for units in rationales.values() for (variant, _), unit in units.items() if variant == SAMPLE
+    ]
+    assert len({unit.generation for unit in drawn}) == len(drawn)
+    with ended.home.ledger() as db, db.read() as connection:
+        asked: dict[str, dict[str, Any]] = {
+            row.key: row.request
+            for row in connection.execute(select(GENERATIONS.c.key, GENERATIONS.c.request))
+        }
+    for unit in drawn:
+        sample, attempt = asked[unit.generation or ""]["draw"]
+        assert sample == unit.sample
+        assert asked[unit.generation or ""]["params"]["seed"] == SEED + 1009 * sample + attempt
+
+
+def test_what_follows_goes_on_from_the_vote(
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+) -> None:
+    status = ended.home.json("status")
+    stage = status["stages"]["rationale"]
+    assert (status["state"], stage["planned"]) == ("finished", EXAMPLES * (SAMPLES + 1))
+    votes = Counter(units["", 0].result["correct"] for units in rationales.values())
+    second = status["stages"]["rationalize"]
+    assert (second["skipped"], second["done"] + second["failed"]) == (votes[True], votes[False])
+    statistics = json.loads(ended.home.starmill("report", ended.run, "--format", "json").stdout)["statistics"]
+    assert (statistics["rationales"], statistics["first_pass_correct"]) == (EXAMPLES, votes[True])
+    exported = ended.home.export(ended.run, "synthetic")
+    assert [row["row"] for row in exported] == list(range(EXAMPLES))
+    for row in exported:
+        answered = rationales[row["row"]]["", 0].result["votes"]["samples"]
+        # A vote costs nothing itself; a wrong one was tried again, if the model answered then.
+        assert len(row["provenance"]["generations"]) - answered == row["pass"]

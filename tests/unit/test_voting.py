@@ -1,0 +1,70 @@
+"""Of several codes the most frequent wins; what is the same code is told by Python's own parser."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.syntax import normal_form
+from models.voting import Vote, majority
+
+CODES = st.sampled_from(["max(x)", "max( x )", "x.sort()", "x . sort()", "x +", "x  +", "f('a  b')", "", " "])
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        (["a"], Vote(0, 1, 1, 1)),
+        (["a", "b", "b"], Vote(1, 3, 2, 2)),
+        # The one that was drawn first.
+        (["a", "b", "b", "a", "c"], Vote(0, 5, 2, 3)),
+        (["b", "a"], Vote(0, 2, 1, 2)),
+        # One tree, written in three ways.
+        (["g()", "f(x, 'y')", 'f( x,"y" )', "(f(x, 'y'))"], Vote(1, 4, 3, 2)),
+        # Not Python: white space alone is folded.
+        (["echo $HOME", "ls  -l", "ls -l"], Vote(1, 3, 2, 2)),
+        # Blanks inside a string are part of it.
+        (["f('a b')", "f('a  b')", "f('a  b')"], Vote(1, 3, 2, 2)),
+        # An answer without code abstains ...
+        (["", "", "", "x"], Vote(3, 4, 1, 1)),
+        # ... unless there is nothing else.
+        (["", "  "], Vote(0, 2, 2, 1)),
+    ],
+)
+def test_majority(codes: list[str], expected: Vote) -> None:
+    assert majority(codes) == expected
+
+
+def test_nothing_is_no_vote() -> None:
+    with pytest.raises(ValueError, match="no answers"):
+        majority([])
+
+
+@given(st.lists(CODES, min_size=1, max_size=12))
+def test_nobody_had_more_votes_nor_as_many_earlier(codes: list[str]) -> None:
+    found = majority(codes)
+    forms = [normal_form(code) for code in codes]
+    count = Counter(form for form in forms if form) or Counter(forms)
+    elected = forms[found.place]
+    assert found.winner == count[elected] == max(count.values())
+    assert found.place == forms.index(elected)
+    earlier = {form for form in forms[: found.place] if form}
+    assert all(count[form] < found.winner for form in earlier)
+    assert (found.samples, found.groups) == (len(codes), len(count))
+
+
+@given(st.lists(CODES, min_size=1, max_size=8), st.randoms())
+def test_a_clear_winner_wins_in_any_order(codes: list[str], chance: random.Random) -> None:
+    code = "max(x)"
+    stuffed = [*codes, *[code] * (len(codes) + 1)]
+    chance.shuffle(stuffed)
+    assert normal_form(stuffed[majority(stuffed).place]) == normal_form(code)
+
+
+@given(st.text(max_size=40))
+def test_the_normal_form_knows_any_text_and_ignores_outer_blanks(text: str) -> None:
+    assert normal_form(text) == normal_form(text + " ")

@@ -1,0 +1,23 @@
+"""The vote on the samples of an example: self-consistency (Wang et al., 2022). It asks no model."""
+
+from __future__ import annotations
+
+from models.voting import majority
+from storage.ledger import samples
+from storage.ledger.claims import Work
+from storage.ledger.outcomes import Outcome
+from storage.schema import NO_SAMPLES
+from worker.context import RunContext
+
+
+async def vote(context: RunContext, work: Work) -> Outcome:
+    """The elected sample becomes the example's rationale; its generation is the one that counts."""
+    found = await context.runtime.ledger(samples.answered, work)
+    if not found:
+        drawn = context.experiment.rationale.samples
+        return context.failed(work, NO_SAMPLES, f"none of {drawn} samples brought an answer")
+    result = majority([sample.result["answer"] for sample in found])
+    elected = found[result.place]
+    votes = {"samples": result.samples, "winner": result.winner, "groups": result.groups}
+    return context.done(work, {**elected.result, "votes": votes}, correct=elected.result["correct"],
+                        generation=elected.generation)  # fmt: skip
