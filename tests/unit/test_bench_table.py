@@ -1,4 +1,4 @@
-"""What the bench makes of its numbers."""
+"""What the bench makes of its numbers: shares, medians, the table of targets."""
 
 from __future__ import annotations
 
