@@ -15,7 +15,11 @@ CALLS = 24
 
 def test_a_quick_measurement(tmp_path: Path) -> None:
     output, table = tmp_path / "numbers.json", tmp_path / "table.md"
-    done = bench("--quick", "base", "--calls", CALLS, "--output", output, "--markdown", table)
+    command = [sys.executable, "-m", "tests.bench", "--quick", "base", "--calls", str(CALLS)]
+    command += ["--output", str(output), "--markdown", str(table)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(output.read_text())
     [outcome] = written["scenarios"]["base"]["outcomes"]
@@ -31,16 +35,3 @@ def test_a_quick_measurement(tmp_path: Path) -> None:
     assert [row["row"] for row in written["table"]] == [1, 2, 2, 2]
     assert table.read_text() == done.stdout
     assert f"| {outcome['starmill']['wall_over_ideal']:.2f} |" in done.stdout
-
-
-def test_an_unknown_scenario_is_named() -> None:
-    done = bench("base", "bass")
-    assert done.returncode == 2
-    assert "no scenario 'bass'; there are base, jitter" in done.stderr
-
-
-def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.bench", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bench.__main__ import main
 from tests.bench.load import Load
 from tests.bench.measured import measured
 from tests.bench.scenarios import SCENARIOS
@@ -83,3 +84,18 @@ def test_a_failure_is_told_beside_what_was_measured() -> None:
     assert "visibility timeout: paid twice | <= 0 | - | - |  |" in table
     assert "- base: repeat 2 failed: X\n- slow: repeat 1 failed: Y\n" in table
     assert {row["row"] for row in rows(results)} == {1, 2, 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["base", "bass"], "no scenario 'bass'; there are base, jitter"), (["--calls", "0"], "at least 1")],
+    ids=["scenario", "calls"],
+)
+def test_a_wrong_argument_is_named(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err

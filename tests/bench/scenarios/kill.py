@@ -38,10 +38,12 @@ def _starmill(bench: Bench, load: Load, server: OpenAIServer, victim: str) -> Me
         before, killed_at = installation.bought(), time.time()
         installation.kill(VICTIMS[victim])
         installation.wait_for(load.calls)
-        return installation.measured(
+        values = installation.measured(
             committed_again=_again(before, installation.paid()),
             recovery_s=installation.longest_pause(killed_at),
         )
+    # What a killed process had used is not known any more.
+    return {name: value for name, value in values.items() if "cpu" not in name}
 
 
 def _plain(bench: Bench, load: Load, server: OpenAIServer) -> Measured:
