@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def installed(load: Load, server: OpenAIServer, folder: Path) -> Iterator[Instal
             planning.plan_run(db, RUN, experiment(load, server.url), splits(load.calls), time.time())
             supervisor.start(_feeder(folder, settings, logs))
             yield installation
+        except (AssertionError, TimeoutError) as error:
+            raise TimeoutError(f"{error}; {_last_words(logs)}") from error
         finally:
             supervisor.stop()
 
@@ -95,9 +98,16 @@ def _wait_for_workers(number: int, redis_url: str) -> None:
         wait_until(lambda: len(app.control.ping(timeout=1, limit=number)) == number, "the workers listen")
 
 
+def _last_words(logs: Path) -> str:
+    """Of the first worker: why it waits, or what it died of."""
+    path = logs / "worker-0.log"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return f"the worker's last words: {lines[-1] if lines else 'none'}"
+
+
 def _warm_up(installation: Installation) -> None:
     """A call for each that may be in flight, so that clients are open and code is loaded."""
-    load, db = installation.load, installation.db
+    load, db = dataclasses.replace(installation.load, sections={}), installation.db
     rows = splits(load.concurrency, "chart")
     run = planning.plan_run(db, WARM_UP, experiment(load, installation.server.url), rows, time.time())
     planning.start_run(db, WARM_UP, time.time())
