@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -25,7 +24,9 @@ def main() -> None:
         while not (folder / GATE).exists():
             time.sleep(0.01)
         drive(db, run, settings, None, lambda _status: None, stop)
-        signal.pause()  # nobody shall start it again: a paused run would go on
+        while True:  # a feeder that ends is started again, and a paused run would go on
+            stop.check()
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from models.experiment import Experiment, Price
 from models.types import Request
 from storage.ledger import planning
 from storage.ledger.generations import cost_nano_usd
-from storage.schema import RUNNING
+from storage.schema import PLANNED, RUNNING
 from tests.bench.experiment import where_known
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import messages_of, request_of
@@ -33,10 +33,10 @@ def budget(bench: Bench) -> Outcome:
             installation.begin()
             _wait_for_the_cap(installation)
             values = installation.measured()
-    bought = values["requests"] - load.calls / 2
-    values["spent_over_budget"] = values["requests"] / (load.calls / 2)
-    values["overshoot_calls"] = max(0.0, bought)
-    values["overshoot_over_in_flight"] = max(0.0, bought) / values["in_flight_max"]
+    allowed = load.calls / 2
+    overshoot = max(0.0, values["requests"] - allowed)
+    values["spent_over_budget"] = values["requests"] / allowed
+    values["overshoot_over_in_flight"] = overshoot / values["in_flight_max"]
     return {"starmill": values}
 
 
@@ -49,7 +49,9 @@ def _price_of_a_call(server: OpenAIServer) -> float:
 def _wait_for_the_cap(installation: Installation) -> None:
     def stopped() -> bool:
         state, _ = planning.run_state(installation.db, RUN)
-        return state != RUNNING and installation.server.stats()["in_flight"] == 0
+        stats = installation.server.stats()
+        committed = stats["in_flight"] == 0 and installation.final() >= stats["answers"]
+        return state not in (PLANNED, RUNNING) and committed
 
     wait_until(stopped, "the run is stopped by its budget", installation.load.patience)
     installation.wait_for(0)
