@@ -43,7 +43,7 @@ format: install ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## throughput and overhead beside a plain loop
+bench: install ## every target, beside a plain loop: two hours
 	$(BIN)/python -m tests.bench
 
 clean: ## remove the environment and all local state

@@ -1,70 +1,93 @@
-"""`make bench`: what the queue and the ledger cost, beside a plain loop on the same server in the same run.
+"""python -m tests.bench [SCENARIO ...]: measures, prints the table of targets, and writes all numbers.
 
-    python -m tests.bench [--calls 1000] [--latency-ms 200] [--concurrency 64] [--repeats 3]
-
-Prints one Markdown table and writes one JSON file. `wall / ideal` compares with calls x latency /
-concurrency; CPU seconds are those of all client processes.
+One scenario's failure is told in the table, and does not stop the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tests.bench.scenarios import Measured, plain_loop, starmill_run
-from tests.openai_server.process import running
+from tests.bench import machine
+from tests.bench.scenarios import SCENARIOS, Bench, Unmeasured
+from tests.bench.table import Result, markdown, rows
 
 
-def main() -> None:
+def main() -> int:
     options = _options()
-    ideal = options.calls * options.latency_ms / 1000 / options.concurrency
-    measured: dict[str, list[Measured]] = {"plain AsyncOpenAI loop": [], "starmill": []}
-    for _ in range(options.repeats):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            running("--latency-ms", str(options.latency_ms)) as server,
-        ):
-            place, url = Path(folder), server.url
-            measured["plain AsyncOpenAI loop"].append(
-                plain_loop(url, options.calls, options.concurrency, place / "checkpoint.jsonl")
-            )
-            measured["starmill"].append(starmill_run(url, options.calls, options.concurrency, place))
-    rows = {name: _median(runs, ideal) for name, runs in measured.items()}
-    options.output.write_text(json.dumps({"options": vars(options), "medians": rows}, default=str, indent=2))
-    sys.stdout.write(_table(rows, options))
+    for name in [name for name in os.environ if name.startswith("STARMILL_") or name == "OPENAI_API_KEY"]:
+        del os.environ[name]  # nothing of the developer's own
+    facts = machine.facts()
+    results: dict[str, Result] = {}
+    for name in options.scenarios:
+        results[name] = _repeated(name, options, Result())
+        # After each, so that an interrupted hour is not lost.
+        options.output.write_text(json.dumps(_document(facts, options, results), indent=2) + "\n")
+        options.markdown.write_text(markdown(results, options.repeats))
+    sys.stdout.write(markdown(results, options.repeats))
+    return 1 if any(result.error for result in results.values()) else 0
 
 
-def _median(runs: list[Measured], ideal: float) -> dict[str, float]:
-    return {
-        "wall / ideal": statistics.median(run.wall / ideal for run in runs),
-        "CPU s per 1,000 calls": statistics.median(run.cpu * 1000 / run.calls for run in runs),
-        "worker MB": statistics.median(run.megabytes for run in runs),
-    }
+def _repeated(name: str, options: argparse.Namespace, result: Result) -> Result:
+    for number in range(options.repeats):
+        sys.stderr.write(f"{name} {number + 1}/{options.repeats}\n")
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", ignore_cleanup_errors=True) as folder:
+            bench = Bench(Path(folder), options.quick, options.calls, options.threads)
+            try:
+                result.outcomes.append(SCENARIOS[name](bench))
+            except Unmeasured as error:
+                result.error = f"not measured: {error}"
+                break
+            except Exception as error:  # noqa: BLE001
+                result.error = f"repeat {number + 1} failed: {type(error).__name__}: {error}"
+    return result
 
 
-def _table(rows: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
-    columns = list(next(iter(rows.values())))
-    head = f"{options.calls} calls of {options.latency_ms} ms, {options.concurrency} at once"
-    lines = [f"| {head} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
-    lines += [
-        f"| {name} | {' | '.join(f'{row[column]:.2f}' for column in columns)} |" for name, row in rows.items()
-    ]
-    return "\n".join(lines) + "\n"
+def _document(
+    facts: dict[str, object], options: argparse.Namespace, results: dict[str, Result]
+) -> dict[str, Any]:
+    scenarios = {name: asdict(result) | {"medians": result.medians} for name, result in results.items()}
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    return {"machine": facts, "options": asked, "table": rows(results), "scenarios": scenarios}
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--calls", type=int, default=1000)
-    parser.add_argument("--latency-ms", type=int, default=200)
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("bench.json"))
-    return parser.parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measures Starmill beside a plain AsyncOpenAI loop.",
+        epilog="All scenarios take about 20 minutes for each repeat; --quick takes about 5 in all.",
+    )
+    parser.add_argument(
+        "scenarios", nargs="*", default=list(SCENARIOS), metavar="SCENARIO",
+        help=f"{', '.join(SCENARIOS)}; default: all",
+    )  # fmt: skip
+    parser.add_argument("--repeats", type=_count, default=5, help="medians are of so many (default: 5)")
+    parser.add_argument("--calls", type=_count, help="calls, or rows, instead of each scenario's own number")
+    parser.add_argument("--threads", type=_count, help="threads of each worker, likewise")
+    parser.add_argument(
+        "--quick", action="store_true", help="once and small: shows that it works, not how well"
+    )
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="default: bench.json")
+    parser.add_argument("--markdown", type=Path, default=Path("bench.md"), help="default: bench.md")
+    options = parser.parse_args()
+    if unknown := [name for name in options.scenarios if name not in SCENARIOS]:
+        parser.error(f"no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
+    if options.quick:
+        options.repeats = 1
+    return options
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -24,6 +24,7 @@ from models.errors import (
 from models.experiment import Teacher
 from models.types import Completion, Message, Rejection, Request
 from tests.openai_server import OpenAIServer
+from tests.openai_server.behaviour import Window
 from tests.openai_server.calls import ask, ask_all
 
 KEY = "sk-a-key-that-nobody-may-see"
@@ -160,6 +161,48 @@ def test_a_call_that_is_bought_twice_is_counted(openai_server: OpenAIServer) -> 
     stats = openai_server.stats()
     assert sorted(stats["paid"].values()) == [1, 2]
     assert (stats["answers"], stats["paid_again"], stats["statuses"]) == (3, 1, {"200": 3})
+
+
+def test_what_was_paid_is_summed_by_kind_of_token(openai_server: OpenAIServer) -> None:
+    answers = [ask(openai_server.url, question()) for _ in range(2)]
+    openai_server.configure(p500=1)
+    with pytest.raises(Unavailable):
+        ask(openai_server.url, question())  # costs nothing
+    kinds = ("prompt", "cached", "completion")
+    expected = {kind: sum(getattr(answer.usage, kind) for answer in answers) for kind in kinds}
+    assert min(expected.values()) > 0
+    assert openai_server.stats()["tokens_paid"] == expected
+
+
+def test_the_most_in_a_minute_is_what_was_not_answered_with_429(openai_server: OpenAIServer) -> None:
+    openai_server.configure(rpm=1)
+    ask(openai_server.url, question("first"))
+    for number in range(3):
+        with pytest.raises(RateLimited):
+            ask(openai_server.url, question(f"beyond {number}"))
+    openai_server.configure(p500=1)
+    with pytest.raises(Unavailable):
+        ask(openai_server.url, question("admitted, then failed"))
+    stats = openai_server.stats()
+    assert (stats["most_in_a_minute"], stats["statuses"]["429"], stats["calls"]) == (2, 3, 5)
+
+
+def test_the_first_call_is_dated_until_it_is_forgotten(openai_server: OpenAIServer) -> None:
+    before = time.time()
+    ask(openai_server.url, question("first"))
+    first = openai_server.stats()["first_call_at"]
+    assert before <= first <= time.time()
+    ask(openai_server.url, question("second"))
+    assert openai_server.stats()["first_call_at"] == first
+    openai_server.forget()
+    assert openai_server.stats()["first_call_at"] is None
+
+
+def test_a_window_slides() -> None:
+    window = Window(seconds=60)
+    for now in (0.0, 30.0, 59.9, 60.0, 200.0, 201.0):
+        window.count(now)
+    assert window.most == 3
 
 
 def test_faults_repeat_and_come_in_their_share(openai_server: OpenAIServer) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.openai_server.answers import Answers
-from tests.openai_server.behaviour import KINDS, Behaviour, Meter
+from tests.openai_server.behaviour import KINDS, Behaviour, Meter, Window
 from tests.openai_server.replies import cut, malformed, reply, words
 
 
@@ -37,20 +37,28 @@ class Server:
         self.attempts: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
+        self.tokens_paid: Counter[str] = Counter()
+        self.admitted = Window()
+        self.first_call_at: float | None = None
         self.in_flight_max = self.in_flight
 
     def stats(self) -> dict[str, Any]:
+        """`first_call_at` is in seconds since the epoch; `most_in_a_minute` counts calls not answered 429."""
         return {
+            "first_call_at": self.first_call_at,
             "calls": self.attempts.total(),
             "answers": self.paid.total(),
             "paid_again": self.paid.total() - len(self.paid),
             "in_flight": self.in_flight,
             "in_flight_max": self.in_flight_max,
+            "most_in_a_minute": self.admitted.most,
+            "tokens_paid": {kind: self.tokens_paid[kind] for kind in ("prompt", "cached", "completion")},
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             "paid": self.paid,
         }
 
     async def complete(self, http: web.Request) -> web.StreamResponse:
+        self.first_call_at = self.first_call_at or time.time()
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         try:
@@ -72,6 +80,8 @@ class Server:
         attempt = self.attempts[call]
         self.attempts[call] += 1
         fault = self._refuse(http, body, tokens) or self._limit(wanted) or self._fail(http, call, attempt)
+        if fault is None or fault.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self.admitted.count(time.monotonic())
         if fault:
             return fault
         await asyncio.sleep(self.behaviour.latency(call, attempt))
@@ -80,7 +90,13 @@ class Server:
         self.paid[call] += 1
         answer = cut(self.answers.answer(text, salt=str(body.get("seed", ""))), body)
         whole = reply(body, answer, prompt_tokens=tokens, cached=tokens // 2 if attempt else 0)
+        self._charge(whole["usage"])
         return await self._send(http, *malformed(whole, self.behaviour.malformation(call, attempt)))
+
+    def _charge(self, usage: dict[str, Any]) -> None:
+        self.tokens_paid["prompt"] += usage["prompt_tokens"]
+        self.tokens_paid["cached"] += usage["prompt_tokens_details"]["cached_tokens"]
+        self.tokens_paid["completion"] += usage["completion_tokens"]
 
     def _refuse(self, http: web.Request, body: dict[str, Any], tokens: int) -> web.Response | None:
         """What no later attempt would mend."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -76,3 +77,18 @@ class Meter:
             return wait
         self.due = max(self.due, now) + cost * 60 / self.per_minute
         return 0.0
+
+
+@dataclass
+class Window:
+    """The most events in any span of `seconds` so far. Times are in seconds and never go back."""
+
+    seconds: float = 60.0
+    most: int = 0
+    _times: deque[float] = field(default_factory=deque)
+
+    def count(self, now: float) -> None:
+        self._times.append(now)
+        while self._times[0] <= now - self.seconds:
+            self._times.popleft()
+        self.most = max(self.most, len(self._times))

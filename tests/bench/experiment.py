@@ -1,0 +1,42 @@
+"""The experiment of a load: its train examples are augmented, and only that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from models.experiment import Experiment
+from models.types import Example
+from storage.schema import TEST, TRAIN
+from tests.bench.load import Load, request_of
+
+QUEUE = "teacher.teacher"
+
+
+def experiment(load: Load, url: str, **sections: Any) -> Experiment:
+    endpoint = {"model": "teacher", "base_url": url, "max_concurrency": load.concurrency}
+    config: dict[str, Any] = {
+        "name": "bench",
+        "dataset": {"path": ".", "train": "train.jsonl", "test": "test.jsonl"},
+        "passages": {"source": "jsonl", "path": "passages.jsonl"},
+        "teacher": {"backend": "openai", **endpoint, **load.teacher},
+        "students": [{"backend": "server", **endpoint}],
+        "rationale": {"passes": 0},
+        "grid": {"shots": [0], "retrieval": [False], "rationale": ["none"]},
+    }
+    return Experiment.model_validate(config | load.sections | sections)
+
+
+def splits(train: int, word: str = "table") -> dict[str, Sequence[Example]]:
+    return {TRAIN: examples(train, word), TEST: examples(1, "test")}
+
+
+def examples(count: int, word: str) -> list[Example]:
+    return [Example(row, str(row), request_of(row, word), f"sorted({word})", ()) for row in range(count)]
+
+
+def where_known(section: type[BaseModel], **values: Any) -> dict[str, Any]:
+    """Those of the settings that this release has."""
+    return {name: value for name, value in values.items() if name in section.model_fields}

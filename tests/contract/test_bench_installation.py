@@ -1,0 +1,58 @@
+"""What the bench reads from a ledger in which rows ended at known times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from producer.local.supervisor import Supervisor
+from storage.database import Database
+from storage.ledger import claims
+from storage.settings import Settings
+from tests.bench.installation import RUN, Installation
+from tests.bench.load import Load
+from tests.clock import Clock
+from tests.openai_server import OpenAIServer
+from tests.small_run import LEASE, Hand, ids, plan, purchase, request
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    return Hand(database, plan(database, clock, RUN, train=4), clock)
+
+
+@pytest.fixture
+def installation(hand: Hand, tmp_path: Path) -> Installation:
+    nowhere = OpenAIServer("http://127.0.0.1:9/v1")
+    return Installation(Load(4), nowhere, tmp_path, Settings(), hand.db, Supervisor(tmp_path))
+
+
+def test_rows_are_final_when_their_augmentation_has_ended(installation: Installation, hand: Hand) -> None:
+    assert installation.final() == 0
+    first, second, *_ = hand.take("train", "augment")
+    hand.done(first)
+    hand.failed(second)
+    assert installation.final() == 2
+    assert installation.final("another run") == 0
+
+
+def test_the_longest_pause_starts_at_the_kill_at_the_earliest(
+    installation: Installation, hand: Hand, clock: Clock
+) -> None:
+    for work, later in zip(hand.take("train", "augment"), (50.0, 10.0, 3.0, 7.0), strict=True):
+        clock.advance(later)
+        hand.done(work)
+    end = clock()
+    assert installation.longest_pause(end - 25) == 10
+    assert installation.longest_pause(end - 14) == 7
+    assert installation.longest_pause(end - 9) == 7
+    assert installation.longest_pause(end) == 0
+
+
+def test_only_committed_answers_count_as_bought(installation: Installation, hand: Hand) -> None:
+    unit, other, *_ = ids(hand.db, RUN, stage="augment", split="train")
+    [work, _] = claims.claim(hand.db, "worker", [unit, other], hand.clock(), LEASE)
+    assert not installation.bought()
+    hand.done(work, purchase=purchase(request()))
+    assert len(installation.bought()) == 1
