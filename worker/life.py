@@ -51,6 +51,7 @@ async def _live(runtime: Runtime, works: list[Work]) -> None:
         log.exception("run %s: %s of units %s broke", context.run.id, stage, [work.unit_id for work in works])
         ended = [context.failed(work, "internal_error", f"{type(error).__name__}: {error}") for work in works]
     await runtime.ledger(outcomes.finish, ended, runtime.clock())
+    runtime.resources.committed(outcome.purchase for outcome in ended)
 
 
 async def _give_back(runtime: Runtime, works: list[Work]) -> None:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -37,12 +38,26 @@ from storage.settings import Settings, load_settings
 LINE_SECONDS = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is started on this machine; as text, the options that ask for it."""
+
+    local: bool
+    gateway: bool
+
+    def __str__(self) -> str:
+        return " --local" * self.local + " --gateway" * self.gateway
+
+
 def run(
     experiment: Annotated[
         str | None, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file; not needed to resume")
     ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="start Redis, model and worker here as well")
+    ] = False,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="with --local: calls outlive a killed worker, and are paid once")
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
@@ -53,10 +68,13 @@ def run(
     ] = False,
 ) -> None:
     """Run an experiment. Started again, it goes on where it was; finished, it shows its tables."""
-    settings = load_settings()
+    settings, here = load_settings(), Here(local, gateway)
     configure_logging("WARNING", settings.log_format)
     if resume and (experiment or set_ or new):
         raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
+    if gateway and not local:
+        raise UsageError("--gateway goes with --local; elsewhere start `python -m worker.gateway` "
+                         "and set STARMILL_GATEWAY_URL for it and for the workers")  # fmt: skip
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
     with Stop() as stop, open_ledger(settings) as db:
@@ -68,8 +86,8 @@ def run(
             messages().print(f"run {chosen.id} is finished; --new runs it again")
             status = read_status(db, chosen, time.time())
         else:
-            status = _execute(db, chosen, settings, local, stop)
-        _conclude(db, status, local)
+            status = _execute(db, chosen, settings, here, stop)
+        _conclude(db, status, here)
 
 
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
@@ -102,11 +120,12 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 
 
-def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: Stop) -> Status:
+def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> Status:
     try:
         if chosen.state != PLANNED:
             _build_index(chosen.experiment, settings)
-        with local_stack(chosen.experiment, settings) if local else nullcontext() as started:
+        stack = local_stack(chosen.experiment, settings, here.gateway) if here.local else nullcontext()
+        with stack as started:
             used = started.settings if started else settings
             Queues(used.broker).check()
             try:
@@ -117,20 +136,20 @@ def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: S
                 messages().print("stopping: calls in flight are finished first")
                 raise
     except KeyboardInterrupt:
-        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, local)}")
+        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")
         raise
 
 
-def _conclude(db: Database, status: Status, local: bool) -> None:
+def _conclude(db: Database, status: Status, here: Here) -> None:
     out = console()
     out.print(view.progress(status))
     if status.state == PAUSED:
         raise UsageError(
-            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, local)}"
+            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, here)}"
         )
     if status.left:
         messages().print(f"run {status.run.id} was stopped from elsewhere: {status.message}; "
-                         f"{_how_to_resume(status.run, local)}")  # fmt: skip
+                         f"{_how_to_resume(status.run, here)}")  # fmt: skip
         raise typer.Exit(INTERRUPTED)
     report = build_report(db, status.run)
     out.print()
@@ -161,5 +180,5 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     yield show
 
 
-def _how_to_resume(run: Run, local: bool) -> str:
-    return f"continue with: starmill run --resume {run.id}{' --local' if local else ''}"
+def _how_to_resume(run: Run, here: Here) -> str:
+    return f"continue with: starmill run --resume {run.id}{here}"
