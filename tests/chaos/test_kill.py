@@ -66,6 +66,21 @@ def test_a_killed_run_is_resumed(home: Home, server: OpenAIServer, undisturbed: 
     assert_bought_once(home, server, before)
 
 
+def test_with_a_gateway_a_killed_worker_pays_for_nothing_twice(
+    home: Home, server: OpenAIServer, undisturbed: Ended
+) -> None:
+    with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
+        for share, service in ((0.15, "celery"), (0.3, "redis.conf"), (0.4, "celery"), (0.6, "celery")):
+            wait_until(lambda: final_share(units(db)) >= share, f"{share:.0%} of the units are final")  # noqa: B023
+            replaced = home.service(service)
+            wait_until(lambda: server.stats()["in_flight"] > 1, "calls are in flight")
+            os.kill(replaced, signal.SIGKILL)
+            wait_until(lambda: home.service(service) != replaced, f"{service} is replaced")  # noqa: B023
+        end(home, process)
+    assert_whole(home, undisturbed)
+    assert_bought_once(home, server, set(), again=0)
+
+
 def test_a_flushed_redis_is_filled_again(home: Home, server: OpenAIServer, undisturbed: Ended) -> None:
     with home.started("run", undisturbed.experiment, "--local") as process, home.ledger() as db:
         wait_for_the_middle(db)
@@ -195,8 +210,8 @@ def without(name: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]
     """And without the scores of passages: their last digit depends on what was encoded together."""
     kept = [{key: value for key, value in row.items() if key != name} for row in rows]
     for row in kept:
-        for passage in row.get("passages", ()):
-            passage.pop("score", None)
+        if isinstance(passages := row.get("passages"), list):
+            row["passages"] = [{**passage, "score": None} for passage in passages]
     return kept
 
 
