@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -18,7 +19,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """One model call, complete enough to be repeated and to be recognised.
 
@@ -40,10 +41,10 @@ class Request:
         if self.prompt is not None:
             asked["prompt"] = self.prompt
         else:
-            asked["messages"] = [asdict(message) for message in self.messages]
+            asked["messages"] = [{"role": said.role, "content": said.content} for said in self.messages]
         return {"provider": self.provider, **asked}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the request, hexadecimal: the same question is bought once, in any run."""
         text = json.dumps(self.body(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -71,6 +71,8 @@ class RunRow(SQLModel, table=True):
     created_at: float
     started_at: float
     finished_at: float | None = None
+    budget_nano_usd: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    charged_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     feeder: str | None = _text(nullable=True)
     feeder_until: float | None = None
 

@@ -17,7 +17,7 @@ from models.experiment import Student, Teacher
 from models.types import Completion, Rejection, Request
 from storage.ledger import generations, outcomes, planning
 from storage.ledger.claims import Work
-from storage.ledger.generations import Purchase, cost_nano_usd
+from storage.ledger.generations import Call, Purchase, cost_nano_usd
 from storage.schema import RUNNING
 from worker.context import RunContext
 
@@ -81,9 +81,7 @@ async def ask(
     """
     runtime = context.runtime
     while True:
-        found = await runtime.ledger(
-            generations.reserve, runtime.owner, work, request, runtime.clock(), runtime.lease
-        )
+        found = await runtime.reserve(Call(work, request))
         if isinstance(found, Completion):
             return found, None
         if found is None:

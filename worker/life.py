@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from models.errors import AccessError, BadRequest, ContextOverflow, ServiceError
-from storage.ledger import claims, outcomes, planning
+from storage.ledger import claims, planning
 from storage.ledger.claims import Work
 from worker.asking import GivenBack
 from worker.runtime import Runtime
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 async def live(runtime: Runtime, unit_ids: Sequence[int]) -> None:
     """Units that are done, or in another worker's hands, are not claimed: their message is spent."""
-    works = await runtime.ledger(claims.claim, runtime.owner, unit_ids, runtime.clock(), runtime.lease)
+    works = await runtime.claim(unit_ids)
     batches = [list(group) for _, group in groupby(works, key=lambda work: (work.run_id, work.stage))]
     together = [batch for batch in batches if batch[0].stage in BATCH_STEPS]
     alone = [[work] for batch in batches if batch[0].stage not in BATCH_STEPS for work in batch]
@@ -50,8 +50,7 @@ async def _live(runtime: Runtime, works: list[Work]) -> None:
     except Exception as error:
         log.exception("run %s: %s of units %s broke", context.run.id, stage, [work.unit_id for work in works])
         ended = [context.failed(work, "internal_error", f"{type(error).__name__}: {error}") for work in works]
-    await runtime.ledger(outcomes.finish, ended, runtime.clock())
-    runtime.resources.committed(outcome.purchase for outcome in ended)
+    await runtime.finish(ended)
 
 
 async def _give_back(runtime: Runtime, works: list[Work]) -> None:

@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,8 +18,12 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from storage.database import Database
-from storage.ledger import claims, planning
+from storage.ledger import claims, generations, outcomes, planning
+from storage.ledger.claims import Work
+from storage.ledger.generations import Call, Found
+from storage.ledger.outcomes import Outcome
 from storage.settings import Settings
+from worker.coalesce import Coalesced
 from worker.context import RunContext
 from worker.resources import Resources
 
@@ -49,6 +53,9 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
         self.stopping = asyncio.Event()
+        self.claim = Coalesced(self._claim)
+        self.reserve = Coalesced(self._reserve)
+        self.finish = Coalesced(self._finish)
         self._heartbeat = asyncio.run_coroutine_threadsafe(self._keep_leases(), self._loop)
 
     def check(self) -> None:
@@ -71,6 +78,23 @@ class Runtime:
             reraise=True,
         )
         return await patient(self._in_ledger_thread, function, *args, **kwargs)
+
+    async def _claim(self, messages: Sequence[Sequence[int]]) -> list[list[Work]]:
+        """The units of each message that are now ours."""
+        unit_ids = [unit_id for message in messages for unit_id in message]
+        works = await self.ledger(claims.claim, self.owner, unit_ids, self.clock(), self.lease)
+        # A unit that two messages name is lived once.
+        ours = {work.unit_id: work for work in works}
+        return [[ours.pop(unit_id) for unit_id in message if unit_id in ours] for message in messages]
+
+    async def _reserve(self, calls: Sequence[Call]) -> list[Found]:
+        return await self.ledger(generations.reserve, self.owner, calls, self.clock(), self.lease)
+
+    async def _finish(self, ended: Sequence[Sequence[Outcome]]) -> list[None]:
+        together = [outcome for outcomes_of_one in ended for outcome in outcomes_of_one]
+        await self.ledger(outcomes.finish, together, self.clock())
+        self.resources.committed(outcome.purchase for outcome in together)
+        return [None] * len(ended)
 
     async def context(self, run_id: str) -> RunContext:
         if run_id not in self._contexts:

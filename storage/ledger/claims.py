@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from models.experiment import Experiment
 from models.stages import Step, downstream
 from models.types import Example
 from storage.database import Database
-from storage.ledger.dependants import skip
+from storage.ledger.dependants import Place, skip
 from storage.ledger.planning import planned_slots
 from storage.schema import (
     DONE,
@@ -63,27 +63,39 @@ class Work:
         return (self.stage, self.variant, self.sample)
 
 
+_CLAIM = (
+    update(UNITS)
+    .where(
+        UNITS.c.id.in_(bindparam("unit_ids", expanding=True)),
+        UNITS.c.state == READY,
+        or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < bindparam("now")),
+        UNITS.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.state == RUNNING)),
+    )
+    .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), attempts=UNITS.c.attempts + 1)
+    .returning(
+        UNITS.c.id, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant,
+        UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from,
+    )
+)  # fmt: skip
+_EXAMPLES = select(EXAMPLES).where(EXAMPLES.c.id.in_(bindparam("example_ids", expanding=True)))
+_RESULTS = select(
+    UNITS.c.run_id, UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample, UNITS.c.result
+).where(
+    UNITS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+    UNITS.c.example_id.in_(bindparam("example_ids", expanding=True)),
+    UNITS.c.stage.in_(bindparam("stages", expanding=True)),
+    UNITS.c.state == DONE,
+)
+
+
 def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> list[Work]:
     """Those of the units that are ready, under no live lease, and of a running run; now `owner`'s.
 
     `now` is in seconds since the epoch, `lease` in seconds.
     """
     with db.write() as connection:
-        units = connection.execute(
-            update(UNITS)
-            .where(
-                UNITS.c.id.in_(unit_ids),
-                UNITS.c.state == READY,
-                or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
-                UNITS.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.state == RUNNING)),
-            )
-            .values(lease_owner=owner, lease_until=now + lease, attempts=UNITS.c.attempts + 1)
-            .returning(
-                UNITS.c.id, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage,
-                UNITS.c.variant, UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections,
-                UNITS.c.budget_from,
-            )
-        ).all()  # fmt: skip
+        values = {"unit_ids": list(unit_ids), "now": now, "owner": owner, "until": now + lease}
+        units = connection.execute(_CLAIM, values).all()
         for unit in units:
             if unit.attempts > MOST_CLAIMS:
                 _condemn(connection, unit, now)
@@ -133,7 +145,8 @@ def _condemn(connection: Connection, unit: Any, now: float) -> None:
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
     lost = downstream(slots, (unit.stage, unit.variant, unit.sample))
-    skip(connection, unit.run_id, unit.example_id, lost, UPSTREAM_FAILED, now)
+    places = (Place(unit.run_id, unit.example_id, step) for step in lost)
+    skip(connection, ((place, UPSTREAM_FAILED) for place in places), now)
 
 
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
@@ -142,20 +155,17 @@ def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
     example_ids = {unit.example_id for unit in units}
     examples = {
         row.id: Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle))
-        for row in connection.execute(select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids)))
+        for row in connection.execute(_EXAMPLES, {"example_ids": sorted(example_ids)})
     }
     stages = {stage for unit in units for stage in INPUTS[unit.stage]}
     results: dict[tuple[str, int], dict[Step, dict[str, Any]]] = {}
     if stages:
-        query = select(
-            UNITS.c.run_id, UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample, UNITS.c.result
-        ).where(
-            UNITS.c.run_id.in_({unit.run_id for unit in units}),
-            UNITS.c.example_id.in_(example_ids),
-            UNITS.c.stage.in_(stages),
-            UNITS.c.state == DONE,
-        )
-        for row in connection.execute(query):
+        wanted = {
+            "run_ids": sorted({unit.run_id for unit in units}),
+            "example_ids": sorted(example_ids),
+            "stages": sorted(stages),
+        }
+        for row in connection.execute(_RESULTS, wanted):
             of_example = results.setdefault((row.run_id, row.example_id), {})
             of_example[(row.stage, row.variant, row.sample)] = row.result
     return [

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, case, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, or_, update
 
 from models.stages import Step
 from storage.schema import READY, SKIPPED, UNITS, WAITING
 
 
-def feed(connection: Connection, run_id: str, example_id: int, steps: Sequence[Step]) -> None:
-    """Each of the steps has one need less; without needs it is ready."""
-    # A skipped unit has one need less too: a retry of what it lacked must find its count right.
-    met = and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1)
-    connection.execute(
-        update(UNITS)
-        .where(*_among(run_id, example_id, steps), UNITS.c.state.in_((WAITING, SKIPPED)))
-        .values(needs=UNITS.c.needs - 1, state=case((met, READY), else_=UNITS.c.state))
+class Place(NamedTuple):
+    """A unit by what it is for."""
+
+    run_id: str
+    example_id: int
+    step: Step
+
+    def parameters(self) -> dict[str, object]:
+        stage, variant, sample = self.step
+        return {
+            "of_run": self.run_id, "of_example": self.example_id,
+            "of_stage": stage, "of_variant": variant, "of_sample": sample,
+        }  # fmt: skip
+
+
+_AT_PLACE = and_(
+    UNITS.c.run_id == bindparam("of_run"),
+    UNITS.c.example_id == bindparam("of_example"),
+    UNITS.c.stage == bindparam("of_stage"),
+    UNITS.c.variant == bindparam("of_variant"),
+    UNITS.c.sample == bindparam("of_sample"),
+)
+# A skipped unit has one need less too: a retry of what it lacked must find its count right.
+_FEED = (
+    update(UNITS)
+    .where(_AT_PLACE, or_(UNITS.c.state == WAITING, UNITS.c.state == SKIPPED))
+    .values(
+        needs=UNITS.c.needs - 1,
+        state=case((and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1), READY), else_=UNITS.c.state),
     )
+)
+_SKIP = (
+    update(UNITS)
+    .where(_AT_PLACE, UNITS.c.state == WAITING)
+    .values(state=SKIPPED, reason=bindparam("because"), finished_at=bindparam("now"))
+)
 
 
-def skip(
-    connection: Connection, run_id: str, example_id: int, steps: Sequence[Step], because: str, now: float
-) -> None:
-    """Those of the steps that wait will not happen."""
-    connection.execute(
-        update(UNITS)
-        .where(*_among(run_id, example_id, steps), UNITS.c.state == WAITING)
-        .values(state=SKIPPED, reason=because, finished_at=now)
-    )
+def feed(connection: Connection, places: Iterable[Place]) -> None:
+    """Each of the units has one need less; without needs it is ready."""
+    if rows := [place.parameters() for place in places]:
+        connection.execute(_FEED, rows)
 
 
-def _among(run_id: str, example_id: int, steps: Sequence[Step]) -> list[Any]:
-    return [
-        UNITS.c.run_id == run_id,
-        UNITS.c.example_id == example_id,
-        tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_(list(steps)),
-    ]
+def skip(connection: Connection, places: Iterable[tuple[Place, str]], now: float) -> None:
+    """Those of the units that wait will not happen; each place comes with its reason."""
+    if rows := [{**place.parameters(), "because": because, "now": now} for place, because in places]:
+        connection.execute(_SKIP, rows)

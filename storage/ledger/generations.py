@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.experiment import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
+from storage.ledger import budget
 from storage.ledger.claims import Work
 from storage.schema import GENERATIONS
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A request that a unit wants answered. `hold` is set aside for it in the run's budget until its
+    price is known, in billionths of a dollar; 0 where the run has none."""
+
+    work: Work
+    request: Request
+    hold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Purchase:
-    """An answer that was paid for and is not yet in the ledger. `seconds` is the call's latency."""
+    """An answer that was paid for and is not yet in the ledger. `seconds` is the call's latency, `hold`
+    what was set aside for it."""
 
     request: Request
     completion: Completion
     cost_nano_usd: int
     seconds: float
+    hold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
     """Another worker is buying this answer at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """The run's budget does not allow this call."""
+
+
+Found = Completion | Busy | OverBudget | None
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
@@ -45,52 +69,66 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return round(sum(tokens * Decimal(str(dollars)) * 1000 for tokens, dollars in dollars_per_million))
 
 
-def reserve(
-    db: Database, owner: str, work: Work, request: Request, now: float, lease: float
-) -> Completion | Busy | None:
-    """The stored answer; or Busy; or None, and then the caller owns the purchase."""
-    row = {
-        "key": request.key, "run_id": work.run_id, "unit_id": work.unit_id, "stage": work.stage,
-        "model": request.model, "done": False, "lease_owner": owner, "lease_until": now + lease,
-        "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "cost_nano_usd": 0, "created_at": now,
-    }  # fmt: skip
-    dialect = sqlite if db.is_sqlite else postgresql
-    claim = dialect.insert(GENERATIONS).values(row)
-    taken_over = {name: claim.excluded[name] for name in ("run_id", "unit_id", "lease_owner", "lease_until")}
-    abandoned = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < now)
-    statement = claim.on_conflict_do_update(
-        index_elements=["key"], set_=taken_over, where=abandoned
-    ).returning(GENERATIONS.c.key)
+def reserve(db: Database, owner: str, calls: Sequence[Call], now: float, lease: float) -> list[Found]:
+    """For each call the stored answer, or Busy, or OverBudget; or None, and then the caller owns the
+    purchase. Of calls with one key the first owns it."""
+    first = {call.request.key: call for call in reversed(calls)}
+    rows = [_reservation(owner, first[key], now, lease) for key in sorted(first)]
     with db.write() as connection:
-        if connection.execute(statement).one_or_none():
-            return None
-        found = connection.execute(select(GENERATIONS).where(GENERATIONS.c.key == request.key)).one_or_none()
-    if found is None or not found.done:
-        return Busy()
-    usage = Usage(found.prompt_tokens, found.cached_tokens, found.completion_tokens)
-    return Completion(found.answer, found.finish_reason, usage, found.refusal)
+        owned = set(connection.scalars(_reserve_statement(db.is_sqlite), rows))
+        others = [key for key in first if key not in owned]
+        stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
+        refused = _charge(connection, [first[key] for key in owned], now)
+    found: list[Found] = []
+    for call in calls:
+        key = call.request.key
+        if key in refused:
+            found.append(OverBudget())
+        elif key in owned and first[key] is call:
+            found.append(None)
+        else:
+            found.append(_answer(stored.get(key)))
+    return found
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
     """The call brought no answer; whoever needs it next may buy it at once."""
     with db.write() as connection:
-        connection.execute(
-            delete(GENERATIONS).where(
-                GENERATIONS.c.key == key,
-                GENERATIONS.c.lease_owner == owner,
-                GENERATIONS.c.done.is_(False),
-            )
-        )
+        gone = connection.execute(_ABANDON, {"of_key": key, "owner": owner}).one_or_none()
+        if gone:
+            budget.settle(connection, {gone.run_id: -gone.cost_nano_usd})
 
 
-def book(connection: Connection, work: Work, purchase: Purchase, now: float) -> None:
-    """Store answer, usage and cost, within the transaction of the unit that asked.
+def book(connection: Connection, bought: Iterable[tuple[Work, Purchase]], now: float) -> None:
+    """Store answers, usage and cost, within the transaction of the units that asked.
 
     An answer that is already there stays: if a lease ran out in mid-call and two were bought, every
     row built on the first remains true.
     """
+    purchases = {purchase.request.key: (work, purchase) for work, purchase in bought}
+    if not purchases:
+        return
+    rows = [_booking(*purchases[key], now) for key in sorted(purchases)]
+    connection.execute(_book_statement(connection.dialect.name == "sqlite"), rows)
+    differences: defaultdict[str, int] = defaultdict(int)
+    for work, purchase in purchases.values():
+        if purchase.hold:
+            differences[work.run_id] += purchase.cost_nano_usd - purchase.hold
+    budget.settle(connection, differences)
+
+
+def _reservation(owner: str, call: Call, now: float, lease: float) -> dict[str, Any]:
+    return {
+        "key": call.request.key, "run_id": call.work.run_id, "unit_id": call.work.unit_id,
+        "stage": call.work.stage, "model": call.request.model, "done": False, "lease_owner": owner,
+        "lease_until": now + lease, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
+        "cost_nano_usd": call.hold, "created_at": now,
+    }  # fmt: skip
+
+
+def _booking(work: Work, purchase: Purchase, now: float) -> dict[str, Any]:
     request, completion = purchase.request, purchase.completion
-    row: dict[str, Any] = {
+    return {
         "key": request.key, "run_id": work.run_id, "unit_id": work.unit_id, "stage": work.stage,
         "model": request.model, "done": True, "lease_owner": None, "lease_until": None,
         "request": request.body(), "answer": completion.text, "refusal": completion.refusal,
@@ -99,11 +137,54 @@ def book(connection: Connection, work: Work, purchase: Purchase, now: float) -> 
         "completion_tokens": completion.usage.completion, "cost_nano_usd": purchase.cost_nano_usd,
         "seconds": purchase.seconds, "created_at": now,
     }  # fmt: skip
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(GENERATIONS).values(row)
-    updated = {name: insert.excluded[name] for name in row if name != "key"}
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=["key"], set_=updated, where=GENERATIONS.c.done.is_(False)
-        )
+
+
+def _charge(connection: Connection, owned: Sequence[Call], now: float) -> set[str]:
+    """Keys that the budget refuses; their reservations are gone."""
+    holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for call in owned:
+        if call.hold:
+            holds[call.work.run_id].append((call.request.key, call.hold))
+    refused = budget.charge(connection, holds, now)
+    if refused:
+        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(refused)))
+    return refused
+
+
+def _answer(row: Any) -> Completion | Busy:
+    if row is None or not row.done:
+        return Busy()
+    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+
+
+_STORED = select(GENERATIONS).where(GENERATIONS.c.key.in_(bindparam("keys", expanding=True)))
+_ABANDON = (
+    delete(GENERATIONS)
+    .where(
+        GENERATIONS.c.key == bindparam("of_key"),
+        GENERATIONS.c.lease_owner == bindparam("owner"),
+        GENERATIONS.c.done.is_(False),
+    )
+    .returning(GENERATIONS.c.run_id, GENERATIONS.c.cost_nano_usd)
+)
+
+
+@cache
+def _reserve_statement(is_sqlite: bool) -> Any:
+    insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
+    renewed = ("run_id", "unit_id", "stage", "lease_owner", "lease_until", "cost_nano_usd", "created_at")
+    # `created_at` is the moment of the reservation: a lease that ended before it is over.
+    abandoned = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < insert.excluded.created_at)
+    return insert.on_conflict_do_update(
+        index_elements=["key"], set_={name: insert.excluded[name] for name in renewed}, where=abandoned
+    ).returning(GENERATIONS.c.key)
+
+
+@cache
+def _book_statement(is_sqlite: bool) -> Any:
+    insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
+    updated = {column.name: insert.excluded[column.name] for column in GENERATIONS.c if column.name != "key"}
+    return insert.on_conflict_do_update(
+        index_elements=["key"], set_=updated, where=GENERATIONS.c.done.is_(False)
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from models.stages import Step
 from models.types import Rejection
 from storage.database import Database
 from storage.ledger.claims import Work
-from storage.ledger.dependants import feed, skip
+from storage.ledger.dependants import Place, feed, skip
 from storage.ledger.generations import Purchase, book
 from storage.schema import DONE, FAILED, READY, REJECTIONS, UNITS
 
@@ -43,7 +43,18 @@ def finish(db: Database, outcomes: Sequence[Outcome], now: float) -> int:
     with db.write() as connection:
         # In one order everywhere, so that two transactions do not wait for each other.
         ordered = sorted(outcomes, key=lambda outcome: outcome.work.unit_id)
-        return sum(_finish(connection, outcome, now) for outcome in ordered)
+        book(connection, ((each.work, each.purchase) for each in ordered if each.purchase), now)
+        news = _news(connection, ordered)
+        if news:
+            connection.execute(_END, [_end(outcome, now) for outcome in news])
+        for outcome in news:
+            if outcome.rejection:
+                attempt = outcome.work.rejections
+                _record(connection, outcome.work, outcome.rejection, attempt, outcome.generation, now)
+        feed(connection, (_place(each.work, step) for each in news for step in each.feeds))
+        skips = ((_place(each.work, step), each.because) for each in news for step in each.skips)
+        skip(connection, skips, now)
+        return len(news)
 
 
 def reject(db: Database, work: Work, rejection: Rejection, attempt: int, generation: str,
@@ -51,46 +62,67 @@ def reject(db: Database, work: Work, rejection: Rejection, attempt: int, generat
     """Keep an answer that is not accepted; the unit goes on. Recording it twice changes nothing."""
     with db.write() as connection:
         if purchase:
-            book(connection, work, purchase, now)
+            book(connection, [(work, purchase)], now)
         _record(connection, work, rejection, attempt, generation, now)
 
 
-def _finish(connection: Connection, outcome: Outcome, now: float) -> int:
-    work = outcome.work
-    if outcome.purchase:
-        book(connection, work, outcome.purchase, now)
-    state = DONE if outcome.result is not None else FAILED
-    news = connection.execute(
-        update(UNITS)
-        .where(UNITS.c.id == work.unit_id, UNITS.c.state == READY)
-        .values(
-            state=state, result=outcome.result, reason=outcome.reason, detail=outcome.detail,
-            generation=outcome.generation, finished_at=now, lease_owner=None, lease_until=None,
-        )
-    ).rowcount  # fmt: skip
-    if not news:
-        return 0
-    if outcome.rejection:
-        _record(connection, work, outcome.rejection, work.rejections, outcome.generation, now)
-    if outcome.feeds:
-        feed(connection, work.run_id, work.example_id, outcome.feeds)
-    if outcome.skips:
-        skip(connection, work.run_id, work.example_id, outcome.skips, outcome.because, now)
-    return 1
+def _news(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those whose units are open, one for each; nobody else can end them before this transaction does."""
+    unit_ids = [outcome.work.unit_id for outcome in outcomes]
+    still_open = set(connection.scalars(_STILL_OPEN, {"unit_ids": unit_ids}))
+    first = {outcome.work.unit_id: outcome for outcome in reversed(outcomes)}
+    return [first[unit_id] for unit_id in sorted(still_open)]
+
+
+def _end(outcome: Outcome, now: float) -> dict[str, Any]:
+    return {
+        "of_unit": outcome.work.unit_id,
+        "new_state": DONE if outcome.result is not None else FAILED,
+        "new_result": outcome.result,
+        "new_reason": outcome.reason,
+        "new_detail": outcome.detail,
+        "new_generation": outcome.generation,
+        "now": now,
+    }
+
+
+def _place(work: Work, step: Step) -> Place:
+    return Place(work.run_id, work.example_id, step)
 
 
 def _record(connection: Connection, work: Work, rejection: Rejection, attempt: int,
             generation: str | None, now: float) -> None:  # fmt: skip
     """The next attempt has another number, so that it asks again instead of reading this answer."""
-    news = connection.execute(
-        update(UNITS)
-        .where(UNITS.c.id == work.unit_id, UNITS.c.rejections == attempt)
-        .values(rejections=attempt + 1)
-    ).rowcount
-    if news:
+    counted = {"of_unit": work.unit_id, "of_attempt": attempt}
+    if connection.execute(_COUNT, counted).rowcount:
         connection.execute(
-            insert(REJECTIONS).values(
-                run_id=work.run_id, unit_id=work.unit_id, stage=work.stage, attempt=attempt,
-                reason=rejection.reason, detail=rejection.detail, generation=generation, created_at=now,
-            )
+            _KEEP,
+            {
+                "unit_id": work.unit_id, "attempt": attempt, "run_id": work.run_id, "stage": work.stage,
+                "reason": rejection.reason, "detail": rejection.detail, "generation": generation,
+                "created_at": now,
+            },
         )  # fmt: skip
+
+
+_STILL_OPEN = (
+    select(UNITS.c.id)
+    .where(UNITS.c.id.in_(bindparam("unit_ids", expanding=True)), UNITS.c.state == READY)
+    .order_by(UNITS.c.id)
+    .with_for_update()
+)
+_END = (
+    update(UNITS)
+    .where(UNITS.c.id == bindparam("of_unit"))
+    .values(
+        state=bindparam("new_state"), result=bindparam("new_result"), reason=bindparam("new_reason"),
+        detail=bindparam("new_detail"), generation=bindparam("new_generation"),
+        finished_at=bindparam("now"), lease_owner=null(), lease_until=null(),
+    )
+)  # fmt: skip
+_COUNT = (
+    update(UNITS)
+    .where(UNITS.c.id == bindparam("of_unit"), UNITS.c.rejections == bindparam("of_attempt"))
+    .values(rejections=UNITS.c.rejections + 1)
+)
+_KEEP = insert(REJECTIONS)

@@ -10,6 +10,7 @@ import pytest
 from storage.database import Database
 from storage.ledger import claims, feeding, generations, outcomes, planning
 from storage.ledger.claims import MOST_CLAIMS
+from storage.ledger.generations import Call
 from storage.ledger.outcomes import Outcome
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, UPSTREAM_FAILED, WAITING
 from tests.clock import Clock
@@ -200,7 +201,7 @@ def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Cloc
     works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
     bought = [purchase(request(str(work.unit_id))) for work in works]
     for work, call in zip(works, bought, strict=True):
-        generations.reserve(database, "worker", work, call.request, clock(), LEASE)
+        generations.reserve(database, "worker", [Call(work, call.request)], clock(), LEASE)
     ended = [Outcome(work, {"query": "q"}, purchase=call) for work, call in zip(works, bought, strict=True)]
 
     def act(number: int) -> None:

@@ -11,7 +11,7 @@ from storage.database import Database
 from storage.ledger import claims, counts, generations, outcomes
 from storage.ledger.claims import Work
 from storage.ledger.counts import Spending
-from storage.ledger.generations import Busy, Purchase
+from storage.ledger.generations import Busy, Call, Found, Purchase
 from storage.ledger.outcomes import Outcome
 from storage.schema import TRAIN
 from tests.clock import Clock
@@ -29,8 +29,9 @@ def works(hand: Hand) -> list[Work]:
     return hand.take(TRAIN, "augment")[:2]
 
 
-def reserve(hand: Hand, owner: str, work: Work) -> Completion | Busy | None:
-    return generations.reserve(hand.db, owner, work, request(), hand.clock(), LEASE)
+def reserve(hand: Hand, owner: str, work: Work) -> Found:
+    [found] = generations.reserve(hand.db, owner, [Call(work, request())], hand.clock(), LEASE)
+    return found
 
 
 def commit(hand: Hand, work: Work, bought: Purchase) -> None:
@@ -59,7 +60,7 @@ def test_answer_is_stored_as_it_came(hand: Hand, works: list[Work]) -> None:
 def test_another_request_is_another_purchase(hand: Hand, works: list[Work]) -> None:
     commit(hand, works[0], purchase(request()))
     for other in (request("another"), request(draw=(1, 0)), request(draw=(0, 1))):
-        assert generations.reserve(hand.db, "me", works[1], other, hand.clock(), LEASE) is None
+        assert generations.reserve(hand.db, "me", [Call(works[1], other)], hand.clock(), LEASE) == [None]
 
 
 def test_who_comes_second_waits(hand: Hand, works: list[Work]) -> None:
@@ -161,7 +162,7 @@ def test_spending_is_the_sum_of_what_was_bought(hand: Hand, works: list[Work]) -
     ]
     for call in calls:
         commit(hand, works[0], call)
-    assert generations.reserve(hand.db, "me", works[1], request("3"), hand.clock(), LEASE) is None
+    assert generations.reserve(hand.db, "me", [Call(works[1], request("3"))], hand.clock(), LEASE) == [None]
     spent = counts.spending(hand.db, "small-1")
     assert spent == Spending(3, Usage(300, 120, 60), 3 * 10**12 + 3, 0.75)
     assert spent.dollars == pytest.approx(3000.000000003, abs=1e-12)

@@ -1,0 +1,60 @@
+"""`budget_usd`: charged before a call, settled after it, counted anew where it seems used up.
+
+A run's `charged_nano_usd` is what it has bought and what its calls in flight may cost. A worker that was
+killed leaves its part behind; the next call that seems too dear finds that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, bindparam, func, or_, select, update
+
+from storage.schema import GENERATIONS, RUNS
+
+_TAKE = (
+    update(RUNS)
+    .where(
+        RUNS.c.id == bindparam("run"),
+        or_(
+            RUNS.c.budget_nano_usd.is_(None),
+            RUNS.c.charged_nano_usd + bindparam("cost") <= RUNS.c.budget_nano_usd,
+        ),
+    )
+    .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
+)
+_MOVE = (
+    update(RUNS)
+    .where(RUNS.c.id == bindparam("run"))
+    .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
+)
+
+
+def charge(connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float) -> set[str]:
+    """`holds` gives (key, cost) of reserved calls by run. Returns the keys that the budget does not allow."""
+    refused: set[str] = set()
+    for run_id, calls in sorted(holds.items()):
+        total = sum(cost for _, cost in calls)
+        if connection.execute(_TAKE, {"run": run_id, "cost": total}).rowcount:
+            continue
+        _recount(connection, run_id, [key for key, _ in calls], now)
+        for key, cost in calls:
+            if not connection.execute(_TAKE, {"run": run_id, "cost": cost}).rowcount:
+                refused.add(key)
+    return refused
+
+
+def settle(connection: Connection, differences: Mapping[str, int]) -> None:
+    """Add to what runs are charged, in billionths of a dollar; negative where less was used."""
+    for run_id, cost in sorted(differences.items()):
+        if cost:
+            connection.execute(_MOVE, {"run": run_id, "cost": cost})
+
+
+def _recount(connection: Connection, run_id: str, without: Sequence[str], now: float) -> None:
+    alive = or_(GENERATIONS.c.done, GENERATIONS.c.lease_until >= now)
+    cost = func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0)
+    query = select(cost).where(GENERATIONS.c.run_id == run_id, alive, GENERATIONS.c.key.not_in(without))
+    connection.execute(
+        update(RUNS).where(RUNS.c.id == run_id).values(charged_nano_usd=query.scalar_subquery())
+    )
