@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from models.backends.gateway import address_and_token
 from models.errors import UsageError
 from models.experiment import Experiment
 from producer import view
@@ -75,6 +76,8 @@ def run(
     if gateway and not local:
         raise UsageError("--gateway goes with --local; elsewhere start `python -m worker.gateway` "
                          "and set STARMILL_GATEWAY_URL for it and for the workers")  # fmt: skip
+    if settings.gateway_url:
+        address_and_token(settings.gateway_url.get_secret_value())
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
     with Stop() as stop, open_ledger(settings) as db:
