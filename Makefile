@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-fast lint format bench clean
+.PHONY: help install lock demo test test-marathon test-fast lint format bench clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -26,6 +26,9 @@ demo: install ## the whole pipeline on this machine: no key, no GPU, no root
 
 test: install ## all tests
 	$(BIN)/python -m pytest
+
+test-marathon: install ## thousands of rows under random kills; minutes
+	$(BIN)/python -m pytest -m marathon
 
 test-fast: install ## tests without services
 	$(BIN)/python -m pytest tests/unit

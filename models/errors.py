@@ -5,6 +5,7 @@
     |   +-- ExperimentError      experiment file: file, key, remedy
     |   +-- DatasetError         data file: file, line, reason
     |   +-- ServiceError         Redis, database, Milvus or model server cannot be used
+    +-- BudgetUsedUp             the run may not pay for more calls
     +-- ModelError               a call to a model failed
         +-- TransportError       nothing was answered; ask again (never uses up a row's budget)
         |   +-- RateLimited      429; `retry_after` in seconds where the server says
@@ -44,6 +45,10 @@ class DatasetError(UsageError):
 
 class ServiceError(UsageError):
     """A service that the command needs cannot be used."""
+
+
+class BudgetUsedUp(StarmillError):
+    """The run's budget does not allow the next call."""
 
 
 class ModelError(StarmillError):

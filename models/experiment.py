@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -110,6 +111,10 @@ class Price(Section):
     cached_input: Annotated[float, Field(ge=0)] | None = None
     output: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def is_free(self) -> bool:
+        return not (self.input or self.cached_input or self.output)
+
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
@@ -117,14 +122,17 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 class Endpoint(Section):
     """A model behind the OpenAI protocol.
 
-    `embedded` is the small model that ships with the `embedded` extra. `max_concurrency` bounds the
-    calls in flight of one worker process; `timeout` is in seconds.
+    `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
+    a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
+    the limits are learned from what the server says. `timeout` is in seconds.
     """
 
     model: str = ""
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     params: Params = {}
+    rpm: Count | None = None
+    tpm: Count | None = None
     max_concurrency: Count = 64
     timeout: Annotated[float, Field(gt=0)] = 120.0
     price: Price = Price()
@@ -247,7 +255,17 @@ class UnitsPerTask(Section):
     judge: Count = 64
 
 
+# What steers a run without changing its results: a run goes on when these are changed.
+STEERING: Mapping[str, Any] = {
+    "budget_usd": True,
+    "teacher": {"rpm", "tpm", "max_concurrency", "timeout"},
+    "students": {"__all__": {"rpm", "tpm", "max_concurrency", "timeout"}},
+}
+
+
 class Experiment(Section):
+    """`budget_usd` is what all calls of a run may cost together."""
+
     name: Name
     dataset: Dataset
     passages: Passages = Passages()
@@ -258,6 +276,7 @@ class Experiment(Section):
     grid: Grid = Grid()
     judge: Judge = Judge()
     units_per_task: UnitsPerTask = UnitsPerTask()
+    budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0
 
     @field_validator("students")
@@ -267,6 +286,12 @@ class Experiment(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two are named {twice[0]}; give each a name of its own")
         return students
+
+    @model_validator(mode="after")
+    def _budget_has_prices(self) -> Self:
+        if self.budget_usd is not None and self.teacher.price.is_free:
+            raise ValueError("budget_usd counts nothing while teacher.price is 0; set teacher.price")
+        return self
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)

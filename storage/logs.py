@@ -6,7 +6,9 @@ import json
 import logging
 import sys
 
-NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3")
+NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
+         # Two lines for each task: the ledger and Flower tell the same.
+         "celery.app.trace", "celery.worker.strategy")  # fmt: skip
 
 
 class JsonLines(logging.Formatter):

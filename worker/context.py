@@ -25,6 +25,7 @@ class RunContext:
         self.runtime = runtime
         self.run = run
         self.experiment: Experiment = run.experiment
+        self.reread_at = 0.0
         # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
         self.pool: list[int] | None = None
         self.eligible: dict[str, frozenset[int]] = {}

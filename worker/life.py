@@ -7,12 +7,13 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.errors import AccessError, BadRequest, ContextOverflow, ServiceError
+from models.errors import AccessError, BadRequest, BudgetUsedUp, ContextOverflow, ServiceError
 from storage.ledger import claims, planning
 from storage.ledger.claims import Work
-from worker.asking import GivenBack
+from worker import steps
+from worker.calling import GivenBack
+from worker.context import RunContext
 from worker.runtime import Runtime
-from worker.steps import BATCH_STEPS, STEPS
 
 log = logging.getLogger(__name__)
 
@@ -20,25 +21,24 @@ log = logging.getLogger(__name__)
 async def live(runtime: Runtime, unit_ids: Sequence[int]) -> None:
     """Units that are done, or in another worker's hands, are not claimed: their message is spent."""
     works = await runtime.claim(unit_ids)
-    batches = [list(group) for _, group in groupby(works, key=lambda work: (work.run_id, work.stage))]
-    together = [batch for batch in batches if batch[0].stage in BATCH_STEPS]
-    alone = [[work] for batch in batches if batch[0].stage not in BATCH_STEPS for work in batch]
-    await asyncio.gather(*(_live(runtime, works) for works in together + alone))
+    alike = [list(group) for _, group in groupby(works, key=lambda work: (work.run_id, work.stage))]
+    await asyncio.gather(*(_live(runtime, group) for group in alike))
 
 
 async def _live(runtime: Runtime, works: list[Work]) -> None:
-    """Units of one run and stage that end together."""
     context = await runtime.context(works[0].run_id)
-    stage = works[0].stage
+    await asyncio.gather(*(_end(context, group) for group in steps.groups(context, works)))
+
+
+async def _end(context: RunContext, works: list[Work]) -> None:
+    """Do units that end together, and commit what came of them or give them back."""
+    runtime, stage = context.runtime, works[0].stage
     try:
-        if stage in BATCH_STEPS:
-            ended = await BATCH_STEPS[stage](context, works)
-        else:
-            ended = [await STEPS[stage](context, works[0])]
+        ended = await steps.do(context, works)
     except GivenBack:
         await _give_back(runtime, works)
         return
-    except (AccessError, ServiceError) as error:
+    except (AccessError, BudgetUsedUp, ServiceError) as error:
         # No unit can succeed until a person changes something: stop the run, blame no row.
         log.warning("run %s is paused: %s", context.run.id, error)
         await runtime.ledger(planning.stop_run, context.run.id, str(error), paused=True)

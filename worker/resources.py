@@ -4,35 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from models.backends import open_backend
+from redis.asyncio import Redis
+
+from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.experiment import Passages, Student, Teacher
+from models.tokens import TokenEstimate
 from models.types import Hit
 from storage.ledger.generations import Purchase
+from storage.limits.base import Outcome, Quota, Report
+from storage.limits.shared import RedisLimiter, connect
 from storage.passages.retriever import Retriever
 from storage.settings import Settings
+from worker.gate import Gate
+
+# Settings that do not need a client of their own.
+SHARED = {"name", "params", "price", "rpm", "tpm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The way to one model: its client, and the gate where calls wait for the limits of all workers."""
+
+    name: str
+    backend: Backend
+    gate: Gate
+    estimate: TokenEstimate
+
+    def report(self, outcome: Outcome, tokens: int, retry_after: float | None = None) -> Report:
+        """How a call ended, with the limits that the server told last."""
+        limits = self.backend.limits
+        return Report(outcome, tokens, retry_after, limits.rpm, limits.tpm)
 
 
 class Resources:
-    def __init__(self, settings: Settings) -> None:
+    """All but `search` belongs to one event loop. `owner` is this process, as the limits know it."""
+
+    def __init__(self, settings: Settings, owner: str) -> None:
         self._settings = settings
+        self._owner = owner
+        self._redis: Redis | None = None
         url = settings.gateway_url
         self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
+        self._gates: dict[str, Gate] = {}
+        self._estimates: dict[str, TokenEstimate] = {}
+        self._quotas: dict[str, Quota] = {}
+        self._lines: dict[int, tuple[Teacher | Student, Line]] = {}
         self._retrievers: dict[str, Retriever] = {}
         # Encoding holds the processor: one batch at a time, beside the loop.
         self._encoding = ThreadPoolExecutor(1, "encoder")
 
-    def backend(self, endpoint: Teacher | Student) -> Backend:
-        """The client of a model; endpoints that are alike share one."""
-        key = endpoint.model_dump_json(exclude={"name", "params", "price"})
-        if key not in self._backends:
-            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
-        return self._backends[key]
+    def line(self, endpoint: Teacher | Student) -> Line:
+        """Endpoints of one model and key share its limits; what was said last of them holds."""
+        known = self._lines.get(id(endpoint))
+        if known is None:
+            name = f"{provider(endpoint)}/{endpoint.model_name}/{endpoint.api_key_env}"
+            self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
+            estimate = self._estimates.setdefault(name, TokenEstimate())
+            line = Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
+            # The endpoint is kept: another object could get its id.
+            known = self._lines[id(endpoint)] = (endpoint, line)
+        return known[1]
 
     def committed(self, purchases: Iterable[Purchase | None]) -> None:
         """These are in the ledger: nobody else needs to hold their answers."""
@@ -44,16 +82,40 @@ class Resources:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._encoding, self._search, passages, queries)
 
+    async def turn_away(self) -> None:
+        """Calls that wait for a limit are cancelled; those in flight go on."""
+        for gate in self._gates.values():
+            await gate.close()
+
+    async def close(self) -> None:
+        await self.turn_away()
+        for backend in self._backends.values():
+            await backend.close()
+        if self._gateway:
+            await self._gateway.close()
+        if self._redis:
+            await self._redis.aclose()
+        self._encoding.shutdown(wait=False)
+
+    def _backend(self, endpoint: Teacher | Student) -> Backend:
+        key = endpoint.model_dump_json(exclude=SHARED)
+        if key not in self._backends:
+            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
+        return self._backends[key]
+
+    def _gate(self, name: str) -> Gate:
+        if name not in self._gates:
+            self._redis = self._redis or connect(self._settings.broker)
+            limiter = RedisLimiter(self._redis, name)
+            self._gates[name] = Gate(limiter, self._quota_of(name), self._owner, name)
+        return self._gates[name]
+
+    def _quota_of(self, name: str) -> Callable[[], Quota]:
+        return lambda: self._quotas[name]
+
     def _search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
         key = passages.model_dump_json(include={"source", "path", "packages", "encoder"})
         if key not in self._retrievers:
             threads = max(1, (os.cpu_count() or 2) // 2)
             self._retrievers[key] = Retriever(passages, self._settings.root, threads)
         return self._retrievers[key].search(queries, passages.top_k)
-
-    async def close(self) -> None:
-        for backend in self._backends.values():
-            await backend.close()
-        if self._gateway:
-            await self._gateway.close()
-        self._encoding.shutdown(wait=False)

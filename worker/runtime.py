@@ -28,7 +28,8 @@ from worker.context import RunContext
 from worker.resources import Resources
 
 log = logging.getLogger(__name__)
-DATABASE_OUTAGE_SECONDS = 300
+LAST_PATIENCE_SECONDS = 60.0
+REREAD_SECONDS = 5.0
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,10 +46,11 @@ class Runtime:
         self.lease = settings.lease_seconds
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.db = Database(settings.database)
-        self.resources = Resources(settings)
+        self.resources = Resources(settings, self.owner)
         # SQLite has one writer; more threads would only queue for its lock.
         self._ledger_threads = ThreadPoolExecutor(1 if self.db.is_sqlite else 4, "ledger")
         self._contexts: dict[str, RunContext] = {}
+        self._reading = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
@@ -69,11 +71,12 @@ class Runtime:
     async def ledger(
         self, function: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """One transaction of the ledger, off the loop; waits while the database restarts."""
+        """One transaction of the ledger, off the loop; waits while the database is away, since what is
+        to be stored was paid for. A worker that is to stop does not wait for ever."""
         patient = AsyncRetrying(
             retry=retry_if_exception_type((OperationalError, InterfaceError)),
             wait=wait_random_exponential(0.2, max=5),
-            stop=stop_after_delay(DATABASE_OUTAGE_SECONDS),
+            stop=lambda state: self.stopping.is_set() and stop_after_delay(LAST_PATIENCE_SECONDS)(state),
             before_sleep=lambda state: log.warning("ledger: %s; trying again", _cause(state.outcome)),
             reraise=True,
         )
@@ -97,10 +100,16 @@ class Runtime:
         return [None] * len(ended)
 
     async def context(self, run_id: str) -> RunContext:
-        if run_id not in self._contexts:
+        """The run; what steers it (limits, budget) may be changed while it runs."""
+        async with self._reading:
+            known = self._contexts.get(run_id)
+            if known and self.clock() < known.reread_at:
+                return known
             run = await self.ledger(planning.load_run, run_id)
-            self._contexts.setdefault(run_id, RunContext(self, run))
-        return self._contexts[run_id]
+            if known is None or known.experiment != run.experiment:
+                known = self._contexts[run_id] = RunContext(self, run)
+            known.reread_at = self.clock() + REREAD_SECONDS
+            return known
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than the worker wants to live."""
@@ -108,7 +117,12 @@ class Runtime:
             await asyncio.wait_for(self.stopping.wait(), seconds)
 
     def stop_waiting(self) -> None:
-        self._loop.call_soon_threadsafe(self.stopping.set)
+        """Units that wait for a limit or for a server go back; calls in flight are finished."""
+        asyncio.run_coroutine_threadsafe(self._stop_waiting(), self._loop)
+
+    async def _stop_waiting(self) -> None:
+        self.stopping.set()
+        await self.resources.turn_away()
 
     def close(self) -> None:
         self._heartbeat.cancel()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from models.types import Completion, Request
+from models.types import Completion, Limits, Request
 
 
 class Backend(Protocol):
+    limits: Limits
+    """What the server told last."""
+
     async def complete(self, request: Request) -> Completion:
         """The model's answer, bought once: no retries. Raises ModelError."""
         ...

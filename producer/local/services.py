@@ -80,9 +80,9 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
 
 
 def worker_service(experiment: Experiment, settings: Settings, logs: Path) -> Service:
-    """One process for every queue, with a thread for each call that may be in flight."""
+    """One process for every queue, with threads for the calls in flight and as many that get ready."""
     endpoints = [experiment.teacher, *experiment.students]
-    concurrency = min(256, sum(endpoint.max_concurrency for endpoint in endpoints) + 4)
+    concurrency = min(512, 2 * sum(endpoint.max_concurrency for endpoint in endpoints) + 4)
     command = [
         sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(queues(experiment)),
         "-P", "threads", "-c", str(concurrency), "-n", "local@%h", "-l", "WARNING",

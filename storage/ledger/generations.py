@@ -72,13 +72,16 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
 def reserve(db: Database, owner: str, calls: Sequence[Call], now: float, lease: float) -> list[Found]:
     """For each call the stored answer, or Busy, or OverBudget; or None, and then the caller owns the
     purchase. Of calls with one key the first owns it."""
-    first = {call.request.key: call for call in reversed(calls)}
+    first: dict[str, Call] = {}
+    for call in calls:
+        first.setdefault(call.request.key, call)
     rows = [_reservation(owner, first[key], now, lease) for key in sorted(first)]
     with db.write() as connection:
         owned = set(connection.scalars(_reserve_statement(db.is_sqlite), rows))
         others = [key for key in first if key not in owned]
         stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
-        refused = _charge(connection, [first[key] for key in owned], now)
+        ours = [call for key, call in first.items() if key in owned]
+        refused = _charge(connection, ours, now)
     found: list[Found] = []
     for call in calls:
         key = call.request.key

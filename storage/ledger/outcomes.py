@@ -66,6 +66,12 @@ def reject(db: Database, work: Work, rejection: Rejection, attempt: int, generat
         _record(connection, work, rejection, attempt, generation, now)
 
 
+def keep(db: Database, work: Work, purchase: Purchase, now: float) -> None:
+    """Store an answer that was paid for, whatever becomes of its unit."""
+    with db.write() as connection:
+        book(connection, [(work, purchase)], now)
+
+
 def _news(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those whose units are open, one for each; nobody else can end them before this transaction does."""
     unit_ids = [outcome.work.unit_id for outcome in outcomes]

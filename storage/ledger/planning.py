@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.errors import UsageError
-from models.experiment import Experiment
+from models.experiment import STEERING, Experiment
 from models.stages import Slot, eval_slots, train_slots
 from models.types import Example
 from storage.database import Database
@@ -56,6 +57,11 @@ def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
     return {TRAIN: train_slots(experiment), TEST: eval_slots(experiment)}
 
 
+def nano_usd(dollars: float | None) -> int | None:
+    """Billionths of a dollar: sums of prices stay whole numbers."""
+    return None if dollars is None else round(Decimal(str(dollars)) * 10**9)
+
+
 def dataset_hash(splits: Mapping[str, Sequence[Example]]) -> str:
     """SHA-256 over all rows in order."""
     digest = hashlib.sha256()
@@ -75,7 +81,7 @@ def dataset_hash(splits: Mapping[str, Sequence[Example]]) -> str:
 
 def config_hash(experiment: Experiment, dataset: str) -> str:
     """The same experiment on the same data is the same run, wherever the files lie."""
-    config = experiment.model_dump(mode="json", exclude={"dataset": {"path"}})
+    config = experiment.model_dump(mode="json", exclude={"dataset": {"path"}, **STEERING})
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 
@@ -122,6 +128,7 @@ def plan_run(
         "id": run_id, "name": experiment.name, "state": PLANNED, "message": "",
         "config": experiment.model_dump(mode="json"), "config_hash": config_hash(experiment, dataset),
         "dataset": dataset, "planned": 0, "barrier_open": False, "created_at": now, "started_at": now,
+        "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0,
     }  # fmt: skip
     with db.write() as connection:
         connection.execute(insert(RUNS).values(values))
@@ -133,6 +140,18 @@ def plan_run(
                 planned += len(units)
         connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(planned=planned))
     return load_run(db, run_id)
+
+
+def steer_run(db: Database, run: Run, experiment: Experiment) -> Run:
+    """Give the run the limits and the budget of `experiment`, which is the run's own in all else."""
+    if experiment.model_dump(include=set(STEERING)) != run.experiment.model_dump(include=set(STEERING)):
+        values = {
+            "config": experiment.model_dump(mode="json"),
+            "budget_nano_usd": nano_usd(experiment.budget_usd),
+        }
+        with db.write() as connection:
+            connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(values))
+    return load_run(db, run.id)
 
 
 def start_run(db: Database, run_id: str, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
@@ -23,3 +23,18 @@ BATCH_STEPS: dict[str, Callable[[RunContext, list[Work]], Awaitable[list[Outcome
     "retrieve": retrieve,
     "judge": judge,
 }
+
+
+def groups(context: RunContext, works: Sequence[Work]) -> list[list[Work]]:
+    """Units of one run and stage: together where one call or one search serves all, else each alone."""
+    stage = works[0].stage
+    shared = stage in BATCH_STEPS and (stage != "augment" or context.experiment.augment.batch_size > 1)
+    return [list(works)] if shared else [[work] for work in works]
+
+
+async def do(context: RunContext, works: list[Work]) -> list[Outcome]:
+    """What becomes of one group."""
+    stage = works[0].stage
+    if stage in BATCH_STEPS:
+        return await BATCH_STEPS[stage](context, works)
+    return [await STEPS[stage](context, works[0])]

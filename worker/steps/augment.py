@@ -23,8 +23,8 @@ SOFT_RETRIES = 2
 async def augment(context: RunContext, works: list[Work]) -> list[Outcome]:
     """One call for each request, or one for all (the paper asks for 20 at a time). A request that the
     common reply left out is asked for alone."""
-    if len(works) == 1 or context.experiment.augment.batch_size == 1:
-        return list(await asyncio.gather(*(_alone(context, work) for work in works)))
+    if len(works) == 1:
+        return [await _alone(context, works[0])]
     return await _together(context, works)
 
 

@@ -1,0 +1,160 @@
+"""A budget is charged before a call and settled after it, whoever calls and whoever dies."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import select
+
+from models.types import Completion, Request
+from storage.database import Database
+from storage.ledger import counts, generations, outcomes, planning
+from storage.ledger.claims import Work
+from storage.ledger.generations import Busy, Call, Found, OverBudget, Purchase
+from storage.ledger.outcomes import Outcome
+from storage.schema import RUNS, TRAIN
+from tests.clock import Clock
+from tests.small_run import LEASE, Hand, plan, purchase, race, request
+
+CENT = 10**7
+TEACHER = {"backend": "openai", "model": "m", "price": {"input": 1.0}}
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    """Ten cents for everything."""
+    return Hand(database, plan(database, clock, train=30, teacher=TEACHER, budget_usd=0.1), clock)
+
+
+@pytest.fixture
+def works(hand: Hand) -> list[Work]:
+    return hand.take(TRAIN, "augment")
+
+
+def call(work: Work, number: int, hold: int = 3 * CENT) -> Call:
+    return Call(work, request(f"call {number}"), hold)
+
+
+def reserve(hand: Hand, calls: list[Call], owner: str = "me") -> list[Found]:
+    return generations.reserve(hand.db, owner, calls, hand.clock(), LEASE)
+
+
+def charged(hand: Hand) -> int:
+    with hand.db.read() as connection:
+        return connection.execute(select(RUNS.c.charged_nano_usd)).scalar_one()
+
+
+def pay(hand: Hand, asked: Call, cost: int) -> None:
+    bought = Purchase(asked.request, Completion("x", "stop", purchase(asked.request).completion.usage), cost,
+                      0.1, asked.hold)  # fmt: skip
+    outcomes.finish(hand.db, [Outcome(asked.work, {"query": "q"}, purchase=bought)], hand.clock())
+
+
+def test_calls_are_allowed_while_their_holds_fit(hand: Hand, works: list[Work]) -> None:
+    calls = [call(work, number) for number, work in enumerate(works[:5])]
+    assert reserve(hand, calls) == [None, None, None, OverBudget(), OverBudget()]
+    assert charged(hand) == 9 * CENT
+
+
+def test_a_refused_call_is_free_for_whoever_can_pay(hand: Hand, works: list[Work], clock: Clock) -> None:
+    assert reserve(hand, [call(works[0], 0, 11 * CENT)]) == [OverBudget()]
+    other = Hand(hand.db, plan(hand.db, clock, "rich", teacher=TEACHER, seed=1), clock)
+    [work, *_] = other.take(TRAIN, "augment")
+    assert reserve(other, [Call(work, request("call 0"))], "other") == [None]
+
+
+def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[Work]) -> None:
+    calls = [call(work, number) for number, work in enumerate(works[:3])]
+    reserve(hand, calls)
+    for each in calls:
+        pay(hand, each, 2 * CENT)
+    assert charged(hand) == 6 * CENT == counts.spending(hand.db, hand.run.id).cost_nano_usd
+    assert reserve(hand, [call(works[3], 3)]) == [None]
+    assert reserve(hand, [call(works[4], 4)]) == [OverBudget()]
+
+
+def test_a_call_that_brought_nothing_costs_nothing(hand: Hand, works: list[Work]) -> None:
+    calls = [call(work, number) for number, work in enumerate(works[:3])]
+    reserve(hand, calls)
+    for each in calls:
+        generations.abandon(hand.db, "me", each.request.key)
+    assert charged(hand) == 0
+
+
+def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[Work]) -> None:
+    asked = call(works[0], 0)
+    reserve(hand, [asked])
+    assert reserve(hand, [call(works[1], 0)]) == [Busy()]
+    pay(hand, asked, CENT)
+    assert isinstance(reserve(hand, [call(works[1], 0)])[0], Completion)
+    assert charged(hand) == CENT
+
+
+def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[Work]) -> None:
+    reserve(hand, [call(work, number) for number, work in enumerate(works[:3])], "dead")
+    assert reserve(hand, [call(works[3], 3)]) == [OverBudget()]
+    hand.clock.advance(LEASE + 1)
+    assert reserve(hand, [call(works[3], 3)]) == [None]
+    assert charged(hand) == 3 * CENT
+
+
+def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list[Work]) -> None:
+    reserve(hand, [call(works[0], 0)], "dead")
+    hand.clock.advance(LEASE + 1)
+    again = call(works[1], 0)
+    assert reserve(hand, [again]) == [None]
+    assert reserve(hand, [call(work, 1 + number) for number, work in enumerate(works[2:4])]) == [None, None]
+    pay(hand, again, 3 * CENT)
+    assert charged(hand) == 9 * CENT
+
+
+def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[Work]) -> None:
+    found = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
+    assert sorted(map(str, found)) == ["[None]"] * 3 + ["[OverBudget()]"] * 5
+    assert charged(hand) == 9 * CENT
+
+
+def test_a_raised_budget_allows_more(hand: Hand, works: list[Work]) -> None:
+    reserve(hand, [call(work, number) for number, work in enumerate(works[:3])])
+    richer = hand.run.experiment.model_copy(update={"budget_usd": 0.2})
+    assert planning.steer_run(hand.db, hand.run, richer).experiment.budget_usd == 0.2
+    assert reserve(hand, [call(works[3], 3)]) == [None]
+
+
+def test_a_run_without_a_budget_is_not_charged(database: Database, clock: Clock) -> None:
+    hand = Hand(database, plan(database, clock, teacher=TEACHER), clock)
+    [work, *_] = hand.take(TRAIN, "augment")
+    asked = Call(work, request("dear"))
+    assert reserve(hand, [asked]) == [None]
+    pay(hand, asked, 10**12)
+    assert charged(hand) == 0
+    assert counts.spending(database, hand.run.id).dollars == 1000
+
+
+def test_money_is_whole_billionths() -> None:
+    assert planning.nano_usd(0.1) == CENT * 10
+    assert planning.nano_usd(1234567.000000001) == int(Decimal("1234567.000000001") * 10**9)
+    assert planning.nano_usd(None) is None
+
+
+def test_what_only_steers_keeps_the_run(hand: Hand, clock: Clock) -> None:
+    """More money, other limits: the same run. Another price, another model: another run."""
+    run = hand.run.experiment
+    steered = run.model_copy(
+        update={
+            "budget_usd": 5.0,
+            "teacher": run.teacher.model_copy(update={"rpm": 9, "tpm": 9, "timeout": 9.0}),
+        }
+    )
+    dearer = run.model_copy(update={"teacher": run.teacher.model_copy(update={"model": "other"})})
+    data = planning.dataset_hash({"train": []})
+    assert planning.config_hash(run, data) == planning.config_hash(steered, data)
+    assert planning.config_hash(run, data) != planning.config_hash(dearer, data)
+
+
+def test_one_question_in_a_batch_is_asked_once(hand: Hand, works: list[Work]) -> None:
+    asked: Request = request("the same")
+    found = reserve(hand, [Call(work, asked, CENT) for work in works[:3]])
+    assert found == [None, Busy(), Busy()]
+    assert charged(hand) == CENT

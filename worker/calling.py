@@ -1,0 +1,114 @@
+"""One call to a model: it waits for the limits that workers share, and outlasts the server's bad times."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from models.errors import ModelError, RateLimited, TransportError
+from models.experiment import Student, Teacher
+from models.types import Completion, Request, Usage
+from storage.ledger import planning
+from storage.limits.base import Outcome, Report
+from storage.schema import RUNNING
+from worker.context import RunContext
+from worker.resources import Line
+
+log = logging.getLogger(__name__)
+LONGEST_WAIT = 30.0
+PATIENCE = 1.0
+_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
+
+
+class GivenBack(Exception):
+    """The unit cannot go on here: the worker stops, or the run does."""
+
+
+async def call(
+    context: RunContext, endpoint: Teacher | Student, request: Request, expected: Usage
+) -> tuple[Completion, float]:
+    """The answer, and the seconds that it took. `expected` is charged to the limits until it is known.
+
+    Rate limits and outages never count against a row. Raises GivenBack, AccessError, BadRequest.
+    """
+    line = context.runtime.resources.line(endpoint)
+    try:
+        return await _attempt(context, line, request, expected)
+    except TransportError as error:
+        # Only now: tenacity costs more processor time than the rest of a call.
+        return await _try_again(context, line, request, expected, error)
+
+
+async def _try_again(
+    context: RunContext, line: Line, request: Request, expected: Usage, error: TransportError
+) -> tuple[Completion, float]:
+    failed: list[TransportError] = [error]
+
+    async def attempt() -> tuple[Completion, float]:
+        if failed:
+            raise failed.pop()
+        return await _attempt(context, line, request, expected)
+
+    async def complain(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.info("%s: %s; again in %.1f s", line.name, error, state.upcoming_sleep)
+        await require_running(context)
+
+    patient = AsyncRetrying(
+        retry=retry_if_exception_type(TransportError),
+        wait=_wait,
+        sleep=context.runtime.pause,
+        before_sleep=complain,
+        reraise=True,
+    )
+    return await patient(attempt)
+
+
+async def _attempt(
+    context: RunContext, line: Line, request: Request, expected: Usage
+) -> tuple[Completion, float]:
+    charged = expected.prompt + expected.completion
+    asked = time.monotonic()
+    try:
+        permit = await line.gate.enter(charged)
+    except asyncio.CancelledError:
+        if context.runtime.stopping.is_set():
+            raise GivenBack from None
+        raise
+    report = Report(Outcome.UNSENT, tokens=-charged)
+    try:
+        started = time.monotonic()
+        if started - asked > PATIENCE:
+            await require_running(context)
+        report = Report(Outcome.FAILED)
+        completion = await line.backend.complete(request)
+        report = line.report(Outcome.OK, completion.usage.prompt + completion.usage.completion - charged)
+    except RateLimited as error:
+        report = line.report(Outcome.LIMITED, -charged, error.retry_after)
+        raise
+    except TransportError:
+        raise
+    except ModelError:
+        report = line.report(Outcome.OK, -charged)
+        raise
+    finally:
+        line.gate.leave(permit, report)
+    return completion, time.monotonic() - started
+
+
+def _wait(state: RetryCallState) -> float:
+    """After a rate limit the gate knows when; otherwise full jitter, doubling up to LONGEST_WAIT seconds."""
+    error = state.outcome.exception() if state.outcome else None
+    return 0.0 if isinstance(error, RateLimited) else _backoff(state)
+
+
+async def require_running(context: RunContext) -> None:
+    """Raises GivenBack where the worker or the run stops."""
+    if context.runtime.stopping.is_set():
+        raise GivenBack
+    state, _ = await context.runtime.ledger(planning.run_state, context.run.id)
+    if state != RUNNING:
+        raise GivenBack
