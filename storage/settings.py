@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import ServiceError
@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="ledger; default SQLite in HOME")
     milvus_uri: str | None = Field(None, description="passages; default Milvus Lite in HOME")
     embedded_url: str | None = Field(None, description="server of the embedded model; `--local` starts one")
+    gateway_url: SecretStr | None = Field(None, description="gateway of model calls, with its token")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line of text or one JSON object")
     lease_seconds: float = Field(

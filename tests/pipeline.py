@@ -101,9 +101,13 @@ class Home:
 
     def service(self, word: str) -> int:
         """Pid of the service of a local run whose command holds `word`."""
-        lines = (self.path / "local" / "pids").read_text().splitlines()
-        [pid] = [int(line.partition(" ")[0]) for line in lines if word in line]
+        [pid] = self.services(word)
         return pid
+
+    def services(self, word: str) -> set[int]:
+        """Pids of these services; none for the instant in which the list is written anew."""
+        lines = (self.path / "local" / "pids").read_text().splitlines()
+        return {int(line.partition(" ")[0]) for line in lines if word in line}
 
     def redis_url(self) -> str:
         """Of the embedded Redis of a local run."""

@@ -62,6 +62,7 @@ async def ask_until_accepted(
         await context.runtime.ledger(
             outcomes.reject, work, value, work.rejections, request.key, purchase, context.runtime.clock()
         )
+        context.runtime.resources.committed([purchase])
         work = replace(work, rejections=work.rejections + 1)
 
 

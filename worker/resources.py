@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,9 +12,11 @@ from redis.asyncio import Redis
 
 from models.backends import open_backend, provider
 from models.backends.base import Backend
+from models.backends.gateway import Gateway
 from models.experiment import Passages, Student, Teacher
 from models.tokens import TokenEstimate
 from models.types import Hit
+from storage.ledger.generations import Purchase
 from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
 from storage.passages.retriever import Retriever
@@ -47,6 +49,8 @@ class Resources:
         self._settings = settings
         self._owner = owner
         self._redis: Redis | None = None
+        url = settings.gateway_url
+        self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
         self._gates: dict[str, Gate] = {}
         self._estimates: dict[str, TokenEstimate] = {}
@@ -68,6 +72,11 @@ class Resources:
             known = self._lines[id(endpoint)] = (endpoint, line)
         return known[1]
 
+    def committed(self, purchases: Iterable[Purchase | None]) -> None:
+        """These are in the ledger: nobody else needs to hold their answers."""
+        if self._gateway:
+            self._gateway.forget(purchase.request.key for purchase in purchases if purchase)
+
     async def search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
         """The `top_k` nearest passages of each query, best first. Raises ServiceError."""
         loop = asyncio.get_running_loop()
@@ -82,6 +91,8 @@ class Resources:
         await self.turn_away()
         for backend in self._backends.values():
             await backend.close()
+        if self._gateway:
+            await self._gateway.close()
         if self._redis:
             await self._redis.aclose()
         self._encoding.shutdown(wait=False)
@@ -89,7 +100,7 @@ class Resources:
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)
         if key not in self._backends:
-            self._backends[key] = open_backend(endpoint, self._settings.embedded_url)
+            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
         return self._backends[key]
 
     def _gate(self, name: str) -> Gate:

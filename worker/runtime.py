@@ -96,6 +96,7 @@ class Runtime:
     async def _finish(self, ended: Sequence[Sequence[Outcome]]) -> list[None]:
         together = [outcome for outcomes_of_one in ended for outcome in outcomes_of_one]
         await self.ledger(outcomes.finish, together, self.clock())
+        self.resources.committed(outcome.purchase for outcome in together)
         return [None] * len(ended)
 
     async def context(self, run_id: str) -> RunContext:

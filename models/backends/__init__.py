@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from models.backends.base import Backend
+from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend, is_official
 from models.errors import ServiceError
 from models.experiment import Student, Teacher
@@ -13,10 +14,15 @@ from models.experiment import Student, Teacher
 EMBEDDED_SLOTS = 4
 
 
-def open_backend(endpoint: Teacher | Student, embedded_url: str | None) -> Backend:
-    """Raises AccessError without a key that is needed, ServiceError without the embedded server."""
+def open_backend(
+    endpoint: Teacher | Student, embedded_url: str | None, gateway: Gateway | None = None
+) -> Backend:
+    """The embedded model is asked without the gateway: its answers cost nothing.
+
+    Raises AccessError without a key that is needed, ServiceError without the embedded server.
+    """
     if endpoint.backend != "embedded":
-        return OpenAIBackend(endpoint, endpoint.base_url)
+        return OpenAIBackend(endpoint, endpoint.base_url, gateway)
     if embedded_url is None:
         raise ServiceError(
             f"{endpoint.name}: the embedded model is not running; run with --local, "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from models.backends.failures import Address, as_connection_error, error_of_status, told_limits
+from models.backends.gateway import Gateway
 from models.errors import AccessError
 from models.experiment import Endpoint
 from models.types import JSON, MALFORMED, Completion, Limits, Request, Usage
@@ -30,15 +31,19 @@ ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PRO
 
 class OpenAIBackend:
     """`endpoint` gives the key's variable, the timeout and the calls in flight; `base_url` ends in /v1.
+    Through a `gateway`, calls outlive this process.
 
     Raises AccessError where the official API is asked without a key.
     """
 
-    def __init__(self, endpoint: Endpoint, base_url: str | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, base_url: str | None = None, gateway: Gateway | None = None
+    ) -> None:
         import aiohttp
 
         self.limits = Limits()
         self._url = (base_url or OFFICIAL_URL).rstrip("/")
+        self._gateway = gateway
         self._variable = endpoint.api_key_env
         self._key = _read_key(self._variable, self._url)
         self._seconds = endpoint.timeout
@@ -52,18 +57,24 @@ class OpenAIBackend:
 
         Raises ModelError. The timeout counts from the moment when the call may start.
         """
-        address = Address(request.model, self._url, self._variable, self._key)
+        address = peer = Address(request.model, self._url, self._variable, self._key)
         path, body = call_of(request)
         data = json.dumps(body).encode()
+        url, headers = self._url + path, dict[str, str]()
+        if self._gateway:
+            peer = self._gateway.peer(address)
+            url, headers = self._gateway.route(url, request.key, self._seconds)
         try:
             async with (
                 self._slots,
                 asyncio.timeout(self._seconds),
-                self._open().post(self._url + path, data=data, allow_redirects=False) as response,
+                self._open().post(url, data=data, headers=headers, allow_redirects=False) as response,
             ):
                 text = await response.read()
         except self._failures as error:
-            raise as_connection_error(error, address) from None  # its text may hold the key
+            raise as_connection_error(error, peer) from None  # its text may hold the key
+        if self._gateway:
+            self._gateway.check(response.status, response.headers, text, address)
         self.limits = told_limits(response.headers) or self.limits
         if not 200 <= response.status < 300:
             raise error_of_status(response.status, response.headers, text, address)
@@ -82,7 +93,7 @@ class OpenAIBackend:
                 connector=aiohttp.TCPConnector(limit=0),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                trust_env=not _is_loopback(self._url),
+                trust_env=not is_loopback(self._gateway.url if self._gateway else self._url),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -124,7 +135,7 @@ def _headers(key: str, url: str) -> dict[str, str]:
     return headers
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     """Whether a proxy named in the environment could not reach `url` anyway."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 

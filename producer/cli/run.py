@@ -6,12 +6,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.live import Live
 
+from models.backends.gateway import address_and_token
 from models.errors import UsageError
 from models.experiment import Experiment
 from producer import view
@@ -37,13 +39,39 @@ from storage.settings import Settings, load_settings
 LINE_SECONDS = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is started on this machine; as text, the options that ask for it."""
+
+    local: bool
+    gateway: bool
+
+    def __str__(self) -> str:
+        return " --local" * self.local + " --gateway" * self.gateway
+
+
+LocalOption = Annotated[bool, typer.Option("--local", help="start Redis, model and worker here as well")]
+GatewayOption = Annotated[
+    bool, typer.Option("--gateway", help="with --local: calls outlive a killed worker, and are paid once")
+]
+
+
+def asked_for(local: bool, gateway: bool, settings: Settings) -> Here:
+    """Raises UsageError where the options or the gateway's URL cannot be used."""
+    if gateway and not local:
+        raise UsageError("--gateway goes with --local; elsewhere start `python -m worker.gateway` "
+                         "and set STARMILL_GATEWAY_URL for it and for the workers")  # fmt: skip
+    if settings.gateway_url:
+        address_and_token(settings.gateway_url.get_secret_value())
+    return Here(local, gateway)
+
+
 def run(
     experiment: Annotated[
         str | None, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file; not needed to resume")
     ] = None,
-    local: Annotated[
-        bool, typer.Option("--local", help="start Redis, model and worker here as well")
-    ] = False,
+    local: LocalOption = False,
+    gateway: GatewayOption = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
     ] = None,
@@ -57,6 +85,7 @@ def run(
     configure_logging("WARNING", settings.log_format)
     if resume and (experiment or set_ or new):
         raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
+    here = asked_for(local, gateway, settings)
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
     with Stop() as stop, open_ledger(settings) as db:
@@ -64,18 +93,18 @@ def run(
             chosen = planning.load_run(db, resume)
         else:
             chosen = _find_or_plan(db, load_experiment(experiment or "", set_ or []), settings, local, new)
-        go_on(db, chosen, settings, local, stop)
+        go_on(db, chosen, settings, here, stop)
 
 
-def go_on(db: Database, chosen: Run, settings: Settings, local: bool, stop: Stop) -> None:
+def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> None:
     """Until the run ends, and then its tables. Raises typer.Exit with the code that tells how it ended,
     UsageError where it is paused."""
     if chosen.state == FINISHED:
         messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
         status = read_status(db, chosen, time.time())
     else:
-        status = _execute(db, chosen, settings, local, stop)
-    _conclude(db, status, local)
+        status = _execute(db, chosen, settings, here, stop)
+    _conclude(db, status, here)
 
 
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
@@ -108,11 +137,12 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 
 
-def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: Stop) -> Status:
+def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> Status:
     try:
         if chosen.state != PLANNED:
             _build_index(chosen.experiment, settings)
-        with local_stack(chosen.experiment, settings) if local else nullcontext() as started:
+        stack = local_stack(chosen.experiment, settings, here.gateway) if here.local else nullcontext()
+        with stack as started:
             used = started.settings if started else settings
             Queues(used.broker).check()
             try:
@@ -123,20 +153,20 @@ def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: S
                 messages().print("stopping: calls in flight are finished first")
                 raise
     except KeyboardInterrupt:
-        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, local)}")
+        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")
         raise
 
 
-def _conclude(db: Database, status: Status, local: bool) -> None:
+def _conclude(db: Database, status: Status, here: Here) -> None:
     out = console()
     out.print(view.progress(status))
     if status.state == PAUSED:
         raise UsageError(
-            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, local)}"
+            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, here)}"
         )
     if status.left:
         messages().print(f"run {status.run.id} was stopped from elsewhere: {status.message}; "
-                         f"{_how_to_resume(status.run, local)}")  # fmt: skip
+                         f"{_how_to_resume(status.run, here)}")  # fmt: skip
         raise typer.Exit(INTERRUPTED)
     report = build_report(db, status.run)
     out.print()
@@ -167,5 +197,5 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     yield show
 
 
-def _how_to_resume(run: Run, local: bool) -> str:
-    return f"continue with: starmill run --resume {run.id}{' --local' if local else ''}"
+def _how_to_resume(run: Run, here: Here) -> str:
+    return f"continue with: starmill run --resume {run.id}{here}"

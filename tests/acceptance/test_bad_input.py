@@ -80,6 +80,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "export to nowhere": (["export", "x"], "Missing option '--output' / '-o'; see `starmill export --help`"),
     "retry of no run": (["retry", "x"], "no run 'x' in sqlite"),
     "search without index": (["index", "search", "small.yaml", "words"], "starmill index build"),
+    "gateway elsewhere": (["run", "small.yaml", "--gateway"], "--gateway goes with --local"),
     "unknown option": (["run", "--lokal"], "No such option: --lokal"),
     "half a command": (["index"], "Missing command; see `starmill index --help`"),
 }
@@ -98,6 +99,7 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
     "database away": ("DATABASE_URL", f"postgresql://me:secret@{NOWHERE}/x", "cannot open the database"),
     "database nonsense": ("DATABASE_URL", "nonsense", "give sqlite:///FILE or postgresql://"),
     "database is no database": ("DATABASE_URL", "sqlite:////dev/null/ledger.db", "cannot open the database"),
+    "gateway without a token": ("GATEWAY_URL", "http://user:secret@:1", "STARMILL_GATEWAY_URL is not a URL"),
     "not a number": ("LEASE_SECONDS", "soon", "STARMILL_LEASE_SECONDS=soon"),
 }
 

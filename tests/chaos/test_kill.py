@@ -26,6 +26,7 @@ from storage.ledger import planning
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import FINAL, UNITS
 from tests.chores import write_experiment
+from tests.gateway import running_gateway
 from tests.openai_server import OpenAIServer, running
 from tests.pipeline import PATIENCE, Ended, Home, bought, final_share, paid, units, wait_until
 from tests.services import free_port
@@ -64,6 +65,48 @@ def test_a_killed_run_is_resumed(home: Home, server: OpenAIServer, undisturbed: 
             end(home, resumed)
     assert_whole(home, undisturbed)
     assert_bought_once(home, server, before)
+
+
+def test_with_a_gateway_a_killed_worker_pays_for_nothing_twice(
+    home: Home, server: OpenAIServer, undisturbed: Ended
+) -> None:
+    with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
+        for share, service in ((0.15, "celery"), (0.3, "redis.conf"), (0.4, "celery"), (0.6, "celery")):
+            wait_until(lambda: final_share(units(db)) >= share, f"{share:.0%} of the units are final")  # noqa: B023
+            replaced = home.service(service)
+            wait_until(lambda: server.stats()["in_flight"] > 1, "calls are in flight")
+            os.kill(replaced, signal.SIGKILL)
+            wait_until(lambda: home.services(service) - {replaced}, f"{service} is replaced")  # noqa: B023
+        end(home, process)
+    assert_whole(home, undisturbed)
+    assert_bought_once(home, server, set(), again=0)
+
+
+def test_a_killed_gateway_costs_no_more_than_the_calls_in_flight(
+    home: Home, server: OpenAIServer, undisturbed: Ended
+) -> None:
+    with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
+        wait_for_the_middle(db)
+        before = bought(db)
+        assert before
+        os.kill(home.service("worker.gateway"), signal.SIGKILL)
+        end(home, process)
+    assert_whole(home, undisturbed)
+    assert_bought_once(home, server, before)
+
+
+def test_a_gateway_that_is_there_is_used_and_holds_nothing_in_the_end(
+    home: Home, server: OpenAIServer, undisturbed: Ended
+) -> None:
+    server.configure(latency_ms=100, malformed=0.1)  # what is rejected is committed as well
+    with running_gateway() as gateway:
+        home = Home(home.path, home.settings | {"STARMILL_GATEWAY_URL": gateway.setting})
+        with home.started("run", undisturbed.experiment, "--local") as process:
+            wait_until(lambda: gateway.health()["running"], "calls pass through the gateway")
+            end(home, process)
+        assert gateway.health() == {"running": 0, "held": 0, "held_bytes": 0}
+    assert_every_unit_is_final(home)
+    assert sum(home.json("status")["rejections"].values()) > 0
 
 
 def test_a_flushed_redis_is_filled_again(home: Home, server: OpenAIServer, undisturbed: Ended) -> None:

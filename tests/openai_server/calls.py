@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend
 from models.errors import ModelError
 from models.experiment import Endpoint
 from models.types import Completion, Request
 
 
-def ask(url: str, request: Request, **settings: object) -> Completion:
+def ask(url: str, request: Request, gateway: Gateway | None = None, **settings: object) -> Completion:
     """One call; `settings` are those of an endpoint. Raises ModelError."""
-    (outcome,) = ask_all(url, [request], **settings)
+    (outcome,) = ask_all(url, [request], gateway, **settings)
     if isinstance(outcome, ModelError):
         raise outcome
     return outcome
 
 
-def ask_all(url: str, requests: Sequence[Request], **settings: object) -> list[Completion | ModelError]:
+def ask_all(
+    url: str, requests: Sequence[Request], gateway: Gateway | None = None, **settings: object
+) -> list[Completion | ModelError]:
     """All at once through one backend; an error stands where it happened."""
 
     async def outcome(backend: OpenAIBackend, request: Request) -> Completion | ModelError:
@@ -29,7 +32,7 @@ def ask_all(url: str, requests: Sequence[Request], **settings: object) -> list[C
             return error
 
     async def all_at_once() -> list[Completion | ModelError]:
-        backend = OpenAIBackend(Endpoint.model_validate(settings), url)
+        backend = OpenAIBackend(Endpoint.model_validate(settings), url, gateway)
         try:
             return await asyncio.gather(*(outcome(backend, request) for request in requests))
         finally:

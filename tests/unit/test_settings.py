@@ -66,3 +66,11 @@ def test_lease_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, seconds: 
     monkeypatch.setenv("STARMILL_LEASE_SECONDS", seconds)
     with pytest.raises(ServiceError, match=r"STARMILL_LEASE_SECONDS=.*: Input should be"):
         load_settings()
+
+
+def test_the_token_of_a_gateway_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARMILL_GATEWAY_URL", "http://:a-token@127.0.0.1:8081")
+    found = load_settings()
+    assert found.gateway_url is not None
+    assert found.gateway_url.get_secret_value() == "http://:a-token@127.0.0.1:8081"
+    assert "a-token" not in f"{found!r} {found} {found.model_dump_json()}"

@@ -64,6 +64,7 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
             await context.runtime.ledger(
                 outcomes.reject, work, value, work.rejections, request.key, purchase, context.runtime.clock()
             )
+            context.runtime.resources.committed([purchase])
             again.append(replace(work, rejections=work.rejections + 1))
         else:
             ended.append(_outcome(context, Asked(work, value, completion, request.key, purchase)))

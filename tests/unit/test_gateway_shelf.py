@@ -1,0 +1,65 @@
+"""How long, and how many, answers are held."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clock import Clock
+from worker.gateway.shelf import OVERHEAD_BYTES, Answer, Shelf
+
+HOUR = 3600.0
+
+
+def answer(body: bytes = b"") -> Answer:
+    return Answer(200, {}, body)
+
+
+def test_an_answer_is_there_until_it_is_forgotten(clock: Clock) -> None:
+    shelf = Shelf(HOUR, 10**6, clock)
+    shelf.put("a", answer(b"text"))
+    assert shelf.get("a") == answer(b"text")
+    assert (len(shelf), shelf.bytes) == (1, OVERHEAD_BYTES + 4)
+    shelf.forget(["a", "never there"])
+    assert shelf.get("a") is None
+    assert (len(shelf), shelf.bytes) == (0, 0)
+
+
+def test_after_its_time_an_answer_is_dropped(clock: Clock) -> None:
+    shelf = Shelf(HOUR, 10**6, clock)
+    shelf.put("old", answer())
+    clock.advance(HOUR / 2)
+    shelf.put("young", answer())
+    clock.advance(HOUR / 2 - 1)
+    assert shelf.get("old")
+    clock.advance(1)
+    shelf.trim()
+    assert (len(shelf), shelf.bytes) == (1, OVERHEAD_BYTES)
+    assert shelf.get("young")
+
+
+def test_the_oldest_make_room(clock: Clock) -> None:
+    shelf = Shelf(HOUR, 3 * OVERHEAD_BYTES + 30, clock)
+    for key in "abc":
+        shelf.put(key, answer(b"0123456789"))
+    shelf.put("d", answer())
+    assert [key for key in "abcd" if shelf.get(key)] == ["b", "c", "d"]
+    shelf.put("e", answer(b"x" * 4 * OVERHEAD_BYTES))
+    assert (len(shelf), shelf.bytes) == (0, 0)
+
+
+def test_an_answer_that_is_put_again_is_young_again_and_counts_once(clock: Clock) -> None:
+    shelf = Shelf(HOUR, 10**6, clock)
+    shelf.put("a", answer(b"first"))
+    clock.advance(HOUR - 1)
+    shelf.put("a", answer(b"again"))
+    clock.advance(HOUR - 1)
+    assert shelf.get("a") == answer(b"again")
+    assert shelf.bytes == OVERHEAD_BYTES + 5
+
+
+@pytest.mark.parametrize(
+    ("status", "relayed", "bought"),
+    [(200, True, True), (299, True, True), (302, True, False), (429, True, False), (200, False, False)],
+)
+def test_only_what_a_provider_answered_was_bought(status: int, relayed: bool, bought: bool) -> None:
+    assert Answer(status, {}, b"", relayed).bought is bought

@@ -1,0 +1,87 @@
+"""The gateway that holds the HTTP calls of workers.
+
+    STARMILL_GATEWAY_URL=http://:TOKEN@127.0.0.1:8081 python -m worker.gateway
+
+Prints `{"url": "http://127.0.0.1:8081"}` as soon as it listens. At SIGTERM or SIGINT it takes no more calls,
+and ends when those that a worker waits for are answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from models.backends.gateway import address_and_token
+from models.errors import ServiceError, UsageError
+from storage.logs import configure_logging
+from storage.settings import load_settings
+from worker.gateway.app import Relay, application
+from worker.gateway.shelf import Shelf
+
+# Less than the patience of those who stop it, and would kill it then.
+LAST_SECONDS = 25.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 2 where it cannot start."""
+    options = _parser().parse_args(argv)
+    try:
+        settings = load_settings()
+        if settings.gateway_url is None:
+            raise ServiceError("set STARMILL_GATEWAY_URL, as in http://:TOKEN@127.0.0.1:8081")
+        url, token = address_and_token(settings.gateway_url.get_secret_value())
+        configure_logging(settings.log_level, settings.log_format)
+        port = options.port if options.port is not None else urlsplit(url).port or 0
+        shelf = Shelf(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
+        asyncio.run(_serve(application(Relay(shelf), token), options.host, port))
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.gateway", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, help="default: that of STARMILL_GATEWAY_URL; 0 picks a free one")
+    parser.add_argument(
+        "--hold-seconds", type=float, default=3600.0, help="how long an answer waits for its commit"
+    )
+    parser.add_argument(
+        "--hold-mib", type=float, default=256.0, help="most MiB of answers; the oldest go first"
+    )
+    return parser
+
+
+async def _serve(app: web.Application, host: str, port: int) -> None:
+    """Until a signal. Raises ServiceError where the port cannot be had."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    # A handler whose worker is gone ends; the call that it waited for does not.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_SECONDS, handler_cancellation=True)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, OverflowError) as error:
+            raise ServiceError(f"the gateway cannot listen on {host}:{port}: {error}") from None
+        bound = runner.addresses[0][1]
+        shown = f"[{host}]" if ":" in host else host
+        sys.stdout.write(json.dumps({"url": f"http://{shown}:{bound}"}) + "\n")
+        sys.stdout.flush()
+        await ended.wait()
+    finally:
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
