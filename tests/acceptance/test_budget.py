@@ -15,11 +15,11 @@ CALLS_AT_ONCE = 4
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, openai_server: OpenAIServer) -> Path:
-    openai_server.configure(latency_ms=20)
-    openai_server.forget()
+def experiment(tmp_path: Path, server: OpenAIServer) -> Path:
+    server.configure(latency_ms=20)
+    server.forget()
     data = write_data(tmp_path / "data", train=24, test=4)
-    endpoint = {"base_url": openai_server.url, "max_concurrency": CALLS_AT_ONCE}
+    endpoint = {"base_url": server.url, "max_concurrency": CALLS_AT_ONCE}
     teacher = {
         "backend": "openai",
         "model": "large",
@@ -27,18 +27,16 @@ def experiment(tmp_path: Path, openai_server: OpenAIServer) -> Path:
         "params": {"max_tokens": 60},
         **endpoint,
     }
-    return write_experiment(data, openai_server.url, teacher=teacher, budget_usd=0.4)
+    return write_experiment(data, server.url, teacher=teacher, students=students, budget_usd=0.4)
 
 
 def sold(server: OpenAIServer) -> float:
-    """Dollars, by the server's own count of the teacher's tokens."""
+    """Dollars, by the server's own count of tokens."""
     tokens = server.stats()["tokens_paid"]
     return float(tokens["prompt"] * PRICE["input"] + tokens["completion"] * PRICE["output"]) / 1e6
 
 
-def test_a_budget_pauses_the_run_in_time(
-    experiment: Path, openai_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_budget_pauses_the_run_in_time(experiment: Path, server: OpenAIServer, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     said = home.starmill("run", experiment, "--local", expect=2)
     [line] = [line for line in said.stderr.splitlines() if line.startswith("starmill:")]
@@ -48,7 +46,7 @@ def test_a_budget_pauses_the_run_in_time(
     assert status["state"] == "paused"
     # The price of the next call no longer fitted: calls cost a few cents each here.
     assert 0.2 < status["cost_usd"] <= 0.4
-    assert status["cost_usd"] == pytest.approx(sold(openai_server))
+    assert status["cost_usd"] == pytest.approx(sold(server))
 
     home.starmill("resume", status["run"], "--local", "--budget-usd", "-1", expect=2)
     home.starmill("resume", status["run"], "--local", "--budget-usd", "100")
@@ -56,7 +54,7 @@ def test_a_budget_pauses_the_run_in_time(
     assert ended["state"] == "finished"
     assert ended["units"]["failed"] == 0
     assert ended["run"] == status["run"]
-    assert openai_server.stats()["paid_again"] == 0
+    assert server.stats()["paid_again"] == 0
 
 
 def test_a_budget_without_prices_is_refused(experiment: Path, tmp_path: Path) -> None:
