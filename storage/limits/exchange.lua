@@ -165,7 +165,7 @@ local function charge(tokens, in_flight)
   end
   if tpm > 0 then
     state.tokens_due = math.max(state.tokens_due, start - BURST) + seconds
-    state.tokens_last = 0
+    state.tokens_last = start
   end
   state.starts = state.starts + 1
   return start

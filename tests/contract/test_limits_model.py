@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from storage.limits.base import HORIZON, OWNER_TTL, PROBE_TTL, Answer, Outcome, Quota, Report
+from storage.limits.base import HORIZON, OWNER_TTL, Answer, Outcome, Quota, Report
 from storage.limits.memory import MemoryLimiter
 from storage.limits.shared import RedisLimiter, connect
 from tests.clock import Clock
@@ -57,6 +57,7 @@ class Machine(RuleBasedStateMachine):
         self.made: list[tuple[float, int]] = []
         self.refunds: list[tuple[float, int]] = []
         self.blocked_until = 0.0
+        self.answered = 0.0
 
     def teardown(self) -> None:
         try:
@@ -83,6 +84,8 @@ class Machine(RuleBasedStateMachine):
         for report in reports:
             if report.retry_after:
                 self.blocked_until = max(self.blocked_until, now + report.retry_after)
+            if report.outcome in {Outcome.OK, Outcome.LIMITED}:
+                self.answered = now
             self.refunds.append((now, max(0, -report.tokens)))
         for tokens, answer in zip(wants, answers, strict=True):
             if answer.granted:
@@ -126,9 +129,24 @@ class Machine(RuleBasedStateMachine):
         after = retry_after if outcome == Outcome.LIMITED else None
         self.reports[who].append(Report(outcome, used, after, *told, probe=call.probe))
 
+    @rule(who=OWNERS, tokens=limit([0, 1, 30, 60, 150]), count=st.integers(1, 12))
+    def press(self, who: int, tokens: int, count: int) -> None:
+        """One call after the other, each as soon as it may start."""
+        for _ in range(count):
+            [answer] = self.answers(who, [tokens])
+            if answer.granted:
+                self.clock.advance(answer.wait)
+                self.reports[who].append(Report(Outcome.OK, probe=self.calls[who].pop().probe))
+            else:
+                self.clock.advance(answer.wait)
+
+    @rule(who=OWNERS, seconds=limit([0.0, 0.5, 30.0]))
+    def limited(self, who: int, seconds: float) -> None:
+        self.reports[who].append(Report(Outcome.LIMITED, retry_after=seconds))
+
     @rule(who=OWNERS)
     def all_fail(self, who: int) -> None:
-        """Calls that nobody charged end too: another run of the same model, say."""
+        """Calls of a time that the limiter has forgotten, say."""
         self.reports[who] += [Report(Outcome.FAILED)] * 10
 
     @rule(seconds=limit([0.001, 0.03, 0.2, 0.5, 1.0, 4.0, 11.0, 61.0]))
@@ -154,8 +172,10 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def one_probe_at_a_time(self) -> None:
         if self.memory.state.backoff:
-            out = [call for calls in self.calls for call in calls if call.probe]
-            assert sum(call.start > self.clock() - PROBE_TTL for call in out) <= 1
+            # One that went out before the last answer was of another outage.
+            since = max(self.answered, self.clock() - 60)
+            starts = [call.start for calls in self.calls for call in calls if call.probe]
+            assert sum(start > since for start in starts) <= 1
 
     def all_pass_in_the_end(self) -> None:
         for who in range(3):
