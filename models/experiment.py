@@ -203,7 +203,8 @@ class Rationale(Section):
     right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
     keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
     `samples` first rationales are drawn for each example, and where there is more than one the `vote`
-    chooses between their codes (self-consistency, Wang et al., 2022)."""
+    chooses between their codes (self-consistency, Wang et al., 2022). An example goes on through its
+    passes until `stop_at` of its rationales are right."""
 
     correctness: Literal["paper", "strict", "tree"] = "strict"
     passes: Annotated[Whole, Field(ge=0, le=10)] = 1
@@ -213,8 +214,15 @@ class Rationale(Section):
     exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
     vote: Literal["majority"] = "majority"
+    stop_at: Count = 1
     seeds: list[RationaleSeed] = []
     params: Params = {}
+
+    @model_validator(mode="after")
+    def _has_passes_enough(self) -> Self:
+        if self.stop_at > self.passes + 1:
+            raise ValueError(f"stop_at {self.stop_at} needs at least {self.stop_at - 1} passes")
+        return self
 
 
 def _unique(values: list[Any]) -> list[Any]:

@@ -27,19 +27,32 @@ class SyntheticExample:
     samples: tuple[Row, ...] = ()
 
     @property
+    def right(self) -> tuple[Row, ...]:
+        """The rationales that are right; more than one only where the experiment stops later."""
+        return tuple(row for row in self.tried if row.result["correct"])
+
+    @property
     def final(self) -> Row | None:
-        """The right rationale if there is one, else the last."""
-        right = (row for row in self.tried if row.result["correct"])
-        return next(right, self.tried[-1] if self.tried else None)
+        """The first right rationale if there is one, else the last."""
+        return next(iter(self.right or self.tried[-1:]), None)
 
     @property
     def source(self) -> Source | None:
         """How the final rationale came about; None where there is none."""
-        if self.final is None:
-            return None
-        if not self.final.result["correct"]:
-            return "wrong"
-        return "star" if self.final.stage == "rationalize" else "first_pass"
+        return source_of(self.final) if self.final else None
+
+    def led_to(self, row: Row) -> tuple[Row, ...]:
+        """The rationales up to `row`, from the one after the right one before it."""
+        end = self.tried.index(row)
+        start = max((place + 1 for place in range(end) if self.tried[place].result["correct"]), default=0)
+        return self.tried[start : end + 1]
+
+
+def source_of(rationale: Row) -> Source:
+    """How it came about."""
+    if not rationale.result["correct"]:
+        return "wrong"
+    return "star" if rationale.stage == "rationalize" else "first_pass"
 
 
 def pass_number(row: Row) -> int:

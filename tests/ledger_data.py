@@ -109,7 +109,12 @@ class LedgerRun:
         asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
         bought = self._purchase(work, json.dumps(answer)) if asks else None
         key = bought.request.key if bought else None
-        if work.stage in {"rationale", "rationalize"} and answer["correct"]:
+        stop_at = self.run.experiment.rationale.stop_at
+        if (
+            work.stage in {"rationale", "rationalize"}
+            and answer["correct"]
+            and 1 + samples.right_before(self.db, work) >= stop_at
+        ):
             return Outcome(work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT)
         return Outcome(work, answer, generation=key, purchase=bought, feeds=fed_by(slots, work.step))
 

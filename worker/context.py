@@ -48,7 +48,7 @@ class RunContext:
         purchase: Purchase | None = None,
         rejection: Rejection | None = None,
     ) -> Outcome:
-        """A correct rationale needs no rationalization; anything else sets free what waits for it."""
+        """After a `correct` rationale no other is needed; anything else sets free what waits for it."""
         slots = self.slots[work.split]
         if correct:
             skips = downstream(slots, work.step)

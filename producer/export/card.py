@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
+from models.experiment import Rationale
 from producer.export.selection import Selection
 from storage.ledger.planning import Run
 from storage.schema import FINISHED
@@ -53,7 +54,7 @@ def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str
             f"- documentation: {experiment.passages.source}, top {experiment.passages.top_k} by "
             f"`{experiment.passages.encoder}`",
             f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
-            *_voting(experiment.rationale.samples),
+            *_options(experiment.rationale),
             f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
             "times at most; the hint is not part of the data",
         ]),
@@ -64,10 +65,13 @@ def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n"
 
 
-def _voting(samples: int) -> list[str]:
-    if samples == 1:
-        return []
-    return [f"- the first rationale of a request is the one of {samples} whose code most of them agree on"]
+def _options(rationale: Rationale) -> list[str]:
+    said = []
+    if (samples := rationale.samples) > 1:
+        said.append(f"- the first rationale of a request is that of {samples} whose code most agree on")
+    if (most := rationale.stop_at) > 1:
+        said.append(f"- each right rationale of a request is a row of its own, {most} at most")
+    return said
 
 
 def _flaws(run: Run, selection: Selection) -> list[str]:

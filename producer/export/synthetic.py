@@ -1,4 +1,5 @@
-"""The synthetic set: each train example with its augmentation, documentation and final rationale."""
+"""The synthetic set: each train example with its augmentation, documentation and final rationale, or with
+each of its right ones."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
-from producer.synthetic import SyntheticExample, pass_number, synthetic_examples
+from producer.synthetic import SyntheticExample, pass_number, source_of, synthetic_examples
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.ledger.rows import Row, rows
@@ -43,12 +44,13 @@ Make = Callable[[SyntheticExample, Row, Json], Json]
 
 
 def synthetic_rows(db: Database, run: Run, make: Make, *, accepted: bool) -> Iterator[Json]:
-    """Train examples that have a rationale, in the order of the train split."""
+    """Train examples that have a rationale, in the order of the train split; one with several right ones
+    is a row for each."""
     shared = _shared_calls(db, run)
     for example in synthetic_examples(db, run.id):
-        final = example.final
-        if final and (final.result["correct"] or not accepted):
-            yield make(example, final, _provenance(run, example, shared))
+        chosen = example.right or (() if accepted else example.tried[-1:])
+        for rationale in chosen:
+            yield make(example, rationale, _provenance(run, example, rationale, shared))
 
 
 def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
@@ -65,7 +67,7 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
         "answer": final.result.get("answer"),
         "reference": final.reference,
         "correct": bool(final.result["correct"]),
-        "source": example.source,
+        "source": source_of(final),
         "hint_leak": bool(final.result.get("hint_leak")),
         "pass": pass_number(final),
         "provenance": provenance,
@@ -93,13 +95,17 @@ def _passages(example: SyntheticExample) -> list[Json]:
     return list(example.retrieve.result.get("passages", ())) if example.retrieve else []
 
 
-def _provenance(run: Run, example: SyntheticExample, shared: Counter[str]) -> Json:
+def _provenance(run: Run, example: SyntheticExample, final: Row, shared: Counter[str]) -> Json:
     """`generations` are the calls that the row rests on, in order, the final rationale's last. A vote
-    rests on all samples, and is itself the call of the elected one."""
-    elected = {unit.generation for unit in example.tried}
-    lost = (sample for sample in example.samples if sample.generation not in elected)
-    units = [unit for unit in (example.augment, *lost, *example.tried) if unit and unit.generation]
-    cost = sum((unit.cost_nano_usd or 0) / max(1, shared[unit.generation or ""]) for unit in units)
+    rests on all samples, and is itself the call of the elected one. Another right rationale of an example
+    begins where the one before it ended: no call is paid for in two rows."""
+    tried = example.led_to(final)
+    first = tried[0] is example.tried[0]
+    elected = {unit.generation for unit in tried}
+    lost = [sample for sample in example.samples if first and sample.generation not in elected]
+    units = [unit for unit in (example.augment, *lost, *tried) if unit and unit.generation]
+    paid = [unit for unit in units if first or unit is not example.augment]
+    cost = sum((unit.cost_nano_usd or 0) / max(1, shared[unit.generation or ""]) for unit in paid)
     return {
         "run": run.id,
         "experiment": run.name,

@@ -15,7 +15,8 @@ from storage.schema import TRAIN
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A rationalization round: how many rationales were tried with the answer as a hint, and became right."""
+    """A rationalization round: how many examples without a right rationale were tried with the answer as a
+    hint, and got one."""
 
     number: int
     tried: int
@@ -93,10 +94,12 @@ class _Tally:
             self.seen["augmented"] += 1
             self.words["augmentation"] += _words(example.augment.result.get("augmentation"))
         self.seen["retrieved"] += example.retrieve is not None
+        wrong = True
         for rationale in example.tried:
-            number = pass_number(rationale)
-            self.seen["tried", number] += 1
-            self.seen["correct", number] += bool(rationale.result["correct"])
+            number, right = pass_number(rationale), bool(rationale.result["correct"])
+            self.seen["tried", number] += wrong
+            self.seen["correct", number] += wrong and right
+            wrong = wrong and not right
             self.seen["leak"] += bool(rationale.result.get("hint_leak"))
             if form := rationale.result.get("form"):
                 self.forms[form] += 1

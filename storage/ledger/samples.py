@@ -1,11 +1,11 @@
-"""The rationales of one example that are voted on."""
+"""The earlier rationales of an example: those that are voted on, and those that were right."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from models.stages import SAMPLE
 from storage.database import Database
@@ -36,3 +36,22 @@ def answered(db: Database, vote: Work) -> list[Sample]:
     )
     with db.read() as connection:
         return [Sample(row.result, row.generation) for row in connection.execute(query)]
+
+
+def right_before(db: Database, work: Work) -> int:
+    """How many rationales of earlier passes are right; samples are none, but the vote on them is."""
+    query = (
+        select(func.count())
+        .select_from(UNITS)
+        .where(
+            UNITS.c.run_id == work.run_id,
+            UNITS.c.example_id == work.example_id,
+            UNITS.c.stage.in_(("rationale", "rationalize")),
+            UNITS.c.variant != SAMPLE,
+            UNITS.c.state == DONE,
+            UNITS.c.id < work.unit_id,
+            UNITS.c.result["correct"].as_boolean().is_(True),
+        )
+    )
+    with db.read() as connection:
+        return int(connection.execute(query).scalar_one())

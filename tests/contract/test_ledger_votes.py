@@ -140,6 +140,19 @@ def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) ->
     assert planning.run_state(database, hand.run.id) == ("running", "")
 
 
+def test_right_rationales_are_counted_without_samples(hand: Hand, database: Database) -> None:
+    for work in drawn(hand):
+        assert samples.right_before(database, work) == 0
+        hand.done(work, {"text": "sample", "correct": True})
+    [work] = hand.take(TRAIN, "rationale", "")
+    assert samples.right_before(database, work) == 0
+    hand.done(work, {"text": "elected", "correct": True})
+    [work] = hand.take(TRAIN, "rationalize")
+    assert samples.right_before(database, work) == 1
+    hand.done(work, {"text": "its own does not count", "correct": True})
+    assert samples.right_before(database, work) == 1
+
+
 def test_only_the_elected_is_shown_to_students(hand: Hand, database: Database) -> None:
     """A right sample that lost its vote makes no exemplar."""
     works = drawn(hand)

@@ -24,6 +24,7 @@ from tests.ledger_data import (
     COST,
     HARD,
     LEAK,
+    REFUSED,
     RIGHT,
     STAR,
     WRONG,
@@ -81,6 +82,36 @@ def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
     found = build_report(db, run.run).statistics
     assert (found.rationales, found.first_pass_correct, found.accepted) == (5, 1, 2)
     assert found.failed == {"null": 5}
+
+
+def test_each_right_rationale_is_a_row(db: Database) -> None:
+    """Of rows 0 to 4: never right; right at once and twice more; wrong in between; once; at the end."""
+    right = {RIGHT: {0, 1, 2}, STAR: {1, 3}, WRONG: {2}, REFUSED: {3}}
+    run = plan_mixed(db, rationale={"passes": 3, "stop_at": 2})
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    ended = [
+        run.finish(TRAIN, stage, lambda work, tried=tried: reasoned(
+            work, correct=tried in right.get(work.example.row, ())))
+        for tried, stage in enumerate(("rationale", "rationalize", "rationalize", "rationalize"))
+    ]  # fmt: skip
+    assert ended == [5, 5, 4, 4]
+    assert starmill("export", "small", "--only", "accepted", "-o", "right.jsonl") == 0
+    assert starmill("export", "small", "-o", "all.jsonl") == 0
+    rows = lines("right.jsonl")
+    assert [(row["row"], row["pass"], row["source"]) for row in rows] == [
+        (RIGHT, 0, "first_pass"), (RIGHT, 1, "star"), (STAR, 1, "star"), (STAR, 3, "star"),
+        (WRONG, 2, "star"), (REFUSED, 3, "star"),
+    ]  # fmt: skip
+    [wrong, *others] = lines("all.jsonl")
+    assert (wrong["row"], wrong["pass"], wrong["source"], others) == (LEAK, 3, "wrong", rows)
+    # The augmentation is named in every row, and paid for in the first of its example.
+    assert [len(row["provenance"]["generations"]) for row in rows] == [2, 2, 3, 3, 4, 5]
+    costs = [row["provenance"]["cost_usd"] for row in rows]
+    assert costs == pytest.approx([calls * COST / 1e9 for calls in (2, 1, 3, 2, 4, 5)])
+    found = build_report(db, run.run).statistics
+    assert (found.first_pass_correct, found.accepted, found.still_wrong) == (1, 4, 1)
+    assert [(each.tried, each.correct) for each in found.passes] == [(4, 1), (3, 1), (2, 1)]
 
 
 def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +15,13 @@ from sqlalchemy import select
 from models.stages import SAMPLE
 from models.voting import majority
 from storage.ledger.rows import Row, rows
-from storage.schema import DONE, FAILED, GENERATIONS, TRAIN
+from storage.schema import ALREADY_CORRECT, DONE, FAILED, FINAL, GENERATIONS, SKIPPED, TRAIN, UPSTREAM_FAILED
 from tests.chores import write_data, write_experiment
 from tests.openai_server import running
 from tests.pipeline import Ended, Home, run_locally
 
 EXAMPLES, SAMPLES, SEED = 12, 5, 7
+PASSES, STOP_AT = 3, 2
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -36,7 +39,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
             server.url,
             teacher={"backend": "openai", "model": "large", "base_url": server.url, "params": params},
             augment={"enabled": False},
-            rationale={"samples": SAMPLES, "hint": "paper"},
+            rationale={"samples": SAMPLES, "hint": "paper", "passes": PASSES, "stop_at": STOP_AT},
             grid={"shots": [2], "retrieval": [False], "rationale": ["first_pass"]},
         )
         yield run_locally(Home(folder / "home"), experiment, expect=1)
@@ -95,13 +98,48 @@ def test_what_follows_goes_on_from_the_vote(
     stage = status["stages"]["rationale"]
     assert (status["state"], stage["planned"]) == ("finished", EXAMPLES * (SAMPLES + 1))
     votes = Counter(units["", 0].result["correct"] for units in rationales.values())
-    second = status["stages"]["rationalize"]
-    assert (second["skipped"], second["done"] + second["failed"]) == (votes[True], votes[False])
     statistics = json.loads(ended.home.starmill("report", ended.run, "--format", "json").stdout)["statistics"]
     assert (statistics["rationales"], statistics["first_pass_correct"]) == (EXAMPLES, votes[True])
     exported = ended.home.export(ended.run, "synthetic")
-    assert [row["row"] for row in exported] == list(range(EXAMPLES))
-    for row in exported:
+    assert {row["row"] for row in exported} == set(range(EXAMPLES))
+    first = {row["row"]: row for row in reversed(exported)}
+    for row in first.values():
         answered = rationales[row["row"]]["", 0].result["votes"]["samples"]
         # A vote costs nothing itself; a wrong one was tried again, if the model answered then.
         assert len(row["provenance"]["generations"]) - answered == row["pass"]
+
+
+def test_passes_go_on_until_enough_are_right(
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+) -> None:
+    """With a hint this model is right, where it answers at all."""
+    passes: dict[int, list[Row]] = defaultdict(list)
+    with ended.home.ledger() as db:
+        for row in rows(db, ended.run, stages=["rationalize"], states=FINAL, split=TRAIN):
+            passes[row.number].append(row)
+    ends: Counter[str | None] = Counter()
+    for number, tried in passes.items():
+        right = int(rationales[number]["", 0].result["correct"])
+        because = None
+        assert [row.variant for row in tried] == [f"pass-{place + 1}" for place in range(PASSES)]
+        for row in tried:
+            if because:
+                assert (row.state, row.reason) == (SKIPPED, because)
+            elif row.state == FAILED:
+                because = UPSTREAM_FAILED
+            else:
+                assert (row.state, row.result["correct"]) == (DONE, True)
+                right += 1
+                because = ALREADY_CORRECT if right == STOP_AT else None
+        ends[because] += 1
+    assert ends[ALREADY_CORRECT] > 0
+    assert ends[None] == 0
+
+
+def test_a_retry_sends_no_sample_that_no_longer_counts(ended: Ended, tmp_path: Path) -> None:
+    home = Home(shutil.copytree(ended.home.path, tmp_path / "home"))
+    before = home.json("status")["stages"]["rationale"]
+    assert before["failed"] > 0
+    home.starmill("retry", ended.run)
+    assert home.json("status")["stages"]["rationale"] == before
+    assert "no failed units that anything waits for" in home.starmill("retry", ended.run).stderr

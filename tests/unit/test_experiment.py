@@ -105,6 +105,8 @@ def test_defaults(tmp_path: Path) -> None:
         ),
         ("rationale", {"samples": 0}, "rationale.samples: Input should be greater than or equal to 1"),
         ("rationale", {"samples": 65}, "rationale.samples: Input should be less than or equal to 64"),
+        ("rationale", {"stop_at": 0}, "rationale.stop_at: Input should be greater than or equal to 1"),
+        ("rationale", {"passes": 1, "stop_at": 3}, "rationale: stop_at 3 needs at least 2 passes"),
         ("rationale", {"vote": "best"}, "rationale.vote: Input should be 'majority' (found"),
         ("rationale", {"params": {"messages": []}}, "rationale.params: messages cannot be set"),
         ("grid", {"shots": []}, "grid.shots: needs at least one value (found [])"),

@@ -19,7 +19,7 @@ from worker.asking import Asked, ask_until_accepted
 from worker.context import RunContext, passages_of, query_of
 from worker.seeds import rationale_seeds
 from worker.steps.requests import chat
-from worker.steps.vote import vote
+from worker.steps.vote import enough, vote
 
 
 async def rationale(context: RunContext, work: Work) -> Outcome:
@@ -53,10 +53,10 @@ async def _reason(context: RunContext, work: Work, hint: str | None, sample: int
         lambda completion: parse_rationale(completion, query, hinted=hint is not None),
         config.retries,
     )
-    return _outcome(context, asked, query)
+    return await _outcome(context, asked, query)
 
 
-def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> Outcome:
+async def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> Outcome:
     """A rationale of the wrong form counts as wrong, and is rationalized; no answer at all is a failure."""
     work, value = asked.work, asked.value
     if isinstance(value, Rejection) and not REASONS[value.reason].soft:
@@ -74,6 +74,6 @@ def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> Outcom
         "form": value.reason if isinstance(value, Rejection) else "",
     }
     # A right sample ends nothing: the vote does.
-    final = right and work.variant != SAMPLE
+    final = right and work.variant != SAMPLE and await enough(context, work)
     return context.done(work, result, correct=final, generation=asked.generation, purchase=asked.purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip

@@ -19,5 +19,12 @@ async def vote(context: RunContext, work: Work) -> Outcome:
     result = majority([sample.result["answer"] for sample in found])
     elected = found[result.place]
     votes = {"samples": result.samples, "winner": result.winner, "groups": result.groups}
-    return context.done(work, {**elected.result, "votes": votes}, correct=elected.result["correct"],
+    final = elected.result["correct"] and await enough(context, work)
+    return context.done(work, {**elected.result, "votes": votes}, correct=final,
                         generation=elected.generation)  # fmt: skip
+
+
+async def enough(context: RunContext, work: Work) -> bool:
+    """Whether a right rationale is the last that its example needs."""
+    wanted = context.experiment.rationale.stop_at
+    return wanted == 1 or 1 + await context.runtime.ledger(samples.right_before, work) >= wanted
