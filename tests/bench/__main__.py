@@ -29,8 +29,9 @@ def main() -> int:
         results[name] = _repeated(name, options, Result())
         # After each, so that an interrupted hour is not lost.
         options.output.write_text(json.dumps(_document(facts, options, results), indent=2) + "\n")
-        options.markdown.write_text(markdown(results, options.repeats))
-    sys.stdout.write(markdown(results, options.repeats))
+        table = markdown(results, options.repeats, options.quick)
+        options.markdown.write_text(table)
+    sys.stdout.write(table)
     return 1 if any(result.error for result in results.values()) else 0
 
 

@@ -56,7 +56,7 @@ def _row(target: Target, result: Result) -> dict[str, Any]:
     }
 
 
-def markdown(results: Mapping[str, Result], repeats: int) -> str:
+def markdown(results: Mapping[str, Result], repeats: int, quick: bool = False) -> str:
     lines = ["| row | what | target | plain | starmill | met |", "|---:|---|---|---:|---:|---|"]
     for row in rows(results):
         plain, starmill = (_number(row[subject], row["digits"]) for subject in ("plain", "starmill"))
@@ -65,6 +65,8 @@ def markdown(results: Mapping[str, Result], repeats: int) -> str:
     broken = [f"- {name}: {result.error}" for name, result in results.items() if result.error]
     if broken:
         lines += ["", "Not or not fully measured:", "", *broken]
+    if quick:
+        lines += ["", "Quick: far fewer calls than the rows say. These numbers mean nothing."]
     return "\n".join([*lines, "", CAPTION.format(repeats=repeats)]) + "\n"
 
 

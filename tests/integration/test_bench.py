@@ -27,7 +27,7 @@ def test_a_quick_measurement(tmp_path: Path) -> None:
         values = outcome[subject]
         assert (values["requests"], values["rows_lost"], values["rows_null"]) == (CALLS, 0, 0)
         assert values["paid_again"] == 0
-        assert values["wall_over_ideal"] >= 1
+        assert values["wall_over_ideal"] > 0.9
         assert values["peak_mb"] > 10
         assert values["cpu_s_per_1000"] > 0
     assert written["machine"]["cores"] >= 1
@@ -35,3 +35,4 @@ def test_a_quick_measurement(tmp_path: Path) -> None:
     assert [row["row"] for row in written["table"]] == [1, 2, 2, 2]
     assert table.read_text() == done.stdout
     assert f"| {outcome['starmill']['wall_over_ideal']:.2f} |" in done.stdout
+    assert "These numbers mean nothing" in done.stdout
