@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,35 @@ from storage.schema import TEST, TRAIN
 DOCPROMPTING = Fields(request="nl", reference="cmd", id="question_id", oracle="oracle_man")
 
 
-def read_dataset(dataset: Dataset) -> dict[str, Sequence[Example]]:
-    """All examples by split. Raises DatasetError with file, line and reason."""
+def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
+    """The examples by split, read anew at each iteration: a million rows need no memory.
+
+    Raises DatasetError with file, line and reason; for a row, when it is reached.
+    """
     folder = Path(dataset.path)
     if not folder.is_dir():
         raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
-    return {
-        TRAIN: _read_split(dataset, folder, dataset.train),
-        TEST: _read_split(dataset, folder, dataset.test),
-    }
+    return {TRAIN: Rows(dataset, dataset.train), TEST: Rows(dataset, dataset.test)}
 
 
-def _read_split(dataset: Dataset, folder: Path, split: Split) -> list[Example]:
-    path = folder / split.file
-    if dataset.loader == "docprompting":
-        rows, fields = _json_rows(path), DOCPROMPTING
-    else:
-        rows, fields = read_objects(path), dataset.fields
-    limit = min((given for given in (split.limit, dataset.limit) if given), default=None)
-    examples = list(islice(_examples(path, rows, fields), limit))
-    if not examples:
-        raise DatasetError(path, None, "holds no examples")
-    return examples
+class Rows(Iterable[Example]):
+    """One split as it stands in its file."""
+
+    def __init__(self, dataset: Dataset, split: Split) -> None:
+        self._dataset = dataset
+        self._path = Path(dataset.path) / split.file
+        self._limit = min((given for given in (split.limit, dataset.limit) if given), default=None)
+
+    def __iter__(self) -> Iterator[Example]:
+        if self._dataset.loader == "docprompting":
+            rows, fields = _json_rows(self._path), DOCPROMPTING
+        else:
+            rows, fields = read_objects(self._path), self._dataset.fields
+        examples = _examples(self._path, rows, fields)
+        first = next(examples, None)
+        if first is None:
+            raise DatasetError(self._path, None, "holds no examples")
+        yield from islice(chain([first], examples), self._limit)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

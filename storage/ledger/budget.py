@@ -7,6 +7,7 @@ killed leaves its part behind; the next call that seems too dear finds that out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
@@ -23,6 +24,13 @@ _TAKE = (
     )
     .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
 )
+# Whether it would fit if the calls in flight cost nothing.
+_FITS = select(
+    select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0) + bindparam("cost"))
+    .where(GENERATIONS.c.run_id == bindparam("run"), GENERATIONS.c.done)
+    .scalar_subquery()
+    <= RUNS.c.budget_nano_usd
+).where(RUNS.c.id == bindparam("run"))
 _MOVE = (
     update(RUNS)
     .where(RUNS.c.id == bindparam("run"))
@@ -30,9 +38,18 @@ _MOVE = (
 )
 
 
-def charge(connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float) -> set[str]:
+class Refusal(Enum):
+    """Why a call may not be made: not before those in flight have told their price, or not at all."""
+
+    UNTIL_SETTLED = "until settled"
+    FOR_GOOD = "for good"
+
+
+def charge(
+    connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float
+) -> dict[str, Refusal]:
     """`holds` gives (key, cost) of reserved calls by run. Returns the keys that the budget does not allow."""
-    refused: set[str] = set()
+    refused: dict[str, Refusal] = {}
     for run_id, calls in sorted(holds.items()):
         total = sum(cost for _, cost in calls)
         if connection.execute(_TAKE, {"run": run_id, "cost": total}).rowcount:
@@ -40,7 +57,8 @@ def charge(connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]
         _recount(connection, run_id, [key for key, _ in calls], now)
         for key, cost in calls:
             if not connection.execute(_TAKE, {"run": run_id, "cost": cost}).rowcount:
-                refused.add(key)
+                fits = connection.execute(_FITS, {"run": run_id, "cost": cost}).scalar_one()
+                refused[key] = Refusal.UNTIL_SETTLED if fits else Refusal.FOR_GOOD
     return refused
 
 

@@ -16,6 +16,7 @@ from models.experiment import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
 from storage.ledger import budget
+from storage.ledger.budget import Refusal
 from storage.ledger.claims import Work
 from storage.schema import GENERATIONS
 
@@ -44,12 +45,13 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Another worker is buying this answer at the moment."""
+    """Ask again: another unit is buying this answer at the moment, or the budget is set aside for calls
+    in flight that may turn out cheaper."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverBudget:
-    """The run's budget does not allow this call."""
+    """The run's budget does not allow this call, whatever those in flight cost."""
 
 
 Found = Completion | Busy | OverBudget | None
@@ -86,7 +88,7 @@ def reserve(db: Database, owner: str, calls: Sequence[Call], now: float, lease: 
     for call in calls:
         key = call.request.key
         if key in refused:
-            found.append(OverBudget())
+            found.append(OverBudget() if refused[key] is Refusal.FOR_GOOD else Busy())
         elif key in owned and first[key] is call:
             found.append(None)
         else:
@@ -142,7 +144,7 @@ def _booking(work: Work, purchase: Purchase, now: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _charge(connection: Connection, owned: Sequence[Call], now: float) -> set[str]:
+def _charge(connection: Connection, owned: Sequence[Call], now: float) -> dict[str, Refusal]:
     """Keys that the budget refuses; their reservations are gone."""
     holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
     for call in owned:
@@ -150,7 +152,7 @@ def _charge(connection: Connection, owned: Sequence[Call], now: float) -> set[st
             holds[call.work.run_id].append((call.request.key, call.hold))
     refused = budget.charge(connection, holds, now)
     if refused:
-        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(refused)))
+        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
     return refused
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -62,7 +62,7 @@ def nano_usd(dollars: float | None) -> int | None:
     return None if dollars is None else round(Decimal(str(dollars)) * 10**9)
 
 
-def dataset_hash(splits: Mapping[str, Sequence[Example]]) -> str:
+def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
     """SHA-256 over all rows in order."""
     digest = hashlib.sha256()
     for split, examples in sorted(splits.items()):
@@ -119,7 +119,7 @@ def list_runs(db: Database) -> list[Run]:
 
 
 def plan_run(
-    db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Sequence[Example]], now: float
+    db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
 ) -> Run:
     """Write the run and all of its units, or nothing at all."""
     dataset = dataset_hash(splits)

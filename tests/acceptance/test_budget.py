@@ -19,14 +19,10 @@ def experiment(tmp_path: Path, server: OpenAIServer) -> Path:
     server.configure(latency_ms=20)
     server.forget()
     data = write_data(tmp_path / "data", train=24, test=4)
-    endpoint = {"base_url": server.url, "max_concurrency": CALLS_AT_ONCE}
-    teacher = {
-        "backend": "openai",
-        "model": "large",
-        "price": PRICE,
-        "params": {"max_tokens": 60},
-        **endpoint,
-    }
+    endpoint = {"base_url": server.url, "price": PRICE, "max_concurrency": CALLS_AT_ONCE}
+    endpoint |= {"params": {"max_tokens": 60}}
+    teacher = {"backend": "openai", "model": "large", **endpoint}
+    students = [{"name": "small", "backend": "server", "model": "small", **endpoint}]
     return write_experiment(data, server.url, teacher=teacher, students=students, budget_usd=0.4)
 
 

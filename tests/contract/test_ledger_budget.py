@@ -53,7 +53,7 @@ def pay(hand: Hand, asked: Call, cost: int) -> None:
 
 def test_calls_are_allowed_while_their_holds_fit(hand: Hand, works: list[Work]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:5])]
-    assert reserve(hand, calls) == [None, None, None, OverBudget(), OverBudget()]
+    assert reserve(hand, calls) == [None, None, None, Busy(), Busy()]
     assert charged(hand) == 9 * CENT
 
 
@@ -71,7 +71,8 @@ def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[Work]) ->
         pay(hand, each, 2 * CENT)
     assert charged(hand) == 6 * CENT == counts.spending(hand.db, hand.run.id).cost_nano_usd
     assert reserve(hand, [call(works[3], 3)]) == [None]
-    assert reserve(hand, [call(works[4], 4)]) == [OverBudget()]
+    assert reserve(hand, [call(works[4], 4)]) == [Busy()]
+    assert reserve(hand, [call(works[4], 4, 5 * CENT)]) == [OverBudget()]
 
 
 def test_a_call_that_brought_nothing_costs_nothing(hand: Hand, works: list[Work]) -> None:
@@ -93,7 +94,7 @@ def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[Work]) 
 
 def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[Work]) -> None:
     reserve(hand, [call(work, number) for number, work in enumerate(works[:3])], "dead")
-    assert reserve(hand, [call(works[3], 3)]) == [OverBudget()]
+    assert reserve(hand, [call(works[3], 3)]) == [Busy()]
     hand.clock.advance(LEASE + 1)
     assert reserve(hand, [call(works[3], 3)]) == [None]
     assert charged(hand) == 3 * CENT
@@ -111,7 +112,7 @@ def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list
 
 def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[Work]) -> None:
     found = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
-    assert sorted(map(str, found)) == ["[None]"] * 3 + ["[OverBudget()]"] * 5
+    assert sorted(map(str, found)) == ["[Busy()]"] * 5 + ["[None]"] * 3
     assert charged(hand) == 9 * CENT
 
 

@@ -43,9 +43,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def read(given: Dataset) -> dict[str, list[Example]]:
+    """Twice, since a split can be read as often as one likes."""
+    splits = read_dataset(given)
+    found = {split: list(rows) for split, rows in splits.items()}
+    assert found == {split: list(rows) for split, rows in splits.items()}
+    return found
+
+
 def refusal(folder: Path, **changes: Any) -> str:
     with pytest.raises(DatasetError) as error:
-        read_dataset(dataset(folder, **changes))
+        read(dataset(folder, **changes))
     message = str(error.value)
     assert "\n" not in message
     return message.removeprefix(f"{folder}/")
@@ -60,7 +68,7 @@ def test_rows_become_examples(folder: Path) -> None:
         "more": 1,
     }
     write(folder / "train.jsonl", ROW, "", "  ", odd, {"request": "r", "reference": "c"}, ROW | {"id": None})
-    assert read_dataset(dataset(folder))[TRAIN] == [
+    assert read(dataset(folder))[TRAIN] == [
         Example(0, "a", "sort x", "sorted(x)"),
         Example(1, "7", " tab\t'é' 😀 \u2028", "x = '''\n'''", ("m.f", "3")),
         Example(2, "2", "r", "c"),
@@ -71,12 +79,12 @@ def test_rows_become_examples(folder: Path) -> None:
 def test_what_no_database_stores_is_replaced(folder: Path) -> None:
     row = r'{"id": "a\u0000\ud800", "request": "r\u0000\udfff", "reference": "c", "oracle": ["p\u0000"]}'
     write(folder / "train.jsonl", row)
-    assert read_dataset(dataset(folder))[TRAIN] == [Example(0, "a?", "r?", "c", ("p",))]
+    assert read(dataset(folder))[TRAIN] == [Example(0, "a?", "r?", "c", ("p",))]
 
 
 def test_rows_that_share_an_id_are_all_kept(folder: Path) -> None:
     write(folder / "test.jsonl", ROW, ROW | {"reference": "x.sort()"}, ROW)
-    found = read_dataset(dataset(folder))[TEST]
+    found = read(dataset(folder))[TEST]
     assert [(example.row, example.question_id) for example in found] == [(0, "a"), (1, "a"), (2, "a")]
 
 
@@ -84,7 +92,7 @@ def test_fields_are_mapped(folder: Path) -> None:
     for name in ("train", "test"):
         write(folder / f"{name}.jsonl", {"q": "r", "code": "c", "key": 1, "docs": ["d"]})
     fields = {"request": "q", "reference": "code", "id": "key", "oracle": "docs"}
-    assert read_dataset(dataset(folder, fields=fields))[TEST] == [Example(0, "1", "r", "c", ("d",))]
+    assert read(dataset(folder, fields=fields))[TEST] == [Example(0, "1", "r", "c", ("d",))]
     assert refusal(folder) == "train.jsonl:1: has no 'request'; map the names with dataset.fields"
 
 
@@ -93,14 +101,14 @@ def test_fields_are_mapped(folder: Path) -> None:
 )
 def test_smaller_limit_holds(folder: Path, of_all: int | None, of_split: int | None, kept: int) -> None:
     write(folder / "train.jsonl", *[ROW] * 5)
-    found = read_dataset(dataset(folder, limit=of_all, train={"file": "train.jsonl", "limit": of_split}))
+    found = read(dataset(folder, limit=of_all, train={"file": "train.jsonl", "limit": of_split}))
     assert len(found[TRAIN]) == kept
     assert len(found[TEST]) == 1
 
 
 def test_rows_beyond_the_limit_are_not_judged(folder: Path) -> None:
     write(folder / "train.jsonl", ROW, "{")
-    assert len(read_dataset(dataset(folder, limit=1))[TRAIN]) == 1
+    assert len(read(dataset(folder, limit=1))[TRAIN]) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ def test_line_that_is_not_utf_8_is_named(folder: Path) -> None:
 
 def test_byte_order_mark_is_no_part_of_the_row(folder: Path) -> None:
     (folder / "train.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n")
-    assert read_dataset(dataset(folder))[TRAIN] == [Example(0, "a", "sort x", "sorted(x)")]
+    assert read(dataset(folder))[TRAIN] == [Example(0, "a", "sort x", "sorted(x)")]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
@@ -150,7 +158,7 @@ def test_files_that_are_not_there_are_named(folder: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"nowhere: no such folder; set dataset\.path to the folder of the data"
     ):
-        read_dataset(dataset(folder / "nowhere"))
+        read(dataset(folder / "nowhere"))
 
 
 def test_gzipped_file_is_read_and_a_broken_one_refused(folder: Path) -> None:
@@ -159,7 +167,7 @@ def test_gzipped_file_is_read_and_a_broken_one_refused(folder: Path) -> None:
     )
     path = folder / "train.jsonl.gz"
     path.write_bytes(packed)
-    assert len(read_dataset(dataset(folder, train="train.jsonl.gz"))[TRAIN]) == 2_000
+    assert len(read(dataset(folder, train="train.jsonl.gz"))[TRAIN]) == 2_000
     path.write_bytes(packed[: len(packed) // 2])
     assert "not a whole gzip file: Compressed file ended" in refusal(folder, train="train.jsonl.gz")
     path.write_bytes(packed[:100] + b"\0" * 50 + packed[150:])
@@ -176,7 +184,7 @@ def docprompting_refusal(folder: Path, text: str) -> str:
 
 def test_docprompting_rows_become_examples(folder: Path) -> None:
     (folder / "train.json").write_text(json.dumps([DOCPROMPTING_ROW, DOCPROMPTING_ROW]))
-    found = read_dataset(dataset(folder, loader="docprompting", train="train.json", test="train.json"))
+    found = read(dataset(folder, loader="docprompting", train="train.json", test="train.json"))
     expected = [Example(row, "17-3", "sort x", "sorted(x)", ("library#sorted",)) for row in (0, 1)]
     assert found == {TRAIN: expected, TEST: expected}
 
@@ -198,7 +206,7 @@ def test_bad_docprompting_file_is_named(folder: Path, text: str, says: str) -> N
 
 def test_published_split_is_read_whole(reference_data: Path) -> None:
     files = {"train": "train.json", "test": "dev.json"}
-    found = read_dataset(dataset(reference_data / "conala", loader="docprompting", **files))[TRAIN]
+    found = read(dataset(reference_data / "conala", loader="docprompting", **files))[TRAIN]
     ids = Counter(example.question_id for example in found)
     assert len(found) == 2135
     assert len(ids) == 2135 - 14
