@@ -257,13 +257,14 @@ class Judge(Section):
 
 
 class UnitsPerTask(Section):
-    """How many units one Celery task carries: one for slow calls, many for fast work."""
+    """How many units one Celery task carries at most. A task costs more than the rest of a call does; the
+    units of one are claimed, called and finished each for itself, but for searches and judgements."""
 
-    augment: Count = 1
+    augment: Count = 8
     retrieve: Count = 16
-    rationale: Count = 1
-    rationalize: Count = 1
-    answer: Count = 1
+    rationale: Count = 8
+    rationalize: Count = 8
+    answer: Count = 8
     judge: Count = 64
 
 

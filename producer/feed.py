@@ -46,9 +46,9 @@ class Feeder:
         self._celery = Celery("starmill", set_as_current=False)
         self._celery.conf.update(celery_settings(settings))
         self._units_per_task: dict[str, int] = run.experiment.units_per_task.model_dump()
-        self._units_per_task["augment"] = max(
-            self._units_per_task["augment"], run.experiment.augment.batch_size
-        )
+        batch = run.experiment.augment.batch_size
+        if batch > 1:
+            self._units_per_task["augment"] = batch
 
     def lead(self) -> None:
         """Become the run's one feeder, or stay it. Raises UsageError while another is alive."""

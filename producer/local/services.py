@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 import redis
@@ -81,8 +82,10 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
 
 def worker_service(experiment: Experiment, settings: Settings, logs: Path) -> Service:
     """One process for every queue, with threads for the calls in flight and as many that get ready."""
-    endpoints = [experiment.teacher, *experiment.students]
-    concurrency = min(512, 2 * sum(endpoint.max_concurrency for endpoint in endpoints) + 4)
+    size = experiment.units_per_task
+    threads = experiment.teacher.max_concurrency / min(size.augment, size.rationale, size.rationalize)
+    threads += sum(student.max_concurrency for student in experiment.students) / size.answer
+    concurrency = min(512, 2 * ceil(threads) + 4)
     command = [
         sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(queues(experiment)),
         "-P", "threads", "-c", str(concurrency), "-n", "local@%h", "-l", "WARNING",

@@ -25,7 +25,7 @@ class Load:
     teacher: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 1
-    threads: int = 96
+    threads: int = 24
     visibility_seconds: int | None = None
 
     @property
