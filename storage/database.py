@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
@@ -66,6 +63,11 @@ class Database:
         self._check_reachable()
         if self._revision() == self._head():
             return
+        # Workers, which never migrate, do without its ten megabytes.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
@@ -91,11 +93,14 @@ class Database:
 
     def _revision(self) -> str | None:
         with self.read() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
     @staticmethod
-    def _head() -> str | None:
-        return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    def _head() -> str:
+        """Files of migrations begin with their revision, and each follows the one before."""
+        return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
     def _check_reachable(self) -> None:
         try:
@@ -127,8 +132,22 @@ def _open(url: URL, pool_size: int) -> Engine:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000", "cache_size=-32000"):
+    for pragma in ("busy_timeout=60000", "synchronous=NORMAL", "cache_size=-32000"):
         connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: Any) -> None:
+    """SQLite does not wait for its turn to change the mode of a new file, as it does for all else."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _begin_sqlite(connection: Connection) -> None:

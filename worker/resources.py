@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
@@ -19,9 +20,11 @@ from models.types import Hit
 from storage.ledger.generations import Purchase
 from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
-from storage.passages.retriever import Retriever
 from storage.settings import Settings
 from worker.gate import Gate
+
+if TYPE_CHECKING:
+    from storage.passages.retriever import Retriever
 
 # Settings that do not need a client of their own.
 SHARED = {"name", "params", "price", "rpm", "tpm"}
@@ -114,6 +117,9 @@ class Resources:
         return lambda: self._quotas[name]
 
     def _search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
+        # Only workers that search need numpy and an encoder.
+        from storage.passages.retriever import Retriever
+
         key = passages.model_dump_json(include={"source", "path", "packages", "encoder"})
         if key not in self._retrievers:
             threads = max(1, (os.cpu_count() or 2) // 2)

@@ -15,6 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
@@ -71,6 +72,13 @@ def downgrade(db: Database) -> None:
 def test_migrations_make_the_schema(fresh: Database) -> None:
     assert differences(fresh) == []
     assert tables(fresh) == {*SQLModel.metadata.tables, "alembic_version"}
+
+
+def test_the_last_file_is_the_last_revision(fresh: Database) -> None:
+    script = ScriptDirectory(str(MIGRATIONS))
+    with fresh.read() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == script.get_current_head()
+    fresh.require_current()
 
 
 def test_migrations_make_what_the_schema_makes(fresh: Database) -> None:
