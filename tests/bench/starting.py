@@ -12,7 +12,7 @@ from pathlib import Path
 from celery import Celery
 
 from producer.feed import Feeder
-from producer.local.services import redis_service
+from producer.local.services import gateway_service, redis_service
 from producer.local.supervisor import Service, Supervisor
 from storage.database import Database
 from storage.ledger import planning
@@ -38,7 +38,9 @@ def starmill(load: Load, server: OpenAIServer, folder: Path) -> Measured:
 
 
 @contextmanager
-def installed(load: Load, server: OpenAIServer, folder: Path) -> Iterator[Installation]:
+def installed(
+    load: Load, server: OpenAIServer, folder: Path, gateway: bool = False
+) -> Iterator[Installation]:
     """Everything is connected and warm, and a run is planned, which waits to begin."""
     local, logs = folder / "local", folder / "logs"
     for made in (local, logs):
@@ -51,6 +53,10 @@ def installed(load: Load, server: OpenAIServer, folder: Path) -> Iterator[Instal
         db.migrate()
         try:
             supervisor.start(redis)
+            if gateway:
+                service, url = gateway_service(settings, logs)
+                supervisor.start(service)
+                settings = settings.model_copy(update={"gateway_url": url})
             for number in range(load.workers):
                 supervisor.start(_worker(number, load, settings, logs))
             _wait_for_workers(load.workers, redis_url)
@@ -90,6 +96,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "STARMILL_HOME": str(settings.root),
         "STARMILL_REDIS_URL": settings.broker,
         "STARMILL_LOG_LEVEL": "WARNING",
+        **({"STARMILL_GATEWAY_URL": settings.gateway_url.get_secret_value()} if settings.gateway_url else {}),
     }
 
 

@@ -73,6 +73,7 @@ TARGETS = (
     Target(4, "memory", "worker MB at 10,000 rows", "10,000 rows: peak_mb", 120, digits=0),
     Target(4, "memory", "growth in between, MB", "growth_mb", 5, digits=1),
     *_killed("worker"),
+    *_killed("worker beside a gateway"),
     *_killed("Redis"),
     *_killed("feeder"),
     Target(6, "slow", "units that outlive the visibility timeout: paid twice", "paid_again", 0, digits=0),

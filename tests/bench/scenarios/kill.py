@@ -17,11 +17,12 @@ from tests.bench.starting import installed
 from tests.openai_server import OpenAIServer
 from tests.pipeline import wait_until
 
-VICTIMS = {"worker": "worker-0", "Redis": "redis", "feeder": "feeder"}
+VICTIMS = {"worker": "worker-0", "worker beside a gateway": "worker-0", "Redis": "redis", "feeder": "feeder"}
 
 
 def kill(bench: Bench) -> Outcome:
-    """2,000 calls each for a killed worker, Redis and feeder; the plain loop is all of them in one."""
+    """2,000 calls each for a killed worker (alone, and beside a gateway), Redis and feeder; the plain loop is
+    all of them in one."""
     load = bench.load(2_000, quick=192)
     outcome: Outcome = {"plain": {}, "starmill": {}}
     with bench.server() as server:
@@ -32,7 +33,8 @@ def kill(bench: Bench) -> Outcome:
 
 
 def _starmill(bench: Bench, load: Load, server: OpenAIServer, victim: str) -> Measured:
-    with installed(load, server, bench.folder / victim) as installation:
+    folder = bench.folder / victim.replace(" ", "-")
+    with installed(load, server, folder, gateway="gateway" in victim) as installation:
         installation.begin()
         installation.wait_for(load.calls // 2)
         before, killed_at = installation.bought(), time.time()
