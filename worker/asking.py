@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from models.answers import REASONS
-from models.errors import RateLimited, TransportError
+from models.errors import BadRequest, ContextOverflow, RateLimited, TransportError
 from models.experiment import Student, Teacher
 from models.types import Completion, Rejection, Request
-from storage.ledger import generations, outcomes, planning
+from storage.ledger import filing, generations, outcomes, planning
 from storage.ledger.claims import Work
+from storage.ledger.filing import Refusal
 from storage.ledger.generations import Purchase, cost_nano_usd
 from storage.schema import RUNNING
 from worker.context import RunContext
@@ -31,6 +32,10 @@ _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
 class GivenBack(Exception):
     """The unit cannot go on here: the worker stops, or the run does."""
+
+
+class Parked(Exception):
+    """The unit waits in the ledger for an answer that comes with a batch; its worker is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,19 @@ async def ask_until_accepted(
 
 
 async def ask(
-    context: RunContext, work: Work, endpoint: Teacher | Student, request: Request
+    context: RunContext,
+    work: Work,
+    endpoint: Teacher | Student,
+    request: Request,
+    together: Sequence[Work] = (),
 ) -> tuple[Completion, Purchase | None]:
     """The answer from the ledger, or bought now; then the Purchase is the caller's to commit.
 
-    Raises GivenBack, AccessError, BadRequest.
+    `together` are the units that a common call is asked for, `work` the first of them. Raises GivenBack,
+    Parked, AccessError, BadRequest.
     """
+    if isinstance(endpoint, Teacher) and endpoint.delivery == "batch":
+        return await _file(context, together or [work], request), None
     runtime = context.runtime
     while True:
         found = await runtime.ledger(
@@ -96,6 +108,21 @@ async def ask(
         raise
     cost = cost_nano_usd(completion.usage, endpoint.price)
     return completion, Purchase(request, completion, cost, seconds)
+
+
+async def _file(context: RunContext, works: Sequence[Work], request: Request) -> Completion:
+    """Raises Parked where the answer is still to come, BadRequest where it will not."""
+    runtime = context.runtime
+    while True:
+        found = await runtime.ledger(filing.file_and_park, runtime.owner, works, request, runtime.clock())
+        if isinstance(found, Completion):
+            return found
+        if isinstance(found, Refusal):
+            raise (ContextOverflow if found.reason == "context_overflow" else BadRequest)(found.detail)
+        if found is None:
+            raise Parked
+        await runtime.pause(BUSY_SECONDS)
+        await _require_running(context)
 
 
 async def _call(
@@ -120,7 +147,7 @@ async def _call(
         with attempt:
             started = time.monotonic()
             completion = await backend.complete(request)
-    return _storable(completion), time.monotonic() - started
+    return generations.storable(completion), time.monotonic() - started
 
 
 def _wait(state: RetryCallState) -> float:
@@ -137,13 +164,3 @@ async def _require_running(context: RunContext) -> None:
     state, _ = await context.runtime.ledger(planning.run_state, context.run.id)
     if state != RUNNING:
         raise GivenBack
-
-
-def _storable(completion: Completion) -> Completion:
-    """No database stores null characters or lone surrogates in text."""
-    text, refusal = completion.text, completion.refusal
-    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

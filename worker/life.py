@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.errors import AccessError, BadRequest, ContextOverflow, ServiceError
+from models.errors import AccessError, BadRequest, ServiceError
 from storage.ledger import claims, outcomes, planning
 from storage.ledger.claims import Work
-from worker.asking import GivenBack
+from worker.asking import GivenBack, Parked
 from worker.runtime import Runtime
 from worker.steps import BATCH_STEPS, STEPS
 
@@ -27,7 +27,7 @@ async def live(runtime: Runtime, unit_ids: Sequence[int]) -> None:
 
 
 async def _live(runtime: Runtime, works: list[Work]) -> None:
-    """Units of one run and stage that end together."""
+    """Units of one run and stage that end together, less those that are parked meanwhile."""
     context = await runtime.context(works[0].run_id)
     stage = works[0].stage
     try:
@@ -35,6 +35,8 @@ async def _live(runtime: Runtime, works: list[Work]) -> None:
             ended = await BATCH_STEPS[stage](context, works)
         else:
             ended = [await STEPS[stage](context, works[0])]
+    except Parked:
+        return
     except GivenBack:
         await _give_back(runtime, works)
         return
@@ -45,8 +47,7 @@ async def _live(runtime: Runtime, works: list[Work]) -> None:
         await _give_back(runtime, works)
         return
     except BadRequest as error:
-        reason = "context_overflow" if isinstance(error, ContextOverflow) else "bad_request"
-        ended = [context.failed(work, reason, str(error)) for work in works]
+        ended = [context.refused(work, error) for work in works]
     except Exception as error:
         log.exception("run %s: %s of units %s broke", context.run.id, stage, [work.unit_id for work in works])
         ended = [context.failed(work, "internal_error", f"{type(error).__name__}: {error}") for work in works]

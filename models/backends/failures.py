@@ -5,17 +5,15 @@ Errors are told apart by class, status and code, never by their text.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
-
-if TYPE_CHECKING:
-    from openai import APIStatusError
 
 BY_STATUS: Mapping[int, type[ModelError]] = {
     **dict.fromkeys((401, 402, 403, 404, 405, 407, 501), AccessError),
@@ -49,6 +47,28 @@ class Address:
         return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 
+def error_of_status(
+    status: int, headers: Mapping[str, str], body: bytes | str, address: Address
+) -> ModelError:
+    """The error of an answer that is none: its status is not 2xx."""
+    error = _error_object(body)
+    code, kind, param = error.get("code"), error.get("type"), error.get("param")
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    said = f"{address}: status {status}: {address.quote(error.get('message') or text)}"
+    if status == 429 and NO_CREDIT & {code, kind}:
+        return AccessError(
+            f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
+        )
+    if status in (400, 413, 422) and (TOO_LONG & {code, kind} or param == TOO_LONG_PARAM):
+        return ContextOverflow(said)
+    found = BY_STATUS.get(status) or _by_hundred(status)
+    if found is AccessError:
+        return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
+    if found is RateLimited:
+        return RateLimited(said, retry_after(headers, time.time()))
+    return found(said)
+
+
 def as_model_error(error: Exception, address: Address) -> ModelError:
     """The error to raise in place of `error`.
 
@@ -58,7 +78,7 @@ def as_model_error(error: Exception, address: Address) -> ModelError:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, address)
+        return error_of_status(error.status_code, error.response.headers, error.response.content, address)
     if isinstance(error, openai.APIResponseValidationError):
         return Unavailable(f"{address}: the answer is not what the API promises")
     if isinstance(error, openai.APIConnectionError):
@@ -71,21 +91,16 @@ def as_model_error(error: Exception, address: Address) -> ModelError:
     return Unavailable(f"{address}: the connection broke: {type(error).__name__}")
 
 
-def _of_status(error: APIStatusError, address: Address) -> ModelError:
-    status = error.status_code
-    said = f"{address}: status {status}: {address.quote(error.message)}"
-    if status == 429 and NO_CREDIT & {error.code, error.type}:
-        return AccessError(
-            f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
-        )
-    if status in (400, 413, 422) and (TOO_LONG & {error.code, error.type} or error.param == TOO_LONG_PARAM):
-        return ContextOverflow(said)
-    kind = BY_STATUS.get(status) or _by_hundred(status)
-    if kind is AccessError:
-        return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
-    if kind is RateLimited:
-        return RateLimited(said, retry_after(error.response.headers, time.time()))
-    return kind(said)
+def _error_object(body: bytes | str) -> Mapping[str, Any]:
+    """What servers say of an error: `{"error": {...}}`, the inner object alone, or anything."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    if isinstance(found, dict):
+        inner = found.get("error", found)
+        return inner if isinstance(inner, dict) else {"message": str(inner)}
+    return {}
 
 
 def _by_hundred(status: int) -> type[ModelError]:

@@ -32,7 +32,7 @@ class OpenAIBackend:
 
         self._url = base_url or OFFICIAL_URL
         self._variable = endpoint.api_key_env
-        self._key = _read_key(self._variable, self._url)
+        self._key = read_key(self._variable, self._url)
         self._seconds = endpoint.timeout
         self._slots = asyncio.Semaphore(endpoint.max_concurrency)
         self._failures = (openai.OpenAIError, aiohttp.ClientError, OSError)
@@ -41,7 +41,7 @@ class OpenAIBackend:
             base_url=self._url,
             max_retries=0,  # the worker retries: it knows the limits that all workers share
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(trust_env=not _is_loopback(self._url)),
+            http_client=openai.DefaultAioHttpClient(trust_env=not is_loopback(self._url)),
         )
 
     async def complete(self, request: Request) -> Completion:
@@ -50,17 +50,13 @@ class OpenAIBackend:
         Raises ModelError. The timeout counts from the moment when the call may start.
         """
         address = Address(request.model, self._url, self._variable, self._key)
-        path, body = _call(request)
+        path, body = call_of(request)
         try:
             async with self._slots, asyncio.timeout(self._seconds):
                 text = await self._client.post(path, body=body, cast_to=str)
         except self._failures as error:
             raise as_model_error(error, address) from None  # its text may hold the key
-        try:
-            return _completion(json.loads(text))
-        except (ValueError, TypeError, LookupError, AttributeError):
-            # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
-            return Completion(address.quote(text[:2000]), MALFORMED, Usage())
+        return completion_of(text.encode(errors="replace"), address)
 
     async def close(self) -> None:
         await self._client.close()
@@ -70,26 +66,36 @@ def is_official(base_url: str | None) -> bool:
     return base_url is None or urlsplit(base_url).hostname == urlsplit(OFFICIAL_URL).hostname
 
 
-def _is_loopback(url: str) -> bool:
+def call_of(request: Request) -> tuple[str, JSON]:
+    """Path and body. Parameters go out as they are, so that servers get theirs (top_k, min_p, ...)."""
+    if request.prompt is not None:
+        return "/completions", {"model": request.model, "prompt": request.prompt, **request.params}
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    return "/chat/completions", {"model": request.model, "messages": messages, **request.params}
+
+
+def completion_of(text: bytes, address: Address) -> Completion:
+    """The body of an answer; one that is no completion is quoted, with the finish reason MALFORMED."""
+    try:
+        return _completion(json.loads(text))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
+        said = text.decode(errors="replace")
+        return Completion(address.quote(said[:2000]), MALFORMED, Usage())
+
+
+def is_loopback(url: str) -> bool:
     """Whether a proxy named in the environment could not reach `url` anyway."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def _read_key(variable: str, url: str) -> str:
+def read_key(variable: str, url: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key and is_official(url):
         raise AccessError(f"set {variable} to a key of {url}")
     if not (key.isascii() and key.isprintable()):
         raise AccessError(f"the key in {variable} holds characters that no key has; set {variable} again")
     return key
-
-
-def _call(request: Request) -> tuple[str, JSON]:
-    """Path and body. Parameters go out as they are, so that servers get theirs (top_k, min_p, ...)."""
-    if request.prompt is not None:
-        return "/completions", {"model": request.model, "prompt": request.prompt, **request.params}
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    return "/chat/completions", {"model": request.model, "messages": messages, **request.params}
 
 
 def _completion(answer: Any) -> Completion:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select
+from sqlalchemy import Connection, and_, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.experiment import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
 from storage.ledger.claims import Work
-from storage.schema import GENERATIONS
+from storage.schema import BATCH, GENERATIONS, RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,10 @@ def reserve(
     dialect = sqlite if db.is_sqlite else postgresql
     claim = dialect.insert(GENERATIONS).values(row)
     taken_over = {name: claim.excluded[name] for name in ("run_id", "unit_id", "lease_owner", "lease_until")}
-    abandoned = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < now)
+    # Nobody fetches the answers of a batch while its run is not fed: waiting for them would have no end.
+    fetched = exists().where(RUNS.c.id == GENERATIONS.c.run_id, RUNS.c.feeder_until >= now)
+    unfetched = and_(GENERATIONS.c.lease_owner == BATCH, ~fetched)
+    abandoned = and_(GENERATIONS.c.done.is_(False), or_(GENERATIONS.c.lease_until < now, unfetched))
     statement = claim.on_conflict_do_update(
         index_elements=["key"], set_=taken_over, where=abandoned
     ).returning(GENERATIONS.c.key)
@@ -67,8 +70,19 @@ def reserve(
         found = connection.execute(select(GENERATIONS).where(GENERATIONS.c.key == request.key)).one_or_none()
     if found is None or not found.done:
         return Busy()
-    usage = Usage(found.prompt_tokens, found.cached_tokens, found.completion_tokens)
-    return Completion(found.answer, found.finish_reason, usage, found.refusal)
+    return stored(found)
+
+
+def stored(row: Any) -> Completion:
+    """The answer in a generation that is done."""
+    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+
+
+def storable(completion: Completion) -> Completion:
+    """No database stores null characters or lone surrogates in text."""
+    text, refusal = completion.text, completion.refusal
+    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
@@ -107,3 +121,7 @@ def book(connection: Connection, work: Work, purchase: Purchase, now: float) -> 
             index_elements=["key"], set_=updated, where=GENERATIONS.c.done.is_(False)
         )
     )
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,234 @@
+"""Batches: filed calls on their way to the provider, and the answers on their way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
+
+from models.experiment import Price
+from models.types import Completion, Request
+from storage.database import Database
+from storage.ledger.filing import FILED, PARKED, Refusal, unpark
+from storage.ledger.generations import cost_nano_usd, storable
+from storage.schema import BATCHES, GATHERED, GENERATIONS, RUNS, UNITS, UNSETTLED
+
+PAGE = 500
+# A line holds these many characters around a request at most: its key, the method, the path.
+AROUND = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`endpoint` is a path such as `/v1/chat/completions`, `remote` the provider's name of the batch."""
+
+    id: str
+    run_id: str
+    state: str
+    endpoint: str
+    input_file: str | None
+    remote: str | None
+    requests: int
+    answered: int
+    refused: int
+    message: str
+    created_at: float
+    submitted_at: float | None
+    settled_at: float | None
+
+
+# Another run may have filed the call first; whoever needs the answer may fetch it.
+_NEEDED = exists().where(UNITS.c.generation == GENERATIONS.c.key, PARKED)
+
+
+def filed(db: Database, run_id: str) -> tuple[int, float]:
+    """How many calls that the run needs wait for a batch, and when the last of them was filed."""
+    query = select(func.count(), func.coalesce(func.max(GENERATIONS.c.created_at), 0.0)).where(
+        *_loose(run_id)
+    )
+    with db.read() as connection:
+        count, last = connection.execute(query).one()
+    return int(count), float(last)
+
+
+def gather(
+    db: Database, run_id: str, batch_id: str, endpoint_of: Callable[[Request], str], now: float,
+    *, most: int, most_bytes: int,
+) -> Batch | None:  # fmt: skip
+    """Filed calls that the run needs, the oldest first, become a new batch; None if there are none.
+
+    A batch has one model and one endpoint, at most `most` calls, and a file of at most `most_bytes`.
+    """
+    query = (
+        select(GENERATIONS.c.key, GENERATIONS.c.model, GENERATIONS.c.request)
+        .where(*_loose(run_id))
+        .order_by(GENERATIONS.c.created_at, GENERATIONS.c.key)
+        .limit(most)
+        .with_for_update(skip_locked=True, of=GENERATIONS)
+        .execution_options(yield_per=PAGE)
+    )
+    keys: list[str] = []
+    kind: tuple[str, str] | None = None
+    size = 0
+    with db.write() as connection:
+        found = connection.execute(query)
+        for key, model, body in found:
+            size += len(json.dumps(body)) + AROUND
+            if keys and size > most_bytes:
+                break
+            its = (model, endpoint_of(Request.from_body(body)))
+            kind = kind or its
+            if its == kind:
+                keys.append(key)
+        found.close()
+        if kind is None:
+            return None
+        connection.execute(
+            insert(BATCHES).values(
+                id=batch_id, run_id=run_id, state=GATHERED, endpoint=kind[1], requests=len(keys),
+                answered=0, refused=0, message="", created_at=now,
+            )
+        )  # fmt: skip
+        for page in _pages(keys):
+            connection.execute(
+                update(GENERATIONS).where(GENERATIONS.c.key.in_(page)).values(batch=batch_id, run_id=run_id)
+            )
+        return _batch(connection, batch_id)
+
+
+def requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
+    """Keys and requests of a batch in the order of their keys, in bounded memory."""
+    query = (
+        select(GENERATIONS.c.key, GENERATIONS.c.request)
+        .where(GENERATIONS.c.batch == batch_id)
+        .order_by(GENERATIONS.c.key)
+        .limit(PAGE)
+    )
+    last = ""
+    while True:
+        with db.read() as connection:
+            page = connection.execute(query.where(GENERATIONS.c.key > last)).all()
+        for key, body in page:
+            yield key, Request.from_body(body)
+        if len(page) < PAGE:
+            return
+        last = page[-1].key
+
+
+def unsettled(db: Database, run_id: str) -> list[Batch]:
+    """The run's batches that are on their way, the oldest first."""
+    query = (
+        select(BATCHES)
+        .where(BATCHES.c.run_id == run_id, BATCHES.c.state.in_(UNSETTLED))
+        .order_by(BATCHES.c.created_at)
+    )
+    with db.read() as connection:
+        return [Batch(**row) for row in connection.execute(query).mappings()]
+
+
+def move(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
+    """The batch is in this state from now on; `noted` are other columns of it."""
+    with db.write() as connection:
+        connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **noted))
+        return _batch(connection, batch_id)
+
+
+def adopt(db: Database, run_id: str, now: float) -> int:
+    """Take over batches that the run needs and nobody fetches, since their run is not fed; how many."""
+    fed = exists().where(RUNS.c.id == BATCHES.c.run_id, RUNS.c.feeder_until >= now)
+    needed = exists().where(
+        GENERATIONS.c.batch == BATCHES.c.id, FILED,
+        UNITS.c.generation == GENERATIONS.c.key, UNITS.c.run_id == run_id, PARKED,
+    )  # fmt: skip
+    orphaned = and_(BATCHES.c.run_id != run_id, BATCHES.c.state.in_(UNSETTLED), ~fed, needed)
+    with db.write() as connection:
+        adopted = list(
+            connection.scalars(update(BATCHES).where(orphaned).values(run_id=run_id).returning(BATCHES.c.id))
+        )
+        if adopted:
+            # Who fetches an answer pays for it.
+            connection.execute(
+                update(GENERATIONS).where(GENERATIONS.c.batch.in_(adopted), FILED).values(run_id=run_id)
+            )
+    return len(adopted)
+
+
+def settle(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
+    """Store answers by the keys of their calls, and free the units that wait for them.
+
+    An answer that is already there stays. Settling twice changes nothing.
+    """
+    rows = [_answered(key, storable(completion), price) for key, completion in sorted(answers, key=_key)]
+    if not rows:
+        return
+    with db.write() as connection:
+        connection.execute(
+            update(GENERATIONS)
+            .where(GENERATIONS.c.key == bindparam("its_key"), GENERATIONS.c.done.is_(False))
+            .values(done=True, lease_owner=None, lease_until=None, created_at=now),
+            rows,
+        )
+        unpark(connection, [row["its_key"] for row in rows])
+
+
+def refuse(db: Database, refusals: Sequence[tuple[str, Refusal]], now: float) -> None:
+    """The provider refuses these calls for good; the units that wait for them hear it when they ask."""
+    with db.write() as connection:
+        for key, refusal in sorted(refusals, key=_key):
+            connection.execute(
+                update(GENERATIONS)
+                .where(GENERATIONS.c.key == key, FILED)
+                .values(
+                    lease_owner=None, lease_until=now, finish_reason=refusal.reason, refusal=refusal.detail
+                )
+            )
+        unpark(connection, [key for key, _ in refusals])
+
+
+def close(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
+    """The batch is final: what it brought no answer to is filed again, for the next one."""
+    of_batch = GENERATIONS.c.batch == batch_id
+    asked = and_(of_batch, GENERATIONS.c.done.is_(False), GENERATIONS.c.finish_reason.is_not(None))
+    with db.write() as connection:
+        numbers = {
+            "answered": select(func.count()).where(of_batch, GENERATIONS.c.done.is_(True)),
+            "refused": select(func.count()).where(asked),
+        }
+        counted = {name: connection.execute(query).scalar_one() for name, query in numbers.items()}
+        connection.execute(update(GENERATIONS).where(of_batch, FILED).values(batch=None))
+        connection.execute(
+            update(BATCHES)
+            .where(BATCHES.c.id == batch_id, BATCHES.c.state.in_(UNSETTLED))
+            .values(state=state, message=message, settled_at=now, **counted)
+        )
+        return _batch(connection, batch_id)
+
+
+def _loose(run_id: str) -> list[Any]:
+    return [FILED, GENERATIONS.c.batch.is_(None), _NEEDED.where(UNITS.c.run_id == run_id)]
+
+
+def _answered(key: str, completion: Completion, price: Price) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "its_key": key, "answer": completion.text, "refusal": completion.refusal,
+        "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
+        "cached_tokens": usage.cached, "completion_tokens": usage.completion,
+        "cost_nano_usd": cost_nano_usd(usage, price),
+    }  # fmt: skip
+
+
+def _batch(connection: Connection, batch_id: str) -> Batch:
+    return Batch(**connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).mappings().one())
+
+
+def _key(pair: tuple[str, object]) -> str:
+    return pair[0]
+
+
+def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), PAGE):
+        yield keys[start : start + PAGE]
