@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 
 from models.experiment import Price
 from models.types import Completion, Request
 from storage.database import Database
 from storage.ledger.filing import FILED, PARKED, Refusal, unpark
 from storage.ledger.generations import cost_nano_usd, storable
-from storage.schema import BATCHES, GATHERED, GENERATIONS, RUNS, UNITS, UNSETTLED
+from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
 # A line holds these many characters around a request at most: its key, the method, the path.
@@ -52,6 +52,16 @@ def filed(db: Database, run_id: str) -> tuple[int, float]:
     with db.read() as connection:
         count, last = connection.execute(query).one()
     return int(count), float(last)
+
+
+def expects_more(db: Database, run_id: str, queues: Sequence[str]) -> bool:
+    """Whether units of these queues are ready or in a worker's hands: they may file calls soon."""
+    moving = exists().where(
+        UNITS.c.run_id == run_id, UNITS.c.queue.in_(queues), UNITS.c.state == READY,
+        or_(UNITS.c.lease_owner.is_(None), ~PARKED),
+    )  # fmt: skip
+    with db.read() as connection:
+        return bool(connection.execute(select(moving)).scalar_one())
 
 
 def gather(

@@ -1,0 +1,68 @@
+"""Whole runs whose teacher is asked by batches: the same rows, each call paid once, whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from storage.database import Database
+from storage.ledger import batches, planning
+from storage.ledger.batches import Batch
+from storage.schema import SUBMITTED
+from tests.chaos.test_kill import assert_bought_once, assert_whole, end
+from tests.chores import write_experiment
+from tests.openai_server import OpenAIServer
+from tests.pipeline import Ended, Home, home_with_indexes_of, wait_until
+
+PRICE = {"input": 0.25, "output": 0.75}
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def experiment(data: Path, model_server: OpenAIServer) -> Path:
+    """That of the undisturbed run, but for the delivery, and for requests that are augmented together."""
+    return write_by_batches(data, model_server, "batches")
+
+
+def write_by_batches(data: Path, server: OpenAIServer, name: str, **sections: Any) -> Path:
+    teacher = {"backend": "openai", "model": "large", "base_url": server.url, "max_concurrency": 4}
+    teacher |= {"delivery": "batch", "price": PRICE}
+    return write_experiment(data, server.url, name=name, teacher=teacher, **sections)
+
+
+@pytest.fixture
+def home(undisturbed: Ended, tmp_path: Path) -> Home:
+    return home_with_indexes_of(undisturbed.home, tmp_path / "home", STARMILL_LEASE_SECONDS="4")
+
+
+def test_batches_bring_what_direct_calls_bring(
+    home: Home, server: OpenAIServer, experiment: Path, undisturbed: Ended
+) -> None:
+    server.configure(batch_latency_ms=1000)
+    with home.started("run", experiment, "--local") as process, home.ledger() as db:
+        wait_until(lambda: submitted(db), "a batch is submitted")
+        # Units at the provider are in flight, and nobody claims them again and again.
+        assert home.json("status")["stages"]["augment"]["in_flight"] == 32
+        end(home, process)
+    assert_whole(home, undisturbed, but="provenance")
+    assert_bought_once(home, server, set(), again=0)
+    status = home.json("status")
+    assert status["calls"] == server.stats()["answers"]
+    assert status["rejections"] == undisturbed.home.json("status")["rejections"]
+    # One for each stage that asks the teacher: augment, rationale, rationalize.
+    assert len(made(server)) == 3
+
+
+def submitted(db: Database) -> list[Batch]:
+    runs = planning.list_runs(db)
+    return [batch for batch in batches.unsettled(db, runs[0].id) if batch.state == SUBMITTED] if runs else []
+
+
+def made(server: OpenAIServer) -> list[str]:
+    """Ids of all batches that the server knows."""
+    with openai.OpenAI(api_key="unused", base_url=server.url) as client:
+        return [batch.id for batch in client.batches.list(limit=100)]
