@@ -98,8 +98,8 @@ class UnitRow(SQLModel, table=True):
         Index("unit_funnel", "run_id", "split", "state", "stage", "variant"),
         Index("unit_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
               sqlite_where=text("lease_owner IS NOT NULL")),
-        Index("unit_parked", "generation", "run_id", postgresql_where=text("lease_owner = 'batch'"),
-              sqlite_where=text("lease_owner = 'batch'")),
+        Index("unit_parked", "lease_owner", "generation", "run_id",
+              postgresql_where=text("lease_owner = 'batch'"), sqlite_where=text("lease_owner = 'batch'")),
     )  # fmt: skip
 
     id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
@@ -139,9 +139,8 @@ class GenerationRow(SQLModel, table=True):
               sqlite_where=text("lease_owner IS NOT NULL")),
         Index("generation_batch", "batch", postgresql_where=text("batch IS NOT NULL"),
               sqlite_where=text("batch IS NOT NULL")),
-        Index("generation_filed", "created_at",
-              postgresql_where=text("lease_owner = 'batch' AND batch IS NULL"),
-              sqlite_where=text("lease_owner = 'batch' AND batch IS NULL")),
+        Index("generation_filed", "lease_owner", "batch", "created_at",
+              postgresql_where=text("lease_owner = 'batch'"), sqlite_where=text("lease_owner = 'batch'")),
     )  # fmt: skip
 
     key: str = Field(primary_key=True, max_length=64)

@@ -31,9 +31,9 @@ def upgrade() -> None:
     op.add_column("generation", sa.Column("batch", sa.String(length=32), nullable=True))
     op.add_column("generation", sa.Column("members", sa.JSON(), nullable=True))
     _create_partial_index("generation_batch", "generation", ["batch"], "batch IS NOT NULL")
-    filed = "lease_owner = 'batch' AND batch IS NULL"
-    _create_partial_index("generation_filed", "generation", ["created_at"], filed)
-    _create_partial_index("unit_parked", "unit", ["generation", "run_id"], "lease_owner = 'batch'")
+    held = "lease_owner = 'batch'"
+    _create_partial_index("generation_filed", "generation", ["lease_owner", "batch", "created_at"], held)
+    _create_partial_index("unit_parked", "unit", ["lease_owner", "generation", "run_id"], held)
 
 
 def downgrade() -> None:
