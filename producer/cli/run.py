@@ -116,7 +116,7 @@ def _execute(db: Database, chosen: Run, settings: Settings, local: bool, stop: S
                 planning.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
                 if open_batches := len(batches.unsettled(db, chosen.id)):
-                    messages().print(f"{open_batches} batches go on at the provider; "
+                    messages().print(f"batches that go on at the provider: {open_batches}; "
                                      "their answers are fetched when the run goes on")  # fmt: skip
                 raise
     except KeyboardInterrupt:

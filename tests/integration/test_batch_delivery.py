@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,8 @@ from models.errors import AccessError, Unavailable
 from producer import delivering
 from producer.batch import BatchDelivery
 from storage.database import Database
-from storage.ledger import batches, counts, filing, planning
+from storage.ledger import batches, claims, counts, filing, planning
+from storage.ledger.claims import Work
 from storage.schema import BATCHES, GENERATIONS, PAUSED, REFUSED, RUNNING, SETTLED, TRAIN
 from tests.batch_run import AT_ONCE, CALLS, RUN, STEPS, deliver, file_calls
 from tests.clock import Clock
@@ -64,10 +67,8 @@ class World:
 
 @pytest.fixture
 def world(database: Database, clock: Clock, openai_server: OpenAIServer) -> Iterator[World]:
-    # The clocks of ledger and server must agree, roughly.
-    import time
-
-    clock.now = time.time()
+    # The clocks of ledger and server agree, roughly; and nobody waits for more calls to be filed.
+    clock.now = time.time() - 60
     run = file_calls(database, clock, openai_server.url, price=PRICE)
     client = BatchClient(run.experiment.teacher)
     yield World(database, openai_server, client, clock)
@@ -137,16 +138,24 @@ def test_a_batch_that_does_not_fit_into_the_queue_is_halved(world: World) -> Non
     assert {batch.state for batch in world.rows()} == {SETTLED, REFUSED}
 
 
-def test_a_batch_that_fails_stops_the_delivery_with_its_reason(world: World) -> None:
-    with world.db.write() as connection:
-        # What the server cannot take as a batch: lines without a body that it knows.
-        connection.execute(GENERATIONS.update().values(model="a"))
+def test_what_only_a_person_can_mend_stops_the_delivery(world: World) -> None:
     world.server.configure(model="another")
     with pytest.raises(AccessError, match="check the model"):
         world.deliver()
     # Nothing was paid, nothing is lost: it goes on once somebody has mended it.
     assert batches.filed(world.db, RUN)[0] == CALLS
     world.server.configure()
+    world.deliver()
+    world.assert_each_call_is_paid_and_booked_once()
+
+
+def test_a_batch_that_fails_stops_the_delivery_with_its_reason(world: World) -> None:
+    spoiled = Spoiled(world.client)
+    delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), spoiled, world.clock, AT_ONCE)  # type: ignore[arg-type]
+    with pytest.raises(AccessError, match="This line is not a call"):
+        delivery.tick()
+    [batch] = world.rows()
+    assert (batch.state, batch.answered) == (REFUSED, 0)
     world.deliver()
     world.assert_each_call_is_paid_and_booked_once()
 
@@ -204,6 +213,19 @@ class Away:
         raise Unavailable("nobody answers")
 
 
+class Spoiled:
+    """What goes up is no batch."""
+
+    def __init__(self, client: BatchClient) -> None:
+        self._client = client
+
+    def upload(self, name: str, _: object) -> str:
+        return self._client.upload(name, io.BytesIO(b"nonsense\n"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
 class Counted:
     """Counts how often it is asked after a batch."""
 
@@ -223,8 +245,6 @@ def generations(world: World) -> list[str]:
         return list(connection.scalars(select(GENERATIONS.c.key)))
 
 
-def again(world: World, unit_id: int) -> Any:
-    from storage.ledger import claims
-
+def again(world: World, unit_id: int) -> Work:
     [work] = claims.claim(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
     return work
