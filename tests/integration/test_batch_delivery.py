@@ -56,6 +56,12 @@ class World:
                      if batch.metadata}  # fmt: skip
         return len(known.intersection(row.id for row in self.rows()))
 
+    def cancel(self) -> None:
+        """What is on its way, so that it does not wait in the server for ever."""
+        with openai.OpenAI(api_key="unused", base_url=self.server.url) as client:
+            for batch in batches.unsettled(self.db, RUN):
+                client.batches.cancel(batch.remote or "")
+
     def assert_each_call_is_paid_and_booked_once(self) -> None:
         stats = self.server.stats()
         assert (stats["answers"], stats["paid_again"]) == (CALLS, 0)
@@ -177,11 +183,26 @@ def test_a_batch_is_looked_at_less_often_as_it_grows_old(world: World) -> None:
     delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), counted, world.clock)  # type: ignore[arg-type]
     world.clock.advance(60)
     delivery.tick()
-    for _ in range(600):
+    for _ in range(300):
         world.clock.advance(1)
         delivery.tick()
     # Every two seconds at first, every minute after four: never a thousand times a day and batch.
     assert 10 < counted.looks < 30
+    world.cancel()
+
+
+def test_a_batch_that_somebody_cancelled_is_asked_again(world: World) -> None:
+    world.server.configure(batch_latency_ms=3_600_000)
+    delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), world.client, world.clock, AT_ONCE)
+    delivery.tick()
+    world.cancel()
+    world.server.configure()
+    world.deliver()
+    world.assert_each_call_is_paid_and_booked_once()
+    assert [(batch.message, batch.answered) for batch in world.rows()] == [
+        ("cancelled", 0),
+        ("completed", CALLS),
+    ]
 
 
 def test_a_denied_key_pauses_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
