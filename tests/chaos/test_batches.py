@@ -98,7 +98,8 @@ def test_bad_lines_leave_no_bad_rows(
     written = home.export("together", "synthetic")
     assert len(written) == 32
     assert not [row for row in written if None in row.values()]
-    assert_bought_once(home, server, set(), again=0)
+    # The same words are asked again after a bad answer, so that only their number can be compared.
+    assert status["calls"] == server.stats()["answers"]
 
 
 def submitted(db: Database) -> list[Batch]:
