@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from models.backends.batches import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.backends.batch_lines import endpoint_of, line_of, outcome_of
+from models.backends.batches import BatchClient, Remote
 from models.errors import AccessError, BadRequest, ContextOverflow, TransportError
 from models.stages import train_slots
 from models.types import Completion
 from storage.database import Database
-from storage.ledger import batches, filing
+from storage.ledger import batches, filing, settling
 from storage.ledger.batches import Batch
 from storage.ledger.filing import Refusal
 from storage.ledger.planning import Run
@@ -148,7 +149,7 @@ class BatchDelivery:
         for file in remote.files:
             for lines in _chunks(self.client.lines(file)):
                 denied = self._settle(lines) or denied
-        closed = batches.close(self.db, batch.id, SETTLED, remote.status, self.clock())
+        closed = settling.close(self.db, batch.id, SETTLED, remote.status, self.clock())
         if denied:
             raise denied
         self._most = min(MOST_CALLS, 2 * self._most)
@@ -179,13 +180,13 @@ class BatchDelivery:
             elif isinstance(outcome, AccessError):
                 denied = outcome
         now = self.clock()
-        batches.settle(self.db, answers, self.run.experiment.teacher.price, now)
-        batches.refuse(self.db, refusals, now)
+        settling.settle(self.db, answers, self.run.experiment.teacher.price, now)
+        settling.refuse(self.db, refusals, now)
         return denied
 
     def _give_up(self, batch: Batch, remote: Remote) -> None:
         """Nothing was asked and nothing is paid: its calls are filed again."""
-        batches.close(self.db, batch.id, REFUSED, remote.message, self.clock())
+        settling.close(self.db, batch.id, REFUSED, remote.message, self.clock())
         said = f"{self.client.address}: batch {remote.id} failed: {remote.message or 'no reason was given'}"
         if not remote.queue_is_full:
             raise AccessError(f"{said}; mend what it names before the run goes on")

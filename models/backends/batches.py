@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
-from models.backends.failures import Address, as_model_error, error_of_status
+from models.backends.failures import Address, as_model_error
 from models.backends.openai import (
     CONNECT_SECONDS,
     NO_KEY,
     OFFICIAL_URL,
-    call_of,
-    completion_of,
     is_loopback,
     read_key,
 )
-from models.errors import ModelError, Unavailable
 from models.experiment import Teacher
-from models.types import Completion, Request
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -132,40 +127,6 @@ class BatchClient:
             yield
         except (openai.OpenAIError, OSError) as error:
             raise as_model_error(error, self.address) from None  # its text may hold the key
-
-
-def endpoint_of(request: Request) -> str:
-    return f"/v1{call_of(request)[0]}"
-
-
-def line_of(key: str, request: Request) -> bytes:
-    """A call as a line of the file that goes up; `key` comes back with its answer."""
-    path, body = call_of(request)
-    line = {"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body}
-    return json.dumps(line).encode() + b"\n"
-
-
-def outcome_of(line: bytes, address: Address) -> tuple[str, Completion | ModelError]:
-    """Key and answer, or the error of a call that was not answered.
-
-    Raises Unavailable where the line is not one of a batch.
-    """
-    try:
-        found = json.loads(line)
-        key, response, error = found["custom_id"], found.get("response"), found.get("error")
-        status = int(response["status_code"]) if response else 0
-    except (ValueError, TypeError, LookupError, AttributeError):
-        said = address.quote(line.decode(errors="replace"))
-        raise Unavailable(f"{address}: a line of results cannot be read: {said}") from None
-    if not response:
-        # Expired or cancelled: nothing was asked, and nothing is wrong with the call.
-        code = error.get("code") if isinstance(error, Mapping) else error
-        return key, Unavailable(f"{address}: not answered: {address.quote(code)}")
-    body = response.get("body")
-    text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    if 200 <= status < 300:
-        return key, completion_of(text, address)
-    return key, error_of_status(status, {}, text, address)
 
 
 def _remote(batch: Batch, address: Address) -> Remote:

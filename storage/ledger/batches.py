@@ -1,4 +1,4 @@
-"""Batches: filed calls on their way to the provider, and the answers on their way back."""
+"""Batches: filed calls on their way to the provider; `storage.ledger.settling` is their way back."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 
-from models.experiment import Price
-from models.types import Completion, Request
+from models.types import Request
 from storage.database import Database
-from storage.ledger.filing import FILED, PARKED, Refusal, unpark
-from storage.ledger.generations import cost_nano_usd, storable
+from storage.ledger.filing import FILED, PARKED
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
@@ -106,7 +104,7 @@ def gather(
             connection.execute(
                 update(GENERATIONS).where(GENERATIONS.c.key.in_(page)).values(batch=batch_id, run_id=run_id)
             )
-        return _batch(connection, batch_id)
+        return read_batch(connection, batch_id)
 
 
 def requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
@@ -143,7 +141,7 @@ def move(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
     """The batch is in this state from now on; `noted` are other columns of it."""
     with db.write() as connection:
         connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **noted))
-        return _batch(connection, batch_id)
+        return read_batch(connection, batch_id)
 
 
 def adopt(db: Database, run_id: str, now: float) -> int:
@@ -166,77 +164,12 @@ def adopt(db: Database, run_id: str, now: float) -> int:
     return len(adopted)
 
 
-def settle(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
-    """Store answers by the keys of their calls, and free the units that wait for them.
-
-    An answer that is already there stays. Settling twice changes nothing.
-    """
-    rows = [_answered(key, storable(completion), price) for key, completion in sorted(answers, key=_key)]
-    if not rows:
-        return
-    with db.write() as connection:
-        connection.execute(
-            update(GENERATIONS)
-            .where(GENERATIONS.c.key == bindparam("its_key"), GENERATIONS.c.done.is_(False))
-            .values(done=True, lease_owner=None, lease_until=None, created_at=now),
-            rows,
-        )
-        unpark(connection, [row["its_key"] for row in rows])
-
-
-def refuse(db: Database, refusals: Sequence[tuple[str, Refusal]], now: float) -> None:
-    """The provider refuses these calls for good; the units that wait for them hear it when they ask."""
-    with db.write() as connection:
-        for key, refusal in sorted(refusals, key=_key):
-            connection.execute(
-                update(GENERATIONS)
-                .where(GENERATIONS.c.key == key, FILED)
-                .values(
-                    lease_owner=None, lease_until=now, finish_reason=refusal.reason, refusal=refusal.detail
-                )
-            )
-        unpark(connection, [key for key, _ in refusals])
-
-
-def close(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
-    """The batch is final: what it brought no answer to is filed again, for the next one."""
-    of_batch = GENERATIONS.c.batch == batch_id
-    asked = and_(of_batch, GENERATIONS.c.done.is_(False), GENERATIONS.c.finish_reason.is_not(None))
-    with db.write() as connection:
-        numbers = {
-            "answered": select(func.count()).where(of_batch, GENERATIONS.c.done.is_(True)),
-            "refused": select(func.count()).where(asked),
-        }
-        counted = {name: connection.execute(query).scalar_one() for name, query in numbers.items()}
-        connection.execute(update(GENERATIONS).where(of_batch, FILED).values(batch=None))
-        connection.execute(
-            update(BATCHES)
-            .where(BATCHES.c.id == batch_id, BATCHES.c.state.in_(UNSETTLED))
-            .values(state=state, message=message, settled_at=now, **counted)
-        )
-        return _batch(connection, batch_id)
-
-
 def _loose(run_id: str) -> list[Any]:
     return [FILED, GENERATIONS.c.batch.is_(None), _NEEDED.where(UNITS.c.run_id == run_id)]
 
 
-def _answered(key: str, completion: Completion, price: Price) -> dict[str, Any]:
-    usage = completion.usage
-    return {
-        "its_key": key, "answer": completion.text, "refusal": completion.refusal,
-        "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
-        "cached_tokens": usage.cached, "completion_tokens": usage.completion,
-        "cost_nano_usd": cost_nano_usd(usage, price),
-    }  # fmt: skip
-
-
-def _batch(connection: Connection, batch_id: str) -> Batch:
+def read_batch(connection: Connection, batch_id: str) -> Batch:
     return Batch(**connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).mappings().one())
-
-
-def _key(pair: tuple[str, object]) -> str:
-    return pair[0]
 
 
 def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:

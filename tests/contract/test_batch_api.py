@@ -10,7 +10,8 @@ import openai
 import pytest
 
 from models.answers import check
-from models.backends.batches import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.backends.batch_lines import endpoint_of, line_of, outcome_of
+from models.backends.batches import BatchClient, Remote
 from models.backends.failures import Address
 from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
 from models.experiment import Teacher

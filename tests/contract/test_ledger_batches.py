@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from models.backends.batches import endpoint_of
+from models.backends.batch_lines import endpoint_of
 from models.experiment import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
-from storage.ledger import batches, counts, feeding, filing, outcomes
+from storage.ledger import batches, counts, feeding, filing, outcomes, settling
 from storage.ledger.batches import Batch
 from storage.ledger.claims import Work
 from storage.ledger.filing import Refusal
@@ -59,7 +59,7 @@ def completion(words: str = "This requires sorting.") -> Completion:
 
 
 def settle(hand: Hand, *keys: str, words: str = "This requires sorting.") -> None:
-    batches.settle(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
+    settling.settle(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
 
 
 def generation(hand: Hand, key: str) -> Any:
@@ -173,14 +173,14 @@ def test_what_has_no_answer_is_filed_again(hand: Hand, clock: Clock) -> None:
     gather(hand)
     batches.move(hand.db, "b1", SUBMITTED, remote="batch-1")
     settle(hand, *keys[:2])
-    batches.refuse(hand.db, [(keys[2], Refusal("bad_request", "no"))], clock())
-    closed = batches.close(hand.db, "b1", SETTLED, "expired", clock())
+    settling.refuse(hand.db, [(keys[2], Refusal("bad_request", "no"))], clock())
+    closed = settling.close(hand.db, "b1", SETTLED, "expired", clock())
     assert (closed.state, closed.message, closed.answered, closed.refused) == (SETTLED, "expired", 2, 1)
     assert batches.unsettled(hand.db, "small-1") == []
     assert batches.filed(hand.db, "small-1")[0] == 3
     assert len(parked(hand)) == 3
     assert gathered(hand, "b2") == sorted(keys[3:])
-    assert batches.close(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
+    assert settling.close(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
     assert keys_of(hand, "b2") == sorted(keys[3:])
 
 

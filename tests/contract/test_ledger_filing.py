@@ -6,7 +6,7 @@ import pytest
 
 from models.types import Completion, Rejection, Usage
 from storage.database import Database
-from storage.ledger import batches, claims, counts, feeding, filing, generations, outcomes, planning
+from storage.ledger import batches, claims, counts, feeding, filing, generations, outcomes, planning, settling
 from storage.ledger.claims import Work
 from storage.ledger.counts import IN_FLIGHT
 from storage.ledger.filing import Refusal
@@ -48,7 +48,7 @@ def again(hand: Hand, *works: Work) -> list[Work]:
 
 
 def answer(hand: Hand, key: str = KEY) -> None:
-    batches.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
+    settling.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
 
 
 def test_a_filed_call_parks_its_unit(hand: Hand, works: list[Work]) -> None:
@@ -136,7 +136,7 @@ def test_who_waited_hears_a_refusal_and_who_asks_anew_files_again(
 ) -> None:
     file(hand, *works[:2])
     refusal = Refusal("context_overflow", "too long")
-    batches.refuse(hand.db, [(KEY, refusal)], clock())
+    settling.refuse(hand.db, [(KEY, refusal)], clock())
     assert parked(hand) == []
     clock.advance(1)
     first, second = again(hand, *works[:2])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.backends.batches import endpoint_of, line_of
+from models.backends.batch_lines import endpoint_of, line_of
 from models.backends.openai import call_of
 from models.types import Message, Request
 
