@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,7 +99,7 @@ def main(url: str, step: str = "") -> None:
     batch.CHUNK = 5  # many transactions for few calls
     run = planning.load_run(db, RUN)
     client = BatchClient(run.experiment.teacher)
-    deliver(db, Mortal(client, step), Clock())
+    deliver(db, Mortal(client, step), Clock(time.time()))
     client.close()
     db.close()
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "starmill_batch"
 WINDOW: Literal["24h"] = "24h"
-# The provider's clock may differ from ours by less.
-CLOCKS_DIFFER = 86_400
+# The provider's clock differs from ours by less, or else a batch could be submitted twice.
+CLOCKS_DIFFER = 30 * 86_400
 ENDED = {"completed", "failed", "expired", "cancelled"}
 # The account's limit of tokens that wait in batches: they fit once other batches have ended.
 QUEUE_IS_FULL = "token_limit_exceeded"

@@ -1,4 +1,4 @@
-"""Batches: filed calls on their way to the provider; `storage.ledger.settling` is their way back."""
+"""Batches: filed calls on their way to the provider; their way back is `storage.ledger.settling`."""
 
 from __future__ import annotations
 
