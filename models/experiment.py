@@ -139,13 +139,19 @@ class Endpoint(Section):
 
 
 class Teacher(Endpoint):
+    """`direct` asks call by call; `batch` hands files of calls to the provider's Batch API and waits up to
+    a day for each, at half the price."""
+
     name: Name = "teacher"
     backend: Literal["openai", "embedded"]
+    delivery: Literal["direct", "batch"] = "direct"
 
     @model_validator(mode="after")
     def _has_a_model(self) -> Self:
         if self.backend == "openai" and not self.model:
             raise ValueError("backend openai needs a model")
+        if self.delivery == "batch" and self.backend != "openai":
+            raise ValueError("delivery batch needs backend openai")
         return self
 
     @property

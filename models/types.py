@@ -44,6 +44,15 @@ class Request:
             asked["messages"] = [{"role": said.role, "content": said.content} for said in self.messages]
         return {"provider": self.provider, **asked}
 
+    @classmethod
+    def from_body(cls, body: JSON) -> Request:
+        """The request whose `body()` this is."""
+        messages = tuple(Message(**message) for message in body.get("messages", ()))
+        sample, attempt = body["draw"]
+        return cls(
+            body["provider"], body["model"], messages, body.get("prompt"), body["params"], (sample, attempt)
+        )
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of the request, hexadecimal: the same question is bought once, in any run."""

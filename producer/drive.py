@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from producer.delivering import delivering
 from producer.feed import Feeder
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
@@ -39,7 +40,7 @@ def drive(
     try:
         feeder.lead()
         planning.start_run(db, run.id, time.time())
-        with stop.deferred():
+        with stop.deferred(), delivering(db, run):
             return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show, stop)
     finally:
         feeder.close()

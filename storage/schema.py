@@ -33,6 +33,18 @@ PAUSED: Final = "paused"
 INTERRUPTED: Final = "interrupted"
 FINISHED: Final = "finished"
 
+# Who holds calls that are handed to the provider in a batch, and the units that wait for them.
+BATCH: Final = "batch"
+FOREVER: Final = 1e11
+
+# A batch is gathered from filed calls, its file uploaded, the batch submitted; then one of two ends.
+GATHERED: Final = "gathered"
+UPLOADED: Final = "uploaded"
+SUBMITTED: Final = "submitted"
+SETTLED: Final = "settled"
+REFUSED: Final = "refused"
+UNSETTLED: Final = (GATHERED, UPLOADED, SUBMITTED)
+
 TRAIN: Final = "train"
 TEST: Final = "test"
 
@@ -91,6 +103,8 @@ class UnitRow(SQLModel, table=True):
         Index("unit_funnel", "run_id", "split", "state", "stage", "variant"),
         Index("unit_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
               sqlite_where=text("lease_owner IS NOT NULL")),
+        Index("unit_parked", "lease_owner", "generation", "run_id",
+              postgresql_where=text("lease_owner = 'batch'"), sqlite_where=text("lease_owner = 'batch'")),
     )  # fmt: skip
 
     id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
@@ -117,13 +131,21 @@ class UnitRow(SQLModel, table=True):
 
 
 class GenerationRow(SQLModel, table=True):
-    """One model call, bought once. While `done` is false, its buyer is still waiting for the answer."""
+    """One model call, bought once. While `done` is false, its buyer is still waiting for the answer.
+
+    Filed for a batch, it names the `batch` once it is part of one, and the `members`: the units that it
+    was asked for together, in the order of their requests.
+    """
 
     __tablename__ = "generation"
     __table_args__ = (
         Index("generation_run", "run_id"),
         Index("generation_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
               sqlite_where=text("lease_owner IS NOT NULL")),
+        Index("generation_batch", "batch", postgresql_where=text("batch IS NOT NULL"),
+              sqlite_where=text("batch IS NOT NULL")),
+        Index("generation_filed", "lease_owner", "batch", "created_at",
+              postgresql_where=text("lease_owner = 'batch'"), sqlite_where=text("lease_owner = 'batch'")),
     )  # fmt: skip
 
     key: str = Field(primary_key=True, max_length=64)
@@ -144,6 +166,29 @@ class GenerationRow(SQLModel, table=True):
     cost_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     seconds: float | None = None
     created_at: float = 0.0
+    batch: str | None = Field(default=None, max_length=32)
+    members: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+
+
+class BatchRow(SQLModel, table=True):
+    """Calls that are handed to the provider as one file. `remote` is the provider's name of the batch."""
+
+    __tablename__ = "batch"
+    __table_args__ = (Index("batch_run", "run_id", "state"),)
+
+    id: str = Field(primary_key=True, max_length=32)
+    run_id: str = Field(max_length=96)
+    state: str = Field(max_length=16)
+    endpoint: str = Field(max_length=64)
+    input_file: str | None = _text(nullable=True)
+    remote: str | None = _text(nullable=True)
+    requests: int
+    answered: int = 0
+    refused: int = 0
+    message: str = _text(nullable=False)
+    created_at: float
+    submitted_at: float | None = None
+    settled_at: float | None = None
 
 
 class RejectionRow(SQLModel, table=True):
@@ -168,4 +213,5 @@ EXAMPLES: Final[Table] = SQLModel.metadata.tables["example"]
 RUNS: Final[Table] = SQLModel.metadata.tables["run"]
 UNITS: Final[Table] = SQLModel.metadata.tables["unit"]
 GENERATIONS: Final[Table] = SQLModel.metadata.tables["generation"]
+BATCHES: Final[Table] = SQLModel.metadata.tables["batch"]
 REJECTIONS: Final[Table] = SQLModel.metadata.tables["rejection"]

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from models.answers import REASONS
-from models.errors import BudgetUsedUp
+from models.errors import BadRequest, BudgetUsedUp, ContextOverflow
 from models.experiment import Student, Teacher
 from models.types import Completion, Rejection, Request, Usage
-from storage.ledger import counts, generations, outcomes
+from storage.ledger import counts, filing, generations, outcomes
 from storage.ledger.claims import Work
-from storage.ledger.generations import Call, OverBudget, Purchase, cost_nano_usd
-from worker.calling import call, require_running
+from storage.ledger.filing import Refusal
+from storage.ledger.generations import Call, Found, OverBudget, Purchase, cost_nano_usd
+from worker.calling import make_call, require_running
 from worker.context import RunContext
 
 HARD_RETRIES = 3
 BUSY_SECONDS = 0.5
 T = TypeVar("T")
+
+
+class Parked(Exception):
+    """The unit waits in the ledger for an answer that comes with a batch; its worker is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +72,58 @@ async def ask_until_accepted(
 
 
 async def ask(
-    context: RunContext, work: Work, endpoint: Teacher | Student, request: Request
+    context: RunContext,
+    work: Work,
+    endpoint: Teacher | Student,
+    request: Request,
+    together: Sequence[Work] = (),
 ) -> tuple[Completion, Purchase | None]:
     """The answer from the ledger, or bought now; then the Purchase is the caller's to commit.
 
-    Raises GivenBack, AccessError, BadRequest, BudgetUsedUp.
+    `together` are the units that a common call is asked for, `work` the first of them. Raises GivenBack,
+    Parked, AccessError, BadRequest, BudgetUsedUp.
     """
     runtime = context.runtime
     expected = runtime.resources.line(endpoint).estimate.usage(request)
     capped = context.experiment.budget_usd is not None
-    hold = cost_nano_usd(expected, endpoint.price) if capped else 0
+    call = Call(work, request, cost_nano_usd(expected, endpoint.price) if capped else 0)
+    in_batches = isinstance(endpoint, Teacher) and endpoint.delivery == "batch"
     while True:
-        found = await runtime.reserve(Call(work, request, hold))
+        found: Found | Refusal
+        if in_batches:
+            found = await runtime.ledger(
+                filing.file_and_park, runtime.owner, together or [work], call, runtime.clock()
+            )
+        else:
+            found = await runtime.reserve(call)
         if isinstance(found, Completion):
             return found, None
+        if isinstance(found, Refusal):
+            raise (ContextOverflow if found.reason == "context_overflow" else BadRequest)(found.detail)
         if isinstance(found, OverBudget):
             spent = await runtime.ledger(counts.spending, context.run.id)
             raise BudgetUsedUp(_used_up(context, spent.dollars))
+        if found is None and in_batches:
+            raise Parked
         if found is None:
-            return await _buy(context, endpoint, request, expected, hold)
+            return await _buy(context, endpoint, call, expected)
         await runtime.pause(BUSY_SECONDS)
         await require_running(context)
 
 
 async def _buy(
-    context: RunContext, endpoint: Teacher | Student, request: Request, expected: Usage, hold: int
+    context: RunContext, endpoint: Teacher | Student, call: Call, expected: Usage
 ) -> tuple[Completion, Purchase]:
-    runtime = context.runtime
+    runtime, request = context.runtime, call.request
     try:
-        completion, seconds = await call(context, endpoint, request, expected)
+        completion, seconds = await make_call(context, endpoint, request, expected)
     except (Exception, asyncio.CancelledError):
         await runtime.ledger(generations.abandon, runtime.owner, request.key)
         raise
     runtime.resources.line(endpoint).estimate.learn(request, completion.usage)
-    completion = _storable(completion)
+    completion = generations.storable(completion)
     cost = cost_nano_usd(completion.usage, endpoint.price)
-    return completion, Purchase(request, completion, cost, seconds, hold)
+    return completion, Purchase(request, completion, cost, seconds, call.hold)
 
 
 def _used_up(context: RunContext, spent: float) -> str:
@@ -111,13 +132,3 @@ def _used_up(context: RunContext, spent: float) -> str:
         f"budget_usd {budget} does not allow another call ({spent:.4f} are spent); "
         f"raise it with `starmill resume {run} --budget-usd AMOUNT`"
     )
-
-
-def _storable(completion: Completion) -> Completion:
-    """No database stores null characters or lone surrogates in text."""
-    text, refusal = completion.text, completion.refusal
-    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -27,7 +27,7 @@ class GivenBack(Exception):
     """The unit cannot go on here: the worker stops, or the run does."""
 
 
-async def call(
+async def make_call(
     context: RunContext, endpoint: Teacher | Student, request: Request, expected: Usage
 ) -> tuple[Completion, float]:
     """The answer, and the seconds that it took. `expected` is charged to the limits until it is known.

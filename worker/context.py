@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.ablation import Cell, cells
+from models.errors import BadRequest, ContextOverflow
 from models.experiment import Experiment
 from models.stages import Slot, downstream, fed_by, gathered_by
 from models.types import Passage, Rejection
@@ -72,6 +73,11 @@ class RunContext:
         return Outcome(work, reason=reason, detail=detail[:2000], generation=generation, purchase=purchase,
                        rejection=rejection, feeds=gathered_by(slots, work.step),
                        skips=downstream(slots, work.step), because=UPSTREAM_FAILED)  # fmt: skip
+
+    def refused(self, work: Work, error: BadRequest) -> Outcome:
+        """The server does not take the unit's request."""
+        reason = "context_overflow" if isinstance(error, ContextOverflow) else "bad_request"
+        return self.failed(work, reason, str(error))
 
 
 def query_of(work: Work, wording: str) -> str:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.errors import AccessError, BadRequest, BudgetUsedUp, ContextOverflow, ServiceError
+from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError
 from storage.ledger import claims, planning
 from storage.ledger.claims import Work
 from worker import steps
+from worker.asking import Parked
 from worker.calling import GivenBack
 from worker.context import RunContext
 from worker.runtime import Runtime
@@ -35,6 +36,8 @@ async def _end(context: RunContext, works: list[Work]) -> None:
     runtime, stage = context.runtime, works[0].stage
     try:
         ended = await steps.do(context, works)
+    except Parked:
+        return
     except GivenBack:
         await _give_back(runtime, works)
         return
@@ -45,8 +48,7 @@ async def _end(context: RunContext, works: list[Work]) -> None:
         await _give_back(runtime, works)
         return
     except BadRequest as error:
-        reason = "context_overflow" if isinstance(error, ContextOverflow) else "bad_request"
-        ended = [context.failed(work, reason, str(error)) for work in works]
+        ended = [context.refused(work, error) for work in works]
     except Exception as error:
         log.exception("run %s: %s of units %s broke", context.run.id, stage, [work.unit_id for work in works])
         ended = [context.failed(work, "internal_error", f"{type(error).__name__}: {error}") for work in works]

@@ -45,7 +45,7 @@ class OpenAIBackend:
         self._url = (base_url or OFFICIAL_URL).rstrip("/")
         self._gateway = gateway
         self._variable = endpoint.api_key_env
-        self._key = _read_key(self._variable, self._url)
+        self._key = read_key(self._variable, self._url)
         self._seconds = endpoint.timeout
         self._slots = asyncio.Semaphore(endpoint.max_concurrency)
         self._failures = (aiohttp.ClientError, OSError)
@@ -140,7 +140,7 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def _read_key(variable: str, url: str) -> str:
+def read_key(variable: str, url: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key and is_official(url):
         raise AccessError(f"set {variable} to a key of {url}")

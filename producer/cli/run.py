@@ -30,7 +30,7 @@ from producer.status import Status, read_status
 from producer.stopping import Stop
 from storage.broker import Queues
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import batches, planning
 from storage.ledger.planning import Run
 from storage.logs import configure_logging
 from storage.schema import FINISHED, PAUSED, PLANNED
@@ -151,6 +151,9 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
             except KeyboardInterrupt:
                 planning.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
+                if open_batches := len(batches.unsettled(db, chosen.id)):
+                    messages().print(f"batches that go on at the provider: {open_batches}; "
+                                     "their answers are fetched when the run goes on")  # fmt: skip
                 raise
     except KeyboardInterrupt:
         messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")

@@ -44,6 +44,7 @@ class Work:
     """A claimed unit with all it needs: `inputs` holds the results of the example's earlier steps.
 
     `rejections` answers were not accepted so far; those before `budget_from` are forgiven by a retry.
+    `generation` is the call that it waited for, where that was filed for a batch.
     """
 
     unit_id: int
@@ -57,6 +58,7 @@ class Work:
     budget_from: int
     example: Example
     inputs: dict[Step, dict[str, Any]]
+    generation: str | None = None
 
     @property
     def step(self) -> Step:
@@ -74,7 +76,7 @@ _CLAIM = (
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), attempts=UNITS.c.attempts + 1)
     .returning(
         UNITS.c.id, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant,
-        UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from,
+        UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from, UNITS.c.generation,
     )
 )  # fmt: skip
 _EXAMPLES = select(EXAMPLES).where(EXAMPLES.c.id.in_(bindparam("example_ids", expanding=True)))
@@ -176,7 +178,7 @@ def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
         Work(
             unit.id, unit.run_id, unit.example_id, unit.split, unit.stage, unit.variant, unit.sample,
             unit.rejections, unit.budget_from, examples[unit.example_id],
-            results.get((unit.run_id, unit.example_id), {}),
+            results.get((unit.run_id, unit.example_id), {}), unit.generation,
         )
         for unit in units
     ]  # fmt: skip

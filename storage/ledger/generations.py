@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.experiment import Price
@@ -18,7 +18,7 @@ from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.budget import Refusal
 from storage.ledger.claims import Work
-from storage.schema import GENERATIONS
+from storage.schema import BATCH, GENERATIONS, RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,29 @@ def reserve(db: Database, owner: str, calls: Sequence[Call], now: float, lease: 
         others = [key for key in first if key not in owned]
         stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
         ours = [call for key, call in first.items() if key in owned]
-        refused = _charge(connection, ours, now)
+        refused = charge(connection, ours, now)
     found: list[Found] = []
     for call in calls:
         key = call.request.key
         if key in refused:
-            found.append(OverBudget() if refused[key] is Refusal.FOR_GOOD else Busy())
+            found.append(refused[key])
         elif key in owned and first[key] is call:
             found.append(None)
         else:
             found.append(_answer(stored.get(key)))
     return found
+
+
+def stored(row: Any) -> Completion:
+    """The answer in a generation that is done."""
+    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+
+
+def storable(completion: Completion) -> Completion:
+    """No database stores null characters or lone surrogates in text."""
+    text, refusal = completion.text, completion.refusal
+    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
@@ -122,6 +134,19 @@ def book(connection: Connection, bought: Iterable[tuple[Work, Purchase]], now: f
     budget.settle(connection, differences)
 
 
+def charge(connection: Connection, owned: Sequence[Call], now: float) -> dict[str, Busy | OverBudget]:
+    """Set aside what newly reserved calls may cost. Of those that the budget does not allow the
+    reservations are gone; returns what to tell their units."""
+    holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for call in owned:
+        if call.hold:
+            holds[call.work.run_id].append((call.request.key, call.hold))
+    refused = budget.charge(connection, holds, now)
+    if refused:
+        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
+    return {key: OverBudget() if refusal is Refusal.FOR_GOOD else Busy() for key, refusal in refused.items()}
+
+
 def _reservation(owner: str, call: Call, now: float, lease: float) -> dict[str, Any]:
     return {
         "key": call.request.key, "run_id": call.work.run_id, "unit_id": call.work.unit_id,
@@ -144,23 +169,12 @@ def _booking(work: Work, purchase: Purchase, now: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _charge(connection: Connection, owned: Sequence[Call], now: float) -> dict[str, Refusal]:
-    """Keys that the budget refuses; their reservations are gone."""
-    holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for call in owned:
-        if call.hold:
-            holds[call.work.run_id].append((call.request.key, call.hold))
-    refused = budget.charge(connection, holds, now)
-    if refused:
-        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
-    return refused
-
-
 def _answer(row: Any) -> Completion | Busy:
-    if row is None or not row.done:
-        return Busy()
-    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
-    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+    return stored(row) if row is not None and row.done else Busy()
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 _STORED = select(GENERATIONS).where(GENERATIONS.c.key.in_(bindparam("keys", expanding=True)))
@@ -180,7 +194,11 @@ def _reserve_statement(is_sqlite: bool) -> Any:
     insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
     renewed = ("run_id", "unit_id", "stage", "lease_owner", "lease_until", "cost_nano_usd", "created_at")
     # `created_at` is the moment of the reservation: a lease that ended before it is over.
-    abandoned = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < insert.excluded.created_at)
+    now = insert.excluded.created_at
+    # Nobody fetches the answers of a batch while its run is not fed: waiting for them would have no end.
+    fetched = exists().where(RUNS.c.id == GENERATIONS.c.run_id, RUNS.c.feeder_until >= now)
+    unfetched = and_(GENERATIONS.c.lease_owner == BATCH, ~fetched)
+    abandoned = and_(GENERATIONS.c.done.is_(False), or_(GENERATIONS.c.lease_until < now, unfetched))
     return insert.on_conflict_do_update(
         index_elements=["key"], set_={name: insert.excluded[name] for name in renewed}, where=abandoned
     ).returning(GENERATIONS.c.key)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import math
 import time
 from collections import Counter
@@ -13,10 +11,15 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from tests.openai_server import batches, embeddings, files
 from tests.openai_server.answers import Answers
 from tests.openai_server.behaviour import KINDS, Behaviour, Meter, Window
-from tests.openai_server.replies import cut, malformed, reply, words
+from tests.openai_server.replies import call_of, cut, error_response, malformed, reply, text_of, words
+
+# Endpoints that count no call: their key is looked at before anything else.
+KEYED = ("/v1/files", "/v1/batches", "/v1/embeddings")
 
 
 class Server:
@@ -71,15 +74,17 @@ class Server:
     async def _complete(self, http: web.Request) -> web.StreamResponse:
         try:
             body = await http.json()
-            text = body["prompt"] if "prompt" in body else "\n".join(m["content"] for m in body["messages"])
+            text = text_of(body)
             tokens = len(words(text))
             wanted = tokens + int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
         except (ValueError, KeyError, TypeError):
-            return _error(400, "the body is not a chat or a completion that this server understands")
-        call = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+            return error_response(400, "the body is not a chat or a completion that this server understands")
+        call = call_of(body)
         attempt = self.attempts[call]
         self.attempts[call] += 1
-        fault = self._refuse(http, body, tokens) or self._limit(wanted) or self._fail(http, call, attempt)
+        fault = (
+            self._refuse(http, body, tokens) or self._limit(wanted) or self.fail(call, attempt, _quoted(http))
+        )
         if fault is None or fault.status != HTTPStatus.TOO_MANY_REQUESTS:
             self.admitted.count(time.monotonic())
         if fault:
@@ -90,25 +95,35 @@ class Server:
         self.paid[call] += 1
         answer = cut(self.answers.answer(text, salt=str(body.get("seed", ""))), body)
         whole = reply(body, answer, prompt_tokens=tokens, cached=tokens // 2 if attempt else 0)
-        self._charge(whole["usage"])
+        self.charge(whole["usage"])
         return await self._send(http, *malformed(whole, self.behaviour.malformation(call, attempt)))
 
-    def _charge(self, usage: dict[str, Any]) -> None:
+    def charge(self, usage: dict[str, Any]) -> None:
         self.tokens_paid["prompt"] += usage["prompt_tokens"]
         self.tokens_paid["cached"] += usage["prompt_tokens_details"]["cached_tokens"]
         self.tokens_paid["completion"] += usage["completion_tokens"]
 
     def _refuse(self, http: web.Request, body: dict[str, Any], tokens: int) -> web.Response | None:
         """What no later attempt would mend."""
+        return self.refuse_key(http) or self.refuse(body, tokens)
+
+    def refuse_key(self, http: web.Request) -> web.Response | None:
+        given = http.headers.get("Authorization", "")
+        if not self.behaviour.key or given == f"Bearer {self.behaviour.key}":
+            return None
+        # Quoted as a careless server would, so that callers can show that they keep it to themselves.
+        return error_response(401, f"Incorrect API key provided{_quoted(http)}", "invalid_api_key")
+
+    def refuse(self, body: dict[str, Any], tokens: int) -> web.Response | None:
         asked = self.behaviour
-        if asked.key and http.headers.get("Authorization") != f"Bearer {asked.key}":
-            return _error(401, f"Incorrect API key provided{_quoted(http)}", "invalid_api_key")
         if asked.model and body.get("model") != asked.model:
-            return _error(404, f"The model {body.get('model')!r} does not exist", "model_not_found")
+            return error_response(404, f"The model {body.get('model')!r} does not exist", "model_not_found")
         if body.get("stream"):
-            return _error(400, "this server does not stream", "unsupported_value")
+            return error_response(400, "this server does not stream", "unsupported_value")
         if asked.max_context and tokens > asked.max_context:
-            return _error(400, f"{tokens} tokens, at most {asked.max_context}", "context_length_exceeded")
+            return error_response(
+                400, f"{tokens} tokens, at most {asked.max_context}", "context_length_exceeded"
+            )
         return None
 
     def _limit(self, wanted: int) -> web.Response | None:
@@ -117,19 +132,19 @@ class Server:
         if not wait:
             return None
         headers = {"Retry-After": str(math.ceil(wait))} if self.behaviour.limit_headers else {}
-        return _error(429, "Rate limit reached", "rate_limit_exceeded", headers | self._limits())
+        return error_response(429, "Rate limit reached", "rate_limit_exceeded", headers | self._limits())
 
-    def _fail(self, http: web.Request, call: str, attempt: int) -> web.Response | None:
+    def fail(self, call: str, attempt: int, key: str = "") -> web.Response | None:
         does = self.behaviour
-        given = _quoted(http) if does.key else ""
+        given = key if does.key else ""
         outage = time.monotonic() - self.since - does.outage_after_s
         if 0 <= outage < does.outage_s:
-            return _error(503, f"The server is overloaded{given}", "server_overloaded")
+            return error_response(503, f"The server is overloaded{given}", "server_overloaded")
         if does.chance("429", call, attempt) < does.p429:
             headers = {"Retry-After": does.retry_after} if does.retry_after else {}
-            return _error(429, f"Rate limit reached{given}", "rate_limit_exceeded", headers)
+            return error_response(429, f"Rate limit reached{given}", "rate_limit_exceeded", headers)
         if does.chance("500", call, attempt) < does.p500:
-            return _error(500, f"The server had an error{given}", "server_error")
+            return error_response(500, f"The server had an error{given}", "server_error")
         return None
 
     def _limits(self) -> dict[str, str]:
@@ -157,13 +172,6 @@ def _quoted(http: web.Request) -> str:
     return f": {http.headers.get('Authorization', '')}"
 
 
-def _error(
-    status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None
-) -> web.Response:
-    error = {"message": message, "type": HTTPStatus(status).phrase, "param": None, "code": code}
-    return web.json_response({"error": error}, status=status, headers=headers)
-
-
 def _drop(http: web.Request) -> web.Response:
     if http.transport is not None:
         http.transport.abort()
@@ -171,6 +179,12 @@ def _drop(http: web.Request) -> web.Response:
 
 
 SERVER = web.AppKey("SERVER", Server)
+
+
+@web.middleware
+async def _ask_for_the_key(http: web.Request, handler: Handler) -> web.StreamResponse:
+    refused = http.app[SERVER].refuse_key(http) if http.path.startswith(KEYED) else None
+    return refused or await handler(http)
 
 
 async def _stats(http: web.Request) -> web.Response:
@@ -190,7 +204,7 @@ async def _configure(http: web.Request) -> web.Response:
     wrong = [name for name in changes if name not in types]
     wrong += [kind for kind in str(changes.get("kinds", KINDS[0])).split(",") if kind not in KINDS]
     if wrong:
-        return _error(400, f"unknown: {', '.join(wrong)}")
+        return error_response(400, f"unknown: {', '.join(wrong)}")
     server.behave(replace(server.behaviour, **{name: types[name](value) for name, value in changes.items()}))
     return web.json_response(asdict(server.behaviour))
 
@@ -201,7 +215,7 @@ async def _models(http: web.Request) -> web.Response:
 
 
 def application(server: Server) -> web.Application:
-    app = web.Application(client_max_size=64 * 2**20)
+    app = web.Application(client_max_size=256 * 2**20, middlewares=[_ask_for_the_key])
     app[SERVER] = server
     app.router.add_post("/v1/chat/completions", server.complete)
     app.router.add_post("/v1/completions", server.complete)
@@ -209,4 +223,6 @@ def application(server: Server) -> web.Application:
     app.router.add_get("/stats", _stats)
     app.router.add_delete("/stats", _forget)
     app.router.add_post("/configure", _configure)
+    batches.add_to(app, server, files.add_to(app))
+    embeddings.add_to(app)
     return app

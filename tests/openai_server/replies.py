@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
+from http import HTTPStatus
 from typing import Any
+
+from aiohttp import web
 
 PAGE = "<!DOCTYPE html><html><head><title>Bad gateway</title></head><body>Try again</body></html>"
 _WORD = re.compile(r"\s*\S+")
@@ -65,3 +69,20 @@ def malformed(reply: dict[str, Any], kind: str | None) -> tuple[str, bytes]:
             holder.update(content=None, refusal=holder["content"])
     body = json.dumps(reply).encode()
     return "application/json", body[: len(body) // 2] if kind == "truncated" else body
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """Raises LookupError or TypeError where the body is neither a chat nor a completion."""
+    return str(body["prompt"]) if "prompt" in body else "\n".join(m["content"] for m in body["messages"])
+
+
+def call_of(body: dict[str, Any]) -> str:
+    """As which the call is counted."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def error_response(
+    status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None
+) -> web.Response:
+    error = {"message": message, "type": HTTPStatus(status).phrase, "param": None, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)

@@ -20,6 +20,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert found.dataset.path == str(tmp_path / "data")
     assert (found.dataset.loader, found.dataset.limit, found.seed) == ("jsonl", None, 0)
     assert (found.teacher.name, found.teacher.model_name) == ("teacher", EMBEDDED_MODEL)
+    assert found.teacher.delivery == "direct"
     assert [(student.name, student.prompt_format) for student in found.students] == [("student", "raw")]
     assert (found.passages.source, found.passages.packages, found.passages.top_k) == (
         "installed",
@@ -68,6 +69,12 @@ def test_defaults(tmp_path: Path) -> None:
         ("teacher", "vllm", "teacher.backend: Input should be 'openai' or 'embedded' (found"),
         ("teacher", {}, "teacher.backend: is required"),
         ("teacher", {"backend": "openai"}, "teacher: backend openai needs a model"),
+        (
+            "teacher",
+            {"backend": "embedded", "delivery": "batch"},
+            "teacher: delivery batch needs backend openai",
+        ),
+        ("teacher", OPENAI | {"delivery": "pigeon"}, "teacher.delivery: Input should be 'direct' or 'batch'"),
         ("teacher", OPENAI | {"timeout": 0}, "teacher.timeout: Input should be greater than 0"),
         ("teacher", OPENAI | {"timeout": float("inf")}, "teacher.timeout: Input should be a finite number"),
         ("teacher", OPENAI | {"max_concurrency": 0}, "teacher.max_concurrency: Input should"),

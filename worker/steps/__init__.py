@@ -1,4 +1,4 @@
-"""What each stage does with a unit: inputs from the ledger in, one Outcome out."""
+"""What each stage does with a unit: inputs from the ledger in, one Outcome out, unless it is parked."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from models import prompts
 from models.answers import parse_augmentation, parse_augmentations
 from models.errors import BadRequest
 from models.types import Rejection
-from storage.ledger import outcomes
+from storage.ledger import filing, outcomes
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
-from worker.asking import Asked, ask, ask_until_accepted
+from worker.asking import Asked, Parked, ask, ask_until_accepted
 from worker.context import RunContext
 from worker.seeds import augmentation_seeds
 from worker.steps.requests import chat
@@ -23,9 +23,43 @@ SOFT_RETRIES = 2
 async def augment(context: RunContext, works: list[Work]) -> list[Outcome]:
     """One call for each request, or one for all (the paper asks for 20 at a time). A request that the
     common reply left out is asked for alone."""
-    if len(works) == 1:
-        return [await _alone(context, works[0])]
-    return await _together(context, works)
+    ended: list[Outcome] = []
+    fresh: list[Work] = []
+    for key, group in _by_generation(works).items():
+        requests = await context.runtime.ledger(filing.asked_together, key) if key else []
+        if len(requests) > 1:
+            ended += await _together(context, group, requests)
+        elif requests:
+            ended += await _each(context, group)
+        else:
+            fresh += group
+    if len(fresh) > 1 and context.experiment.augment.batch_size > 1:
+        return ended + await _together(context, fresh, [work.example.request for work in fresh])
+    return ended + await _each(context, fresh)
+
+
+def _by_generation(works: list[Work]) -> dict[str, list[Work]]:
+    """Units that waited for a common call come back in any company, some without the others; the reply
+    is numbered as it was asked for."""
+    groups: dict[str, list[Work]] = {}
+    for work in works:
+        groups.setdefault(work.generation or "", []).append(work)
+    return groups
+
+
+async def _each(context: RunContext, works: list[Work]) -> list[Outcome]:
+    """Those that are not parked."""
+    ended = await asyncio.gather(*(_alone_or_parked(context, work) for work in works))
+    return [outcome for outcome in ended if outcome]
+
+
+async def _alone_or_parked(context: RunContext, work: Work) -> Outcome | None:
+    try:
+        return await _alone(context, work)
+    except Parked:
+        return None
+    except BadRequest as error:
+        return context.refused(work, error)
 
 
 async def _alone(context: RunContext, work: Work) -> Outcome:
@@ -43,23 +77,26 @@ async def _alone(context: RunContext, work: Work) -> Outcome:
     return _outcome(context, asked)
 
 
-async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def _together(context: RunContext, works: list[Work], requests: list[str]) -> list[Outcome]:
+    """`requests` are those of the common call; the units may be only some of those that it is for."""
     config, teacher = context.experiment.augment, context.experiment.teacher
-    requests = [work.example.request for work in works]
     messages = prompts.augmentations(requests, augmentation_seeds(config))
     params = {**teacher.params, **config.params}
     if "max_tokens" in params:
-        params["max_tokens"] *= len(works)
+        params["max_tokens"] *= len(requests)
     request = chat(teacher, messages, params, (0, 0))
     try:
-        completion, purchase = await ask(context, works[0], teacher, request)
+        completion, purchase = await ask(context, works[0], teacher, request, works)
+    except Parked:
+        return []
     except BadRequest:
         # One request may be why all were refused.
-        return [await _alone_or_failed(context, work) for work in works]
-    parsed = parse_augmentations(completion, requests)
+        return await _each(context, works)
+    parsed = dict(zip(requests, parse_augmentations(completion, requests), strict=True))
     ended: list[Outcome] = []
     again: list[Work] = []
-    for work, value in zip(works, parsed, strict=True):
+    for work in works:
+        value = parsed[work.example.request]
         if isinstance(value, Rejection):
             await context.runtime.ledger(
                 outcomes.reject, work, value, work.rejections, request.key, purchase, context.runtime.clock()
@@ -68,14 +105,7 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
             again.append(replace(work, rejections=work.rejections + 1))
         else:
             ended.append(_outcome(context, Asked(work, value, completion, request.key, purchase)))
-    return ended + list(await asyncio.gather(*(_alone(context, work) for work in again)))
-
-
-async def _alone_or_failed(context: RunContext, work: Work) -> Outcome:
-    try:
-        return await _alone(context, work)
-    except BadRequest as error:
-        return context.failed(work, "bad_request", str(error))
+    return ended + await _each(context, again)
 
 
 def _outcome(context: RunContext, asked: Asked[str]) -> Outcome:

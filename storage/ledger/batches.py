@@ -1,0 +1,177 @@
+"""Batches: filed calls on their way to the provider; their way back is `storage.ledger.settling`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+
+from models.types import Request
+from storage.database import Database
+from storage.ledger.filing import FILED, PARKED
+from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
+
+PAGE = 500
+# A line holds these many characters around a request at most: its key, the method, the path.
+AROUND = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`endpoint` is a path such as `/v1/chat/completions`, `remote` the provider's name of the batch."""
+
+    id: str
+    run_id: str
+    state: str
+    endpoint: str
+    input_file: str | None
+    remote: str | None
+    requests: int
+    answered: int
+    refused: int
+    message: str
+    created_at: float
+    submitted_at: float | None
+    settled_at: float | None
+
+
+# Another run may have filed the call first; whoever needs the answer may fetch it.
+_NEEDED = exists().where(UNITS.c.generation == GENERATIONS.c.key, PARKED)
+
+
+def filed(db: Database, run_id: str) -> tuple[int, float]:
+    """How many calls that the run needs wait for a batch, and when the last of them was filed."""
+    query = select(func.count(), func.coalesce(func.max(GENERATIONS.c.created_at), 0.0)).where(
+        *_loose(run_id)
+    )
+    with db.read() as connection:
+        count, last = connection.execute(query).one()
+    return int(count), float(last)
+
+
+def expects_more(db: Database, run_id: str, queues: Sequence[str]) -> bool:
+    """Whether units of these queues are ready or in a worker's hands: they may file calls soon."""
+    moving = exists().where(
+        UNITS.c.run_id == run_id, UNITS.c.queue.in_(queues), UNITS.c.state == READY,
+        or_(UNITS.c.lease_owner.is_(None), ~PARKED),
+    )  # fmt: skip
+    with db.read() as connection:
+        return bool(connection.execute(select(moving)).scalar_one())
+
+
+def gather(
+    db: Database, run_id: str, batch_id: str, endpoint_of: Callable[[Request], str], now: float,
+    *, most: int, most_bytes: int,
+) -> Batch | None:  # fmt: skip
+    """Filed calls that the run needs, the oldest first, become a new batch; None if there are none.
+
+    A batch has one model and one endpoint, at most `most` calls, and a file of at most `most_bytes`.
+    """
+    query = (
+        select(GENERATIONS.c.key, GENERATIONS.c.model, GENERATIONS.c.request)
+        .where(*_loose(run_id))
+        .order_by(GENERATIONS.c.created_at, GENERATIONS.c.key)
+        .limit(most)
+        .with_for_update(skip_locked=True, of=GENERATIONS)
+        .execution_options(yield_per=PAGE)
+    )
+    keys: list[str] = []
+    kind: tuple[str, str] | None = None
+    size = 0
+    with db.write() as connection:
+        found = connection.execute(query)
+        for key, model, body in found:
+            size += len(json.dumps(body)) + AROUND
+            if keys and size > most_bytes:
+                break
+            its = (model, endpoint_of(Request.from_body(body)))
+            kind = kind or its
+            if its == kind:
+                keys.append(key)
+        found.close()
+        if kind is None:
+            return None
+        connection.execute(
+            insert(BATCHES).values(
+                id=batch_id, run_id=run_id, state=GATHERED, endpoint=kind[1], requests=len(keys),
+                answered=0, refused=0, message="", created_at=now,
+            )
+        )  # fmt: skip
+        for page in _pages(keys):
+            connection.execute(
+                update(GENERATIONS).where(GENERATIONS.c.key.in_(page)).values(batch=batch_id, run_id=run_id)
+            )
+        return read_batch(connection, batch_id)
+
+
+def requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
+    """Keys and requests of a batch in the order of their keys, in bounded memory."""
+    query = (
+        select(GENERATIONS.c.key, GENERATIONS.c.request)
+        .where(GENERATIONS.c.batch == batch_id)
+        .order_by(GENERATIONS.c.key)
+        .limit(PAGE)
+    )
+    last = ""
+    while True:
+        with db.read() as connection:
+            page = connection.execute(query.where(GENERATIONS.c.key > last)).all()
+        for key, body in page:
+            yield key, Request.from_body(body)
+        if len(page) < PAGE:
+            return
+        last = page[-1].key
+
+
+def unsettled(db: Database, run_id: str) -> list[Batch]:
+    """The run's batches that are on their way, the oldest first."""
+    query = (
+        select(BATCHES)
+        .where(BATCHES.c.run_id == run_id, BATCHES.c.state.in_(UNSETTLED))
+        .order_by(BATCHES.c.created_at)
+    )
+    with db.read() as connection:
+        return [Batch(**row) for row in connection.execute(query).mappings()]
+
+
+def move(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
+    """The batch is in this state from now on; `noted` are other columns of it."""
+    with db.write() as connection:
+        connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **noted))
+        return read_batch(connection, batch_id)
+
+
+def adopt(db: Database, run_id: str, now: float) -> int:
+    """Take over batches that the run needs and nobody fetches, since their run is not fed; how many."""
+    fed = exists().where(RUNS.c.id == BATCHES.c.run_id, RUNS.c.feeder_until >= now)
+    needed = exists().where(
+        GENERATIONS.c.batch == BATCHES.c.id, FILED,
+        UNITS.c.generation == GENERATIONS.c.key, UNITS.c.run_id == run_id, PARKED,
+    )  # fmt: skip
+    orphaned = and_(BATCHES.c.run_id != run_id, BATCHES.c.state.in_(UNSETTLED), ~fed, needed)
+    with db.write() as connection:
+        adopted = list(
+            connection.scalars(update(BATCHES).where(orphaned).values(run_id=run_id).returning(BATCHES.c.id))
+        )
+        if adopted:
+            # Who fetches an answer pays for it.
+            connection.execute(
+                update(GENERATIONS).where(GENERATIONS.c.batch.in_(adopted), FILED).values(run_id=run_id)
+            )
+    return len(adopted)
+
+
+def _loose(run_id: str) -> list[Any]:
+    return [FILED, GENERATIONS.c.batch.is_(None), _NEEDED.where(UNITS.c.run_id == run_id)]
+
+
+def read_batch(connection: Connection, batch_id: str) -> Batch:
+    return Batch(**connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).mappings().one())
+
+
+def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), PAGE):
+        yield keys[start : start + PAGE]

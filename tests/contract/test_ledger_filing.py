@@ -1,0 +1,177 @@
+"""A call that waits for a batch is filed once; its units are parked until there is an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.types import Completion, Rejection, Usage
+from storage.database import Database
+from storage.ledger import batches, claims, counts, feeding, filing, generations, outcomes, planning, settling
+from storage.ledger.claims import Work
+from storage.ledger.counts import IN_FLIGHT
+from storage.ledger.filing import Refusal
+from storage.ledger.generations import Busy, Call
+from storage.schema import FOREVER, READY, TRAIN
+from tests.clock import Clock
+from tests.small_run import LEASE, PATIENCE, Hand, plan, purchase, race, request, units
+
+ANSWER = Completion("This requires sorting.", "stop", Usage(100, 40, 20))
+KEY = request().key
+
+
+@pytest.fixture
+def hand(database: Database, clock: Clock) -> Hand:
+    return Hand(database, plan(database, clock), clock)
+
+
+@pytest.fixture
+def works(hand: Hand) -> list[Work]:
+    """Three units under one worker's lease."""
+    return hand.take(TRAIN, "augment")
+
+
+def file(hand: Hand, *works: Work, owner: str = "worker", words: str = "sort a list") -> object:
+    return filing.file_and_park(hand.db, owner, works, Call(works[0], request(words)), hand.clock())
+
+
+def parked(hand: Hand, run_id: str = "small-1") -> list[int]:
+    return [unit.id for unit in units(hand.db, run_id) if unit.lease_owner == "batch"]
+
+
+def in_flight(hand: Hand) -> int:
+    return counts.funnel(hand.db, "small-1", hand.clock()).total()[IN_FLIGHT]
+
+
+def again(hand: Hand, *works: Work) -> list[Work]:
+    """The units as a worker claims them now."""
+    return claims.claim(hand.db, "worker", [work.unit_id for work in works], hand.clock(), LEASE)
+
+
+def answer(hand: Hand, key: str = KEY) -> None:
+    settling.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
+
+
+def test_a_filed_call_parks_its_unit(hand: Hand, works: list[Work]) -> None:
+    assert file(hand, works[0]) is None
+    [unit] = units(hand.db, id=works[0].unit_id)
+    assert (unit.state, unit.lease_owner, unit.lease_until) == (READY, "batch", FOREVER)
+    assert (unit.generation, unit.attempts) == (KEY, 0)
+    assert batches.filed(hand.db, "small-1") == (1, hand.clock())
+
+
+def test_several_units_wait_for_one_call(hand: Hand, works: list[Work]) -> None:
+    assert file(hand, *works[:2]) is None
+    assert file(hand, works[2]) is None
+    assert parked(hand) == [work.unit_id for work in works]
+    assert batches.filed(hand.db, "small-1")[0] == 1
+    # The order of those it was first asked for stays.
+    assert filing.asked_together(hand.db, KEY) == ["sort 0", "sort 1"]
+    assert filing.asked_together(hand.db, "another") == []
+
+
+def test_filing_twice_changes_nothing(hand: Hand, works: list[Work], clock: Clock) -> None:
+    file(hand, works[0])
+    before = units(hand.db)
+    clock.advance(5)
+    assert file(hand, works[0]) is None
+    assert units(hand.db) == before
+    assert batches.filed(hand.db, "small-1") == (1, clock() - 5)
+
+
+def test_racing_workers_file_once(hand: Hand, works: list[Work]) -> None:
+    assert race(6, lambda number: file(hand, works[number % 3])) == [None] * 6
+    assert parked(hand) == [work.unit_id for work in works]
+    assert batches.filed(hand.db, "small-1")[0] == 1
+
+
+def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[Work]) -> None:
+    assert file(hand, *works, owner="another") is None
+    assert parked(hand) == []
+
+
+def test_nobody_else_touches_what_is_parked(hand: Hand, works: list[Work], clock: Clock) -> None:
+    file(hand, *works)
+    clock.advance(10 * LEASE)
+    claims.extend(hand.db, "worker", clock(), LEASE)
+    claims.release(hand.db, "worker", [work.unit_id for work in works])
+    generations.abandon(hand.db, "worker", KEY)
+    assert again(hand, *works) == []
+    assert not feeding.has_sendable(hand.db, "small-1", "teacher.teacher", clock(), PATIENCE)
+    planning.stop_run(hand.db, "small-1", "stopped by hand")
+    planning.start_run(hand.db, "small-1", clock())
+    assert parked(hand) == [work.unit_id for work in works]
+    assert in_flight(hand) == 3
+    assert not feeding.finish_run(hand.db, "small-1", clock())
+
+
+def test_an_answer_frees_its_units_at_once(hand: Hand, works: list[Work]) -> None:
+    file(hand, *works)
+    answer(hand)
+    taken = feeding.take_sendable(hand.db, "small-1", "teacher.teacher", 9, hand.clock(), PATIENCE)
+    assert [unit_id for unit_id, _ in taken] == [work.unit_id for work in works]
+    claimed = again(hand, *works)
+    assert {work.generation for work in claimed} == {KEY}
+    assert file(hand, *claimed) == ANSWER
+    assert parked(hand) == []
+
+
+def test_an_answer_that_came_in_between_is_used(hand: Hand, works: list[Work]) -> None:
+    file(hand, works[0])
+    answer(hand)
+    assert file(hand, works[1]) == ANSWER
+    assert units(hand.db, id=works[1].unit_id)[0].lease_owner == "worker"
+
+
+def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[Work], clock: Clock) -> None:
+    assert generations.reserve(hand.db, "buyer", [Call(works[0], request())], clock(), LEASE) == [None]
+    assert file(hand, works[1]) == Busy()
+    clock.advance(LEASE + 1)
+    claims.extend(hand.db, "worker", clock(), LEASE)
+    assert file(hand, works[1]) is None
+    assert parked(hand) == [works[1].unit_id]
+
+
+def test_who_waited_hears_a_refusal_and_who_asks_anew_files_again(
+    hand: Hand, works: list[Work], clock: Clock
+) -> None:
+    file(hand, *works[:2])
+    refusal = Refusal("context_overflow", "too long")
+    settling.refuse(hand.db, [(KEY, refusal)], clock())
+    assert parked(hand) == []
+    clock.advance(1)
+    first, second = again(hand, *works[:2])
+    assert file(hand, first) == refusal
+    assert file(hand, second) == refusal
+    hand.failed(first, "context_overflow")
+    assert file(hand, works[2]) is None
+    # Who has not heard it yet waits for the new call, too.
+    assert file(hand, second) is None
+    assert parked(hand) == [second.unit_id, works[2].unit_id]
+    answer(hand)
+    assert file(hand, *again(hand, second)) == ANSWER
+
+
+def test_a_direct_call_waits_for_a_batch_that_is_fetched(hand: Hand, works: list[Work], clock: Clock) -> None:
+    file(hand, works[0])
+    feeding.lead(hand.db, "small-1", "feeder", clock(), LEASE)
+    assert generations.reserve(hand.db, "buyer", [Call(works[1], request())], clock(), LEASE) == [Busy()]
+    assert filing.wake(hand.db, "small-1") == 0
+
+
+def test_a_direct_call_does_not_wait_for_a_run_that_nobody_feeds(
+    hand: Hand, works: list[Work], clock: Clock
+) -> None:
+    file(hand, works[0])
+    assert generations.reserve(hand.db, "buyer", [Call(works[1], request())], clock(), LEASE) == [None]
+    assert filing.wake(hand.db, "small-1") == 1
+    outcomes.reject(hand.db, works[1], Rejection("empty", ""), 0, KEY, purchase(request()), clock())
+    assert file(hand, *again(hand, works[0])) == purchase(request()).completion
+
+
+def test_wake_leaves_what_waits(hand: Hand, works: list[Work]) -> None:
+    file(hand, works[0])
+    file(hand, works[1], words="another")
+    assert filing.wake(hand.db, "small-1") == 0
+    answer(hand)
+    assert parked(hand) == [works[1].unit_id]
+    assert filing.wake(hand.db, "small-1") == 0

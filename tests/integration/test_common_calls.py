@@ -1,0 +1,68 @@
+"""Units that were asked for together come back from a batch in other company; nothing is asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.backends.batches import BatchClient
+from storage.ledger import batches, claims
+from storage.schema import TRAIN
+from storage.settings import Settings
+from tests.batch_run import RUN, deliver
+from tests.clock import Clock
+from tests.openai_server import OpenAIServer
+from tests.small_run import LEASE, ids, plan, units
+from worker.runtime import Runtime
+from worker.steps.augment import augment
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    clock = Clock(time.time())
+    opened = Runtime(Settings(home=tmp_path), clock)
+    opened.db.migrate()
+    yield opened
+    opened.close()
+    opened._loop.close()  # a worker leaves that to the end of its process
+
+
+def run_augment(runtime: Runtime, unit_ids: list[int]) -> list[str | None]:
+    """The calls that the units which ended rest on."""
+    works = claims.claim(runtime.db, runtime.owner, unit_ids, runtime.clock(), LEASE)
+    assert len(works) == len(unit_ids)
+
+    async def augmented() -> list[str | None]:
+        outcomes = await augment(await runtime.context(RUN), works)
+        assert all(outcome.result for outcome in outcomes)
+        return [outcome.generation for outcome in outcomes]
+
+    return runtime.wait_for(augmented())
+
+
+def test_a_common_call_answers_its_units_in_any_company(
+    runtime: Runtime, openai_server: OpenAIServer
+) -> None:
+    db, clock = runtime.db, runtime.clock
+    assert isinstance(clock, Clock)
+    teacher = {"backend": "openai", "model": "m", "base_url": openai_server.url, "delivery": "batch"}
+    run = plan(db, clock, RUN, train=5, teacher=teacher, augment={"batch_size": 4})
+    first, second, third, fourth, alone = ids(db, stage="augment", split=TRAIN)
+    together = [first, second, third, fourth]
+    assert run_augment(runtime, together) == []
+    assert run_augment(runtime, [alone]) == []
+    keys = [unit.generation for unit in units(db, stage="augment", split=TRAIN)]
+    assert len(set(keys[:4])) == 1
+    assert keys[4] != keys[0]
+
+    client = BatchClient(run.experiment.teacher)
+    deliver(db, client, clock)
+    client.close()
+    assert openai_server.stats()["answers"] == 2
+    assert run_augment(runtime, [fourth, alone]) == [keys[0], keys[4]]
+    assert run_augment(runtime, [second]) == [keys[0]]
+    assert run_augment(runtime, [first, third]) == [keys[0]] * 2
+    assert batches.filed(db, RUN)[0] == 0
