@@ -24,8 +24,9 @@ lock: install ## pin what is installed now
 demo: install ## the whole pipeline on this machine: no key, no GPU, no root
 	$(BIN)/starmill run demo --local
 
+# Most of a test's time is waiting for processes: two at a time keep two processors busy.
 test: install ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-marathon: install ## thousands of rows under random kills; minutes
 	$(BIN)/python -m pytest -m marathon

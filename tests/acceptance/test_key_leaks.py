@@ -151,7 +151,7 @@ def test_what_there_is_to_see_was_seen(traces: Traces) -> None:
         assert file in named
     assert any(name.startswith("home/local/redis/appendonlydir/") for name in named)
     assert any(tells(value, [traces.run]) for value in traces.redis)
-    assert leaking_files(traces.folder / "home", [VARIABLE]) == ["ledger.db", "logs/worker.log"]
+    assert {"ledger.db", "logs/worker.log"} <= set(leaking_files(traces.folder / "home", [VARIABLE]))
     log = (traces.folder / "home" / "logs" / "worker.log").read_text()
     assert "status 429" in log
     assert "status 500" in log
