@@ -75,9 +75,10 @@ def test_ten_kills_in_two_thousand_rows(
 
 
 def _experiment(data: Path, server: OpenAIServer) -> Path:
-    endpoint = {"base_url": server.url, "max_concurrency": CALLS_AT_ONCE}
-    teacher = {"backend": "openai", "model": "large", "price": PRICES, **endpoint}
-    return write_experiment(data, server.url, teacher=teacher)
+    endpoint = {"base_url": server.url, "max_concurrency": CALLS_AT_ONCE, "price": PRICES}
+    teacher = {"backend": "openai", "model": "large", **endpoint}
+    students = [{"name": "small", "backend": "server", "model": "small", **endpoint}]
+    return write_experiment(data, server.url, teacher=teacher, students=students)
 
 
 def _kill_service(word: str) -> Callable[[Home], None]:
@@ -134,6 +135,7 @@ def _check(kills: list[Kill], db: Database, server: OpenAIServer) -> None:
 
 
 def _report(kind: str, kills: list[Kill], db: Database, server: OpenAIServer) -> None:
+    """Each call that was paid twice is named with the first kill that found it in flight."""
     answers = paid(server)
     again = {call for call, count in answers.items() if count > 1}
     print(
@@ -141,6 +143,7 @@ def _report(kind: str, kills: list[Kill], db: Database, server: OpenAIServer) ->
     )
     for kill in kills:
         named = sorted(again & kill.in_flight)
+        again -= kill.in_flight
         print(
             f"  {what_of(kill)}: {len(kill.committed):,} committed, {len(kill.in_flight)} answers in flight, "
             f"paid again: {' '.join(named) or 'none'}"
