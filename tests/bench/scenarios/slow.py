@@ -14,7 +14,7 @@ def slow(bench: Bench) -> Outcome:
     again, which kombu looks for every 10 s."""
     load = bench.load(
         128, quick=16, concurrency=16 if bench.quick else 128, latency_ms=15_000, workers=2, threads=96,
-        visibility_seconds=VISIBILITY_SECONDS,
+        visibility_seconds=VISIBILITY_SECONDS, sections={"units_per_task": {"augment": 1}},
     )  # fmt: skip
     with bench.server() as server:
         outcome = {"plain": plain(load, server, bench.folder / "plain")}
