@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-Whole = Annotated[int, Field(strict=True)]
-Count = Annotated[Whole, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+from models.endpoints import Count, Name, Params, Section, Student, Teacher, Whole
+
 RationaleSource = Literal["none", "first_pass", "star"]
-
-
-RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
-
-
-def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
-    if reserved := sorted(RESERVED_PARAMS & params.keys()):
-        raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
-    try:
-        json.dumps(params, allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError("takes texts, finite numbers, true, false, null, lists and mappings only") from None
-    return params
-
-
-Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
-
-
-class Section(BaseModel):
-    """A mapping of the experiment file; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _file_or_mapping(value: Any) -> Any:
@@ -88,7 +55,7 @@ class Passages(Section):
 
     source: Literal["installed", "jsonl"] = "installed"
     path: str | None = None
-    packages: list[str] = ["stdlib"]
+    packages: list[str] = Field(["stdlib"])
     encoder: str = "minilm"
     method: Literal["dense"] = "dense"
     top_k: Annotated[Whole, Field(ge=1, le=100)] = 3
@@ -102,79 +69,6 @@ class Passages(Section):
         if self.source == "installed" and not self.packages:
             raise ValueError("source installed needs at least one package")
         return self
-
-
-class Price(Section):
-    """US dollars per million tokens."""
-
-    input: Annotated[float, Field(ge=0)] = 0.0
-    cached_input: Annotated[float, Field(ge=0)] | None = None
-    output: Annotated[float, Field(ge=0)] = 0.0
-
-    @property
-    def is_free(self) -> bool:
-        return not (self.input or self.cached_input or self.output)
-
-
-EMBEDDED_MODEL = "smollm2-135m-instruct"
-
-
-class Endpoint(Section):
-    """A model behind the OpenAI protocol.
-
-    `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
-    a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
-    the limits are learned from what the server says. `timeout` is in seconds.
-    """
-
-    model: str = ""
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    params: Params = {}
-    rpm: Count | None = None
-    tpm: Count | None = None
-    max_concurrency: Count = 64
-    timeout: Annotated[float, Field(gt=0)] = 120.0
-    price: Price = Price()
-
-
-class Teacher(Endpoint):
-    """`direct` asks call by call; `batch` hands files of calls to the provider's Batch API and waits up to
-    a day for each, at half the price."""
-
-    name: Name = "teacher"
-    backend: Literal["openai", "embedded"]
-    delivery: Literal["direct", "batch"] = "direct"
-
-    @model_validator(mode="after")
-    def _has_a_model(self) -> Self:
-        if self.backend == "openai" and not self.model:
-            raise ValueError("backend openai needs a model")
-        if self.delivery == "batch" and self.backend != "openai":
-            raise ValueError("delivery batch needs backend openai")
-        return self
-
-    @property
-    def model_name(self) -> str:
-        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
-
-
-class Student(Endpoint):
-    """`raw` sends the prompt as it is to /completions; `chat` sends it to /chat/completions."""
-
-    name: Name = "student"
-    backend: Literal["server", "embedded"]
-    prompt_format: Literal["raw", "chat"] = "raw"
-
-    @model_validator(mode="after")
-    def _has_a_server(self) -> Self:
-        if self.backend == "server" and not (self.model and self.base_url):
-            raise ValueError("backend server needs a model and a base_url")
-        return self
-
-    @property
-    def model_name(self) -> str:
-        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
 
 
 class AugmentationSeed(Section):
@@ -199,8 +93,8 @@ class Augment(Section):
 
     enabled: bool = True
     batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
-    seeds: list[AugmentationSeed] = []
-    params: Params = {}
+    seeds: list[AugmentationSeed] = Field([])
+    params: Params = Field({})
 
 
 class Rationale(Section):
@@ -221,8 +115,8 @@ class Rationale(Section):
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
     vote: Literal["majority"] = "majority"
     stop_at: Count = 1
-    seeds: list[RationaleSeed] = []
-    params: Params = {}
+    seeds: list[RationaleSeed] = Field([])
+    params: Params = Field({})
 
     @model_validator(mode="after")
     def _has_passes_enough(self) -> Self:
@@ -242,12 +136,12 @@ def _unique(values: list[Any]) -> list[Any]:
 class Grid(Section):
     """Axes of the ablation; `models.ablation.cells` multiplies them."""
 
-    shots: list[Annotated[Whole, Field(ge=0, le=64)]] = [0, 2]
-    retrieval: list[bool] = [False, True]
-    rationale: list[RationaleSource] = ["none", "first_pass", "star"]
-    augment_test: list[bool] = [False]
+    shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
+    retrieval: list[bool] = Field([False, True])
+    rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
+    augment_test: list[bool] = Field([False])
     exemplars: Literal["random"] = "random"
-    seeds: list[Whole] = [0]
+    seeds: list[Whole] = Field([0])
 
     _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "seeds")(_unique)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from storage.database import Database
 from tests.clock import Clock
+from tests.openai_server import OpenAIServer, running
 from tests.services import Postgres, running_postgres, running_valkey
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -102,3 +104,19 @@ def redis_url(_valkey: str) -> str:
     with redis.Redis.from_url(_valkey) as client:
         client.flushall()
     return _valkey
+
+
+@pytest.fixture(scope="session")
+def openai_process() -> Iterator[OpenAIServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def openai_server(openai_process: OpenAIServer) -> OpenAIServer:
+    """The test server, well behaved and with nothing counted."""
+    openai_process.configure()
+    while openai_process.stats()["in_flight"]:  # calls that the test before gave up
+        time.sleep(0.01)
+    openai_process.forget()
+    return openai_process

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from models.answers import REASONS
+from models.endpoints import Student, Teacher
 from models.errors import BadRequest, BudgetUsedUp, ContextOverflow
-from models.experiment import Student, Teacher
 from models.types import Completion, Rejection, Request, Usage
-from storage.ledger import counts, filing, generations, outcomes
+from storage.ledger import counts, filing, generations
 from storage.ledger.claims import Work
 from storage.ledger.filing import Refusal
 from storage.ledger.generations import Call, Found, OverBudget, Purchase, cost_nano_usd
@@ -56,7 +56,7 @@ async def ask_until_accepted(
             value = parse(completion)
         except Exception:
             if purchase:  # the row is lost, the answer and its price are not
-                await context.runtime.ledger(outcomes.keep, work, purchase, context.runtime.clock())
+                await context.runtime.keep(work, purchase)
             raise
         asked = Asked(work, value, completion, request.key, purchase)
         if not isinstance(value, Rejection):
@@ -64,10 +64,7 @@ async def ask_until_accepted(
         budget = soft_retries if REASONS[value.reason].soft else HARD_RETRIES
         if work.rejections - work.budget_from >= budget:
             return asked
-        await context.runtime.ledger(
-            outcomes.reject, work, value, work.rejections, request.key, purchase, context.runtime.clock()
-        )
-        context.runtime.resources.committed([purchase])
+        await context.runtime.reject(work, value, request.key, purchase)
         work = replace(work, rejections=work.rejections + 1)
 
 

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
-from models.experiment import Passages, Student, Teacher
+from models.endpoints import Student, Teacher
+from models.experiment import Passages
 from models.tokens import TokenEstimate
 from models.types import Hit
 from storage.ledger.generations import Purchase

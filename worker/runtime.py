@@ -17,10 +17,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from models.types import Rejection
 from storage.database import Database
 from storage.ledger import claims, generations, outcomes, planning
 from storage.ledger.claims import Work
-from storage.ledger.generations import Call, Found
+from storage.ledger.generations import Call, Found, Purchase
 from storage.ledger.outcomes import Outcome
 from storage.settings import Settings
 from worker.coalesce import Coalesced
@@ -98,6 +99,16 @@ class Runtime:
         await self.ledger(outcomes.finish, together, self.clock())
         self.resources.committed(outcome.purchase for outcome in together)
         return [None] * len(ended)
+
+    async def reject(self, work: Work, rejection: Rejection, key: str, purchase: Purchase | None) -> None:
+        """Keep an answer that is not accepted; the unit goes on."""
+        await self.ledger(outcomes.reject, work, rejection, work.rejections, key, purchase, self.clock())
+        self.resources.committed([purchase])
+
+    async def keep(self, work: Work, purchase: Purchase) -> None:
+        """Store an answer that was paid for, whatever becomes of its unit."""
+        await self.ledger(outcomes.keep, work, purchase, self.clock())
+        self.resources.committed([purchase])
 
     async def context(self, run_id: str) -> RunContext:
         """The run; what steers it (limits, budget) may be changed while it runs."""

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend, is_official
+from models.endpoints import Student, Teacher
 from models.errors import ServiceError
-from models.experiment import Student, Teacher
 
 # The embedded server works on this many calls at once; more would wait there while their timeout runs.
 EMBEDDED_SLOTS = 4
@@ -42,4 +42,4 @@ def provider(endpoint: Teacher | Student) -> str:
     if is_official(endpoint.base_url):
         return "openai"
     url = urlsplit(endpoint.base_url or "")
-    return url.netloc.rpartition("@")[2].lower() + url.path.rstrip("/")
+    return url.netloc.lower() + url.path.rstrip("/")

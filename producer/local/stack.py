@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.endpoints import Student, Teacher
 from models.errors import ServiceError
-from models.experiment import Experiment, Student, Teacher
+from models.experiment import Experiment
 from producer.local.services import gateway_service, model_service, redis_service, worker_service
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from models.experiment import Price
+from models.endpoints import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
 from storage.ledger import budget

@@ -178,9 +178,7 @@ def _gather_again(connection: Connection, run_id: str, example_ids: Sequence[int
         connection.execute(
             update(UNITS)
             .where(
-                UNITS.c.run_id == run_id,
-                UNITS.c.example_id.in_(example_ids[start : start + PAGE]),
-                tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_([vote]),
+                *_among(run_id, example_ids[start : start + PAGE], [vote]),
                 or_(UNITS.c.state == WAITING, without),
             )
             .values(
@@ -197,11 +195,17 @@ def _wait_again(
         connection.execute(
             update(UNITS)
             .where(
-                UNITS.c.run_id == run_id,
-                UNITS.c.example_id.in_(example_ids[start : start + PAGE]),
-                tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_(steps),
+                *_among(run_id, example_ids[start : start + PAGE], steps),
                 UNITS.c.state == SKIPPED,
                 UNITS.c.reason == UPSTREAM_FAILED,
             )
             .values(state=WAITING, reason=None, finished_at=None)
         )
+
+
+def _among(run_id: str, example_ids: Sequence[int], steps: Sequence[Step]) -> list[Any]:
+    return [
+        UNITS.c.run_id == run_id,
+        UNITS.c.example_id.in_(example_ids),
+        tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_(steps),
+    ]

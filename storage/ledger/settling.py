@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
-from models.experiment import Price
+from models.endpoints import Price
 from models.types import Completion
 from storage.database import Database
 from storage.ledger import budget

@@ -72,11 +72,12 @@ def test_with_a_gateway_a_killed_worker_pays_for_nothing_twice(
 ) -> None:
     with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
         for share, service in ((0.15, "celery"), (0.3, "redis.conf"), (0.4, "celery"), (0.6, "celery")):
-            wait_until(lambda: final_share(units(db)) >= share, f"{share:.0%} of the units are final")  # noqa: B023
+            wait_until(lambda share=share: final_share(units(db)) >= share, f"{share:.0%} are final")
             replaced = home.service(service)
             wait_until(lambda: server.stats()["in_flight"] > 1, "calls are in flight")
             os.kill(replaced, signal.SIGKILL)
-            wait_until(lambda: home.services(service) - {replaced}, f"{service} is replaced")  # noqa: B023
+            before = (service, replaced)
+            wait_until(lambda before=before: home.services(before[0]) - {before[1]}, "it is replaced")
         end(home, process)
     assert_whole(home, undisturbed)
     assert_bought_once(home, server, set(), again=0)

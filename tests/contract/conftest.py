@@ -1,31 +1,14 @@
-"""Model servers that speak the OpenAI protocol, as processes of their own."""
+"""The embedded model's server, as a process of its own."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 
-from tests.openai_server import OpenAIServer, process_that_prints_its_url, running
-
-
-@pytest.fixture(scope="session")
-def openai_process() -> Iterator[OpenAIServer]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def openai_server(openai_process: OpenAIServer) -> OpenAIServer:
-    """The test server, well behaved and with nothing counted."""
-    openai_process.configure()
-    while openai_process.stats()["in_flight"]:  # calls that the test before gave up
-        time.sleep(0.01)
-    openai_process.forget()
-    return openai_process
+from tests.openai_server import process_that_prints_its_url
 
 
 @pytest.fixture(scope="session")

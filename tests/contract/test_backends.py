@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from models.endpoints import EMBEDDED_MODEL
 from models.errors import BadRequest, ContextOverflow
-from models.experiment import EMBEDDED_MODEL
 from models.types import Completion, Message, Request
 from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask, ask_all

@@ -13,8 +13,8 @@ from models.answers import check
 from models.backends.batch_lines import endpoint_of, line_of, outcome_of
 from models.backends.batches import BatchClient, Remote
 from models.backends.failures import Address
+from models.endpoints import Teacher
 from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
-from models.experiment import Teacher
 from models.types import Completion, Message, Rejection, Request
 from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask

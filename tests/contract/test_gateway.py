@@ -25,8 +25,8 @@ import pytest
 from models.backends import open_backend
 from models.backends.gateway import KEYS_AT_ONCE, Gateway
 from models.backends.openai import OpenAIBackend
+from models.endpoints import Endpoint, Teacher
 from models.errors import AccessError, ModelError, RateLimited, ServiceError, Unavailable
-from models.experiment import Endpoint, Teacher
 from models.types import Completion, Limits, Message, Request
 from tests.gateway import COMMAND, GATEWAY_TOKEN, GatewayProcess, running_gateway
 from tests.openai_server import OpenAIServer

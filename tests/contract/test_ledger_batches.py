@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from models.backends.batch_lines import endpoint_of
-from models.experiment import Price
+from models.endpoints import Price
 from models.types import Completion, Request, Usage
 from storage.database import Database
 from storage.ledger import batches, counts, feeding, filing, outcomes, settling

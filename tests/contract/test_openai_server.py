@@ -12,6 +12,7 @@ import pytest
 
 from models.answers import check
 from models.backends import open_backend
+from models.endpoints import Teacher
 from models.errors import (
     AccessError,
     BadRequest,
@@ -21,7 +22,6 @@ from models.errors import (
     ServiceError,
     Unavailable,
 )
-from models.experiment import Teacher
 from models.types import Completion, Message, Rejection, Request
 from tests.openai_server import OpenAIServer
 from tests.openai_server.behaviour import Window

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend
+from models.endpoints import Endpoint
 from models.errors import ModelError
-from models.experiment import Endpoint
 from models.types import Completion, Request
 
 

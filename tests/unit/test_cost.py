@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.experiment import Price
+from models.endpoints import Price
 from models.types import Usage
 from storage.ledger.generations import cost_nano_usd
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from models.experiment import EMBEDDED_MODEL, Split, slug
+from models.endpoints import EMBEDDED_MODEL
+from models.experiment import Split, slug
 from tests.experiment_files import LEAST, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}
@@ -75,6 +76,11 @@ def test_defaults(tmp_path: Path) -> None:
             "teacher: delivery batch needs backend openai",
         ),
         ("teacher", OPENAI | {"delivery": "pigeon"}, "teacher.delivery: Input should be 'direct' or 'batch'"),
+        (
+            "teacher",
+            OPENAI | {"base_url": "http://me:hidden@server/v1"},
+            "teacher.base_url: holds a user or a password; put the key into the variable of api_key_env",
+        ),
         ("teacher", OPENAI | {"timeout": 0}, "teacher.timeout: Input should be greater than 0"),
         ("teacher", OPENAI | {"timeout": float("inf")}, "teacher.timeout: Input should be a finite number"),
         ("teacher", OPENAI | {"max_concurrency": 0}, "teacher.max_concurrency: Input should"),
@@ -130,7 +136,9 @@ def test_defaults(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, says: str) -> None:
-    assert refusal(tmp_path, LEAST | {section: value}).startswith(says)
+    said = refusal(tmp_path, LEAST | {section: value})
+    assert said.startswith(says)
+    assert "hidden" not in said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from models import prompts
 from models.answers import parse_augmentation, parse_augmentations
 from models.errors import BadRequest
 from models.types import Rejection
-from storage.ledger import filing, outcomes
+from storage.ledger import filing
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, Parked, ask, ask_until_accepted
@@ -98,10 +98,7 @@ async def _together(context: RunContext, works: list[Work], requests: list[str])
     for work in works:
         value = parsed[work.example.request]
         if isinstance(value, Rejection):
-            await context.runtime.ledger(
-                outcomes.reject, work, value, work.rejections, request.key, purchase, context.runtime.clock()
-            )
-            context.runtime.resources.committed([purchase])
+            await context.runtime.reject(work, value, request.key, purchase)
             again.append(replace(work, rejections=work.rejections + 1))
         else:
             ended.append(_outcome(context, Asked(work, value, completion, request.key, purchase)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.backends import provider
-from models.experiment import Student, Teacher
+from models.endpoints import Student, Teacher
 from models.types import Message, Request
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from models.experiment import Experiment, Price
+from models.endpoints import Price
+from models.experiment import Experiment
 from models.types import Request
 from storage.ledger import planning
 from storage.ledger.generations import cost_nano_usd

@@ -1,0 +1,115 @@
+"""Models to ask: where they are, what limits them, what they cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[Whole, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
+
+
+def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
+    if reserved := sorted(RESERVED_PARAMS & params.keys()):
+        raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
+    try:
+        json.dumps(params, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("takes texts, finite numbers, true, false, null, lists and mappings only") from None
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
+
+
+class Section(BaseModel):
+    """A mapping of the experiment file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return not (self.input or self.cached_input or self.output)
+
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+
+
+class Endpoint(Section):
+    """A model behind the OpenAI protocol.
+
+    `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
+    a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
+    the limits are learned from what the server says. `timeout` is in seconds.
+    """
+
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    params: Params = {}
+    rpm: Count | None = None
+    tpm: Count | None = None
+    max_concurrency: Count = 64
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    price: Price = Price()
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        # A run's configuration stands in the ledger.
+        if url and "@" in urlsplit(url).netloc:
+            raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
+        return url
+
+
+class Teacher(Endpoint):
+    """`direct` asks call by call; `batch` hands files of calls to the provider's Batch API and waits up to
+    a day for each, at half the price."""
+
+    name: Name = "teacher"
+    backend: Literal["openai", "embedded"]
+    delivery: Literal["direct", "batch"] = "direct"
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.backend == "openai" and not self.model:
+            raise ValueError("backend openai needs a model")
+        if self.delivery == "batch" and self.backend != "openai":
+            raise ValueError("delivery batch needs backend openai")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+
+class Student(Endpoint):
+    """`raw` sends the prompt as it is to /completions; `chat` sends it to /chat/completions."""
+
+    name: Name = "student"
+    backend: Literal["server", "embedded"]
+    prompt_format: Literal["raw", "chat"] = "raw"
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Self:
+        if self.backend == "server" and not (self.model and self.base_url):
+            raise ValueError("backend server needs a model and a base_url")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
