@@ -34,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = _serve(options)
     except ServiceError as error:
-        # The server's own threads may be in the middle of a line.
-        sys.stderr.write(f"\n{error}\n")
+        sys.stderr.write(f"{error}\n")
         return 2
     sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
     sys.stdout.flush()
@@ -79,6 +78,8 @@ def _serve(options: argparse.Namespace) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
+        # The server's own threads may be in the middle of a line.
+        sys.stderr.write("\n")
         raise ServiceError(f"llama.cpp does not start on {HOST}:{options.port}: {error}") from error
 
 
