@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from models.endpoints import Count, Name, Params, Section, Student, Teacher, Whole
+from models.retrieval.settings import Passages
 
 RationaleSource = Literal["none", "first_pass", "star"]
 
@@ -44,31 +45,6 @@ class Dataset(Section):
     test: Annotated[Split, BeforeValidator(_file_or_mapping)]
     limit: Count | None = None
     fields: Fields = Fields()
-
-
-class Passages(Section):
-    """Where documentation comes from and how much of it is shown.
-
-    `packages` names import packages, or `stdlib`; `token_budget` is in tokens for all passages of a
-    request together; `min_score` is the least similarity of a passage that is shown.
-    """
-
-    source: Literal["installed", "jsonl"] = "installed"
-    path: str | None = None
-    packages: list[str] = Field(["stdlib"])
-    encoder: str = "minilm"
-    method: Literal["dense"] = "dense"
-    top_k: Annotated[Whole, Field(ge=1, le=100)] = 3
-    token_budget: Count | None = None
-    min_score: float | None = None
-
-    @model_validator(mode="after")
-    def _source_is_complete(self) -> Self:
-        if self.source == "jsonl" and not self.path:
-            raise ValueError("source jsonl needs a path")
-        if self.source == "installed" and not self.packages:
-            raise ValueError("source installed needs at least one package")
-        return self
 
 
 class AugmentationSeed(Section):

@@ -110,11 +110,24 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """What documentation is wanted for. Solved examples of the same `question_id`, up to its last `-`, are
+    no help: they would give the answer away."""
+
+    request: str
+    augmentation: str = ""
+    question_id: str = ""
+    oracle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search found, with its similarity (inner product of unit vectors)."""
+    """A passage that a search found. `score` ranks it; `scores` are its parts by name; `dense` is the inner
+    product of unit vectors."""
 
     passage: Passage
     score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.encoders import Encoder, find_checkpoint, open_encoder, passage_text
 from models.errors import ServiceError
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.types import Passage
 from producer.documents import read_passages
 from storage.passages.milvus import MilvusStore

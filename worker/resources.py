@@ -15,7 +15,7 @@ from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.endpoints import Student, Teacher
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.tokens import TokenEstimate
 from models.types import Hit
 from storage.ledger.generations import Purchase

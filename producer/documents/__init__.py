@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.errors import UsageError
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.types import Passage
 from producer.documents.installed import installed
 from producer.documents.jsonl import jsonl

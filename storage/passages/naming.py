@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 
 
 def index_name(config: Passages) -> str:

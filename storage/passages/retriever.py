@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.encoders import open_encoder
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.types import Hit
 from storage.passages.naming import index_path
 from storage.passages.snapshot import Snapshot

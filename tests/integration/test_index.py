@@ -13,7 +13,7 @@ import pytest
 
 from models.encoders import Encoder, open_encoder
 from models.errors import ServiceError
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from producer.index import Index, build_index
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import index_path

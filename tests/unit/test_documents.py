@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import DatasetError, UsageError
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.types import Passage
 from producer.documents import TEXT_LIMIT, read_passages
 from producer.documents.docstrings import split_documentation

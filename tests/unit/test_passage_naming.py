@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from storage.passages.naming import corpus_hash, index_name, index_path
 
 BASE = Passages(packages=["numpy", "stdlib"])

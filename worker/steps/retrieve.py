@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from models.experiment import Passages
+from models.retrieval.settings import Passages
 from models.types import Hit
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome

@@ -1,0 +1,1 @@
+"""Which documentation a request is shown: settings, rankings and choices, all pure."""
