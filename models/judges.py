@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from models.extraction import answer_code, bare
 from models.syntax import tree_text
 
 Rule = Literal["paper", "strict", "tree"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 def correct(rule: Rule, rationale: str, reference: str) -> bool:

@@ -38,7 +38,7 @@ class Rows(Iterable[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         if self._dataset.loader == "docprompting":
-            rows, fields = _json_rows(self._path), DOCPROMPTING
+            rows, fields = json_rows(self._path), DOCPROMPTING
         else:
             rows, fields = read_objects(self._path), self._dataset.fields
         examples = _examples(self._path, rows, fields)
@@ -46,28 +46,6 @@ class Rows(Iterable[Example]):
         if first is None:
             raise DatasetError(self._path, None, "holds no examples")
         yield from islice(chain([first], examples), self._limit)
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a JSON array, numbered from 1: their line in the file is not known."""
-    try:
-        rows = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DatasetError(path, None, "no such file") from None
-    except OSError as error:
-        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise DatasetError(path, None, "is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
-    if not isinstance(rows, list):
-        raise DatasetError(path, None, "must be a JSON array of rows")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DatasetError(path, None, f"row {number} must be an object, found {type(row).__name__}")
-        yield number, row
 
 
 def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fields) -> Iterator[Example]:
@@ -95,3 +73,25 @@ def _text(path: Path, line: int, values: dict[str, Any], field: str) -> str:
 def _storable(text: str) -> str:
     """No database stores null characters or lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSON array, numbered from 1: their line in the file is not known. Raises DatasetError."""
+    try:
+        rows = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(path, None, "no such file") from None
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(path, None, "is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
+    if not isinstance(rows, list):
+        raise DatasetError(path, None, "must be a JSON array of rows")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DatasetError(path, None, f"row {number} must be an object, found {type(row).__name__}")
+        yield number, row

@@ -42,6 +42,12 @@ def repeats(text: str, request: str) -> bool:
     return bool(said) and said in (_words(request), _words(original), _words(augmentation))
 
 
+def refuses(text: str) -> bool:
+    """Whether `text` declines to answer, and names no code after all."""
+    start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return bool(_REFUSAL.match(start)) and not answer_code(text)
+
+
 def _unusable(completion: Completion) -> Rejection | None:
     text, ended = completion.text, completion.finish_reason
     if completion.refusal or ended == "content_filter":
@@ -54,12 +60,7 @@ def _unusable(completion: Completion) -> Rejection | None:
         return reject("empty", f"finish_reason {ended}")
     if _HTML.match(text):
         return reject("html", text)
-    return reject("refusal", text) if _refuses(text) else None
-
-
-def _refuses(text: str) -> bool:
-    start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return bool(_REFUSAL.match(start)) and not answer_code(text)
+    return reject("refusal", text) if refuses(text) else None
 
 
 def _words(text: str) -> list[str]:

@@ -2,19 +2,26 @@
 
 from models.metrics.bleu import bleu4, bleu_stats, code_tokens, corpus_bleu
 from models.metrics.char_bleu import char_bleu, char_bleu_stats
+from models.metrics.chrf import chrf_stats, corpus_chrf
 from models.metrics.intervals import Interval, bootstrap
-from models.metrics.scores import Scores, exact_match, score
+from models.metrics.scores import SCORES, WIDTH, as_judged, intervals, row_stats, score, scores
 
 __all__ = [
+    "SCORES",
+    "WIDTH",
     "Interval",
-    "Scores",
+    "as_judged",
     "bleu4",
     "bleu_stats",
     "bootstrap",
     "char_bleu",
     "char_bleu_stats",
+    "chrf_stats",
     "code_tokens",
     "corpus_bleu",
-    "exact_match",
+    "corpus_chrf",
+    "intervals",
+    "row_stats",
     "score",
+    "scores",
 ]

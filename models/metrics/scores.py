@@ -1,82 +1,91 @@
-"""All metrics of a set of answers, with confidence intervals where they are wanted."""
+"""All scores of a set of answers, from what is counted in each row.
+
+A row's stats are 43 whole numbers, and the scores of any set of rows are functions of their sum: a million
+rows need no texts in memory, and a bootstrap draws rows without looking at them again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from models.metrics.bleu import bleu4, bleu_stats, corpus_bleu
+from models.extraction import answer_code, bare
+from models.metrics.bleu import bleu_stats, corpus_bleu
 from models.metrics.char_bleu import char_bleu, char_bleu_stats
+from models.metrics.chrf import chrf_stats, corpus_chrf
 from models.metrics.intervals import Floats, Interval, bootstrap
-from models.syntax import parse
+from models.syntax import normal_form, parse
+
+_BLEU, _CHAR, _CHRF = slice(0, 10), slice(10, 20), slice(20, 38)
+_EXACT, _NORMALISED, _TREE, _PARSES, _COUNT = range(38, 43)
+WIDTH = 43
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores in percent, not rounded. `parse_rate` is the share of answers that `ast.parse` accepts.
+def row_stats(prediction: str, reference: str) -> NDArray[np.int64]:
+    """What all scores need to know of one row, shape [WIDTH].
 
-    `intervals` maps each metric's name to its 95 % confidence interval.
+    Equal as it stands, but for white space, and as a syntax tree (or but for white space, where Python
+    cannot parse it) are three flags; that the prediction parses is a fourth.
     """
-
-    n: int
-    bleu4: float
-    char_bleu: float
-    exact_match: float
-    parse_rate: float
-    intervals: dict[str, Interval] | None = None
-
-
-def score(
-    predictions: Sequence[str], references: Sequence[str], *, intervals: bool = False, seed: int = 0
-) -> Scores:
-    """The scores of predictions against their references, row by row; all 0 where there are no rows.
-
-    ValueError where the numbers of predictions and references differ.
-    """
-    if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
-    parses = np.array([parse(prediction) is not None for prediction in predictions], dtype=np.bool_)
-    return Scores(
-        n=len(predictions),
-        bleu4=bleu4(predictions, references),
-        char_bleu=char_bleu(predictions, references),
-        exact_match=exact_match(predictions, references),
-        parse_rate=_share(parses),
-        intervals=_intervals(predictions, references, parses, seed) if intervals and predictions else None,
+    normalised = prediction.split() == reference.split()
+    tree = normalised or normal_form(prediction) == normal_form(reference)
+    flags = (prediction == reference, normalised, tree, parse(prediction) is not None, True)
+    return np.concatenate(
+        [
+            bleu_stats(prediction, reference),
+            char_bleu_stats(prediction, reference),
+            chrf_stats(prediction, reference),
+            np.array(flags, dtype=np.int64),
+        ]
     )
 
 
-def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Percent of rows whose strings are equal, character by character; 0 where there are no rows."""
-    return _share(_equal(predictions, references))
+def as_judged(rule: str, prediction: str, reference: str) -> tuple[str, str]:
+    """Both texts as a set of rules compares them.
+
+    `paper` takes them as they stand. `strict` takes what follows the last "the answer is", where that is
+    said, and less blanks, colons, backquotes and closing full stops around either.
+    """
+    if rule == "paper":
+        return prediction, reference
+    code = answer_code(prediction)
+    return bare(prediction) if code is None else code, bare(reference)
 
 
-def _intervals(
-    predictions: Sequence[str], references: Sequence[str], parses: NDArray[np.bool_], seed: int
-) -> dict[str, Interval]:
-    pairs = list(zip(predictions, references, strict=True))
-
+def _share(column: int) -> Callable[[Floats], Floats]:
     def share(sums: Floats) -> Floats:
-        return 100.0 * sums[:, 0] / len(pairs)
+        count = sums[..., _COUNT]
+        return 100.0 * np.divide(sums[..., column], count, out=np.zeros_like(count), where=count > 0)
 
-    def smoothed(sums: Floats) -> Floats:
-        return corpus_bleu(sums, smooth=True)
-
-    of_rows: dict[str, tuple[NDArray[np.generic], Callable[[Floats], Floats]]] = {
-        "bleu4": (np.stack([bleu_stats(*pair) for pair in pairs]), corpus_bleu),
-        "char_bleu": (np.stack([char_bleu_stats(*pair) for pair in pairs]), smoothed),
-        "exact_match": (_equal(predictions, references)[:, None], share),
-        "parse_rate": (parses[:, None], share),
-    }
-    return {name: bootstrap(stats, scorer, seed) for name, (stats, scorer) in of_rows.items()}
+    return share
 
 
-def _equal(predictions: Sequence[str], references: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([a == b for a, b in zip(predictions, references, strict=True)], dtype=np.bool_)
+# In percent. Each maps sums of stats, shape [..., WIDTH], to scores, shape [...].
+SCORES: Mapping[str, Callable[[Floats], Floats]] = {
+    "bleu4": lambda sums: corpus_bleu(sums[..., _BLEU]),
+    "char_bleu": lambda sums: corpus_bleu(sums[..., _CHAR], smooth=True),
+    "exact_match": _share(_EXACT),
+    "chrf": lambda sums: corpus_chrf(sums[..., _CHRF]),
+    "normalised_match": _share(_NORMALISED),
+    "tree_match": _share(_TREE),
+    "parse_rate": _share(_PARSES),
+}
 
 
-def _share(flags: NDArray[np.bool_]) -> float:
-    return 100.0 * float(flags.mean()) if len(flags) else 0.0
+def scores(stats: ArrayLike) -> dict[str, float]:
+    """Every score of rows with these stats, shape [rows, WIDTH]; all 0 where there are no rows."""
+    sums = np.asarray(stats, dtype=np.int64).reshape(-1, WIDTH).sum(axis=0)
+    found = {name: float(of(sums.astype(np.float64))) for name, of in SCORES.items()}
+    return {**found, "char_bleu": char_bleu(sums[_CHAR])}
+
+
+def intervals(stats: ArrayLike, seed: int = 0) -> dict[str, Interval]:
+    """The 95 % bootstrap interval of every score of these rows, at least one."""
+    return {name: bootstrap(stats, of, seed) for name, of in SCORES.items()}
+
+
+def score(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Every score of predictions against their references. ValueError where their numbers differ."""
+    return scores([row_stats(*pair) for pair in zip(predictions, references, strict=True)])

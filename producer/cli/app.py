@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from producer.cli import doctor, experiments, export, failures, index, report, run, runs, status, steering
+from producer.cli import (
+    audit,
+    doctor,
+    experiments,
+    export,
+    failures,
+    index,
+    report,
+    run,
+    runs,
+    score,
+    status,
+    steering,
+)
 
 app = typer.Typer(
     name="starmill",
@@ -15,7 +28,8 @@ app = typer.Typer(
 )
 for command in (
     run.run, steering.pause, steering.resume, status.status, report.report, export.export,
-    failures.failures, failures.retry, runs.runs, doctor.doctor, experiments.experiments,
+    score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
+    experiments.experiments,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")

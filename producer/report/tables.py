@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ablation import Cell, cells
-from models.metrics import bleu_stats, bootstrap, char_bleu_stats, corpus_bleu
-from models.syntax import parse
+from models.metrics import SCORES, WIDTH, bootstrap, row_stats
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.ledger.rows import Row, rows
@@ -78,7 +77,7 @@ class _Tally:
     def add(self, unit: Row) -> None:
         done = unit.state == DONE
         if unit.stage == "judge":
-            stats = _stats(unit.result.get("prediction") or "", unit.reference) if done else None
+            stats = row_stats(unit.result.get("prediction") or "", unit.reference) if done else None
             self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))
@@ -101,46 +100,20 @@ class _Tally:
         )
 
 
-# The stats of an answer, whose sums give every score: BLEU-4, charBLEU, exact match, parses, counted.
-_BLEU, _CHAR, _EXACT, _PARSES, _COUNT = slice(0, 10), slice(10, 20), 20, 21, 22
-_WIDTH = 23
-
-
-def _stats(prediction: str, reference: str) -> NDArray[np.int64]:
-    flags = (prediction == reference, parse(prediction) is not None, True)
-    return np.concatenate(
-        [bleu_stats(prediction, reference), char_bleu_stats(prediction, reference), np.array(flags)]
-    ).astype(np.int64)
-
-
-def _share(sums: Floats, column: int) -> Floats:
-    count = sums[..., _COUNT]
-    return 100.0 * np.divide(sums[..., column], count, out=np.zeros_like(count), where=count > 0)
-
-
-# Each maps sums of shape [..., 23] to scores of shape [...].
-_SCORES: Mapping[str, Callable[[Floats], Floats]] = {
-    "bleu4": lambda sums: corpus_bleu(sums[..., _BLEU]),
-    "char_bleu": lambda sums: corpus_bleu(sums[..., _CHAR], smooth=True),
-    "exact_match": lambda sums: _share(sums, _EXACT),
-    "parse_rate": lambda sums: _share(sums, _PARSES),
-}
-
-
 def _measures(samples: list[dict[str, NDArray[np.int64] | None]]) -> dict[str, Measure]:
     """Means over the seeds. A row is resampled with its answers of all seeds: they are not independent."""
     begun = [by_id for by_id in samples if any(stats is not None for stats in by_id.values())]
     if not begun:
         return {}
     ids = dict.fromkeys(key for by_id in begun for key, stats in by_id.items() if stats is not None)
-    missing = np.zeros(_WIDTH, dtype=np.int64)
+    missing = np.zeros(WIDTH, dtype=np.int64)
     found = [[by_id.get(key) for by_id in begun] for key in ids]
     values = np.array([[missing if stats is None else stats for stats in row] for row in found])
-    return {name: _measure(values, scores) for name, scores in _SCORES.items()}
+    return {name: _measure(values, SCORES[name]) for name in METRICS}
 
 
 def _measure(values: NDArray[np.int64], scores: Callable[[Floats], Floats]) -> Measure:
-    """`values` has shape [rows, seeds, 23]."""
+    """`values` has shape [rows, seeds, WIDTH]."""
     rows_, seeds, width = values.shape
 
     def mean(sums: Floats) -> Floats:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.metrics import score
+from models.metrics import intervals, row_stats, score, scores
 from models.types import Rejection
 from producer.report import RENDERERS, build_report
 from producer.report.tables import METRICS
@@ -44,14 +44,14 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
         ["pupil/0-shot", "pupil/2-shot", "pupil/2-shot/star"],
     )
     # The last row of an id counts: row 2 stands for q0, and row 0 for nothing.
-    expected = score(["wrong(2) \ud800", HARD], ["answer(2)", HARD], intervals=True)
+    stats = [row_stats("wrong(2) \ud800", "answer(2)"), row_stats(HARD, HARD)]
+    expected, bounds = scores(stats), intervals(stats)
     first, second, third = report.table
     assert (first.n, first.planned) == (2, 2)
     for name in METRICS:
         measure = first.measures[name]
-        assert measure.value == pytest.approx(getattr(expected, name))
-        assert expected.intervals is not None
-        assert (measure.low, measure.high) == pytest.approx(expected.intervals[name])
+        assert measure.value == pytest.approx(expected[name])
+        assert (measure.low, measure.high) == pytest.approx(bounds[name])
     assert first.measures["exact_match"].value == second.measures["exact_match"].value == 50
     assert "exact_match" in first.best
     assert "exact_match" in second.best
@@ -91,7 +91,7 @@ def test_seeds_are_averaged(db: Database) -> None:
     seeds = [score([texts[seed, 1], texts[seed, 2]], references) for seed in (0, 1)]
     assert (row.n, row.planned) == (4, 4)
     for name in METRICS:
-        mean = sum(getattr(found, name) for found in seeds) / 2
+        mean = sum(found[name] for found in seeds) / 2
         assert row.measures[name].value == pytest.approx(mean)
         assert row.measures[name].low <= mean <= row.measures[name].high
     assert "Scores are means over 2 seeds; n counts the answers of all of them." in report.notes

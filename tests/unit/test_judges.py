@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.judges import Rule, correct, mentions_hint
+from models.judges import RULES, correct, mentions_hint
 
-RULES: tuple[Rule, ...] = ("paper", "strict", "tree")
 TEXT = st.text(max_size=80) | st.text(alphabet="`.: \nx", max_size=20).map("The answer is ".__add__)
 
 

@@ -1,0 +1,64 @@
+"""`starmill score`: what predictions in files are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from producer.cli.common import JsonOption, console, print_json
+from producer.judging.scoring import Rules, Scored, score_file
+
+HEADINGS = {
+    "bleu4": "BLEU-4",
+    "char_bleu": "charBLEU",
+    "exact_match": "exact",
+    "chrf": "chrF",
+    "normalised_match": "normalised",
+    "tree_match": "tree",
+    "parse_rate": "parses",
+}
+
+
+def score(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE.jsonl...", help="lines of question_id, prediction, reference; .gz too"),
+    ],
+    rules: Annotated[Rules, typer.Option(help="compare texts as they are, or bare code")] = "paper",
+    intervals: Annotated[bool, typer.Option("--intervals", help="add 95 % bootstrap intervals")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Score predictions against their references, in percent; several files make one table."""
+    found = {path: score_file(path, rules, with_intervals=intervals) for path in files}
+    if as_json:
+        listed = {str(path): _entry(scored, rules) for path, scored in found.items()}
+        print_json(listed[str(files[0])] if len(files) == 1 else {"rules": rules, "files": listed})
+        return
+    table = Table("file", box=None, pad_edge=False)
+    for heading in ("n", *HEADINGS.values()):
+        table.add_column(heading, justify="right")
+    for path, scored in found.items():
+        table.add_row(path.name, f"{scored.n:,}", *(_cell(scored, name) for name in HEADINGS))
+    console().print(table)
+
+
+def _entry(scored: Scored, rules: Rules) -> dict[str, Any]:
+    entry: dict[str, Any] = {"n": scored.n}
+    entry |= {name: round(value, 2) for name, value in scored.scores.items()}
+    entry |= {"rules": rules, "repeated": scored.repeated}
+    if scored.intervals:
+        entry["intervals"] = {
+            name: [round(low, 2), round(high, 2)] for name, (low, high) in scored.intervals.items()
+        }
+    return entry
+
+
+def _cell(scored: Scored, name: str) -> str:
+    shown = f"{scored.scores[name]:.2f}"
+    if name in scored.intervals:
+        low, high = scored.intervals[name]
+        shown += f" [{low:.1f}, {high:.1f}]"
+    return shown

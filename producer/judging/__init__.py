@@ -1,0 +1,1 @@
+"""Judging texts that stand in files, whoever wrote them."""

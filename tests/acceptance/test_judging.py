@@ -1,0 +1,111 @@
+"""`starmill score` and `starmill audit`, on the paper's own outputs and on bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import starmill
+
+ROW = {"question_id": "1-1", "prediction": "f(x)", "reference": "f(x)"}
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found = capsys.readouterr()
+    assert found.err == ""
+    value: dict[str, Any] = json.loads(found.out)
+    return value
+
+
+def write(path: Path, *rows: object) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_papers_48_numbers(reference_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paper = reference_data / "paper"
+    expected = json.loads((paper / "expected_visible_scores.json").read_text())
+    files = sorted(str(path) for path in (paper / "completions_visible").glob("*.jsonl"))
+    assert starmill("score", *files, "--rules", "paper", "--json") == 0
+    found = printed(capsys)["files"]
+    assert {Path(name).stem: {key: scores[key] for key in expected[Path(name).stem]}
+            for name, scores in found.items()} == expected  # fmt: skip
+
+
+def test_one_file_is_one_object_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(
+        tmp_path / "a.jsonl", {**ROW, "prediction": "The answer is `f(x)`."}, {**ROW, "question_id": 2}
+    )
+    assert starmill("score", file, "--rules", "strict", "--intervals", "--json") == 0
+    found = printed(capsys)
+    assert (found["n"], found["exact_match"], found["rules"]) == (2, 100.0, "strict")
+    assert found["intervals"]["exact_match"] == [100.0, 100.0]
+    assert starmill("score", file, "--json") == 0
+    assert printed(capsys)["exact_match"] == 50.0
+
+
+def test_the_last_row_of_an_id_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    rows = [ROW, {**ROW, "question_id": "2"}, {**ROW, "prediction": None}]
+    file.write_bytes(gzip.compress("".join(json.dumps(row) + "\r\n" for row in rows).encode()))
+    assert starmill("score", str(file), "--json") == 0
+    found = printed(capsys)
+    assert (found["n"], found["repeated"], found["exact_match"]) == (2, 1, 50.0)
+
+
+def test_a_table_of_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starmill("score", write(tmp_path / "a.jsonl", ROW), write(tmp_path / "b.jsonl", ROW)) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["file", "n", "BLEU-4", "charBLEU"]
+    assert [row.split()[:2] for row in rows] == [["a.jsonl", "1"], ["b.jsonl", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "a.jsonl: holds no rows"),
+        (b"\n{broken\n", "a.jsonl:2: is not JSON"),
+        (b"[1]\n", "a.jsonl:1: must be a JSON object"),
+        (b'{"question_id": "1", "prediction": "x"}\n', "a.jsonl:1: has no 'reference'"),
+        (b'{"prediction": "x", "reference": "x"}\n', "a.jsonl:1: needs a 'question_id'"),
+        (b'{"question_id": 1, "prediction": [], "reference": ""}\n', "'prediction' must be a text"),
+        (b"\xff\n", "a.jsonl:1: is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    assert starmill("score", str(tmp_path / "a.jsonl")) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starmill("score", str(tmp_path / "none.jsonl")) == 2
+    assert "none.jsonl: no such file" in capsys.readouterr().err
+
+
+def test_audit_counts_the_papers_rationales(reference_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paper, train = reference_data / "paper", str(reference_data / "conala" / "train.json")
+    first = str(paper / "teacher_rationales_first_pass.jsonl.gz")
+    assert starmill("audit", first, "--reference", train, "--json") == 0
+    found = printed(capsys)
+    assert (found["n"], found["hint_leaks"]) == (2117, 0)
+    assert found["correct"] == {"paper": 189, "strict": 147, "tree": 182}
+    assert found["failure_modes"]["no_answer_sentence"] == found["no_answer_sentence"] == 302
+    second = str(paper / "teacher_rationales_star_visible.jsonl.gz")
+    assert starmill("audit", second, "--reference", train) == 0
+    shown = capsys.readouterr().out
+    assert "mention their hint: 1679798-8, 849674-100, 38081866-23" in shown
+
+
+def test_audit_names_what_it_misses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rationales = write(tmp_path / "a.jsonl", {"question_id": "9", "rationale": "x"})
+    references = write(tmp_path / "b.jsonl", {"question_id": "1", "reference": "x"})
+    assert starmill("audit", rationales, "--reference", references) == 2
+    assert "a.jsonl:1: question_id 9 has no reference in" in capsys.readouterr().err
