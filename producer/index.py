@@ -86,7 +86,7 @@ def _encode(passages: list[Passage], encoder: Encoder, store: MilvusStore, progr
     progress(0, len(passages))
     for start in range(0, len(passages), PASSAGES_AT_ONCE):
         part = passages[start : start + PASSAGES_AT_ONCE]
-        store.upsert(part, encoder.encode([passage_text(passage) for passage in part]))
+        store.upsert(part, encoder.encode([passage_text(passage, encoder.template) for passage in part]))
         progress(start + len(part), len(passages))
 
 
