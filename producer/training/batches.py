@@ -15,10 +15,11 @@ ORDER, NEGATIVES, UNLABELLED = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Passage i answers request i; further passages are hard negatives. `negative` is as in the loss."""
+    """`passages` differ from each other; `answers` and `negative` are as in the loss."""
 
     requests: list[str]
     passages: list[str]
+    answers: list[int]
     negative: NDArray[np.bool_]
     unlabelled: list[str]
 
@@ -39,20 +40,22 @@ class Batches:
         chosen = np.array_split(order, self.per_epoch)[part]
         pairs = [self._data.pairs[place] for place in chosen]
         requests = [request for request, _ in pairs]
-        passages = [passage for _, passage in pairs] + self._hard_negatives(chosen, step)
         texts = self._data.passages
+        answers = [texts[passage] for _, passage in pairs]
+        passages = list(dict.fromkeys(answers + self._hard_negatives(chosen, step)))
         return Batch(
             [self._data.requests[request] for request in requests],
-            [texts[passage] for passage in passages],
+            passages,
+            [passages.index(answer) for answer in answers],
             self._data.negative(requests, passages),
             [texts[place] for place in self._unlabelled(step)],
         )
 
-    def _hard_negatives(self, chosen: NDArray[np.int64], step: int) -> list[int]:
+    def _hard_negatives(self, chosen: NDArray[np.int64], step: int) -> list[str]:
         count = min(self._recipe.hard_negatives, self._mined.shape[1])
         random = self._random(NEGATIVES, step)
         draws = [random.choice(self._mined[place], count, False) for place in chosen]
-        return [int(passage) for draw in draws for passage in draw]
+        return [self._data.passages[place] for draw in draws for place in draw]
 
     def _unlabelled(self, step: int) -> list[int]:
         count = min(self._recipe.unlabelled, len(self._data.passages))

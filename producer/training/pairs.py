@@ -43,14 +43,13 @@ class Pairs:
             found[self.requests[request]].add(self.passages[passage])
         return dict(found)
 
-    def negative(self, requests: Sequence[int], passages: Sequence[int]) -> NDArray[np.bool_]:
-        """[requests, passages]: whether a passage is no answer to a request, as far as anybody knows.
+    def negative(self, requests: Sequence[int], passages: Sequence[str]) -> NDArray[np.bool_]:
+        """[requests, passages]: whether a text of a passage is no answer to a request, as far as is known.
 
-        Passages with equal texts count as one, and so do requests.
+        Requests with equal texts share their answers.
         """
-        texts = [self.passages[passage] for passage in passages]
         known = [self.answers[self.requests[request]] for request in requests]
-        return np.array([[text not in answers for text in texts] for answers in known], dtype=bool)
+        return np.array([[text not in answers for text in passages] for answers in known], dtype=bool)
 
 
 def make_pairs(examples: Iterable[Example], passages: Iterable[Passage], template: str) -> Pairs:

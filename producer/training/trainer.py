@@ -90,18 +90,20 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         recipe = self._recipe
-        negative = torch.from_numpy(batch.negative).to(self._device)
         loss = contrastive_loss(
             self._embed(batch.requests),
             self._embed(batch.passages),
-            negative,
+            torch.tensor(batch.answers, device=self._device),
+            torch.from_numpy(batch.negative).to(self._device),
             recipe.temperature,
             recipe.symmetric,
         )
         if len(batch.unlabelled) > 1:
             once, again = self._embed(batch.unlabelled), self._embed(batch.unlabelled)
-            others = ~torch.eye(len(once), dtype=torch.bool, device=self._device)
-            loss = loss + UNLABELLED_WEIGHT * contrastive_loss(once, again, others, recipe.temperature)
+            selves = torch.arange(len(once), device=self._device)
+            others = selves[:, None] != selves
+            alike = contrastive_loss(once, again, selves, others, recipe.temperature)
+            loss = loss + UNLABELLED_WEIGHT * alike
         return loss
 
     def _embed(self, texts: list[str]) -> torch.Tensor:
