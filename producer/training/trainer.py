@@ -13,7 +13,7 @@ from producer.training.batches import Batch, Batches
 from producer.training.loss import contrastive_loss
 from producer.training.recipe import Recipe
 
-# As much as the labelled pairs would outweigh the supervision that counts.
+# Weak supervision: it is to steady what the pairs teach, not to compete with it.
 UNLABELLED_WEIGHT = 0.3
 LONGEST_GRADIENT = 1.0
 TEXTS_AT_ONCE = 16
