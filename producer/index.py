@@ -18,6 +18,7 @@ from models.types import Passage
 from producer.documents import read_passages
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import corpus_hash, index_name, index_path
+from storage.passages.ranking import SLACK
 from storage.passages.snapshot import Snapshot, write_snapshot
 
 # What an interrupted build loses at most: a few seconds of encoding.
@@ -86,7 +87,7 @@ def _encode(passages: list[Passage], encoder: Encoder, store: MilvusStore, progr
     progress(0, len(passages))
     for start in range(0, len(passages), PASSAGES_AT_ONCE):
         part = passages[start : start + PASSAGES_AT_ONCE]
-        store.upsert(part, encoder.encode([passage_text(passage) for passage in part]))
+        store.upsert(part, encoder.encode([passage_text(passage, encoder.template) for passage in part]))
         progress(start + len(part), len(passages))
 
 
@@ -111,7 +112,8 @@ def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
     depth = min(PROBE_DEPTH, len(vectors))
     exact = np.sort(queries @ vectors.T, axis=1)[:, -depth]
     found = store.search(queries, depth)
-    near = sum(hit.score >= least - 1e-5 for hits, least in zip(found, exact, strict=True) for hit in hits)
+    slack = SLACK * np.maximum(1, np.abs(exact))
+    near = sum(hit.score >= least for hits, least in zip(found, exact - slack, strict=True) for hit in hits)
     recall = near / (len(queries) * depth)
     if recall < LEAST_RECALL:
         raise ServiceError(

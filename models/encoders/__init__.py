@@ -1,4 +1,4 @@
-"""Encoders turn sentences into unit vectors; `open_encoder` is the one way to get one."""
+"""Encoders turn sentences into vectors; `open_encoder` is the one way to get one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ __all__ = ["Checkpoint", "Encoder", "find_checkpoint", "open_encoder", "passage_
 
 
 def open_encoder(name: str, threads: int | None = None) -> Encoder:
-    """Load `minilm`, which ships as a package, or the sentence encoder in the folder `name`.
+    """Load `minilm`, which ships as a package, or the sentence encoder in the folder or ONNX file `name`.
 
-    `threads` sets the number of threads of torch in this process. Raises ServiceError where the model or
-    what runs it is missing.
+    `threads` is the number of batches that are encoded at once. Raises ServiceError where the model or what
+    runs it is missing.
     """
+    checkpoint = find_checkpoint(name)
+    if checkpoint.kind == "onnx":
+        from models.encoders.onnx import OnnxEncoder
+
+        return OnnxEncoder(checkpoint, threads)
     from models.encoders.hf import TransformersEncoder
 
-    return TransformersEncoder(find_checkpoint(name), threads)
+    return TransformersEncoder(checkpoint, threads)

@@ -14,10 +14,15 @@ TEMPLATE = "{library} {name}: {text}"
 
 
 class Encoder(Protocol):
-    """Texts in, unit vectors out. Vectors compare only where the fingerprints are equal."""
+    """Texts in, vectors out. Vectors compare only where the fingerprints are equal."""
 
     @property
     def dimension(self) -> int: ...
+
+    @property
+    def template(self) -> str:
+        """How `passage_text` words a passage for this encoder."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -25,11 +30,11 @@ class Encoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape [len(texts), dimension]."""
+        """Vectors [len(texts), dimension]; of unit length unless the encoder's folder says otherwise."""
         ...
 
 
-def passage_text(passage: Passage) -> str:
+def passage_text(passage: Passage, template: str = TEMPLATE) -> str:
     """The words of a passage that are encoded; the signature stands in for a missing text."""
     text = passage.text or passage.signature
-    return TEMPLATE.format(library=passage.library, name=passage.name, text=text).strip()
+    return template.format(library=passage.library, name=passage.name, text=text).strip()

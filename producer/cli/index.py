@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
+from producer.cli.index_quantize import quantize
+from producer.cli.index_train import train
 from producer.experiments import load_experiment
 from producer.index import build_index
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
 app = typer.Typer(help="Build and search the passages of an experiment.")
+app.command()(train)
+app.command()(quantize)
 ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")

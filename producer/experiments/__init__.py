@@ -11,13 +11,20 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from models.encoders.checkpoint import PACKAGED
 from models.errors import DatasetError, ExperimentError
 from models.experiment import Experiment
 from producer.jsonl import read_objects
 
 PRESETS = Path(__file__).parent
 BUNDLED = "bundled:"
-PATHS = (("dataset", "path"), ("passages", "path"), ("augment", "seeds"), ("rationale", "seeds"))
+PATHS = (
+    ("dataset", "path"),
+    ("passages", "path"),
+    ("passages", "encoder"),
+    ("augment", "seeds"),
+    ("rationale", "seeds"),
+)
 # The reader of dates and numbers raises ValueError.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 SHORTHANDS = {"train": "file", "test": "file", "teacher": "backend", "students": "backend"}
@@ -105,6 +112,8 @@ def _anchor(config: dict[str, Any], folder: Path) -> None:
         if not isinstance(block, dict) or not isinstance(block.get(key), str):
             continue
         value = block[key]
+        if key == "encoder" and value == PACKAGED:
+            continue
         if value.startswith(BUNDLED):
             block[key] = str(PRESETS / value.removeprefix(BUNDLED))
         else:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import ServiceError
 
-# More than float32 products of unit vectors differ by.
+# More than float32 products of unit vectors differ by; of longer ones, as a share of the product.
 SLACK = 1e-5
 Vectors = NDArray[np.floating[Any]]
 

@@ -1,7 +1,7 @@
 """An index as files that any number of processes map into memory and search exactly.
 
 NAME/meta.json            which version is published, and what it holds; replaced atomically
-NAME/VERSION/vectors.npy       float32, unit length, [count, dimension], in the order of the passages' keys
+NAME/VERSION/vectors.npy       float32, [count, dimension], unit length by default, in the order of the keys
 NAME/VERSION/passages.jsonl    one passage a line, in the same order
 NAME/VERSION/offsets.npy       int64, [count + 1], where each line starts
 """
@@ -105,7 +105,7 @@ class Snapshot:
         rows = np.arange(len(rough))
         if k < len(rough):
             least = np.partition(rough, len(rough) - k)[len(rough) - k]
-            rows = np.flatnonzero(rough >= least - SLACK)
+            rows = np.flatnonzero(rough >= least - SLACK * max(1, abs(least)))
         # Rows lie in the order of keys, so a row number decides a tie as its key would.
         found = ranked(query, self._vectors[rows], rows.tolist(), k)
         return [Hit(self.passage(int(rows[place])), score) for place, score in found]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.encoders import find_checkpoint, passage_text
+from models.encoders.options import Options
 from models.errors import ServiceError
 from models.types import Passage
 
@@ -27,9 +30,10 @@ def declare_pooling(folder: Path, mode: str) -> None:
 
 def test_checkpoint_describes_the_folder(folder: Path) -> None:
     found = find_checkpoint(str(folder))
-    assert (found.dimension, found.pooling, found.max_tokens) == (8, "mean", 64)
+    assert (found.kind, found.dimension) == ("transformers", 8)
+    assert found.options == Options(pooling="mean", normalize=True, max_tokens=64)
     declare_pooling(folder, "cls_token")
-    assert find_checkpoint(str(folder)).pooling == "cls"
+    assert find_checkpoint(str(folder)).options.pooling == "cls"
 
 
 def test_fingerprint_follows_what_decides_a_vector(folder: Path) -> None:
@@ -43,6 +47,51 @@ def test_fingerprint_follows_what_decides_a_vector(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"a": 1}')
     seen.append(find_checkpoint(str(folder)).fingerprint)
     assert len(set(seen)) == 4
+
+
+def test_fingerprint_follows_the_options(folder: Path) -> None:
+    seen = {find_checkpoint(str(folder)).fingerprint}
+    for options in (
+        {"normalize": False},
+        {"max_tokens": 32},
+        {"template": "{name} {text}"},
+        {"pooling": "cls"},
+    ):
+        (folder / "starmill.json").write_text(json.dumps(options))
+        seen.add(find_checkpoint(str(folder)).fingerprint)
+    assert len(seen) == 5
+    (folder / "starmill.json").write_text(json.dumps({"pooling": "cls", "training": {"seed": 1}}))
+    assert find_checkpoint(str(folder)).fingerprint in seen
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"pooling": "max"}, "pooling is 'max'; only mean and cls"),
+        ({"normalize": "no"}, "normalize is 'no'; give true or false"),
+        ({"max_tokens": 65}, "max_tokens is 65; give a number from 3 to 64"),
+        ({"template": "{name}"}, "needs {text}"),
+        ({"template": "{text.__class__}"}, "it may use {library} and {name}"),
+        ({"template": "{text"}, "it may use {library} and {name}"),
+        ([], "must be a JSON object"),
+    ],
+)
+def test_unusable_options_are_refused_in_one_line(folder: Path, options: Any, problem: str) -> None:
+    (folder / "starmill.json").write_text(json.dumps(options))
+    with pytest.raises(ServiceError, match=re.escape(problem)) as refused:
+        find_checkpoint(str(folder))
+    assert "\n" not in str(refused.value)
+
+
+def test_layout_tells_what_runs_an_encoder(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"d_model": 16, "n_positions": 512, "model_type": "t5"}))
+    found = find_checkpoint(str(folder))
+    assert (found.kind, found.dimension, found.options.max_tokens) == ("t5", 16, 256)
+    (folder / "model.onnx").write_bytes(b"graph")
+    assert find_checkpoint(str(folder)).kind == "onnx"
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ServiceError, match=r"needs tokenizer\.json for ONNX Runtime"):
+        find_checkpoint(str(folder))
 
 
 def test_unusable_encoders_are_refused_in_one_line(folder: Path) -> None:

@@ -85,6 +85,10 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.
     overridden = load(tmp_path, LEAST, "dataset.path=../other")
     assert overridden.dataset.path == str(tmp_path / "other")
     assert load(tmp_path, LEAST, "dataset.path=bundled:demo").dataset.path == str(PRESETS / "demo")
+    encoders = [
+        load(tmp_path, LEAST, f"passages.encoder={name}").passages.encoder for name in ("minilm", "e5")
+    ]
+    assert encoders == ["minilm", str(tmp_path / "elsewhere" / "e5")]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.
         ("students.0={backend: embedded, name: other}", "students.0.name", "other"),
         ("students=[{backend: embedded, name: only}]", "students.0.name", "only"),
         ("rationale.params.stop=a=b", "rationale.params", {"stop": "a=b"}),
-        ("passages.encoder=a: b: c", "passages.encoder", "a: b: c"),
+        ("dataset.fields.id=a: b: c", "dataset.fields.id", "a: b: c"),
     ],
 )
 def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, value: Any) -> None:

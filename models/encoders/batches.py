@@ -1,0 +1,42 @@
+"""Many texts, encoded in batches of similar length by several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_TEXTS = 32
+# Attention takes memory by the square of the length: long texts go a dozen at a time. Nothing is longer than
+# what 256 tokens hold, about a thousand characters.
+LEAST_TEXTS = 8
+CHARACTERS = 12_000
+LONGEST = 1_000
+
+
+def encode_in_batches(
+    texts: Sequence[str], dimension: int, threads: int, encode: Callable[[list[str]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes 8 to 32 at once.
+
+    Texts are sorted by length, so that little is padded.
+    """
+    vectors = np.empty((len(texts), dimension), dtype=np.float32)
+    batches = list(_batches(texts))
+    words = [[texts[row] for row in rows] for rows in batches]
+    with ThreadPoolExecutor(threads) as pool:
+        for rows, part in zip(batches, pool.map(encode, words), strict=True):
+            vectors[rows] = part
+    return vectors
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
+    longest_first = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    start = 0
+    while start < len(longest_first):
+        longest = min(LONGEST, max(1, len(texts[longest_first[start]])))
+        count = min(MOST_TEXTS, max(LEAST_TEXTS, CHARACTERS // longest))
+        yield longest_first[start : start + count]
+        start += count

@@ -1,0 +1,1 @@
+"""Trains a sentence encoder on requests and the passages that answer them."""

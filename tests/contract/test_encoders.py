@@ -1,0 +1,180 @@
+"""Every encoder: the packaged one, a BERT folder, CodeT5's layout, and ONNX graphs of 32 and 8 bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from models.encoders import Encoder, find_checkpoint, open_encoder, passage_text
+from models.encoders.export import export_onnx
+from models.errors import ServiceError
+from models.types import Passage
+from tests.conftest import REPOSITORY
+from tests.encoders import save_as_bin, tiny_bert, tiny_codet5, weights
+
+KINDS = ["minilm", "bert", "codet5", "onnx", "int8"]
+TEXTS = ["", "sort the list", "get the largest number of a list in python", "join " * 5_000, *["😀"] * 36]
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What `passages.encoder` names for each kind but the packaged one."""
+    root = tmp_path_factory.mktemp("encoders")
+    folders = {"bert": tiny_bert(root / "bert"), "codet5": tiny_codet5(root / "codet5")}
+    for kind in ("onnx", "int8"):
+        folders[kind] = root / kind
+        folders[kind].mkdir()
+        export_onnx(find_checkpoint(str(folders["bert"])), folders[kind], quantize=kind == "int8")
+    return folders
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def encoder(kind: str, folders: dict[str, Path]) -> Encoder:
+    return open_encoder(str(folders.get(kind, kind)), threads=2)
+
+
+@pytest.fixture
+def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder in CodeT5's layout that a test may damage."""
+    return shutil.copytree(folders["codet5"], tmp_path / "codet5")
+
+
+def test_vectors_are_of_unit_length_whatever_the_batch(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS)
+    assert vectors.shape == (40, encoder.dimension)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_a_text_has_one_vector_in_any_company(kind: str, encoder: Encoder) -> None:
+    together = encoder.encode(TEXTS)
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS[:4]])
+    # Eight bits are scaled by the largest number of a batch: company shows a little.
+    np.testing.assert_allclose(together[:4], alone, atol=0.05 if kind == "int8" else 1e-5)
+
+
+def test_different_texts_have_different_vectors(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS[:3])
+    assert (vectors @ vectors.T)[np.triu_indices(3, 1)].max() < 1 - 1e-4
+
+
+def test_threads_may_share_an_encoder(encoder: Encoder) -> None:
+    expected = encoder.encode(TEXTS[1:3])
+    with ThreadPoolExecutor(4) as pool:
+        for vectors in pool.map(lambda _: encoder.encode(TEXTS[1:3]), range(8)):
+            np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def test_what_is_cut_does_not_count(encoder: Encoder) -> None:
+    long = "sort " * 2_000
+    np.testing.assert_allclose(*encoder.encode([long, long + "the largest"]), atol=1e-5)
+
+
+def test_encoder_words_passages(encoder: Encoder) -> None:
+    passage = Passage("i", "sorted", "sorted(a)", "Sort.", "python")
+    assert passage_text(passage, encoder.template) == "python sorted: Sort."
+
+
+def test_fingerprints_differ(folders: dict[str, Path]) -> None:
+    found = {find_checkpoint(str(folders.get(kind, kind))).fingerprint for kind in KINDS}
+    assert len(found) == len(KINDS)
+
+
+def test_bert_folder_gives_what_transformers_computes(folders: dict[str, Path]) -> None:
+    text = "get the largest number of a list in python"
+    tokens = transformers.AutoTokenizer.from_pretrained(folders["bert"])(text, return_tensors="pt")
+    model = transformers.AutoModel.from_pretrained(folders["bert"]).eval()
+    with torch.inference_mode():
+        expected = model(**tokens).last_hidden_state[0].mean(dim=0).numpy()
+    [vector] = open_encoder(str(folders["bert"])).encode([text])
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_codet5_layout_gives_what_transformers_computes(copy: Path, normalize: bool) -> None:
+    """The mean of T5's last states over the tokens of a text, as DocPrompting's retriever takes it."""
+    (copy / "starmill.json").write_text(json.dumps({"normalize": normalize}))
+    text = "sort the list"
+    tokens = transformers.RobertaTokenizer.from_pretrained(copy)(text, return_tensors="pt")
+    assert len(tokens["input_ids"][0]) > 3
+    model = transformers.T5EncoderModel(transformers.T5Config.from_pretrained(copy))
+    model.load_state_dict(weights(copy), strict=False)
+    with torch.inference_mode():
+        expected = model.eval()(**tokens).last_hidden_state[0].mean(dim=0).numpy()
+    if normalize:
+        expected = expected / np.linalg.norm(expected)
+    [_, vector] = open_encoder(str(copy)).encode(["a longer text beside it: " + text, text])
+    np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+def test_onnx_gives_what_torch_gives(folders: dict[str, Path]) -> None:
+    whole, exported, small = (open_encoder(str(folders[kind])) for kind in ("bert", "onnx", "int8"))
+    np.testing.assert_allclose(exported.encode(TEXTS), whole.encode(TEXTS), atol=1e-5)
+    assert (small.encode(TEXTS) * whole.encode(TEXTS)).sum(axis=1).min() > 0.98
+
+
+def test_onnx_runs_without_torch(folders: dict[str, Path]) -> None:
+    code = (
+        "import sys; from models.encoders import open_encoder; "
+        f"open_encoder({str(folders['int8'])!r}).encode(['a list']); "
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_onnx_file_may_lie_below_its_tokenizer(folders: dict[str, Path], tmp_path: Path) -> None:
+    """As sentence-transformers publishes `onnx/model_qint8_avx2.onnx` beside the weights for torch."""
+    shutil.copytree(folders["bert"], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "onnx").mkdir()
+    file = shutil.copy(folders["int8"] / "model.onnx", tmp_path / "onnx" / "model_qint8.onnx")
+    assert find_checkpoint(str(tmp_path)).kind == "transformers"
+    assert find_checkpoint(str(file)).kind == "onnx"
+    found = open_encoder(str(file)).encode(TEXTS[:3])
+    np.testing.assert_allclose(found, open_encoder(str(folders["int8"])).encode(TEXTS[:3]), atol=1e-6)
+
+
+def test_weights_under_a_prefix_are_refused(copy: Path) -> None:
+    save_as_bin(copy, {f"_model.{key}": value for key, value in weights(copy).items()})
+    with pytest.raises(ServiceError, match=r"lacks \d+ weights .* it has _model\.\S+ instead") as refused:
+        open_encoder(str(copy))
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_weights_are_refused(copy: Path) -> None:
+    state = weights(copy)
+    lost = "encoder.block.1.layer.0.SelfAttention.q.weight"
+    save_as_bin(copy, {key: value for key, value in state.items() if key != lost})
+    with pytest.raises(ServiceError, match=rf"lacks 1 weights of its model, such as {lost};"):
+        open_encoder(str(copy))
+
+
+def test_weights_of_a_decoder_are_ignored(copy: Path) -> None:
+    expected = open_encoder(str(copy)).encode(TEXTS[:2])
+    save_as_bin(copy, {**weights(copy), "decoder.final_layer_norm.weight": torch.ones(32)})
+    np.testing.assert_allclose(open_encoder(str(copy)).encode(TEXTS[:2]), expected, atol=1e-6)
+
+
+def test_damaged_graph_is_refused_in_one_line(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["onnx"], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(ServiceError, match=r"model\.onnx cannot be loaded") as refused:
+        open_encoder(str(tmp_path))
+    assert "\n" not in str(refused.value)
