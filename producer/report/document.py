@@ -40,6 +40,7 @@ def _row(row: TableRow) -> dict[str, Any]:
     return {
         "variant": row.cell.variant,
         **asdict(row.cell),
+        "retrieval": row.cell.retrieval_word,
         "n": row.n,
         "planned": row.planned,
         "scores": scores,

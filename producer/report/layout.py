@@ -19,9 +19,8 @@ def axes(report: Report) -> list[str]:
 def place(report: Report, row: TableRow) -> list[str]:
     """The cell on each of the `axes`."""
     cell = row.cell
-    retrieval = "yes" if cell.retrieval else "no"
     asked = "augmented" if cell.augment_test else "as written"
-    words = [cell.student, str(cell.shots), retrieval, RATIONALES[cell.rationale], asked]
+    words = [cell.student, str(cell.shots), cell.retrieval_word, RATIONALES[cell.rationale], asked]
     return words[: len(axes(report))]
 
 

@@ -54,7 +54,7 @@ def ablation_table(report: Report) -> Group:
 def _label(row: TableRow) -> str:
     cell = row.cell
     parts = [f"{cell.shots}-shot"]
-    parts += ["retrieval"] if cell.retrieval else []
+    parts += [cell.retrieval] if cell.retrieval else []
     parts += [RATIONALES[cell.rationale]] if cell.rationale != "none" else []
     parts += ["augmented"] if cell.augment_test else []
     return ", ".join(parts)

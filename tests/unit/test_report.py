@@ -45,9 +45,9 @@ def report() -> Report:
         seeds=(0,),
         statistics=statistics,
         table=(
-            TableRow(Cell("pupil", 0, False, "none"), 3, 4, MEASURES, best=("bleu4",)),
-            TableRow(Cell("pupil", 2, True, "star", augment_test=True), 0, 4, {}),
-            TableRow(Cell("rival", 0, False, "none"), 1234, 1234, MEASURES),
+            TableRow(Cell("pupil", 0, "", "none"), 3, 4, MEASURES, best=("bleu4",)),
+            TableRow(Cell("pupil", 2, "retrieval", "star", augment_test=True), 0, 4, {}),
+            TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
         ),
         stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
         notes=(f"[note] of 100 % {SCRIPT}",),
@@ -87,7 +87,7 @@ def test_markdown_shows_special_characters_as_they_are() -> None:
 
 def test_csv_has_a_column_for_each_number() -> None:
     first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
-    assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "false")
+    assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
     assert (first["n"], first["planned"]) == ("3", "4")
     assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
     assert (second["rationale"], second["augment_test"], second["bleu4"]) == ("star", "true", "")
@@ -155,7 +155,7 @@ def test_html_draws_each_metric_and_the_stages() -> None:
 
 
 def test_html_shortens_labels_that_are_wider_than_a_phone() -> None:
-    cell = Cell("x" * 60, 2, True, "star")
+    cell = Cell("x" * 60, 2, "retrieval", "star")
     shown = RENDERERS["html"](replace(report(), table=(replace(report().table[0], cell=cell),)))
     labels = re.findall(r'<text x="0"[^>]*>([^<]*)</text>', shown)
     assert f"...{'x' * 27}/2-shot/retrieval/star" in labels
@@ -212,7 +212,7 @@ def test_terminal_shows_a_cell_on_a_line_of_100_columns() -> None:
 
 
 def test_a_pipe_has_no_width() -> None:
-    long = replace(report().table[0], cell=Cell("p", 2, True, "first_pass", augment_test=True))
+    long = replace(report().table[0], cell=Cell("p", 2, "retrieval", "first_pass", augment_test=True))
     text = printed(ablation_table(replace(report(), table=(long,))), width=40)
     assert re.search(r"2-shot, retrieval, first pass, augmented +3 of 4 +12\.35 ±3\.5\* +13\.35 ±4\.0 ", text)
 
