@@ -25,7 +25,7 @@ from producer.experiments import load_experiment
 from producer.index import build_index
 from producer.local.stack import local_stack
 from producer.report import build_report
-from producer.report.terminal import ablation_table, statistics_table
+from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 from producer.status import Status, read_status
 from producer.stopping import Stop
 from storage.broker import Queues
@@ -176,6 +176,9 @@ def _conclude(db: Database, status: Status, here: Here) -> None:
     out.print(statistics_table(report))
     out.print()
     out.print(ablation_table(report))
+    if report.retrieval:
+        out.print()
+        out.print(retrieval_table(report))
     if status.failed:
         messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
                          f"`starmill retry {status.run.id}` sends them again")  # fmt: skip

@@ -7,7 +7,15 @@ from rich.table import Table
 from rich.text import Text
 
 from producer.report.build import Report
-from producer.report.layout import NOTHING, RATIONALES, answers, statistic_lines
+from producer.report.layout import (
+    NOTHING,
+    QUALITY,
+    QUALITY_NOTE,
+    RATIONALES,
+    answers,
+    quality_lines,
+    statistic_lines,
+)
 from producer.report.tables import METRICS, TableRow
 
 CAPTION = "Percent, with half of the 95 % bootstrap interval. * best of the student."
@@ -49,6 +57,15 @@ def ablation_table(report: Report) -> Group:
         table.add_row(label, answers(row), *(_score(row, name) for name in METRICS))
     notes = [Text(note) for note in (CAPTION, *report.notes)]
     return Group(Unfolded(table), *notes)
+
+
+def retrieval_table(report: Report) -> Group:
+    table = Table(title="Retrieval", title_justify="left", box=None, pad_edge=False)
+    for place, heading in enumerate(QUALITY):
+        table.add_column(heading.lower(), justify="right" if place else "left")
+    for words in quality_lines(report):
+        table.add_row(*map(Text, words))
+    return Group(Unfolded(table), Text(QUALITY_NOTE))
 
 
 def _label(row: TableRow) -> str:
