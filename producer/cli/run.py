@@ -19,7 +19,7 @@ from models.experiment import Experiment
 from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger, progress_bar
-from producer.datasets import read_dataset
+from producer.datasets import check_right_passages, read_dataset
 from producer.drive import drive
 from producer.experiments import load_experiment
 from producer.index import build_index
@@ -110,6 +110,7 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
     """Everything that can be wrong is looked at before the run is written."""
     splits = read_dataset(experiment.dataset)
+    check_right_passages(experiment, splits)
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
         return planning.steer_run(db, found, experiment)
