@@ -47,15 +47,18 @@ class RunContext:
     def searches(self) -> Searches:
         return Searches.read(self.experiment.passages)
 
-    def shown(self, found: Sequence[dict[str, Any]], retrieval: str) -> tuple[Passage, ...]:
-        """What a prompt shows of the passages that a unit of the stage retrieve recorded."""
-        config = self.searches.choices[retrieval]
-        return present((hit.passage for hit in select(hits_of(found), config)), config)
+    def chosen(self, found: Sequence[dict[str, Any]], retrieval: str) -> list[Passage]:
+        """What is shown of the passages that a unit of the stage retrieve recorded, best first."""
+        return [hit.passage for hit in select(hits_of(found), self.searches.choices[retrieval])]
 
-    def shown_for(self, work: Work, wording: str, retrieval: str) -> tuple[Passage, ...]:
+    def chosen_for(self, work: Work, wording: str, retrieval: str) -> list[Passage]:
         """The same of what was found for this wording of the unit's own request."""
         variant = self.searches.variant(wording, retrieval)
-        return self.shown(work.inputs["retrieve", variant, 0]["passages"], retrieval)
+        return self.chosen(work.inputs["retrieve", variant, 0]["passages"], retrieval)
+
+    def presented(self, chosen: Sequence[Passage], retrieval: str) -> tuple[Passage, ...]:
+        """As prompts show them."""
+        return present(chosen, self.searches.choices[retrieval])
 
     def done(
         self,

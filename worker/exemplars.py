@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models.ablation import Cell
 from models.stages import train_wording
-from models.types import Exemplar
+from models.types import Exemplar, Passage
 from storage.ledger import exemplars
 from storage.ledger.claims import Work
 from worker.context import RunContext
@@ -66,7 +66,9 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
 
 
 def _exemplar(context: RunContext, example: exemplars.Worked, cell: Cell) -> Exemplar:
-    passages = context.shown(example.passages, cell.retrieval) if cell.retrieval else ()
+    passages: tuple[Passage, ...] = ()
+    if cell.retrieval:
+        passages = context.presented(context.chosen(example.passages, cell.retrieval), cell.retrieval)
     # The exemplars show what the test row shows: requests as written, or augmented.
     query = example.query if cell.augment_test else example.request
     return Exemplar(query, example.reference, example.rationale, passages)

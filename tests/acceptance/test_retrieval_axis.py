@@ -137,6 +137,8 @@ def test_tables_name_the_alternatives(varied: Ended) -> None:
 def test_exports_name_the_alternatives(varied: Ended, tmp_path: Path) -> None:
     answers = varied.home.export(varied.run, "answers")
     assert {row["retrieval"] for row in answers} == {"no", "yes", *ALTERNATIVES}
+    shown = {row["retrieval"]: row["passages"] for row in answers if row["row"] == 0}
+    assert shown == dict.fromkeys(ALTERNATIVES, 2) | {"no": 0, "yes": 2, "short": 1, "oracle": 1}
     synthetic = varied.home.export(varied.run, "synthetic")
     assert {len(row["passages"]) for row in synthetic} == {2}
 

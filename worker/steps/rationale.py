@@ -48,7 +48,7 @@ async def _reason(context: RunContext, work: Work, hint: str | None, sample: int
         replace(seeds[place], passages=present(seeds[place].passages, context.experiment.passages))
         for place in sorted(drawn.sample(range(len(seeds)), min(config.exemplars, len(seeds))))
     ]
-    passages = context.shown_for(work, wording, BASE)
+    passages = context.presented(context.chosen_for(work, wording, BASE), BASE)
     messages = prompts.rationale(query, passages, exemplars, hint, config.hint)
     asked = await ask_until_accepted(
         context,
