@@ -5,25 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.experiment import Experiment, RationaleSource
+from models.retrieval.settings import BASE
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One way to ask a student. Its `variant` names it in the ledger."""
+    """One way to ask a student. Its `variant` names it in the ledger.
+
+    `retrieval` is empty where no documentation is shown, BASE for what `passages` finds, else the name of
+    one of its alternatives.
+    """
 
     student: str
     shots: int
-    retrieval: bool
+    retrieval: str
     rationale: RationaleSource
     augment_test: bool = False
 
     @property
     def variant(self) -> str:
         parts = [self.student, f"{self.shots}-shot"]
-        parts += ["retrieval"] if self.retrieval else []
+        parts += [self.retrieval] if self.retrieval else []
         parts += [self.rationale] if self.rationale != "none" else []
         parts += ["augmented"] if self.augment_test else []
         return "/".join(parts)
+
+    @property
+    def retrieval_word(self) -> str:
+        """`no`, `yes`, or the name of an alternative: as tables and exports say it."""
+        return {"": "no", BASE: "yes"}.get(self.retrieval, self.retrieval)
 
     @property
     def query(self) -> str:
@@ -38,7 +48,7 @@ def cells(experiment: Experiment) -> list[Cell]:
     """
     grid = experiment.grid
     return [
-        Cell(student.name, shots, retrieval, rationale, augmented)
+        Cell(student.name, shots, _name(retrieval), rationale, augmented)
         for student in experiment.students
         for augmented in grid.augment_test
         for rationale in grid.rationale
@@ -46,3 +56,9 @@ def cells(experiment: Experiment) -> list[Cell]:
         for retrieval in grid.retrieval
         if shots > 0 or rationale == "none"
     ]
+
+
+def _name(retrieval: bool | str) -> str:
+    if isinstance(retrieval, str):
+        return retrieval
+    return BASE if retrieval else ""

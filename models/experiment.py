@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.endpoints import Count, Name, Params, Section, Student, Teacher, Whole
 from models.retrieval.settings import Passages
@@ -109,11 +119,18 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def _retrieval(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        return value
+    raise ValueError("takes false, true, or a name from passages.alternatives")
+
+
 class Grid(Section):
-    """Axes of the ablation; `models.ablation.cells` multiplies them."""
+    """Axes of the ablation; `models.ablation.cells` multiplies them. `retrieval` is false, true (the section
+    `passages` as it stands), or the name of one of its alternatives."""
 
     shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
-    retrieval: list[bool] = Field([False, True])
+    retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
     augment_test: list[bool] = Field([False])
     exemplars: Literal["random"] = "random"
@@ -175,6 +192,21 @@ class Experiment(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two are named {twice[0]}; give each a name of its own")
         return students
+
+    @field_validator("grid")
+    @classmethod
+    def _retrieval_is_known(cls, grid: Grid, info: ValidationInfo) -> Grid:
+        passages = info.data.get("passages")
+        if passages is None:  # what is wrong there is said first
+            return grid
+        for name in grid.retrieval:
+            if isinstance(name, str) and name not in passages.alternatives:
+                near = get_close_matches(name, passages.alternatives, n=1)
+                remedy = f"did you mean {near[0]}?" if near else "describe it there, or take true or false"
+                raise ValueError(
+                    f"retrieval names {name}, which passages.alternatives does not have; {remedy}"
+                )
+        return grid
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> Self:

@@ -2,6 +2,7 @@
 
 train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
                             (samples 0 ... n -> vote)
+                -> retrieve, for each other search whose cells show exemplars
 test    [augment ->] [retrieve ->] answer -> judge
                                    ^
         barrier: every train unit is final (cells that show synthetic exemplars)
@@ -14,10 +15,14 @@ from typing import Literal
 
 from models.ablation import cells
 from models.experiment import Experiment
+from models.retrieval.searches import Searches
+from models.retrieval.settings import BASE
 
 Stage = Literal["augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
 STAGES: tuple[Stage, ...] = ("augment", "retrieve", "rationale", "rationalize", "answer", "judge")
 Step = tuple[str, str, int]
+# Which wording of a request is searched for; the unit of another search than the section's own adds its name.
+WORDINGS = ("raw", "augmented")
 BARRIER: Step = ("barrier", "", 0)
 # The variant of rationales that are voted on; what they elect has the variant "", as a single one has.
 SAMPLE = "sample"
@@ -44,18 +49,26 @@ class Slot:
 def train_slots(experiment: Experiment) -> list[Slot]:
     teacher = f"teacher.{experiment.teacher.name}"
     slots = []
-    query = "raw"
     if experiment.augment.enabled:
-        query = "augmented"
         slots.append(Slot("augment", "", teacher))
     asked: tuple[Step, ...] = (("augment", "", 0),) if experiment.augment.enabled else ()
-    slots.append(Slot("retrieve", query, "retrieve", asked))
+    searches = Searches.read(experiment.passages)
+    query = train_wording(experiment)
+    shown = [searches.variant(query, BASE)]
+    shown += [searches.variant(query, cell.retrieval) for cell in cells(experiment)
+              if cell.retrieval and cell.shots]  # fmt: skip
+    slots += [Slot("retrieve", variant, "retrieve", asked) for variant in sorted(set(shown))]
     slots += _rationales(teacher, ("retrieve", query, 0), experiment.rationale.samples)
     before: Step = ("rationale", "", 0)
     for number in range(1, experiment.rationale.passes + 1):
         slots.append(Slot("rationalize", f"pass-{number}", teacher, (before,)))
         before = slots[-1].step
     return slots
+
+
+def train_wording(experiment: Experiment) -> str:
+    """Which wording of a train request is searched for and reasoned about."""
+    return "augmented" if experiment.augment.enabled else "raw"
 
 
 def _rationales(teacher: str, before: Step, samples: int) -> list[Slot]:
@@ -71,13 +84,17 @@ def eval_slots(experiment: Experiment) -> list[Slot]:
     grid = cells(experiment)
     if any(cell.augment_test for cell in grid):
         slots.append(Slot("augment", "", f"teacher.{experiment.teacher.name}"))
-    for query in sorted({cell.query for cell in grid if cell.retrieval}):
-        asked: tuple[Step, ...] = (("augment", "", 0),) if query == "augmented" else ()
-        slots.append(Slot("retrieve", query, "retrieve", asked))
+    searches = Searches.read(experiment.passages)
+    shown = {
+        (searches.variant(cell.query, cell.retrieval), cell.augment_test) for cell in grid if cell.retrieval
+    }
+    for variant, augmented in sorted(shown):
+        asked: tuple[Step, ...] = (("augment", "", 0),) if augmented else ()
+        slots.append(Slot("retrieve", variant, "retrieve", asked))
     for cell in grid:
         after: list[Step] = []
         if cell.retrieval:
-            after.append(("retrieve", cell.query, 0))
+            after.append(("retrieve", searches.variant(cell.query, cell.retrieval), 0))
         elif cell.augment_test:
             after.append(("augment", "", 0))
         if cell.shots:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from models.errors import DatasetError
-from models.experiment import Dataset, Fields, Split
+from models.errors import DatasetError, UsageError
+from models.experiment import Dataset, Experiment, Fields, Split
+from models.retrieval.settings import BASE
 from models.types import Example
 from producer.jsonl import read_objects
 from storage.schema import TEST, TRAIN
@@ -26,6 +27,19 @@ def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
     if not folder.is_dir():
         raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
     return {TRAIN: Rows(dataset, dataset.train), TEST: Rows(dataset, dataset.test)}
+
+
+def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
+    """Raises UsageError where right passages are to be shown and no row names any."""
+    passages = experiment.passages
+    names = [BASE, *(name for name in experiment.grid.retrieval if isinstance(name, str))]
+    shown = [name for name in names if passages.named(name).control == "oracle"]
+    if shown and not any(example.oracle for rows in splits.values() for example in rows):
+        key = "passages" if shown[0] == BASE else f"passages.alternatives.{shown[0]}"
+        raise UsageError(
+            f"{key}.control: oracle shows the right passages of a row, and no row names any; name the key "
+            "that holds their ids in dataset.fields.oracle, or take another control"
+        )
 
 
 class Rows(Iterable[Example]):

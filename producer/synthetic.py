@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from models.stages import SAMPLE
+from models.retrieval.records import hits_of
+from models.retrieval.selection import select
+from models.stages import SAMPLE, WORDINGS
+from models.types import Hit
 from storage.database import Database
+from storage.ledger.planning import Run
 from storage.ledger.rows import Row, rows
 from storage.schema import TRAIN
 
@@ -19,12 +23,14 @@ Source = Literal["first_pass", "star", "wrong"]
 @dataclass(frozen=True, slots=True)
 class SyntheticExample:
     """The finished units of one train example; `tried` are its rationales in the order of the passes.
-    Where the first was voted on, `samples` are those that it was chosen from."""
+    Where the first was voted on, `samples` are those that it was chosen from. `shown` is the documentation
+    that the teacher was shown."""
 
     augment: Row | None
     retrieve: Row | None
     tried: tuple[Row, ...]
     samples: tuple[Row, ...] = ()
+    shown: tuple[Hit, ...] = ()
 
     @property
     def right(self) -> tuple[Row, ...]:
@@ -60,16 +66,20 @@ def pass_number(row: Row) -> int:
     return int(row.variant.removeprefix("pass-")) if row.stage == "rationalize" else 0
 
 
-def synthetic_examples(db: Database, run_id: str) -> Iterator[SyntheticExample]:
+def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
     """Train examples with at least one finished unit, in order, in bounded memory."""
-    finished = rows(db, run_id, stages=STAGES, split=TRAIN)
+    finished = rows(db, run.id, stages=STAGES, split=TRAIN)
     for _, units in groupby(finished, key=lambda row: row.example_id):
         of_stage: dict[str, list[Row]] = {stage: [] for stage in (*STAGES, SAMPLE)}
         for unit in units:
             of_stage[SAMPLE if unit.variant == SAMPLE else unit.stage].append(unit)
+        # The searches of alternatives are for students.
+        retrieve = next((unit for unit in of_stage["retrieve"] if unit.variant in WORDINGS), None)
+        found = hits_of(retrieve.result.get("passages", ())) if retrieve else []
         yield SyntheticExample(
             next(iter(of_stage["augment"]), None),
-            next(iter(of_stage["retrieve"]), None),
+            retrieve,
             tuple(sorted(of_stage["rationale"] + of_stage["rationalize"], key=pass_number)),
             tuple(of_stage[SAMPLE]),
+            tuple(select(found, run.experiment.passages)),
         )

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 from models.ablation import Cell, cells
 from models.errors import BadRequest, ContextOverflow
 from models.experiment import Experiment
+from models.retrieval.forms import present
+from models.retrieval.records import hits_of
+from models.retrieval.searches import Searches
+from models.retrieval.selection import select
 from models.stages import Slot, downstream, fed_by, gathered_by
 from models.types import Passage, Rejection
 from storage.ledger.claims import Work
@@ -38,6 +42,23 @@ class RunContext:
     @cached_property
     def cells(self) -> dict[str, Cell]:
         return {cell.variant: cell for cell in cells(self.experiment)}
+
+    @cached_property
+    def searches(self) -> Searches:
+        return Searches.read(self.experiment.passages)
+
+    def chosen(self, found: Sequence[dict[str, Any]], retrieval: str) -> list[Passage]:
+        """What is shown of the passages that a unit of the stage retrieve recorded, best first."""
+        return [hit.passage for hit in select(hits_of(found), self.searches.choices[retrieval])]
+
+    def chosen_for(self, work: Work, wording: str, retrieval: str) -> list[Passage]:
+        """The same of what was found for this wording of the unit's own request."""
+        variant = self.searches.variant(wording, retrieval)
+        return self.chosen(work.inputs["retrieve", variant, 0]["passages"], retrieval)
+
+    def presented(self, chosen: Sequence[Passage], retrieval: str) -> tuple[Passage, ...]:
+        """As prompts show them."""
+        return present(chosen, self.searches.choices[retrieval])
 
     def done(
         self,
@@ -85,14 +106,3 @@ def query_of(work: Work, wording: str) -> str:
     if wording == "augmented":
         return str(work.inputs["augment", "", 0]["query"])
     return work.example.request
-
-
-def passages_of(work: Work, wording: str) -> tuple[Passage, ...]:
-    """What the retrieve step found for this wording."""
-    return stored_passages(work.inputs["retrieve", wording, 0]["passages"])
-
-
-def stored_passages(found: Sequence[dict[str, Any]]) -> tuple[Passage, ...]:
-    return tuple(
-        Passage(hit["id"], hit["name"], hit["signature"], hit["text"], hit["library"]) for hit in found
-    )

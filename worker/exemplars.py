@@ -6,10 +6,11 @@ import random
 from dataclasses import dataclass
 
 from models.ablation import Cell
-from models.types import Exemplar
+from models.stages import train_wording
+from models.types import Exemplar, Passage
 from storage.ledger import exemplars
 from storage.ledger.claims import Work
-from worker.context import RunContext, stored_passages
+from worker.context import RunContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,11 @@ async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
         cell.shots,
         f"{context.experiment.seed}/{seed}/{work.example.row}",
     )
-    examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale)
-    return [Shown(example.row, _exemplar(example, cell)) for example in examples]
+    found = (
+        context.searches.variant(train_wording(context.experiment), cell.retrieval) if cell.retrieval else ""
+    )
+    examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
+    return [Shown(example.row, _exemplar(context, example, cell)) for example in examples]
 
 
 def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
@@ -61,8 +65,10 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
     return chosen
 
 
-def _exemplar(example: exemplars.Worked, cell: Cell) -> Exemplar:
-    passages = stored_passages(example.passages) if cell.retrieval else ()
+def _exemplar(context: RunContext, example: exemplars.Worked, cell: Cell) -> Exemplar:
+    passages: tuple[Passage, ...] = ()
+    if cell.retrieval:
+        passages = context.presented(context.chosen(example.passages, cell.retrieval), cell.retrieval)
     # The exemplars show what the test row shows: requests as written, or augmented.
     query = example.query if cell.augment_test else example.request
     return Exemplar(query, example.reference, example.rationale, passages)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from redis.asyncio import Redis
 
@@ -15,9 +15,10 @@ from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.endpoints import Student, Teacher
-from models.retrieval.settings import Passages
+from models.prompts import example_query
+from models.retrieval.settings import Corpus, Passages, Search
 from models.tokens import TokenEstimate
-from models.types import Hit
+from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
 from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
@@ -27,6 +28,7 @@ from worker.gate import Gate
 if TYPE_CHECKING:
     from storage.passages.retriever import Retriever
 
+T = TypeVar("T")
 # Settings that do not need a client of their own.
 SHARED = {"name", "params", "price", "rpm", "tpm"}
 
@@ -81,10 +83,26 @@ class Resources:
         if self._gateway:
             self._gateway.forget(purchase.request.key for purchase in purchases if purchase)
 
-    async def search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
-        """The `top_k` nearest passages of each query, best first. Raises ServiceError."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoding, self._search, passages, queries)
+    async def search(self, passages: Passages, queries: Sequence[Query], depth: int) -> list[list[Hit]]:
+        """The `depth` nearest passages of each query, best first. Raises ServiceError."""
+        texts = [
+            example_query(query.request, query.augmentation) if query.augmentation else query.request
+            for query in queries
+        ]
+        return await self._retrieve(passages, lambda retriever: retriever.search(texts, depth))
+
+    async def lookup(self, passages: Passages, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
+        """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""
+        return await self._retrieve(passages, lambda retriever: [retriever.lookup(each) for each in ids])
+
+    async def draw(
+        self, passages: Passages, seeds: Sequence[str], counts: Sequence[int]
+    ) -> list[list[Passage]]:
+        """For each seed as many passages at random, fewer where there are no more. Raises ServiceError."""
+        wanted = list(zip(seeds, counts, strict=True))
+        return await self._retrieve(
+            passages, lambda retriever: [retriever.draw(seed, count) for seed, count in wanted]
+        )
 
     async def turn_away(self) -> None:
         """Calls that wait for a limit are cancelled; those in flight go on."""
@@ -117,12 +135,16 @@ class Resources:
     def _quota_of(self, name: str) -> Callable[[], Quota]:
         return lambda: self._quotas[name]
 
-    def _search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
+    async def _retrieve(self, passages: Passages, ask: Callable[[Retriever], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._encoding, lambda: ask(self._retriever(passages)))
+
+    def _retriever(self, passages: Passages) -> Retriever:
         # Only workers that search need numpy and an encoder.
         from storage.passages.retriever import Retriever
 
-        key = passages.model_dump_json(include={"source", "path", "packages", "encoder"})
+        key = passages.model_dump_json(include={*Corpus.model_fields, *Search.model_fields})
         if key not in self._retrievers:
             threads = max(1, (os.cpu_count() or 2) // 2)
             self._retrievers[key] = Retriever(passages, self._settings.root, threads)
-        return self._retrievers[key].search(queries, passages.top_k)
+        return self._retrievers[key]

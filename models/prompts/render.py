@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
 from models.prompts import templates
+from models.retrieval.forms import line
 from models.types import Exemplar, Message, Passage
 
 HintStyle = Literal["paper", "explain"]
-SIGNATURE = re.compile(r"[\w.\s@*]*\(")
 
 
 def augmentation(request: str, seeds: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
@@ -70,19 +69,9 @@ def _chat(system: str, turns: Sequence[tuple[str, str]], last: str) -> tuple[Mes
 
 
 def _section(request: str, passages: Sequence[Passage]) -> str:
-    documentation = "".join(f"{_labelled(passage)}\n" for passage in passages)
+    documentation = "".join(f"{line(passage)}\n" for passage in passages)
     head = f"{templates.DOCUMENTATION}\n{documentation}\n" if documentation else ""
     return f"{head}{templates.QUERY} {request}"
-
-
-def _labelled(passage: Passage) -> str:
-    """`name(arguments): text`; an own seed's documentation is one text without a name."""
-    if not passage.name:
-        return passage.text
-    # Some corpora hold sample code where the signature should be: it is no label.
-    declared = SIGNATURE.match(passage.signature)
-    arguments = passage.signature[declared.end() - 1 :] if declared else ""
-    return f"{passage.name.removesuffix('()')}{arguments}: {passage.text}"
 
 
 def _worked(exemplar: Exemplar) -> str:

@@ -19,13 +19,13 @@ from models.experiment import Experiment
 from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger, progress_bar
-from producer.datasets import read_dataset
+from producer.datasets import check_right_passages, read_dataset
 from producer.drive import drive
 from producer.experiments import load_experiment
 from producer.index import build_index
 from producer.local.stack import local_stack
 from producer.report import build_report
-from producer.report.terminal import ablation_table, statistics_table
+from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 from producer.status import Status, read_status
 from producer.stopping import Stop
 from storage.broker import Queues
@@ -110,6 +110,7 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
     """Everything that can be wrong is looked at before the run is written."""
     splits = read_dataset(experiment.dataset)
+    check_right_passages(experiment, splits)
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
         return planning.steer_run(db, found, experiment)
@@ -176,6 +177,9 @@ def _conclude(db: Database, status: Status, here: Here) -> None:
     out.print(statistics_table(report))
     out.print()
     out.print(ablation_table(report))
+    if report.retrieval:
+        out.print()
+        out.print(retrieval_table(report))
     if status.failed:
         messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
                          f"`starmill retry {status.run.id}` sends them again")  # fmt: skip

@@ -133,7 +133,7 @@ def _inline_seeds(config: dict[str, Any]) -> None:
 
 def _explain(name: str, error: ValidationError) -> ExperimentError:
     first = error.errors()[0]
-    location = [part for part in first["loc"] if part not in {"function-before", "function-after"}]
+    location = [part for part in first["loc"] if part not in {"function-before", "function-after", "[key]"}]
     key = ".".join(str(part) for part in location)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

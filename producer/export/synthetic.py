@@ -47,7 +47,7 @@ def synthetic_rows(db: Database, run: Run, make: Make, *, accepted: bool) -> Ite
     """Train examples that have a rationale, in the order of the train split; one with several right ones
     is a row for each."""
     shared = _shared_calls(db, run)
-    for example in synthetic_examples(db, run.id):
+    for example in synthetic_examples(db, run):
         chosen = example.right or (() if accepted else example.tried[-1:])
         for rationale in chosen:
             yield make(example, rationale, _provenance(run, example, rationale, shared))
@@ -62,7 +62,9 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
         "request": final.request,
         "augmentation": augmented.get("augmentation"),
         "query": _query(example, final),
-        "passages": [{name: hit[name] for name in PASSAGE} for hit in _passages(example)],
+        "passages": [
+            {"id": hit.passage.id, "name": hit.passage.name, "score": hit.score} for hit in example.shown
+        ],
         "rationale": final.result["text"],
         "answer": final.result.get("answer"),
         "reference": final.reference,
@@ -77,7 +79,7 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
 def as_chat(example: SyntheticExample, final: Row, provenance: Json) -> Json:
     """A row of shape CHAT, as fine-tuning takes it: the query with its documentation, and the rationale."""
     row = as_row(example, final, provenance)
-    documents = [f"{hit['name']}{hit['signature']}\n{hit['text']}" for hit in _passages(example)]
+    documents = [f"{hit.passage.name}{hit.passage.signature}\n{hit.passage.text}" for hit in example.shown]
     asked = "\n\n".join([row["query"], *(["Documentation:", *documents] if documents else [])])
     messages = [
         {"role": "user", "content": asked},
@@ -89,10 +91,6 @@ def as_chat(example: SyntheticExample, final: Row, provenance: Json) -> Json:
 def _query(example: SyntheticExample, final: Row) -> str:
     augmented = example.augment.result.get("query") if example.augment else None
     return str(final.result.get("query") or augmented or final.request)
-
-
-def _passages(example: SyntheticExample) -> list[Json]:
-    return list(example.retrieve.result.get("passages", ())) if example.retrieve else []
 
 
 def _provenance(run: Run, example: SyntheticExample, final: Row, shared: Counter[str]) -> Json:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models.stages import STAGES
 from producer.report.notes import notes
+from producer.report.retrieval import Quality, retrieval_qualities
 from producer.report.statistics import Statistics, read_statistics
 from producer.report.tables import TableRow, ablation_rows
 from storage.database import Database
@@ -33,7 +34,8 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`seeds` are those of the grid; `notes` are sentences that belong below the tables."""
+    """`seeds` are those of the grid; `notes` are sentences that belong below the tables. `retrieval` is empty
+    where the dataset knows no right passages."""
 
     run: str
     experiment: str
@@ -45,6 +47,7 @@ class Report:
     table: tuple[TableRow, ...]
     stages: tuple[StageCount, ...]
     notes: tuple[str, ...]
+    retrieval: tuple[Quality, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -70,6 +73,7 @@ def build_report(db: Database, run: Run) -> Report:
         table=table,
         stages=stages,
         notes=notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table),
+        retrieval=retrieval_qualities(db, run),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from producer.report.build import Report
+from producer.report.retrieval import Quality
 from producer.report.tables import TableRow
 
 DECIMALS = 4
@@ -28,7 +29,19 @@ def document(report: Report) -> dict[str, Any]:
         "statistics": asdict(report.statistics),
         "stages": [{**asdict(stage), "left": stage.left} for stage in report.stages],
         "ablation": [_row(row) for row in report.table],
+        "retrieval": [_quality(found) for found in report.retrieval],
         "notes": list(report.notes),
+    }
+
+
+def _quality(found: Quality) -> dict[str, Any]:
+    """Precision and miss rate in percent; precision is null where nothing is shown."""
+    precision = None if found.precision is None else round(found.precision, DECIMALS)
+    return {
+        **asdict(found),
+        "tokens": round(found.tokens, DECIMALS),
+        "precision": precision,
+        "miss_rate": round(found.miss_rate, DECIMALS),
     }
 
 
@@ -40,6 +53,7 @@ def _row(row: TableRow) -> dict[str, Any]:
     return {
         "variant": row.cell.variant,
         **asdict(row.cell),
+        "retrieval": row.cell.retrieval_word,
         "n": row.n,
         "planned": row.planned,
         "scores": scores,

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from html import escape
 
 from producer.report.build import Report
-from producer.report.layout import NOTHING, answers, axes, interval, place, statistic_lines
+from producer.report.layout import (
+    NOTHING,
+    QUALITY,
+    QUALITY_NOTE,
+    answers,
+    axes,
+    interval,
+    place,
+    quality_lines,
+    statistic_lines,
+)
 from producer.report.notes import INTERVALS
 from producer.report.plots import STATES, metric_plot, stage_plot
 from producer.report.tables import METRICS, TableRow
@@ -48,6 +58,7 @@ def render(report: Report) -> str:
         f"<body><h1>{title}</h1>",
         f"<p>{escape(report.state)}. Teacher: {escape(report.teacher)}. Students: {escape(models)}.</p>",
         *_ablation(report),
+        *_retrieval(report),
         "<h2>Synthetic set</h2>",
         _table(None, [[_cell(what), _cell(number)] for what, number in statistic_lines(report)]),
         *_stages(report),
@@ -71,6 +82,18 @@ def _ablation(report: Report) -> list[str]:
           for name, plot in plots.items()),
         "</div>",
     ]  # fmt: skip
+
+
+def _retrieval(report: Report) -> list[str]:
+    if not report.retrieval:
+        return []
+    heads = [f'<th class="number">{escape(heading)}</th>' for heading in QUALITY[1:]]
+    lines = [
+        [_cell(words[0]), *(_cell(word, number=True) for word in words[1:])]
+        for words in quality_lines(report)
+    ]
+    table = _table([f"<th>{QUALITY[0]}</th>", *heads], lines)
+    return ["<h2>Retrieval</h2>", table, f'<p class="soft">{escape(QUALITY_NOTE)}</p>']
 
 
 def _stages(report: Report) -> list[str]:

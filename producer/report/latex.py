@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 
 from producer.report.build import Report
-from producer.report.layout import NOTHING, answers, axes, interval, place, statistic_lines
+from producer.report.layout import (
+    NOTHING,
+    QUALITY,
+    QUALITY_NOTE,
+    answers,
+    axes,
+    interval,
+    place,
+    quality_lines,
+    statistic_lines,
+)
 from producer.report.notes import INTERVALS
 from producer.report.tables import METRICS, TableRow
 
@@ -37,6 +47,7 @@ def render(report: Report) -> str:
         r"\begin{document}",
         *_table("l" * len(headings) + "r" * (1 + len(METRICS)), columns, body, caption),
         *_notes(report),
+        *_retrieval(report),
         *_table("lr", ["Synthetic set", ""], lines, escape(f"The synthetic set of run {report.run}.")),
         r"\end{document}",
         "",
@@ -83,6 +94,14 @@ def _row(report: Report, row: TableRow) -> list[str]:
         bold = rf"\textbf{{{value}}}" if name in row.best else value
         scores.append(rf"{bold} {{\scriptsize {interval(measure)}}}")
     return [*map(escape, place(report, row)), answers(row), *scores]
+
+
+def _retrieval(report: Report) -> list[str]:
+    if not report.retrieval:
+        return []
+    lines = [" & ".join(map(escape, words)) + r" \\" for words in quality_lines(report)]
+    caption = f"Documentation shown in run {report.run}. {QUALITY_NOTE}"
+    return _table("l" + "r" * (len(QUALITY) - 1), [*QUALITY], lines, escape(caption))
 
 
 def _notes(report: Report) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from producer.report.build import Report
+from producer.report.retrieval import Quality
 from producer.report.statistics import Statistics
 from producer.report.tables import Measure, TableRow
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
 NOTHING = "-"
+QUALITY = ("Retrieval", "Test rows", "Right of those shown", "Rows with none right", "Tokens a row")
+QUALITY_NOTE = "Of test rows whose right passages are known; a token is counted as four characters."
 
 
 def axes(report: Report) -> list[str]:
@@ -19,9 +22,8 @@ def axes(report: Report) -> list[str]:
 def place(report: Report, row: TableRow) -> list[str]:
     """The cell on each of the `axes`."""
     cell = row.cell
-    retrieval = "yes" if cell.retrieval else "no"
     asked = "augmented" if cell.augment_test else "as written"
-    words = [cell.student, str(cell.shots), retrieval, RATIONALES[cell.rationale], asked]
+    words = [cell.student, str(cell.shots), cell.retrieval_word, RATIONALES[cell.rationale], asked]
     return words[: len(axes(report))]
 
 
@@ -32,6 +34,29 @@ def answers(row: TableRow) -> str:
 
 def interval(measure: Measure) -> str:
     return f"[{measure.low:.1f}, {measure.high:.1f}]"
+
+
+def quality_lines(report: Report) -> list[list[str]]:
+    """What was shown of the documentation, a line for each way to retrieve, under the headings QUALITY."""
+    both = len({found.augment_test for found in report.retrieval}) > 1
+    return [
+        [
+            f"{found.retrieval}, augmented" if both and found.augment_test else found.retrieval,
+            f"{found.rows:,}",
+            _precision(found),
+            f"{found.missed:,} ({found.miss_rate:.1f} %)",
+            f"{found.tokens:.0f}",
+        ]
+        for found in report.retrieval
+    ]
+
+
+def _precision(found: Quality) -> str:
+    return (
+        NOTHING
+        if found.precision is None
+        else f"{found.right:,} of {found.shown:,} ({found.precision:.1f} %)"
+    )
 
 
 def statistic_lines(report: Report) -> list[tuple[str, str]]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 
 from producer.report.build import Report
-from producer.report.layout import NOTHING, answers, axes, interval, place, statistic_lines
+from producer.report.layout import (
+    NOTHING,
+    QUALITY,
+    QUALITY_NOTE,
+    answers,
+    axes,
+    interval,
+    place,
+    quality_lines,
+    statistic_lines,
+)
 from producer.report.notes import INTERVALS
 from producer.report.tables import METRICS, TableRow
 
@@ -25,6 +35,7 @@ def render(report: Report) -> str:
         _table([*headings, "n", *METRICS.values()], align, [_row(report, row) for row in report.table]),
         f"{INTERVALS} The best of each student is bold.",
         "\n".join(f"- {escape(note)}" for note in report.notes),
+        *_retrieval(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -48,6 +59,14 @@ def _row(report: Report, row: TableRow) -> list[str]:
         value = f"**{measure.value:.2f}**" if name in row.best else f"{measure.value:.2f}"
         scores.append(f"{value} {interval(measure)}")
     return [*(escape(word) for word in place(report, row)), answers(row), *scores]
+
+
+def _retrieval(report: Report) -> list[str]:
+    if not report.retrieval:
+        return []
+    align = ["---", *["---:"] * (len(QUALITY) - 1)]
+    lines = [[*map(escape, words)] for words in quality_lines(report)]
+    return ["## Retrieval", _table([*QUALITY], align, lines), QUALITY_NOTE]
 
 
 def _table(headings: list[str], align: list[str], lines: list[list[str]]) -> str:

@@ -29,6 +29,6 @@ def _line(report: Report, row: TableRow) -> list[str]:
         parts = (measure.value, measure.low, measure.high) if measure else ()
         scores += [f"{part:.4f}" for part in parts] or [""] * 3
     return [
-        report.run, cell.student, cell.variant, str(cell.shots), str(cell.retrieval).lower(), cell.rationale,
+        report.run, cell.student, cell.variant, str(cell.shots), cell.retrieval_word, cell.rationale,
         str(cell.augment_test).lower(), str(len(report.seeds)), str(row.n), str(row.planned), *scores,
     ]  # fmt: skip

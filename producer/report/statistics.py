@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from models.stages import train_wording
 from producer.synthetic import SyntheticExample, pass_number, synthetic_examples
 from storage.database import Database
 from storage.ledger import counts
@@ -55,13 +56,13 @@ class Statistics:
 def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
     """Counted in one pass over the train examples."""
     tally = _Tally()
-    for example in synthetic_examples(db, run.id):
+    for example in synthetic_examples(db, run):
         tally.add(example)
     seen = tally.seen
     paid = counts.spending(db, run.id)
     passes = range(1, run.experiment.rationale.passes + 1)
     return Statistics(
-        examples=funnel.total(split=TRAIN, stage="retrieve").total(),
+        examples=funnel.rows.get((TRAIN, "retrieve", train_wording(run.experiment)), Counter()).total(),
         augmented=seen["augmented"],
         retrieved=seen["retrieved"],
         rationales=seen["tried", 0],

@@ -7,7 +7,15 @@ from rich.table import Table
 from rich.text import Text
 
 from producer.report.build import Report
-from producer.report.layout import NOTHING, RATIONALES, answers, statistic_lines
+from producer.report.layout import (
+    NOTHING,
+    QUALITY,
+    QUALITY_NOTE,
+    RATIONALES,
+    answers,
+    quality_lines,
+    statistic_lines,
+)
 from producer.report.tables import METRICS, TableRow
 
 CAPTION = "Percent, with half of the 95 % bootstrap interval. * best of the student."
@@ -51,10 +59,19 @@ def ablation_table(report: Report) -> Group:
     return Group(Unfolded(table), *notes)
 
 
+def retrieval_table(report: Report) -> Group:
+    table = Table(title="Retrieval", title_justify="left", box=None, pad_edge=False)
+    for place, heading in enumerate(QUALITY):
+        table.add_column(heading.lower(), justify="right" if place else "left")
+    for words in quality_lines(report):
+        table.add_row(*map(Text, words))
+    return Group(Unfolded(table), Text(QUALITY_NOTE))
+
+
 def _label(row: TableRow) -> str:
     cell = row.cell
     parts = [f"{cell.shots}-shot"]
-    parts += ["retrieval"] if cell.retrieval else []
+    parts += [cell.retrieval] if cell.retrieval else []
     parts += [RATIONALES[cell.rationale]] if cell.rationale != "none" else []
     parts += ["augmented"] if cell.augment_test else []
     return ", ".join(parts)

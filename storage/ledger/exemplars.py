@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.experiment import RationaleSource
-from models.stages import SAMPLE
+from models.stages import SAMPLE, WORDINGS
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
@@ -30,7 +30,9 @@ class Worked:
 
 def pool(db: Database, run_id: str) -> list[int]:
     """Train examples whose documentation is known, in order; the same for every cell."""
-    query = _train(run_id, UNITS.c.stage == "retrieve").order_by(UNITS.c.example_id)
+    query = _train(run_id, UNITS.c.stage == "retrieve", UNITS.c.variant.in_(WORDINGS)).order_by(
+        UNITS.c.example_id
+    )
     with db.read() as connection:
         return list(connection.scalars(query))
 
@@ -48,8 +50,11 @@ def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
         return frozenset(connection.scalars(_train(run.id, *wanted)))
 
 
-def worked(db: Database, run_id: str, example_ids: Sequence[int], source: RationaleSource) -> list[Worked]:
-    """The examples in the order of `example_ids`."""
+def worked(
+    db: Database, run_id: str, example_ids: Sequence[int], source: RationaleSource, retrieval: str = ""
+) -> list[Worked]:
+    """The examples in the order of `example_ids`. `retrieval` is the variant of the unit that found their
+    passages; without it, or where that one failed, they have none."""
     results: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
     with db.read() as connection:
         examples = {
@@ -64,7 +69,10 @@ def worked(db: Database, run_id: str, example_ids: Sequence[int], source: Ration
         )
         for example_id, stage, variant, result in connection.execute(units):
             results.setdefault(example_id, {})[stage, variant] = result
-    return [_worked(examples[example_id], results.get(example_id, {}), source) for example_id in example_ids]
+    return [
+        _worked(examples[example_id], results.get(example_id, {}), source, retrieval)
+        for example_id in example_ids
+    ]
 
 
 def final_rationale(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any] | None:
@@ -77,10 +85,12 @@ def final_rationale(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str,
     return next((result for result in tried if result["correct"]), tried[-1] if tried else None)
 
 
-def _worked(example: Any, results: dict[tuple[str, str], dict[str, Any]], source: RationaleSource) -> Worked:
+def _worked(
+    example: Any, results: dict[tuple[str, str], dict[str, Any]], source: RationaleSource, retrieval: str
+) -> Worked:
     found = results.get(("rationale", "")) if source == "first_pass" else final_rationale(results)
     rationale = found["text"] if found and source != "none" else ""
-    retrieved = results.get(("retrieve", "augmented")) or results.get(("retrieve", "raw")) or {}
+    retrieved = results.get(("retrieve", retrieval), {})
     augmented = results.get(("augment", ""), {})
     return Worked(
         example.row,

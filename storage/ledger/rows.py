@@ -34,7 +34,8 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A unit beside its example. `model` and `cost_nano_usd` are those of the answer it rests on."""
+    """A unit beside its example. `model` and `cost_nano_usd` are of the answer it rests on, `oracle`
+    the ids of its right passages."""
 
     unit_id: int
     example_id: int
@@ -55,6 +56,7 @@ class Row:
     generation: str | None
     model: str | None
     cost_nano_usd: int | None
+    oracle: list[str]
 
 
 def rows(
@@ -71,6 +73,7 @@ def rows(
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
         UNITS.c.state, UNITS.c.reason, UNITS.c.detail, UNITS.c.attempts, UNITS.c.rejections,
         UNITS.c.result, UNITS.c.generation, GENERATIONS.c.model, GENERATIONS.c.cost_nano_usd,
+        EXAMPLES.c.oracle,
     )  # fmt: skip
     query = (
         select(*columns)

@@ -47,6 +47,8 @@ SET: dict[str, tuple[list[str], str]] = {
     "unknown key": (["passages.topk=3"], "passages.topk: unknown key; did you mean top_k?"),
     "number out of range": (["passages.top_k=0"], "passages.top_k: Input should be greater than"),
     "impossible grid": (["grid.shots=[0]", "grid.rationale=[star]"], "shots 0 allows only rationale none"),
+    "unknown alternative": (["grid.retrieval=[bm52]"], "grid: retrieval names bm52, which"),
+    "no right passages": (["passages.control=oracle"], "passages.control: oracle shows the right"),
     "nonsense": (["nonsense"], "--set: nonsense: give it as key.key=value"),
     "missing file": (["dataset.train=missing.jsonl"], "missing.jsonl: no such file"),
     "malformed line": (["dataset.train=broken.jsonl"], "broken.jsonl:2: is not JSON"),

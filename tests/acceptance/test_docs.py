@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from producer.cli.app import app
 from producer.experiments import load_experiment, presets
@@ -81,13 +82,18 @@ def test_every_preset_is_named() -> None:
         assert f"`{name}`" in README
 
 
-def test_the_example_of_an_experiment_is_valid(tmp_path: Path) -> None:
-    [example] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+def test_the_examples_of_experiments_are_valid(tmp_path: Path) -> None:
+    """The first is a whole one, the others are sections of one."""
+    example, *parts = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "example.yaml"
     path.write_text(example)
     experiment = load_experiment(str(path))
     assert experiment.name == "shell-snippets"
     assert experiment.dataset.path == str(tmp_path / "data")
+    assert parts
+    for part in parts:
+        path.write_text(yaml.safe_dump(yaml.safe_load(example) | yaml.safe_load(part)))
+        load_experiment(str(path))
 
 
 def test_every_make_target_exists() -> None:

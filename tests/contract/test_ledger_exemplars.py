@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,11 @@ from tests.small_run import Hand, plan, units
 
 # What becomes of each train example, by its row.
 RIGHT_AT_ONCE, RIGHT_WITH_HINT, NEVER_RIGHT, NO_RATIONALE, NO_PASSAGES, NO_SECOND_PASS = range(6)
+
+TWO_SEARCHES: dict[str, Any] = {
+    "passages": {"alternatives": {"bm25": {"method": "bm25"}}},
+    "grid": {"shots": [2], "retrieval": [True, "bm25"], "rationale": ["star"]},
+}
 
 
 def work_through(hand: Hand) -> None:
@@ -32,10 +38,11 @@ def work_through(hand: Hand) -> None:
     for work in hand.take(TRAIN, "augment"):
         hand.done(work, {"query": f"query {work.example.row}"})
     for work in hand.take(TRAIN, "retrieve"):
-        if work.example.row == NO_PASSAGES:
+        row = work.example.row
+        if (row, work.variant) == (NO_PASSAGES, "augmented") or (row, work.variant) == (2, "augmented/bm25"):
             hand.failed(work)
         else:
-            hand.done(work, {"passages": [{"id": f"p{work.example.row}"}]})
+            hand.done(work, {"passages": [{"id": f"{work.variant} {row}"}]})
     end("rationale", "", NO_RATIONALE, RIGHT_AT_ONCE)
     end("rationalize", "pass-1", NO_SECOND_PASS, -1)
     end("rationalize", "pass-2", -1, RIGHT_WITH_HINT)
@@ -61,7 +68,7 @@ def train_rows(db: Database, run_id: str, example_ids: Any) -> list[int]:
 
 @pytest.mark.parametrize("drop_wrong", [True, False])
 def test_pool_and_who_may_be_shown(database: Database, clock: Clock, drop_wrong: bool) -> None:
-    run = plan(database, clock, train=6, rationale={"passes": 2, "drop_wrong": drop_wrong})
+    run = plan(database, clock, train=6, rationale={"passes": 2, "drop_wrong": drop_wrong}, **TWO_SEARCHES)
     work_through(Hand(database, run, clock))
     another_run(database, clock)
 
@@ -91,17 +98,21 @@ def test_pool_and_who_may_be_shown(database: Database, clock: Clock, drop_wrong:
 def test_what_is_shown_of_an_example(
     database: Database, clock: Clock, source: RationaleSource, rationales: list[str]
 ) -> None:
-    run = plan(database, clock, train=6)
+    run = plan(database, clock, train=6, **TWO_SEARCHES)
     work_through(Hand(database, run, clock))
     another_run(database, clock)
     first, second, third, _, last = exemplars.pool(database, run.id)
     wanted = [third, first, last, second]
-    found = exemplars.worked(database, run.id, wanted, source)
     text = dict(zip([0, 1, 2, 5], rationales, strict=True))
-    assert found == [
-        Worked(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], [{"id": f"p{row}"}])
-        for row in (2, 0, 5, 1)
-    ]
+    for variant in ("augmented", "augmented/bm25", ""):
+        passages = {row: [{"id": f"{variant} {row}"}] if variant else [] for row in (0, 1, 2, 5)}
+        if variant == "augmented/bm25":
+            passages[2] = []
+        found = exemplars.worked(database, run.id, wanted, source, variant)
+        assert [replace(each, passages=list(each.passages)) for each in found] == [
+            Worked(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
+            for row in (2, 0, 5, 1)
+        ]
     assert exemplars.worked(database, run.id, [], source) == []
 
 
@@ -110,7 +121,7 @@ def test_without_augmentation_the_request_is_the_query(database: Database, clock
     hand = Hand(database, run, clock)
     for work in hand.take(TRAIN, "retrieve", "raw"):
         hand.done(work, {"passages": [{"id": "p"}]})
-    [found] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none")
+    [found] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none", "raw")
     assert (found.query, found.request, found.passages) == ("sort 0", "sort 0", [{"id": "p"}])
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.metrics import intervals, row_stats, score, scores
-from models.types import Rejection
+from models.retrieval.records import to_record
+from models.types import Hit, Passage, Rejection
 from producer.report import RENDERERS, build_report
 from producer.report.tables import METRICS
 from storage.database import Database
+from storage.ledger.claims import Work
 from storage.schema import TEST, TRAIN
 from tests.command_line import command_line, starmill
 from tests.ledger_data import (
@@ -20,6 +24,7 @@ from tests.ledger_data import (
     LedgerRun,
     answer,
     answered,
+    example,
     finish_test,
     finish_train,
     judged,
@@ -113,6 +118,39 @@ def test_the_synthetic_set_is_counted(db: Database) -> None:
     assert found.cost_usd == pytest.approx(13 * COST / 1e9)
     assert found.words_per_augmentation == 3
     assert found.words_per_rationale == 6
+
+
+def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> None:
+    passages = {
+        "top_k": 2,
+        "alternatives": {
+            "one": {"top_k": 1, "form": "signature"},
+            "bm25": {"method": "bm25", "min_score": 0.5},
+            "filler": {"control": "filler", "top_k": 1},
+        },
+    }
+    grid = {"shots": [0], "retrieval": [False, "bm25", True, "one", "filler"], "rationale": ["none"]}
+    test = [replace(example(row), oracle=("a", "b")[: 2 - row]) for row in range(3)]
+    run = LedgerRun.plan(db, [], test, passages=passages, grid=grid)
+    assert build_report(db, run.run).retrieval == ()
+
+    def found(work: Work) -> dict[str, Any]:
+        """Row 0 is to be shown a and b, row 1 a; of row 2 nothing is known."""
+        names = {"raw": ["b", "a"], "raw/bm25": ["a", "c"], "raw/filler": ["x"]}[work.variant]
+        hits = [
+            Hit(Passage(name, name, f"{name}(x)", "x" * 10), 0.6 - 0.2 * at) for at, name in enumerate(names)
+        ]
+        return {"query": "q", "passages": [to_record(hit) for hit in hits]}
+
+    assert run.finish(TEST, "retrieve", found) == 9
+    quality = build_report(db, run.run).retrieval
+    assert {each.rows for each in quality} == {2}
+    assert [(each.retrieval, each.right, each.shown, each.missed, each.tokens) for each in quality] == [
+        ("bm25", 2, 2, 0, 4.0),
+        ("yes", 3, 4, 0, 8.0),
+        ("one", 1, 2, 1, 1.0),
+        ("filler", 0, 2, 2, 4.0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["planned", "without examples", "finished"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.ablation import Cell, cells
 from producer.experiments import load_experiment
+from storage.schema import UnitRow
 from tests.small_run import experiment
 
 
@@ -13,22 +14,22 @@ def test_cells_of_the_papers_table_come_in_its_order() -> None:
         assert [
             (cell.shots, cell.retrieval, cell.rationale) for cell in paper if cell.student == student
         ] == [
-            (0, False, "none"),
-            (0, True, "none"),
-            (2, False, "none"),
-            (2, True, "none"),
-            (2, False, "first_pass"),
-            (2, True, "first_pass"),
-            (2, False, "star"),
-            (2, True, "star"),
+            (0, "", "none"),
+            (0, "retrieval", "none"),
+            (2, "", "none"),
+            (2, "retrieval", "none"),
+            (2, "", "first_pass"),
+            (2, "retrieval", "first_pass"),
+            (2, "", "star"),
+            (2, "retrieval", "star"),
         ]  # fmt: skip
     assert [cell.student for cell in paper] == ["mpt-7b-chat"] * 8 + ["alpaca-7b"] * 8
     assert {cell.query for cell in paper} == {"raw"}
 
 
 def test_variant_names_what_the_cell_varies() -> None:
-    assert Cell("s", 0, False, "none").variant == "s/0-shot"
-    assert Cell("s", 2, True, "star", augment_test=True).variant == "s/2-shot/retrieval/star/augmented"
+    assert Cell("s", 0, "", "none").variant == "s/0-shot"
+    assert Cell("s", 2, "retrieval", "star", augment_test=True).variant == "s/2-shot/retrieval/star/augmented"
     augmented = cells(experiment(grid={"shots": [1], "augment_test": [False, True], "rationale": ["none"]}))
     assert [(cell.variant, cell.query) for cell in augmented] == [
         ("student/1-shot", "raw"),
@@ -36,6 +37,32 @@ def test_variant_names_what_the_cell_varies() -> None:
         ("student/1-shot/augmented", "augmented"),
         ("student/1-shot/retrieval/augmented", "augmented"),
     ]
+
+
+def test_alternatives_of_retrieval_have_cells_of_their_own() -> None:
+    found = cells(
+        experiment(
+            passages={"alternatives": {"bm25": {"method": "bm25"}}},
+            grid={"shots": [2], "retrieval": [False, "bm25", True], "rationale": ["star"]},
+        )
+    )
+    assert [(cell.variant, cell.retrieval_word) for cell in found] == [
+        ("student/2-shot/star", "no"),
+        ("student/2-shot/bm25/star", "bm25"),
+        ("student/2-shot/retrieval/star", "yes"),
+    ]
+
+
+def test_the_longest_names_fit_the_ledger() -> None:
+    name, longest = "s" * 64, "r" * 32
+    found = cells(
+        experiment(
+            passages={"alternatives": {longest: {"method": "bm25"}}},
+            students=[{"backend": "embedded", "name": name}],
+            grid={"shots": [64], "retrieval": [longest], "rationale": ["first_pass"], "augment_test": [True]},
+        )
+    )
+    assert len(found[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
 
 
 def test_without_exemplars_there_are_no_rationales() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from models.errors import DatasetError
+from models.errors import DatasetError, UsageError
 from models.experiment import Dataset
 from models.types import Example
-from producer.datasets import read_dataset
+from producer.datasets import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
+from tests.small_run import experiment
 
 ROW = {"id": "a", "request": "sort x", "reference": "sorted(x)"}
 DOCPROMPTING_ROW = {
@@ -210,3 +211,18 @@ def test_published_split_is_read_whole(reference_data: Path) -> None:
     ids = Counter(example.question_id for example in found)
     assert len(found) == 2135
     assert len(ids) == 2135 - 14
+
+
+def test_right_passages_are_shown_only_where_there_are_some() -> None:
+    unnamed, named = (
+        Example(0, "a", "sort x", "sorted(x)"),
+        Example(1, "b", "sort x", "sorted(x)", ("sorted",)),
+    )
+    oracle = {"alternatives": {"right": {"control": "oracle"}}}
+    wanted = experiment(passages=oracle, grid={"retrieval": [False, "right"]})
+    with pytest.raises(UsageError, match=r"passages.alternatives.right.control: oracle .* dataset.fields"):
+        check_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed]})
+    with pytest.raises(UsageError, match=r"^passages.control: oracle"):
+        check_right_passages(experiment(passages={"control": "oracle"}), {TRAIN: [unnamed], TEST: []})
+    check_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed, named]})
+    check_right_passages(experiment(passages=oracle), {TRAIN: [unnamed], TEST: [unnamed]})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import producer.experiments
+from producer.documents.installed import installed
 
 DEMO = Path(next(iter(producer.experiments.__path__))) / "demo"
 
@@ -58,7 +59,17 @@ def test_there_are_enough_rows_to_run_the_demo() -> None:
 
 
 def test_every_row_has_the_same_keys() -> None:
-    assert {tuple(row) for row in TRAIN + TEST} == {("id", "request", "reference", "setup", "check")}
+    assert {tuple(row) for row in TRAIN + TEST} == {
+        ("id", "request", "reference", "oracle", "setup", "check")
+    }
+
+
+def test_the_right_passages_are_in_the_index() -> None:
+    known = {passage.id for passage in installed(["stdlib"])}
+    named = {name for row in TRAIN + TEST for name in row["oracle"]}
+    assert named <= known
+    # Constants have no documentation of their own.
+    assert [row["reference"] for row in TRAIN + TEST if not row["oracle"]] == ["string.ascii_lowercase"]
 
 
 def test_ids_are_unique() -> None:

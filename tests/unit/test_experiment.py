@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from models.ablation import cells
 from models.endpoints import EMBEDDED_MODEL
-from models.experiment import Split, slug
+from models.experiment import Experiment, Split, slug
 from tests.experiment_files import LEAST, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}
@@ -127,7 +128,16 @@ def test_defaults(tmp_path: Path) -> None:
         ("grid", {"shots": [65]}, "grid.shots.0: Input should be less than or equal to 64 (found 65)"),
         ("grid", {"shots": [-1]}, "grid.shots.0: Input should be greater than or equal to 0"),
         ("grid", {"shots": 2}, "grid.shots: Input should be a valid list (found 2)"),
-        ("grid", {"retrieval": ["maybe"]}, "grid.retrieval.0: Input should be a valid boolean"),
+        (
+            "grid",
+            {"retrieval": [1]},
+            "grid.retrieval.0: takes false, true, or a name from passages.alternatives",
+        ),
+        (
+            "grid",
+            {"retrieval": ["maybe"]},
+            "grid: retrieval names maybe, which passages.alternatives does not",
+        ),
         ("grid", {"rationale": ["none", "none"]}, "grid.rationale: names a value twice"),
         ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
         ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
@@ -149,6 +159,8 @@ def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, say
         (["dataset", "fields", "requests"], "request"),
         (["dataset", "train", "limits"], "limit"),
         (["passages", "topk"], "top_k"),
+        (["passages", "alternatives", "bm25", "methd"], "method"),
+        (["passages", "alternatives", "bm25", "weights", "symbol"], "symbols"),
         (["teacher", "modell"], "model"),
         (["teacher", "price", "inputs"], "input"),
         (["students", 1, "base_ur"], "base_url"),
@@ -170,6 +182,87 @@ def test_unknown_key_is_named_at_every_depth(tmp_path: Path, place: list[Any], n
         section = section.setdefault(key, {}) if isinstance(section, dict) else section[key]
     section[place[-1]] = 1
     assert refusal(tmp_path, config) == f"{'.'.join(map(str, place))}: unknown key; did you mean {near}?"
+
+
+@pytest.mark.parametrize(
+    ("passages", "says"),
+    [
+        (
+            {"b": {}},
+            "passages: alternatives.b is the same as passages itself, which grid.retrieval calls true;",
+        ),
+        ({"b": {"top_k": 3}}, "passages: alternatives.b is the same as passages itself"),
+        (
+            {"b": {"top_k": 1}, "c": {"top_k": 1}},
+            "passages: alternatives.c is the same as alternatives.b; change a key, or remove it",
+        ),
+        (
+            {"b": {"encoder": "other"}},
+            "passages.alternatives.b: cannot change encoder: another corpus or encoder needs an",
+        ),
+        ({"b": {"source": "installed"}}, "passages.alternatives.b: cannot change source: another corpus or"),
+        ({"b": {"alternatives": {}}}, "passages.alternatives.b.alternatives: unknown key; known are control"),
+        ({"b": None}, "passages.alternatives.b: must be a mapping of keys to values"),
+        ({"b": {"method": "sparse"}}, "passages.alternatives.b.method: Input should be 'dense'"),
+        (
+            {"star": {"top_k": 1}},
+            "passages.alternatives.star: star means something else in the names of cells",
+        ),
+        ({"a/b": {"top_k": 1}}, "passages.alternatives.a/b: String should match pattern"),
+        ({"b" * 33: {"top_k": 1}}, f"passages.alternatives.{'b' * 33}: String should match pattern"),
+    ],
+)
+def test_impossible_alternative_is_named(tmp_path: Path, passages: Any, says: str) -> None:
+    assert refusal(tmp_path, LEAST | {"passages": {"alternatives": passages}}).startswith(says)
+
+
+def test_alternatives_are_checked_with_the_keys_that_they_share(tmp_path: Path) -> None:
+    short = {"form": "signature"}
+    passages = {"labelled": False, "alternatives": {"short": short}}
+    said = refusal(tmp_path, LEAST | {"passages": passages})
+    assert said.startswith(
+        "passages: alternatives.short: form signature shows labels alone; set labelled: true"
+    )
+    passages = {"labelled": False, "alternatives": {"short": short | {"labelled": True}}}
+    assert load(tmp_path, LEAST | {"passages": passages}).passages.named("short").form == "signature"
+
+
+def test_a_misspelt_alternative_has_a_neighbour(tmp_path: Path) -> None:
+    passages = {"alternatives": {"bm25": {"method": "bm25"}}}
+    said = refusal(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "bm52"]}})
+    assert "did you mean bm25?" in said
+
+
+def test_an_alternative_is_the_section_with_other_keys(tmp_path: Path) -> None:
+    passages = {"top_k": 5, "weights": {"bm25": 0.5}, "alternatives": {"short": {"form": "signature"}}}
+    config = LEAST | {"passages": passages, "grid": {"retrieval": [False, "short"]}}
+    found = load(tmp_path, config)
+    base, short = found.passages.named("retrieval"), found.passages.named("short")
+    assert base == found.passages
+    assert short.model_dump(exclude={"form"}) == base.model_dump(exclude={"form", "alternatives"}) | {
+        "alternatives": {}
+    }
+    assert (base.form, short.form, short.weights.bm25) == ("full", "signature", 0.5)
+
+
+def test_a_frozen_alternative_holds_what_differs_alone(tmp_path: Path) -> None:
+    passages = {
+        "alternatives": {"b": {"method": "bm25"}, "c": {"top_k": 1, "min_score": None, "order": "best_last"}}
+    }
+    found = load(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "c"]}})
+    frozen = found.model_dump(mode="json")
+    assert frozen["passages"]["alternatives"] == passages["alternatives"]
+    assert frozen["grid"]["retrieval"] == [True, "c"]
+    assert Experiment.model_validate(frozen) == found
+
+
+def test_runs_of_earlier_releases_load() -> None:
+    """A frozen configuration from before there were alternatives."""
+    passages = {"source": "installed", "path": None, "packages": ["stdlib"], "encoder": "minilm",
+                "method": "dense", "top_k": 2, "token_budget": 80, "min_score": None}  # fmt: skip
+    found = Experiment.model_validate(LEAST | {"passages": passages, "grid": {"retrieval": [False, True]}})
+    assert found.passages.named("retrieval").token_budget == 80
+    assert [cell.variant for cell in cells(found)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from models.ablation import Cell
 from producer.report import RENDERERS, Report, StageCount
 from producer.report.latex import escape as latex
 from producer.report.markdown import escape as markdown
+from producer.report.retrieval import Quality
 from producer.report.statistics import Pass, Statistics
 from producer.report.tables import METRICS, Measure, TableRow
-from producer.report.terminal import ablation_table, statistics_table
+from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 
 SCRIPT = "</title></script><script>alert(1)</script>"
 MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
@@ -45,12 +46,16 @@ def report() -> Report:
         seeds=(0,),
         statistics=statistics,
         table=(
-            TableRow(Cell("pupil", 0, False, "none"), 3, 4, MEASURES, best=("bleu4",)),
-            TableRow(Cell("pupil", 2, True, "star", augment_test=True), 0, 4, {}),
-            TableRow(Cell("rival", 0, False, "none"), 1234, 1234, MEASURES),
+            TableRow(Cell("pupil", 0, "", "none"), 3, 4, MEASURES, best=("bleu4",)),
+            TableRow(Cell("pupil", 2, "retrieval", "star", augment_test=True), 0, 4, {}),
+            TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
         ),
         stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
         notes=(f"[note] of 100 % {SCRIPT}",),
+        retrieval=(
+            Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
+            Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
+        ),
     )
 
 
@@ -59,7 +64,9 @@ def empty() -> Report:
     full = report()
     nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
     table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)
-    return replace(full, statistics=nothing, table=table, stages=(), notes=(), students={"pupil": "x"})
+    return replace(
+        full, statistics=nothing, table=table, stages=(), notes=(), students={"pupil": "x"}, retrieval=()
+    )
 
 
 @pytest.mark.parametrize("name", RENDERERS)
@@ -87,7 +94,7 @@ def test_markdown_shows_special_characters_as_they_are() -> None:
 
 def test_csv_has_a_column_for_each_number() -> None:
     first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
-    assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "false")
+    assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
     assert (first["n"], first["planned"]) == ("3", "4")
     assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
     assert (second["rationale"], second["augment_test"], second["bleu4"]) == ("star", "true", "")
@@ -104,6 +111,10 @@ def test_json_holds_everything() -> None:
     assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
     assert second["scores"] == {}
     assert found["stages"][1]["left"] == 6
+    assert [row["retrieval"] for row in found["ablation"]] == ["no", "yes", "no"]
+    quality, nothing = found["retrieval"]
+    assert (quality["retrieval"], quality["right"], quality["missed"]) == ("yes", 2, 1)
+    assert (quality["precision"], quality["miss_rate"], nothing["precision"]) == (33.3333, 33.3333, None)
 
 
 class Page(HTMLParser):
@@ -155,7 +166,7 @@ def test_html_draws_each_metric_and_the_stages() -> None:
 
 
 def test_html_shortens_labels_that_are_wider_than_a_phone() -> None:
-    cell = Cell("x" * 60, 2, True, "star")
+    cell = Cell("x" * 60, 2, "retrieval", "star")
     shown = RENDERERS["html"](replace(report(), table=(replace(report().table[0], cell=cell),)))
     labels = re.findall(r'<text x="0"[^>]*>([^<]*)</text>', shown)
     assert f"...{'x' * 27}/2-shot/retrieval/star" in labels
@@ -178,7 +189,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2 + bool(of.retrieval)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -212,9 +223,19 @@ def test_terminal_shows_a_cell_on_a_line_of_100_columns() -> None:
 
 
 def test_a_pipe_has_no_width() -> None:
-    long = replace(report().table[0], cell=Cell("p", 2, True, "first_pass", augment_test=True))
+    long = replace(report().table[0], cell=Cell("p", 2, "retrieval", "first_pass", augment_test=True))
     text = printed(ablation_table(replace(report(), table=(long,))), width=40)
     assert re.search(r"2-shot, retrieval, first pass, augmented +3 of 4 +12\.35 ±3\.5\* +13\.35 ±4\.0 ", text)
+
+
+def test_terminal_and_markdown_show_what_was_retrieved() -> None:
+    text = printed(retrieval_table(report()))
+    assert re.search(r"^yes +3 +2 of 6 \(33\.3 %\) +1 \(33\.3 %\) +40$", text, re.MULTILINE)
+    assert re.search(r"^filler +3 +- +3 \(100\.0 %\) +0$", text, re.MULTILINE)
+    both = tuple(replace(each, augment_test=bool(place)) for place, each in enumerate(report().retrieval))
+    assert "filler, augmented" in printed(retrieval_table(replace(report(), retrieval=both)))
+    assert "| yes | 3 | 2 of 6 (33.3 %) | 1 (33.3 %) | 40 |" in RENDERERS["markdown"](report())
+    assert "## Retrieval" not in RENDERERS["markdown"](empty())
 
 
 def test_terminal_shows_the_statistics() -> None:

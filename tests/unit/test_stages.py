@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.ablation import cells
 from models.experiment import Experiment
+from models.retrieval.searches import Searches
 from models.stages import (
     BARRIER,
     SAMPLE,
@@ -21,8 +22,18 @@ from models.stages import (
     gathered_by,
     queues,
     train_slots,
+    train_wording,
 )
 from tests.small_run import experiment
+
+# Two searches beside the section's own, and what shares them.
+ALTERNATIVES = {
+    "bm25": {"method": "bm25"},
+    "bm25-short": {"method": "bm25", "form": "signature"},
+    "last": {"order": "best_last"},
+    "filler": {"control": "filler"},
+    "filler-last": {"control": "filler", "order": "best_last"},
+}
 
 
 def axis(values: st.SearchStrategy[object], most: int = 3) -> st.SearchStrategy[list[object]]:
@@ -34,13 +45,14 @@ def experiments(draw: st.DrawFn) -> Experiment:
     sources = draw(axis(st.sampled_from(["none", "first_pass", "star"])))
     grid = {
         "shots": draw(axis(st.integers(0 if "none" in sources else 1, 64), 2)),
-        "retrieval": draw(axis(st.booleans())),
+        "retrieval": draw(axis(st.sampled_from([False, True, *ALTERNATIVES]), 4)),
         "rationale": sources,
         "augment_test": draw(axis(st.booleans())),
         "seeds": draw(axis(st.integers(), 2)),
     }
     names = draw(st.lists(st.sampled_from(["a", "b", "a.b"]), min_size=1, unique=True))
     return experiment(
+        passages={"alternatives": ALTERNATIVES},
         students=[{"backend": "embedded", "name": name} for name in names],
         augment={"enabled": draw(st.booleans())},
         rationale={"passes": draw(st.integers(0, 10)), "samples": draw(st.integers(1, 5))},
@@ -101,6 +113,7 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
     wanted = {(cell.variant, sample) for cell in cells(drawn) for sample in range(len(drawn.grid.seeds))}
     for stage in ("answer", "judge"):
         assert {(slot.variant, slot.sample) for slot in slots if slot.stage == stage} == wanted
+    searches = Searches.read(drawn.passages)
     by_variant = {cell.variant: cell for cell in cells(drawn)}
     for slot in slots:
         if slot.stage == "answer":
@@ -108,6 +121,8 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
             assert (BARRIER in slot.after) == (cell.shots > 0)
             needed = {step[0] for step in slot.after} - {"barrier"}
             assert needed == ({"retrieve"} if cell.retrieval else {"augment"} if cell.augment_test else set())
+            if cell.retrieval:
+                assert ("retrieve", searches.variant(cell.query, cell.retrieval), 0) in slot.after
             assert slot.queue == f"student.{cell.student}"
         if slot.stage == "judge":
             assert slot.after == (("answer", slot.variant, slot.sample),)
@@ -119,6 +134,23 @@ def test_nothing_is_made_that_nobody_uses(drawn: Experiment) -> None:
     for slot in slots:
         if slot.stage != "judge":
             assert fed_by(slots, slot.step)
+
+
+@given(experiments())
+def test_exemplars_have_the_documentation_of_their_cell(drawn: Experiment) -> None:
+    made = {slot.variant for slot in train_slots(drawn) if slot.stage == "retrieve"}
+    searches, wording = Searches.read(drawn.passages), train_wording(drawn)
+    shown = {cell.retrieval for cell in cells(drawn) if cell.shots and cell.retrieval}
+    assert made == {wording} | {searches.variant(wording, retrieval) for retrieval in shown}
+
+
+def test_cells_that_differ_in_what_is_shown_share_a_search() -> None:
+    grid = {"retrieval": [False, True, *ALTERNATIVES], "rationale": ["star"]}
+    wide = experiment(passages={"alternatives": ALTERNATIVES}, grid=grid)
+    for slots, wording in ((train_slots(wide), "augmented"), (eval_slots(wide), "raw")):
+        found = [slot for slot in slots if slot.stage == "retrieve"]
+        assert [slot.variant for slot in found] == [wording, f"{wording}/bm25", f"{wording}/filler"]
+        assert len({slot.after for slot in found}) == 1
 
 
 @given(experiments())

@@ -8,7 +8,7 @@ from models.types import Completion, Rejection, Request
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import ask_until_accepted
-from worker.context import RunContext, passages_of, query_of
+from worker.context import RunContext, query_of
 from worker.exemplars import choose
 from worker.steps.requests import chat, completion
 
@@ -17,7 +17,8 @@ async def answer(context: RunContext, work: Work) -> Outcome:
     cell = context.cells[work.variant]
     student = context.experiment.student(cell.student)
     exemplars = await choose(context, work, cell)
-    passages = passages_of(work, cell.query) if cell.retrieval else ()
+    chosen = context.chosen_for(work, cell.query, cell.retrieval) if cell.retrieval else []
+    passages = context.presented(chosen, cell.retrieval) if chosen else ()
     prompt = prompts.student_prompt(
         query_of(work, cell.query), passages, [shown.exemplar for shown in exemplars]
     )
@@ -35,7 +36,7 @@ async def answer(context: RunContext, work: Work) -> Outcome:
     result = {
         "text": asked.value,
         "exemplars": [shown.row for shown in exemplars],
-        "passages": len(passages),
+        "passages": len(chosen),
         "truncated": asked.completion.finish_reason == "length",
     }
     return context.done(work, result, generation=asked.generation, purchase=asked.purchase)

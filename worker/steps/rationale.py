@@ -7,16 +7,19 @@ et al., 2022). The hint is not stored with the rationale.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from models import prompts
 from models.answers import REASONS, Rationale, parse_rationale
 from models.judges import correct
-from models.stages import SAMPLE
+from models.retrieval.forms import present
+from models.retrieval.settings import BASE
+from models.stages import SAMPLE, train_wording
 from models.types import Rejection
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, ask_until_accepted
-from worker.context import RunContext, passages_of, query_of
+from worker.context import RunContext, query_of
 from worker.seeds import rationale_seeds
 from worker.steps.requests import chat
 from worker.steps.vote import enough, vote
@@ -36,15 +39,17 @@ async def rationalize(context: RunContext, work: Work) -> Outcome:
 
 async def _reason(context: RunContext, work: Work, hint: str | None, sample: int) -> Outcome:
     config, teacher = context.experiment.rationale, context.experiment.teacher
-    wording = "augmented" if context.experiment.augment.enabled else "raw"
+    wording = train_wording(context.experiment)
     query = query_of(work, wording)
     drawn = random.Random(f"{context.experiment.seed}/{work.example.row}")
     seeds = rationale_seeds(config)
     # In their own order: fewer different beginnings, more of which the server has cached.
     exemplars = [
-        seeds[place] for place in sorted(drawn.sample(range(len(seeds)), min(config.exemplars, len(seeds))))
+        replace(seeds[place], passages=present(seeds[place].passages, context.experiment.passages))
+        for place in sorted(drawn.sample(range(len(seeds)), min(config.exemplars, len(seeds))))
     ]
-    messages = prompts.rationale(query, passages_of(work, wording), exemplars, hint, config.hint)
+    passages = context.presented(context.chosen_for(work, wording, BASE), BASE)
+    messages = prompts.rationale(query, passages, exemplars, hint, config.hint)
     asked = await ask_until_accepted(
         context,
         work,

@@ -1,0 +1,72 @@
+"""Controls show as much as the search would have, of something else."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.retrieval import controls
+from models.retrieval.controls import length
+from models.retrieval.forms import line, present
+from models.retrieval.selection import select
+from models.retrieval.settings import Selection
+from models.types import Passage
+
+texts = st.text(alphabet="ab .", min_size=1, max_size=60)
+
+
+@st.composite
+def passages(draw: st.DrawFn) -> list[Passage]:
+    drawn = draw(st.lists(texts, max_size=8))
+    return [Passage(f"m.f{place}", f"m.f{place}", "(x)", text) for place, text in enumerate(drawn)]
+
+
+forms = st.sampled_from([("full", True), ("first_sentence", True), ("signature", True), ("full", False)]).map(
+    lambda drawn: Selection.model_validate({"form": drawn[0], "labelled": drawn[1]})
+)
+
+
+@given(passages(), forms)
+def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: Selection) -> None:
+    silence = controls.filler(shown, config)
+    assert [hit.passage.id for hit in silence] == ["filler"] * len(shown)
+    assert [length(hit.passage, config) for hit in silence] == [length(passage, config) for passage in shown]
+    seen = present((hit.passage for hit in silence), config)
+    assert sum(map(len, map(line, seen))) == sum(map(len, map(line, present(shown, config))))
+
+
+def test_filler_says_nothing_of_the_passage() -> None:
+    [hit] = controls.filler([Passage("m.f", "m.f", "(x)", "Sort. " * 100)], Selection())
+    assert hit.passage.text.startswith(controls.FILLER)
+    assert "ort." not in hit.passage.text
+    assert not hit.passage.text[-1].isspace()
+
+
+@given(passages(), passages(), st.sets(st.sampled_from([f"m.f{place}" for place in range(8)])))
+def test_random_passages_are_as_many_and_none_that_must_not_be(
+    shown: list[Passage], drawn: list[Passage], but: set[str]
+) -> None:
+    noise = [hit.passage for hit in controls.random(shown, drawn, but, Selection())]
+    allowed = [passage for passage in drawn if passage.id not in but]
+    assert len(noise) == len({passage.id for passage in noise}) == min(len(shown), len(allowed))
+    assert all(passage in allowed for passage in noise)
+
+
+def test_random_passages_have_the_nearest_length() -> None:
+    shown = [Passage("a", "a", "", "x" * 50), Passage("b", "b", "", "x" * 10)]
+    drawn = [Passage(f"{size}", "c", "", "x" * size) for size in (9, 49, 52, 300, 10)]
+    noise = controls.random(shown, drawn, {"10"}, Selection())
+    assert [hit.passage.id for hit in noise] == ["49", "9"]
+
+
+def test_the_right_passages_are_shown_in_their_order_within_the_limits() -> None:
+    right = [Passage(name, name, "", "x" * 40) for name in "abc"]
+    for config, ids in (
+        (Selection(control="oracle"), "abc"),
+        (Selection(control="oracle", top_k=2), "ab"),
+        (Selection(control="oracle", token_budget=11, min_score=5), "a"),
+    ):
+        hits = controls.oracle(right, config)
+        assert "".join(hit.passage.id for hit in hits) == ids
+        assert select(hits, config) == hits
+    assert controls.oracle([], Selection(control="oracle")) == []
