@@ -13,9 +13,10 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Snapshot:
         folder = path / meta.version
         self.path = path
         self.meta = meta
-        self._vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        self._vectors: NDArray[np.float32] = np.load(folder / "vectors.npy", mmap_mode="r")
         self._offsets = np.load(folder / "offsets.npy")
         with (folder / "passages.jsonl").open("rb") as lines:
             self._lines = mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ)
@@ -91,24 +92,47 @@ class Snapshot:
         line = self._lines[self._offsets[row] : self._offsets[row + 1]]
         return Passage(**json.loads(line))
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Of unit length, [count, dimension], mapped and read-only; a row is that of `passage`."""
+        return self._vectors
+
+    @cached_property
+    def rows(self) -> Mapping[str, Sequence[int]]:
+        """The rows that hold each id, ascending. The first use reads every passage: 0.1 s for 35,000."""
+        rows: dict[str, list[int]] = {}
+        for row in range(len(self)):
+            rows.setdefault(self.passage(row).id, []).append(row)
+        return rows
+
+    def rows_of(self, passage_id: str) -> Sequence[int]:
+        """Rows of the passages with this id; none where it is unknown."""
+        return self.rows.get(passage_id, ())
+
     def search(self, vectors: NDArray[np.floating[Any]], k: int) -> list[list[Hit]]:
         """As in `PassageStore.search`."""
+        return [[Hit(self.passage(row), score) for row, score in found] for found in self.nearest(vectors, k)]
+
+    def nearest(self, vectors: NDArray[np.floating[Any]], k: int) -> list[list[tuple[int, float]]]:
+        """What `search` finds, as rows and scores."""
         check_dimension(vectors, self.meta.dimension, f"passage index {self.path}")
-        hits = []
+        found = []
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             queries = vectors[start : start + QUERIES_AT_ONCE]
             rough = queries.astype(np.float32) @ self._vectors.T
-            hits += [self._best(query, scores, k) for query, scores in zip(queries, rough, strict=True)]
-        return hits
+            found += [self._best(query, scores, k) for query, scores in zip(queries, rough, strict=True)]
+        return found
 
-    def _best(self, query: NDArray[np.floating[Any]], rough: NDArray[np.float32], k: int) -> list[Hit]:
+    def _best(
+        self, query: NDArray[np.floating[Any]], rough: NDArray[np.float32], k: int
+    ) -> list[tuple[int, float]]:
         rows = np.arange(len(rough))
         if k < len(rough):
             least = np.partition(rough, len(rough) - k)[len(rough) - k]
             rows = np.flatnonzero(rough >= least - SLACK * max(1, abs(least)))
         # Rows lie in the order of keys, so a row number decides a tie as its key would.
         found = ranked(query, self._vectors[rows], rows.tolist(), k)
-        return [Hit(self.passage(int(rows[place])), score) for place, score in found]
+        return [(int(rows[place]), score) for place, score in found]
 
 
 def write_snapshot(

@@ -221,3 +221,16 @@ def test_unusable_snapshot_is_refused(tmp_path: Path) -> None:
     lines.write_bytes(lines.read_bytes()[:-20])
     with pytest.raises(ServiceError, match="is damaged"):
         Snapshot.open(tmp_path)
+
+
+def test_snapshot_is_read_by_row_and_by_id(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(12).standard_normal((6, DIMENSION)))
+    held = [*passages(5), Passage("m.f2", "f2", "f2()", "An overload.", "m")]
+    snapshot = write_snapshot(tmp_path, held, vectors, FINGERPRINT)
+    for passage, vector in zip(held, vectors, strict=True):
+        [row] = [row for row in snapshot.rows_of(passage.id) if snapshot.passage(row) == passage]
+        assert snapshot.vectors[row].tolist() == vector.tolist()
+        assert snapshot.nearest(vector[np.newaxis], 1)[0][0][0] == row
+    assert len(snapshot.rows_of("m.f2")) == 2
+    assert snapshot.rows_of("m.f") == ()
+    assert sum(map(len, snapshot.rows.values())) == len(snapshot)
