@@ -15,8 +15,8 @@ from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.endpoints import Student, Teacher
-from models.prompts import example_query
-from models.retrieval.settings import Corpus, Passages, Search
+from models.experiment import Experiment
+from models.retrieval.settings import Corpus, Search
 from models.tokens import TokenEstimate
 from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
@@ -83,25 +83,23 @@ class Resources:
         if self._gateway:
             self._gateway.forget(purchase.request.key for purchase in purchases if purchase)
 
-    async def search(self, passages: Passages, queries: Sequence[Query], depth: int) -> list[list[Hit]]:
-        """The `depth` nearest passages of each query, best first. Raises ServiceError."""
-        texts = [
-            example_query(query.request, query.augmentation) if query.augmentation else query.request
-            for query in queries
-        ]
-        return await self._retrieve(passages, lambda retriever: retriever.search(texts, depth))
+    async def search(
+        self, experiment: Experiment, how: Search, queries: Sequence[Query], depth: int
+    ) -> list[list[Hit]]:
+        """The `depth` best passages of each query, best first. Raises ServiceError."""
+        return await self._retrieve(experiment, lambda retriever: retriever.search(queries, depth, how))
 
-    async def lookup(self, passages: Passages, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
+    async def lookup(self, experiment: Experiment, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
         """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""
-        return await self._retrieve(passages, lambda retriever: [retriever.lookup(each) for each in ids])
+        return await self._retrieve(experiment, lambda retriever: [retriever.lookup(each) for each in ids])
 
     async def draw(
-        self, passages: Passages, seeds: Sequence[str], counts: Sequence[int]
+        self, experiment: Experiment, seeds: Sequence[str], counts: Sequence[int]
     ) -> list[list[Passage]]:
         """For each seed as many passages at random, fewer where there are no more. Raises ServiceError."""
         wanted = list(zip(seeds, counts, strict=True))
         return await self._retrieve(
-            passages, lambda retriever: [retriever.draw(seed, count) for seed, count in wanted]
+            experiment, lambda retriever: [retriever.draw(seed, count) for seed, count in wanted]
         )
 
     async def turn_away(self) -> None:
@@ -135,16 +133,17 @@ class Resources:
     def _quota_of(self, name: str) -> Callable[[], Quota]:
         return lambda: self._quotas[name]
 
-    async def _retrieve(self, passages: Passages, ask: Callable[[Retriever], T]) -> T:
+    async def _retrieve(self, experiment: Experiment, ask: Callable[[Retriever], T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoding, lambda: ask(self._retriever(passages)))
+        return await loop.run_in_executor(self._encoding, lambda: ask(self._retriever(experiment)))
 
-    def _retriever(self, passages: Passages) -> Retriever:
+    def _retriever(self, experiment: Experiment) -> Retriever:
         # Only workers that search need numpy and an encoder.
         from storage.passages.retriever import Retriever
 
-        key = passages.model_dump_json(include={*Corpus.model_fields, *Search.model_fields})
+        passages, dataset = experiment.passages, experiment.dataset
+        key = passages.model_dump_json(include=set(Corpus.model_fields)) + dataset.model_dump_json()
         if key not in self._retrievers:
             threads = max(1, (os.cpu_count() or 2) // 2)
-            self._retrievers[key] = Retriever(passages, self._settings.root, threads)
+            self._retrievers[key] = Retriever(passages, self._settings.root, threads, dataset)
         return self._retrievers[key]

@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
+from models.types import Query
+from producer.cli.common import JsonOption, console, messages, print_json
+from producer.cli.index_evaluate import evaluate_index
 from producer.cli.index_quantize import quantize
 from producer.cli.index_train import train
+from producer.cli.indexing import bring_up_to_date
 from producer.experiments import load_experiment
-from producer.index import build_index
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
 app = typer.Typer(help="Build and search the passages of an experiment.")
+app.command("evaluate")(evaluate_index)
 app.command()(train)
 app.command()(quantize)
 ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")]
@@ -25,18 +28,12 @@ SetOption = Annotated[
 
 @app.command()
 def build(experiment: ExperimentArgument, set_: SetOption = None) -> None:
-    """Encode the passages that are new, and write the snapshot that workers search."""
+    """Encode the passages that are new, write what workers search, and learn where a search learns."""
     settings = load_settings()
-    passages = load_experiment(experiment, set_ or []).passages
-    with progress_bar() as progress:
-        bar = progress.add_task("encoding passages", total=None)
-        index = build_index(
-            passages,
-            settings.milvus,
-            settings.root,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    index, learned = bring_up_to_date(load_experiment(experiment, set_ or []), settings)
     messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
+    if learned:
+        messages().print(f"it has learned from {learned:,} train examples")
 
 
 @app.command()
@@ -48,11 +45,13 @@ def search(
 ) -> None:
     """The passages nearest to a request, best first."""
     settings = load_settings()
-    passages = load_experiment(experiment, set_ or []).passages
-    hits = Retriever(passages, settings.root).search([query])[0]
+    chosen = load_experiment(experiment, set_ or [])
+    retriever = Retriever(chosen.passages, settings.root, dataset=chosen.dataset)
+    hits = retriever.search([Query(query)])[0]
     if as_json:
         print_json({"query": query, "hits": [
-            {"id": hit.passage.id, "score": round(hit.score, 4), "text": hit.passage.text} for hit in hits
+            {"id": hit.passage.id, "score": round(hit.score, 4), "text": hit.passage.text,
+             "scores": {name: round(score, 4) for name, score in hit.scores.items()}} for hit in hits
         ]})  # fmt: skip
         return
     for hit in hits:

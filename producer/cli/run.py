@@ -18,11 +18,11 @@ from models.errors import UsageError
 from models.experiment import Experiment
 from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
-from producer.cli.common import console, messages, open_ledger, progress_bar
+from producer.cli.common import console, messages, open_ledger
+from producer.cli.indexing import bring_up_to_date
 from producer.datasets import check_right_passages, read_dataset
 from producer.drive import drive
 from producer.experiments import load_experiment
-from producer.index import build_index
 from producer.local.stack import local_stack
 from producer.report import build_report
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
@@ -125,15 +125,7 @@ def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, loca
 
 
 def _build_index(experiment: Experiment, settings: Settings) -> None:
-    with progress_bar() as progress:
-        bar = progress.add_task("encoding passages", total=None, visible=False)
-
-        def show(done: int, total: int) -> None:
-            if progress.disable and not progress.tasks[bar].visible:
-                messages().print(f"encoding {total:,} passages")
-            progress.update(bar, completed=done, total=total, visible=True)
-
-        index = build_index(experiment.passages, settings.milvus, settings.root, progress=show)
+    index, _ = bring_up_to_date(experiment, settings)
     if index.encoded:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 

@@ -1,44 +1,162 @@
-"""The dense retriever: an encoder and the snapshot that it built."""
+"""Finds passages for requests: an index, its encoder, and what else a method needs, opened when it does."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.encoders import open_encoder
 from models.errors import ServiceError
-from models.retrieval.settings import Passages
-from models.types import Hit, Passage
+from models.experiment import Dataset
+from models.prompts import example_query
+from models.retrieval import methods
+from models.retrieval.evidence import Evidence, gather
+from models.retrieval.lexicon import Lexicon
+from models.retrieval.methods import Predict, Ranked
+from models.retrieval.settings import Passages, Search
+from models.retrieval.solved import Solved
+from models.retrieval.words import steps, without_literals
+from models.types import Hit, Passage, Query
+from storage.passages import experience
+from storage.passages.lexicons import open_lexicon
 from storage.passages.naming import index_path
 from storage.passages.snapshot import Snapshot
 
+QUERIES_AT_ONCE = 64
+Floats = NDArray[np.float32]
+
 
 class Retriever:
-    """Opening loads the encoder: seconds, and its weights in memory. Raises ServiceError."""
+    """Opening loads the encoder: seconds, and its weights in memory. Raises ServiceError.
 
-    def __init__(self, config: Passages, home: Path, threads: int | None = None) -> None:
-        if config.method != "dense":
-            raise ServiceError(f"passages.method: {config.method} is not built in yet; take dense")
-        self._top_k = config.top_k
-        self._rows: dict[str, int] | None = None
+    `dataset` is whose train split `weighted` and `learned` have learned from.
+    """
+
+    def __init__(
+        self, config: Passages, home: Path, threads: int | None = None, dataset: Dataset | None = None
+    ) -> None:
+        self._config = config
         # First the cheap half: a missing index is said at once.
         path = index_path(config, home)
         Snapshot.open(path)
         self._encoder = open_encoder(config.encoder, threads)
         self._snapshot = Snapshot.open(path, self._encoder.fingerprint)
+        self._experience_path = experience.experience_path(config, dataset, home) if dataset else None
 
-    def search(self, queries: Sequence[str], top_k: int | None = None) -> list[list[Hit]]:
-        """The nearest passages of each query, best first."""
-        return self._snapshot.search(self._encoder.encode(queries), top_k or self._top_k)
+    def search(
+        self, queries: Sequence[Query], depth: int | None = None, how: Search | None = None
+    ) -> list[list[Hit]]:
+        """The `depth` best passages of each query, best first, as `how` finds them; the configuration's own
+        `top_k` and search where these are not given."""
+        how, depth = how or self._config, depth or self._config.top_k
+        if how.method == "dense":
+            return self._dense(queries, depth, how)
+        rank = self._ranker(how, depth)
+        found: list[list[Hit]] = []
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            part = queries[start : start + QUERIES_AT_ONCE]
+            found += [self._hits(rank(evidence)) for evidence in self._evidence(part, how)]
+        return found
 
     def lookup(self, ids: Sequence[str]) -> list[Passage]:
         """The passages with these ids, in their order; one that is not in the index is left out."""
-        if self._rows is None:
-            self._rows = {self._snapshot.passage(row).id: row for row in range(len(self._snapshot))}
-        return [self._snapshot.passage(self._rows[name]) for name in ids if name in self._rows]
+        found = [self._snapshot.rows_of(name) for name in ids]
+        return [self._snapshot.passage(rows[-1]) for rows in found if rows]
 
     def draw(self, seed: str, count: int) -> list[Passage]:
         """Different passages at random, fewer where there are no more; the same for the same seed."""
         rows = random.Random(seed).sample(range(len(self._snapshot)), min(count, len(self._snapshot)))
         return [self._snapshot.passage(row) for row in rows]
+
+    def _dense(self, queries: Sequence[Query], depth: int, how: Search) -> list[list[Hit]]:
+        found = self._snapshot.search(self._encoded(queries, how, strip=how.strip_literals), depth)
+        return [[Hit(hit.passage, hit.score, {"dense": hit.score}) for hit in hits] for hits in found]
+
+    def _encoded(self, queries: Sequence[Query], how: Search, *, strip: bool) -> Floats:
+        requests = [without_literals(query.request) if strip else query.request for query in queries]
+        if how.query == "joined":
+            return self._encoder.encode([
+                example_query(request, query.augmentation) if query.augmentation else request
+                for request, query in zip(requests, queries, strict=True)
+            ])  # fmt: skip
+        clauses = [steps(query.augmentation) for query in queries]
+        vectors = self._encoder.encode([*requests, *(clause for each in clauses for clause in each)])
+        return _summed(vectors, len(requests), [len(each) for each in clauses])
+
+    def _evidence(self, queries: Sequence[Query], how: Search) -> list[Evidence]:
+        solved = self._solved if how.method in LEARNED else None
+
+        def admitted(place: int) -> NDArray[np.bool_]:
+            return self._solved.others(queries[place].question_id)
+
+        return gather(
+            [query.request for query in queries],
+            self._encoded(queries, how, strip=False),
+            self._encoded(queries, how, strip=True),
+            self._snapshot.vectors,
+            self._lexicon,
+            solved,
+            admitted if solved else None,
+        )
+
+    def _ranker(self, how: Search, depth: int) -> Callable[[Evidence], list[Ranked]]:
+        match how.method:
+            case "bm25":
+                return lambda found: methods.bm25(found, how.strip_literals, depth)
+            case "fusion":
+                return lambda found: methods.fusion(found, how.strip_literals, depth)
+            case "weighted":
+                return lambda found: methods.weighted(found, self._lexicon, how.weights, depth)
+            case _:
+                predict = self._predict
+                return lambda found: methods.learned(found, self._lexicon, predict, depth)
+
+    def _hits(self, ranked: Sequence[Ranked]) -> list[Hit]:
+        return [Hit(self._snapshot.passage(found.row), found.score, found.scores) for found in ranked]
+
+    @cached_property
+    def _lexicon(self) -> Lexicon:
+        return open_lexicon(self._snapshot)
+
+    @cached_property
+    def _experience(self) -> experience.Experience:
+        if self._experience_path is None:
+            raise ServiceError(
+                "passages.method: weighted and learned need the dataset they have learned from"
+            )
+        return experience.load(self._experience_path, self._encoder.fingerprint)
+
+    @cached_property
+    def _solved(self) -> Solved:
+        return self._experience.solved(self._snapshot)
+
+    @cached_property
+    def _predict(self) -> Predict:
+        try:
+            import lightgbm
+        except ImportError as error:
+            raise ServiceError(
+                f"passages.method: learned needs {error.name}; pip install 'starmill[retrieve]'"
+            ) from None
+        booster: Any = lightgbm.Booster(model_str=self._experience.ranking)
+        return lambda table: np.asarray(booster.predict(table, num_threads=1))
+
+
+LEARNED = ("weighted", "learned")
+
+
+def _summed(vectors: Floats, requests: int, clauses: Sequence[int]) -> Floats:
+    """Each request's vector and those of its clauses, which follow all requests, added, at its old length."""
+    sums, place = vectors[:requests].copy(), requests
+    for row, count in enumerate(clauses):
+        length = np.linalg.norm(sums[row])
+        sums[row] += vectors[place : place + count].sum(axis=0)
+        sums[row] *= length / max(float(np.linalg.norm(sums[row])), 1e-12)
+        place += count
+    return sums

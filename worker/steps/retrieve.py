@@ -29,7 +29,7 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
         found = await _right(context, config, works)
     else:
         queries = [_query(work) for work in works]
-        found = await context.runtime.resources.search(config, queries, depth)
+        found = await context.runtime.resources.search(context.experiment, config, queries, depth)
         if config.control:
             found = await _instead(context, config, works, found)
     return [
@@ -40,7 +40,7 @@ async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
 
 async def _right(context: RunContext, config: Passages, works: list[Work]) -> list[list[Hit]]:
     ids = [list(work.example.oracle) for work in works]
-    right = await context.runtime.resources.lookup(config, ids)
+    right = await context.runtime.resources.lookup(context.experiment, ids)
     return [controls.oracle(passages, config) for passages in right]
 
 
@@ -53,7 +53,7 @@ async def _instead(
         return [controls.filler(passages, config) for passages in shown]
     seeds = [f"{context.experiment.seed}/{work.split}/{work.example.row}" for work in works]
     counts = [controls.DRAWN * len(passages) for passages in shown]
-    drawn = await context.runtime.resources.draw(config, seeds, counts)
+    drawn = await context.runtime.resources.draw(context.experiment, seeds, counts)
     return [
         controls.random(passages, candidates, {*work.example.oracle, *(each.id for each in passages)}, config)
         for work, passages, candidates in zip(works, shown, drawn, strict=True)
