@@ -132,7 +132,12 @@ def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
     [listed] = home.json("runs")["runs"]
     assert (listed["run"], listed["state"]) == (finished.run, "finished")
     assert finished.run in home.starmill("runs").stdout
-    assert set(home.json("experiments")["experiments"]) == {"demo", "conala", "conala-paper"}
+    assert set(home.json("experiments")["experiments"]) == {
+        "demo",
+        "conala",
+        "conala-paper",
+        "retrieval-ablation",
+    }
     assert home.json("experiments", "demo")["rationale"]["passes"] == 1
     assert "demo" in home.starmill("experiments").stdout
     examined = home.json("doctor")
