@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from models.types import Passage
 
 TEMPLATE = "{library} {name}: {text}"
+# As DocPrompting's retriever was trained: `pandas pandas DataFrame drop: Drop specified labels`.
+WORDS_TEMPLATE = "{library} {words}: {text}"
+NAME_PARTS = re.compile(r"[A-Za-z0-9]+")
+TEMPLATE_FIELDS = frozenset({"library", "name", "words", "text"})
 
 
 class Encoder(Protocol):
@@ -35,6 +40,10 @@ class Encoder(Protocol):
 
 
 def passage_text(passage: Passage, template: str = TEMPLATE) -> str:
-    """The words of a passage that are encoded; the signature stands in for a missing text."""
+    """The words of a passage that are encoded; the signature stands in for a missing text.
+
+    In a template `{words}` is the name without punctuation.
+    """
     text = passage.text or passage.signature
-    return template.format(library=passage.library, name=passage.name, text=text).strip()
+    words = " ".join(NAME_PARTS.findall(passage.name))
+    return template.format(library=passage.library, name=passage.name, words=words, text=text).strip()

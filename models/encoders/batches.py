@@ -8,18 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+# Attention takes memory by the square of the length, some 30 MB for a text of 256 tokens: long texts go four
+# at a time. No text counts as longer than the thousand characters that 256 tokens hold.
 MOST_TEXTS = 32
-# Attention takes memory by the square of the length: long texts go a dozen at a time. Nothing is longer than
-# what 256 tokens hold, about a thousand characters.
-LEAST_TEXTS = 8
-CHARACTERS = 12_000
+CHARACTERS = 4_000
 LONGEST = 1_000
 
 
 def encode_in_batches(
     texts: Sequence[str], dimension: int, threads: int, encode: Callable[[list[str]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes 8 to 32 at once.
+    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes 4 to 32 at once.
 
     Texts are sorted by length, so that little is padded.
     """
@@ -37,6 +36,6 @@ def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
     start = 0
     while start < len(longest_first):
         longest = min(LONGEST, max(1, len(texts[longest_first[start]])))
-        count = min(MOST_TEXTS, max(LEAST_TEXTS, CHARACTERS // longest))
+        count = min(MOST_TEXTS, CHARACTERS // longest)
         yield longest_first[start : start + count]
         start += count

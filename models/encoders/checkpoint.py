@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from models.encoders.base import TEMPLATE, WORDS_TEMPLATE
 from models.encoders.options import Options, read_json, read_options
 from models.errors import ServiceError
 
@@ -67,7 +68,8 @@ def _describe(path: Path, kind: Kind, weights: list[Path]) -> Checkpoint:
         byte_pairs = [path / name for name in ("vocab.json", "merges.txt")]
         vocabulary = vocabulary or [file for file in byte_pairs if file.is_file()]
     # Positions of T5 are relative; its tokenizer cuts where `n_positions` says.
-    options = read_options(path, _number(config, "max_position_embeddings", "n_positions") or 512)
+    positions = _number(config, "max_position_embeddings", "n_positions") or 512
+    options = read_options(path, positions, WORDS_TEMPLATE if kind == "t5" else TEMPLATE)
     length = "unit" if options.normalize else "raw"
     digest = hashlib.sha256(f"{options.pooling} {length} {options.max_tokens} {options.template}".encode())
     for file in [path / "config.json", *vocabulary, *weights]:

@@ -31,8 +31,6 @@ class OnnxEncoder:
         settings: Any = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
-        # What a batch of long texts needed would stay reserved for good.
-        settings.enable_cpu_mem_arena = False
         graph = checkpoint.weights[0]
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))

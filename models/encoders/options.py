@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from models.encoders.base import TEMPLATE
+from models.encoders.base import TEMPLATE, TEMPLATE_FIELDS
 from models.errors import ServiceError
 
 FILE = "starmill.json"
@@ -26,13 +26,13 @@ class Options:
     template: str = TEMPLATE
 
 
-def read_options(folder: Path, positions: int) -> Options:
+def read_options(folder: Path, positions: int, template: str = TEMPLATE) -> Options:
     """The options of the encoder in `folder`, whose model knows `positions` places of a text.
 
-    The keys of `starmill.json` that name an option win over what sentence-transformers declares; its other
-    keys are notes. Raises ServiceError for what is not supported.
+    `template` is that of its kind. Keys of `starmill.json` that name an option win over this and over what
+    sentence-transformers declares; other keys are notes. Raises ServiceError for what is not supported.
     """
-    declared = Options(pooling=_declared_pooling(folder), max_tokens=min(MAX_TOKENS, positions))
+    declared = Options(_declared_pooling(folder), True, min(MAX_TOKENS, positions), template)
     if not (folder / FILE).is_file():
         return declared
     given = read_json(folder / FILE)
@@ -62,8 +62,10 @@ def _problem(options: Options, positions: int) -> str | None:
         fields = {field for _, field, _, _ in string.Formatter().parse(options.template) if field is not None}
     except (ValueError, TypeError):
         fields = {""}
-    if not {"text"} <= fields <= {"library", "name", "text"}:
-        return f"template is {options.template!r}; it may use {{library}} and {{name}}, and needs {{text}}"
+    if "text" not in fields or fields - TEMPLATE_FIELDS:
+        return (
+            f"template is {options.template!r}; it needs {{text}}, may use {{library}}, {{name}}, {{words}}"
+        )
     return None
 
 

@@ -29,10 +29,16 @@ class Progress:
     def path(self) -> Path:
         return self.folder / FILE
 
+    def prepare(self) -> None:
+        """Make the folder: better refused now than after an hour."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"-o {self.folder}: cannot be made: {error.strerror or error}") from None
+
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path.with_suffix(".tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             torch.save({"identity": dict(self.identity), **state}, draft)
             os.replace(draft, self.path)
         except (OSError, RuntimeError) as error:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.encoders import Checkpoint, find_checkpoint, open_encoder
+from models.encoders import Checkpoint, find_checkpoint
 from models.encoders.options import FILE
 from models.errors import ServiceError, UsageError
 from models.experiment import Experiment
@@ -24,6 +24,7 @@ from producer.files import replacing_folder
 from producer.stopping import Stop
 from producer.training.batches import Batches
 from producer.training.mining import mine
+from producer.training.model import Model
 from producer.training.pairs import Pairs, make_pairs
 from producer.training.progress import Progress
 from producer.training.recipe import Recipe
@@ -72,8 +73,10 @@ def train(
     if saved and not resume:
         raise UsageError(f"-o {folder}: holds an unfinished training; go on with --resume, or remove it")
     watcher.begins(data)
-    mined = saved["mined"].numpy() if saved else _mined(data, experiment.passages.encoder, recipe)
-    trainer = Trainer(base, Batches(data, recipe, mined), recipe)
+    progress.prepare()
+    model = Model(base)
+    mined = saved["mined"].numpy() if saved else _mined(data, model, recipe)
+    trainer = Trainer(model, Batches(data, recipe, mined), recipe)
     losses: list[float] = saved["losses"] if saved else []
     if saved:
         trainer.restore(saved)
@@ -83,15 +86,14 @@ def train(
 
     _go_on(trainer, losses, watcher, save, save_every)
     notes = {**identity, "pairs": len(data.pairs), "passages": len(data.passages), "steps": trainer.step}
-    _publish(trainer, folder, base, {**notes, "loss": losses[-1], "threads": torch.get_num_threads()})
+    _publish(model, folder, base, {**notes, "loss": losses[-1], "threads": torch.get_num_threads()})
     progress.remove()
 
 
-def _mined(data: Pairs, encoder: str, recipe: Recipe) -> NDArray[np.int64]:
+def _mined(data: Pairs, model: Model, recipe: Recipe) -> NDArray[np.int64]:
     if not recipe.hard_negatives:
         return np.empty((len(data.pairs), 0), dtype=np.int64)
-    opened = open_encoder(encoder)
-    return mine(data, opened.encode(data.requests), opened.encode(data.passages))
+    return mine(data, model.encode(data.requests), model.encode(data.passages))
 
 
 def _go_on(
@@ -115,9 +117,9 @@ def _go_on(
     save()
 
 
-def _publish(trainer: Trainer, folder: Path, base: Checkpoint, notes: dict[str, Any]) -> None:
+def _publish(model: Model, folder: Path, base: Checkpoint, notes: dict[str, Any]) -> None:
     versions = {name: version(name) for name in ("starmill", "torch", "transformers")}
     with replacing_folder(folder) as draft:
-        trainer.save(str(draft))
+        model.save(str(draft))
         described = {**asdict(base.options), "training": {**notes, **versions}}
         (draft / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

@@ -85,9 +85,10 @@ def test_what_is_cut_does_not_count(encoder: Encoder) -> None:
     np.testing.assert_allclose(*encoder.encode([long, long + "the largest"]), atol=1e-5)
 
 
-def test_encoder_words_passages(encoder: Encoder) -> None:
-    passage = Passage("i", "sorted", "sorted(a)", "Sort.", "python")
-    assert passage_text(passage, encoder.template) == "python sorted: Sort."
+def test_encoder_words_passages(kind: str, encoder: Encoder) -> None:
+    passage = Passage("i", "str.join()", "join(a)", "Join.", "python")
+    name = "str join" if kind == "codet5" else "str.join()"
+    assert passage_text(passage, encoder.template) == f"python {name}: Join."
 
 
 def test_fingerprints_differ(folders: dict[str, Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoders import find_checkpoint, open_encoder
+from models.encoders import find_checkpoint, open_encoder, passage_text
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
 from producer.index import build_index
@@ -35,9 +35,7 @@ def test_search_agrees_with_the_inner_products(
     [query] = encoder.encode(["sort the list"])
     snapshot = Snapshot.open(index.path, encoder.fingerprint)
     passages = [snapshot.passage(row) for row in range(len(snapshot))]
-    template = str(options.get("template", "{library} {name}: {text}"))
-    texts = [template.format(library="lib", name=each.name, text=each.text) for each in passages]
-    scores = encoder.encode(texts) @ query
+    scores = encoder.encode([passage_text(each, encoder.template) for each in passages]) @ query
     [hits] = snapshot.search(query[None], 5)
     assert [hit.passage.id for hit in hits] == [passages[row].id for row in np.argsort(-scores)[:5]]
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores)[::-1][:5], rtol=1e-4)

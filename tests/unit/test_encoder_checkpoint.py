@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.encoders import find_checkpoint, passage_text
+from models.encoders.base import WORDS_TEMPLATE
 from models.encoders.options import Options
 from models.errors import ServiceError
 from models.types import Passage
@@ -70,9 +71,9 @@ def test_fingerprint_follows_the_options(folder: Path) -> None:
         ({"pooling": "max"}, "pooling is 'max'; only mean and cls"),
         ({"normalize": "no"}, "normalize is 'no'; give true or false"),
         ({"max_tokens": 65}, "max_tokens is 65; give a number from 3 to 64"),
-        ({"template": "{name}"}, "needs {text}"),
-        ({"template": "{text.__class__}"}, "it may use {library} and {name}"),
-        ({"template": "{text"}, "it may use {library} and {name}"),
+        ({"template": "{name}"}, "template is '{name}'; it needs {text}"),
+        ({"template": "{text.__class__}"}, "may use {library}, {name}, {words}"),
+        ({"template": "{text"}, "may use {library}, {name}, {words}"),
         ([], "must be a JSON object"),
     ],
 )
@@ -87,6 +88,7 @@ def test_layout_tells_what_runs_an_encoder(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"d_model": 16, "n_positions": 512, "model_type": "t5"}))
     found = find_checkpoint(str(folder))
     assert (found.kind, found.dimension, found.options.max_tokens) == ("t5", 16, 256)
+    assert found.template == WORDS_TEMPLATE
     (folder / "model.onnx").write_bytes(b"graph")
     assert find_checkpoint(str(folder)).kind == "onnx"
     (folder / "tokenizer.json").unlink()
@@ -113,3 +115,5 @@ def test_passage_text_falls_back_to_the_signature() -> None:
         passage_text(Passage("i", "os.getcwd", "getcwd()", "Where.", "python")) == "python os.getcwd: Where."
     )
     assert passage_text(Passage("i", "f", "f(a)", "", "")) == "f: f(a)"
+    drop = Passage("i", "DataFrame.drop()", "", "Drop labels.", "pandas")
+    assert passage_text(drop, WORDS_TEMPLATE) == "pandas DataFrame drop: Drop labels."
