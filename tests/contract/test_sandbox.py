@@ -1,0 +1,176 @@
+"""The wall against hostile programs: each ends in a verdict, and harms nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from models.errors import ServiceError
+from models.execution import Program, ProgramLimits, Verdict
+from models.sandbox import Sandbox
+from tests import hostile
+
+SECRET = "a-marked-secret-9f2c"
+LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, processes=16, output_kb=64)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    found = Sandbox(LIMITS)
+    try:
+        found.check()
+    except ServiceError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    return found
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where a server of this machine listens; nobody may come."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text(SECRET)
+    for above in (tmp_path, *tmp_path.parents):
+        if above.owner() == tmp_path.owner() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o755)
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+def children() -> set[str]:
+    """Living processes that this one started."""
+    shown = subprocess.run(
+        ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+    )
+    return {line for line in shown.stdout.splitlines() if not line.endswith("ps")}
+
+
+def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, Verdict]:
+    """Several at a time: some only wait for their end."""
+    before = children()
+    with ThreadPoolExecutor(6) as pool:
+        found = dict(zip(programs, pool.map(sandbox.run, programs.values()), strict=True))
+    assert children() <= before
+    return found
+
+
+def test_harmless_in_the_end(sandbox: Sandbox) -> None:
+    found = verdicts(sandbox, hostile.RIGHT)
+    assert {name: verdict for name, verdict in found.items() if verdict.outcome != "passed"} == {}
+    assert not Path("/tmp/starmill-escaped").exists()
+
+
+def test_held(sandbox: Sandbox) -> None:
+    found = verdicts(sandbox, {name: program for name, (_, program) in hostile.WRONG.items()})
+    wrong = {
+        name: verdict
+        for name, verdict in found.items()
+        if verdict.outcome == "passed" or hostile.WRONG[name][0] not in {None, verdict.outcome}
+    }
+    assert wrong == {}
+    for verdict in found.values():
+        assert len(verdict.stdout) + len(verdict.stderr) <= 2 * LIMITS.output_kb << 10
+
+
+@pytest.mark.parametrize("name", hostile.FORBIDDEN)
+def test_forbidden(sandbox: Sandbox, name: str, port: int, folder: Path) -> None:
+    code = hostile.FORBIDDEN[name].format(port=port, folder=folder)
+    body = "\n".join(f"    {line}" for line in code.splitlines())
+    attempt = f"try:\n{body}\nexcept (OSError, ValueError) as error:\n    print(type(error).__name__, error)\nelse:\n    raise SystemError"
+    verdict = sandbox.run(Program(attempt))
+    assert verdict.outcome == "passed", verdict
+    assert SECRET not in verdict.stdout + verdict.stderr
+    assert not (folder / "escaped").exists()
+
+
+def test_no_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    snoop = """
+import glob, os, socket
+print(dict(os.environ), socket.gethostname(), os.getuid(), os.listdir('/'))
+for path in glob.glob('/proc/[0-9]*/environ') + glob.glob('/proc/[0-9]*/cmdline'):
+    try:
+        print(path, open(path, 'rb').read())
+    except OSError as error:
+        print(path, error)
+"""
+    verdict = sandbox.run(Program(snoop))
+    assert verdict.outcome == "passed", verdict
+    assert SECRET not in verdict.stdout
+    assert "'sandbox'" not in verdict.stdout
+    assert " sandbox 65534 " in verdict.stdout
+    assert str(Path.home()) not in verdict.stdout.partition("/proc/")[0]
+
+
+def test_programs_are_strangers_to_each_other(sandbox: Sandbox) -> None:
+    left = sandbox.run(Program("open('/tmp/left', 'w').write('x')\nopen('/dev/shm/left', 'w').write('x')"))
+    found = sandbox.run(Program("import os\nassert os.listdir('/tmp') == os.listdir('/dev/shm') == []"))
+    assert (left.outcome, found.outcome) == ("passed", "passed")
+
+
+def test_streams_are_kept_apart_and_bounded(sandbox: Sandbox) -> None:
+    verdict = sandbox.run(Program("import sys\nprint('out')\nprint('err', file=sys.stderr)"))
+    assert (verdict.stdout, verdict.stderr) == ("out\n", "err\n")
+    assert 0 < verdict.cpu_seconds < verdict.seconds
+
+
+def test_the_same_verdict_again(sandbox: Sandbox) -> None:
+    program = Program("print(list({'a', 'b', 'c', 'd', 'e', 'f'}), hash('x'))")
+    assert sandbox.run(program).stdout == sandbox.run(program).stdout
+
+
+def test_absent_modules_are_told_apart(sandbox: Sandbox) -> None:
+    missing = "import no_such_module"
+    of_tests = [Program("x = 1", missing), Program("x = 1", setup=missing),
+                Program("def f(): pass", f"def check(c):\n    {missing}", "f")]  # fmt: skip
+    assert [sandbox.run(program).outcome for program in of_tests] == ["unavailable"] * 3
+    assert sandbox.run(Program(missing)).outcome == "error"
+
+
+def test_installed_packages_are_there(sandbox: Sandbox) -> None:
+    verdict = Sandbox(ProgramLimits()).run(Program("import numpy\nassert numpy.arange(3).sum() == 3"))
+    assert verdict.outcome == "passed", verdict
+
+
+def test_the_worker_dies_and_nothing_is_left(sandbox: Sandbox, tmp_path: Path) -> None:
+    """kill -9 of the process that asked."""
+    code = (
+        "from models.sandbox import Sandbox\nfrom models.execution import *\nprint('started', flush=True)\n"
+        "Sandbox(ProgramLimits(wall_seconds=60)).run(Program('import time\\ntime.sleep(3600)'))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={"PYTHONPATH": os.pathsep.join(sys.path)}
+    ) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == b"started\n"
+        wall = _child_of(asker.pid)
+        asker.kill()
+        asker.wait()
+        fd = os.pidfd_open(wall) if wall else None
+        if fd is not None:
+            import select
+
+            assert select.select([fd], [], [], 10)[0]
+            os.close(fd)
+
+
+def _child_of(pid: int) -> int | None:
+    for _ in range(2000):
+        shown = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+        if shown.stdout.strip():
+            return int(shown.stdout.split()[0])
+    return None
