@@ -1,10 +1,10 @@
 """Behind the wall: what `main` does there with one job.
 
 The code of this module goes in through standard input, compiled, with the job after it: no file of it lies
-behind the wall, and no program waits for the compiler. A supervisor forks the program's process, watches the memory of all processes there, and reports how the
-program ended: a line `ready`, then a line `OUTCOME SECONDS DETAIL`. When the supervisor ends, or is killed,
-everything behind the wall dies with it. Only modules that cost next to nothing are imported: each program
-pays for them.
+behind the wall, and no program waits for the compiler. A supervisor forks the program's process, watches the
+memory of all processes there, and reports how the program ended: a line `ready`, then a line
+`OUTCOME SECONDS DETAIL`. When the supervisor ends, or is killed, everything behind the wall dies with it.
+Only modules that cost next to nothing are imported: each program pays for them.
 """
 
 from __future__ import annotations
@@ -205,4 +205,3 @@ def _words(error: BaseException) -> str:
         return " ".join(text[:MOST_DETAIL].encode("utf-8", "replace").decode().split())
     except BaseException:  # noqa: BLE001 (foreign exceptions have foreign methods)
         return "an exception that cannot be shown"
-

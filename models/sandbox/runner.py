@@ -64,10 +64,11 @@ class Sandbox:
             input_ = stack.enter_context(_file_of(_harness() + marshal.dumps(job)))
             results, result = _pipe(stack)
             users = _Users(stack) if wall.as_root() else None
-            passed = [filter_.fileno(), result.fileno(), *(users.theirs if users else ())]
+            theirs = users.theirs if users else None
+            passed = [filter_.fileno(), result.fileno(), *(theirs or ())]
             process = stack.enter_context(
                 subprocess.Popen(
-                    wall.command(self.limits, filter_.fileno(), result.fileno(), users and users.theirs),
+                    wall.command(self.limits, filter_.fileno(), result.fileno(), theirs),
                     stdin=input_, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=passed,
                     # Not even bubblewrap itself has variables: /proc shows them.
                     env={}, cwd="/", start_new_session=True,
@@ -142,7 +143,7 @@ class _Said:
 
 
 def _read(report: str) -> tuple[Outcome, float, str]:
-    outcome, seconds, detail = (report.split(" ", 2) + ["", ""])[:3]
+    outcome, seconds, detail = [*report.split(" ", 2), "", ""][:3]
     if outcome not in get_args(Outcome):
         return "error", 0.0, "a report that cannot be read"
     return cast("Outcome", outcome), float(seconds), detail

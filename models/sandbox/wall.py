@@ -16,12 +16,14 @@ from models.execution import ProgramLimits
 BOOT = "import marshal, sys; exec(marshal.load(sys.stdin.buffer)); main(marshal.load(sys.stdin.buffer), {})"
 # A user without rights, inside as outside.
 NOBODY = 65534
+# Its own, made anew for each program.
+TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108
 MEGABYTE = 1 << 20
 # Tests with sets or random order give the same verdict again; one thread for numerical libraries, whose
 # pools would meet the limit of processes.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
-    "HOME": "/tmp",  # noqa: S108 (the program's own)
+    "HOME": TEMPORARY,
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "PYTHONHASHSEED": "0",
@@ -61,17 +63,17 @@ def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[i
     `seccomp` and `result` are descriptors: of the filter, and of where the harness reports. `handshake` is
     (where bubblewrap tells its child, what it waits for), for root, who gives it two users.
     """
-    temporary = str(limits.disk_mb * MEGABYTE)
+    size = str(limits.disk_mb * MEGABYTE)
     return [
         bubblewrap(),
         "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "sandbox",
         *_user(handshake),
         *_read_only(),
         "--proc", "/proc", "--dev", "/dev",
-        "--size", temporary, "--tmpfs", "/dev/shm", "--size", temporary, "--tmpfs", "/tmp",
-        "--chmod", "1777", "/tmp", "--chmod", "1777", "/dev/shm",
+        "--size", size, "--tmpfs", SHARED_MEMORY, "--chmod", "1777", SHARED_MEMORY,
+        "--size", size, "--tmpfs", TEMPORARY, "--chmod", "1777", TEMPORARY,
         "--remount-ro", "/dev", "--remount-ro", "/",
-        "--chdir", "/tmp", "--clearenv",
+        "--chdir", TEMPORARY, "--clearenv",
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         "--seccomp", str(seccomp), "--",
         os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-X", "utf8", "-c", BOOT.format(result),

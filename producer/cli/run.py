@@ -16,10 +16,11 @@ from rich.live import Live
 from models.backends.gateway import address_and_token
 from models.errors import UsageError
 from models.experiment import Experiment
+from models.sandbox import Sandbox
 from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger, progress_bar
-from producer.datasets import read_dataset
+from producer.datasets import read_dataset, require_tests
 from producer.drive import drive
 from producer.experiments import load_experiment
 from producer.index import build_index
@@ -110,11 +111,14 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
     """Everything that can be wrong is looked at before the run is written."""
     splits = read_dataset(experiment.dataset)
+    require_tests(experiment, splits)
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
         return planning.steer_run(db, found, experiment)
     if not local:
         Queues(settings.broker).check()
+    elif experiment.executes:
+        Sandbox(experiment.judge.limits).check()
     _build_index(experiment, settings)
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     run_id = f"{experiment.name}-{stamp}-{secrets.token_hex(2)}"

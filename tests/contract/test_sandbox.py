@@ -16,6 +16,7 @@ from models.errors import ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.sandbox import Sandbox
 from tests import hostile
+from tests.pipeline import wait_until
 
 SECRET = "a-marked-secret-9f2c"
 LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, processes=16, output_kb=64)
@@ -51,20 +52,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def children() -> set[str]:
-    """Living processes that this one started."""
+def children(pid: int) -> set[int]:
+    """Living processes that the process started."""
     shown = subprocess.run(
-        ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+        ["ps", "-o", "pid=,comm=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
-    return {line for line in shown.stdout.splitlines() if not line.endswith("ps")}
+    return {int(line.split()[0]) for line in shown.stdout.splitlines() if not line.endswith("ps")}
 
 
 def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, Verdict]:
     """Several at a time: some only wait for their end."""
-    before = children()
+    before = children(os.getpid())
     with ThreadPoolExecutor(6) as pool:
         found = dict(zip(programs, pool.map(sandbox.run, programs.values()), strict=True))
-    assert children() <= before
+    assert children(os.getpid()) <= before
     return found
 
 
@@ -75,11 +76,11 @@ def test_harmless_in_the_end(sandbox: Sandbox) -> None:
 
 
 def test_held(sandbox: Sandbox) -> None:
-    found = verdicts(sandbox, {name: program for name, (_, program) in hostile.WRONG.items()})
+    found = verdicts(sandbox, hostile.WRONG)
     wrong = {
         name: verdict
         for name, verdict in found.items()
-        if verdict.outcome == "passed" or hostile.WRONG[name][0] not in {None, verdict.outcome}
+        if verdict.outcome == "passed" or name.rpartition(": ")[2] not in {"any", verdict.outcome}
     }
     assert wrong == {}
     for verdict in found.values():
@@ -88,13 +89,24 @@ def test_held(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", hostile.FORBIDDEN)
 def test_forbidden(sandbox: Sandbox, name: str, port: int, folder: Path) -> None:
-    code = hostile.FORBIDDEN[name].format(port=port, folder=folder)
-    body = "\n".join(f"    {line}" for line in code.splitlines())
-    attempt = f"try:\n{body}\nexcept (OSError, ValueError) as error:\n    print(type(error).__name__, error)\nelse:\n    raise SystemError"
-    verdict = sandbox.run(Program(attempt))
+    verdict = sandbox.run(Program(hostile.FORBIDDEN[name].format(port=port, folder=folder)))
     assert verdict.outcome == "passed", verdict
     assert SECRET not in verdict.stdout + verdict.stderr
     assert not (folder / "escaped").exists()
+
+
+def test_a_program_that_searches_the_harness_is_not_held(sandbox: Sandbox) -> None:
+    """It shares its process with the tests: what is promised ends here, and is said so in the README."""
+    search = """
+import os, sys
+def f(x):
+    frame = sys._getframe()
+    while 'proof' not in frame.f_locals:
+        frame = frame.f_back
+    os.write(frame.f_locals['channel'], (frame.f_locals['proof'] + ' passed \\n').encode())
+    os._exit(0)
+"""
+    assert sandbox.run(Program(search, hostile.TESTS, "f")).outcome == "passed"
 
 
 def test_no_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,20 +169,15 @@ def test_the_worker_dies_and_nothing_is_left(sandbox: Sandbox, tmp_path: Path) -
     ) as asker:
         assert asker.stdout is not None
         assert asker.stdout.readline() == b"started\n"
-        wall = _child_of(asker.pid)
+        wall = wait_until(lambda: children(asker.pid), "no wall")
         asker.kill()
         asker.wait()
-        fd = os.pidfd_open(wall) if wall else None
-        if fd is not None:
-            import select
-
-            assert select.select([fd], [], [], 10)[0]
-            os.close(fd)
+        wait_until(lambda: not any(alive(pid) for pid in wall), "it outlives the process that asked")
 
 
-def _child_of(pid: int) -> int | None:
-    for _ in range(2000):
-        shown = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-        if shown.stdout.strip():
-            return int(shown.stdout.split()[0])
-    return None
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
