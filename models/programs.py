@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from models.execution import Program
 from models.syntax import parse
-from models.types import Tests
+from models.types import AnswerTests
 
 # Methods that change a container and give something back all the same.
 _TAKE_OUT = {"pop", "popitem", "setdefault"}
 _VALUE = "_value"
 
 
-def program(answer: str, tests: Tests) -> Program:
+def program(answer: str, tests: AnswerTests) -> Program:
     """The program of an answer; what is no Python is put in its place as it is. Raises nothing."""
     raw = Program(tests.prefix + answer + tests.suffix + "\n", tests.code, tests.entry_point)
     open_, tree = _open_function(tests), _parse(answer)
@@ -65,7 +65,7 @@ class _Open:
         return None
 
 
-def _open_function(tests: Tests) -> _Open | None:
+def _open_function(tests: AnswerTests) -> _Open | None:
     prefix = tests.prefix.rstrip(" ")
     wants_value = prefix.endswith("return")
     for filled in (f"{prefix} 0", f"{prefix}pass", f"{prefix}    pass", f"{prefix}\n    pass"):

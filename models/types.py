@@ -131,7 +131,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class AnswerTests:
     """Tests of an answer by execution: `code` that asserts, or defines `check`, which is called with the
     function named `entry_point`. An answer may be the body of a function that `prefix` opens and `suffix`
     ends."""
@@ -151,7 +151,7 @@ class Example:
     request: str
     reference: str
     oracle: tuple[str, ...] = ()
-    tests: Tests | None = None
+    tests: AnswerTests | None = None
 
 
 @dataclass(frozen=True, slots=True)

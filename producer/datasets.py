@@ -11,9 +11,9 @@ from typing import Any
 
 from models.errors import DatasetError, ExperimentError
 from models.experiment import Dataset, Experiment, Fields, Split
-from models.types import Example, Tests
+from models.types import AnswerTests, Example
 from producer.jsonl import read_objects
-from producer.odex import TestBook, odex_tests
+from producer.odex import OdexBook, odex_tests
 from storage.schema import TEST, TRAIN
 
 DOCPROMPTING = Fields(request="nl", reference="cmd", id="question_id", oracle="oracle_man")
@@ -28,7 +28,7 @@ def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
     folder = Path(dataset.path)
     if not folder.is_dir():
         raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
-    tests = TestBook(folder / name for name in dataset.tests)
+    tests = OdexBook(folder / name for name in dataset.tests)
     return {TRAIN: Rows(dataset, dataset.train, tests), TEST: Rows(dataset, dataset.test, tests)}
 
 
@@ -47,7 +47,7 @@ def require_tests(experiment: Experiment, splits: Mapping[str, Iterable[Example]
 class Rows(Iterable[Example]):
     """One split as it stands in its file."""
 
-    def __init__(self, dataset: Dataset, split: Split, tests: TestBook) -> None:
+    def __init__(self, dataset: Dataset, split: Split, tests: OdexBook) -> None:
         self._dataset = dataset
         self._tests = tests
         self._path = Path(dataset.path) / split.file
@@ -106,7 +106,7 @@ def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fi
         )  # fmt: skip
 
 
-def _tests(path: Path, line: int, values: dict[str, Any], fields: Fields) -> Tests | None:
+def _tests(path: Path, line: int, values: dict[str, Any], fields: Fields) -> AnswerTests | None:
     code = values.get(fields.tests)
     if isinstance(code, list) and all(isinstance(part, str) for part in code):
         code = "\n".join(code)
@@ -117,7 +117,7 @@ def _tests(path: Path, line: int, values: dict[str, Any], fields: Fields) -> Tes
         raise DatasetError(
             path, line, f"{fields.tests!r} must be code or a list of it, and what belongs to it text"
         )
-    return Tests(*(_storable(part) for part in (code, *parts)))
+    return AnswerTests(*(_storable(part) for part in (code, *parts)))
 
 
 def _text(path: Path, line: int, values: dict[str, Any], field: str) -> str:

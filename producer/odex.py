@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DatasetError
-from models.types import Example, Tests
+from models.types import AnswerTests, Example
 from producer.jsonl import read_objects
 
 
-def odex_tests(path: Path, line: int, row: dict[str, Any]) -> Tests:
+def odex_tests(path: Path, line: int, row: dict[str, Any]) -> AnswerTests:
     """The tests of one row. Raises DatasetError."""
     texts = {}
     for name in ("test_start", "entry_point", "prompt", "suffix"):
@@ -27,21 +27,21 @@ def odex_tests(path: Path, line: int, row: dict[str, Any]) -> Tests:
     if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
         raise DatasetError(path, line, "is no ODEX row: 'test' must be a list of texts")
     code = texts["test_start"] + "".join(tests)
-    return Tests(code, texts["entry_point"], texts["prompt"], texts["suffix"])
+    return AnswerTests(code, texts["entry_point"], texts["prompt"], texts["suffix"])
 
 
-class TestBook:
+class OdexBook:
     """The tests of ODEX files, by Stack Overflow question and request."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._known: dict[tuple[str, str], list[tuple[str, Tests]]] = {}
+        self._known: dict[tuple[str, str], list[tuple[str, AnswerTests]]] = {}
         for path in paths:
             for line, row in read_objects(path):
                 place = (str(row.get("task_id")), _words(str(row.get("intent"))))
                 solution = str(row.get("canonical_solution"))
                 self._known.setdefault(place, []).append((solution, odex_tests(path, line, row)))
 
-    def of(self, example: Example) -> Tests | None:
+    def of(self, example: Example) -> AnswerTests | None:
         """Where several rows ask the same, the tests of the one that is solved as the example is, or else
         of the first. CoNaLa numbers the requests of a question: `3844801-12`."""
         question = example.question_id.partition("-")[0]

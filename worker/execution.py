@@ -7,13 +7,13 @@ from typing import Any
 
 from models.execution import Verdict
 from models.programs import program
-from models.types import Tests
+from models.types import AnswerTests
 from storage.ledger.claims import Work
 from worker.calling import GivenBack
 from worker.context import RunContext
 
 
-async def meets_tests(context: RunContext, answer: str, tests: Tests) -> Verdict:
+async def meets_tests(context: RunContext, answer: str, tests: AnswerTests) -> Verdict:
     """Raises ServiceError where nothing can be run here, GivenBack where the worker is about to stop."""
     runtime, limits = context.runtime, context.experiment.judge.limits
     made = await asyncio.to_thread(program, answer, tests)
@@ -25,7 +25,7 @@ def _go_on(context: RunContext) -> None:
         raise GivenBack
 
 
-async def reference_meets_tests(context: RunContext, work: Work, tests: Tests) -> Verdict:
+async def reference_meets_tests(context: RunContext, work: Work, tests: AnswerTests) -> Verdict:
     """As `meets_tests`, once for all answers to an example that this process judges."""
     known = context.references.get(work.example_id)
     if known is None:

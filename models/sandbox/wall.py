@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,9 +80,8 @@ def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[i
 
 
 def packages() -> list[str]:
-    """The folders of installed packages that programs may import from."""
-    paths = sysconfig.get_paths()
-    return list(dict.fromkeys([paths["purelib"], paths["platlib"]]))
+    """The folders of installed packages that programs may import from: those of this process."""
+    return [path for path in dict.fromkeys(sys.path) if Path(path).name in {"site-packages", "dist-packages"}]
 
 
 def _user(handshake: tuple[int, int] | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.stages import STAGES
+from producer.report.execution import Execution, read_execution, sentences
 from producer.report.notes import notes
 from producer.report.statistics import Statistics, read_statistics
 from producer.report.tables import TableRow, ablation_rows
@@ -33,7 +34,8 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`seeds` are those of the grid; `notes` are sentences that belong below the tables."""
+    """`seeds` are those of the grid; `notes` are sentences that belong below the tables. `execution` is None
+    where answers were not executed."""
 
     run: str
     experiment: str
@@ -45,6 +47,7 @@ class Report:
     table: tuple[TableRow, ...]
     stages: tuple[StageCount, ...]
     notes: tuple[str, ...]
+    execution: Execution | None = None
 
     @property
     def finished(self) -> bool:
@@ -59,6 +62,8 @@ def build_report(db: Database, run: Run) -> Report:
     stages = _stages(funnel)
     table = ablation_rows(db, run)
     experiment = run.experiment
+    execution = read_execution(db, run)
+    said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
     return Report(
         run=run.id,
         experiment=run.name,
@@ -69,7 +74,8 @@ def build_report(db: Database, run: Run) -> Report:
         statistics=read_statistics(db, run, funnel),
         table=table,
         stages=stages,
-        notes=notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table),
+        notes=(*said, *(sentences(execution) if execution else ())),
+        execution=execution,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from producer.report.build import Report
+from producer.report.execution import as_document
 from producer.report.tables import TableRow
 
 DECIMALS = 4
@@ -28,6 +29,7 @@ def document(report: Report) -> dict[str, Any]:
         "statistics": asdict(report.statistics),
         "stages": [{**asdict(stage), "left": stage.left} for stage in report.stages],
         "ablation": [_row(row) for row in report.table],
+        "execution": as_document(report.execution) if report.execution else None,
         "notes": list(report.notes),
     }
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from models.experiment import Experiment
 from models.stages import Step, downstream, gathered_by
-from models.types import Example, Tests
+from models.types import AnswerTests, Example
 from storage.database import Database
 from storage.ledger.dependants import Place, feed, skip
 from storage.ledger.planning import planned_slots
@@ -155,8 +155,8 @@ def _condemn(connection: Connection, unit: Any, now: float) -> None:
     skip(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
 
 
-def _tests(stored: dict[str, str] | None) -> Tests | None:
-    return Tests(**stored) if stored else None
+def _tests(stored: dict[str, str] | None) -> AnswerTests | None:
+    return AnswerTests(**stored) if stored else None
 
 
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:

@@ -15,6 +15,7 @@ import pytest
 from models.errors import ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.sandbox import Sandbox
+from models.sandbox.wall import bubblewrap
 from tests import hostile
 from tests.pipeline import wait_until
 
@@ -181,3 +182,21 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_where_namespaces_are_forbidden_nothing_is_run(sandbox: Sandbox) -> None:
+    """Behind a wall that forbids them: one line, and no program without a wall."""
+    code = (
+        "from models.errors import ServiceError\nfrom models.execution import *\n"
+        "from models.sandbox import Sandbox\n"
+        "try:\n    print(Sandbox(ProgramLimits()).run(Program('print(\"ran\")')))\n"
+        "except ServiceError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [bubblewrap(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+         "--unshare-user", "--disable-userns", sys.executable, "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    [line] = done.stdout.splitlines()
+    assert line.startswith("no sandbox for model-written code: bwrap: ")
+    assert "judge.execution" in line
