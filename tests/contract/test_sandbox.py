@@ -15,6 +15,7 @@ import pytest
 from models.errors import ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.sandbox import Sandbox
+from models.sandbox.seccomp import seccomp_filter
 from models.sandbox.wall import bubblewrap
 from tests import hostile
 from tests.pipeline import wait_until
@@ -182,6 +183,13 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_the_filter_is_made_for_known_machines_only() -> None:
+    for machine in ("x86_64", "aarch64"):
+        assert len(seccomp_filter(machine) or b"") % 8 == 0
+    assert seccomp_filter("aarch64") != seccomp_filter("x86_64")
+    assert seccomp_filter("riscv64") is None
 
 
 def test_where_namespaces_are_forbidden_nothing_is_run(sandbox: Sandbox) -> None:

@@ -176,10 +176,8 @@ def test_unknown_key_is_named_at_every_depth(tmp_path: Path, place: list[Any], n
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
-    assert (
-        refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
-        == "judge.xyz: unknown key; known are execution, extraction, limits"
-    )
+    said = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
+    assert said == "judge.xyz: unknown key; known are execution, extraction, limits"
 
 
 @pytest.mark.parametrize("key", list(LEAST))
