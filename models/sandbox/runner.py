@@ -146,7 +146,8 @@ def _read(report: str) -> tuple[Outcome, float, str]:
     outcome, seconds, detail = [*report.split(" ", 2), "", ""][:3]
     if outcome not in get_args(Outcome):
         return "error", 0.0, "a report that cannot be read"
-    return cast("Outcome", outcome), float(seconds), detail
+    # No database stores null characters.
+    return cast("Outcome", outcome), float(seconds), detail.replace("\0", "")
 
 
 def _listen(
@@ -160,7 +161,7 @@ def _listen(
                 waiting.register(stream, selectors.EVENT_READ, name)
         while waiting.get_map():
             ready = waiting.select(max(0.0, deadline - time.monotonic()))
-            said.too_long = not ready
+            said.too_long = time.monotonic() >= deadline
             for key, _ in ready:
                 chunk = os.read(key.fd, CHUNK)
                 said.add(key.data, chunk)

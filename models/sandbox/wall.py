@@ -93,17 +93,22 @@ def _user(handshake: tuple[int, int] | None) -> list[str]:
 
 
 def _read_only() -> list[str]:
-    """Python, its packages, and the libraries and commands of the system. No homes, no /etc, no /var."""
+    """Python, its packages, and the libraries and commands of the system. No homes, no /var, of /etc only
+    what finds libraries and commands."""
     words: list[str] = []
     for path in _SYSTEM:
         if os.path.islink(path):
             words += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
-            words += ["--ro-bind", path, path]
+            words += _bind(path)
     for path in dict.fromkeys([sys.base_prefix, *packages()]):
         if not Path(path).is_relative_to("/usr"):
-            # Folders on the way would be open to their maker alone.
-            above = (str(folder) for folder in reversed(Path(path).parents) if folder != Path("/"))
-            words += [word for folder in above for word in ("--perms", "0755", "--dir", folder)]
-            words += ["--ro-bind", path, path]
+            words += _bind(path)
     return words
+
+
+def _bind(path: str) -> list[str]:
+    # Made by the way, folders would be open to their maker alone.
+    above = [str(folder) for folder in reversed(Path(path).parents)][1:]
+    return [*(word for folder in above for word in ("--perms", "0755", "--dir", folder)),
+            "--ro-bind", path, path]  # fmt: skip
