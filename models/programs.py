@@ -41,7 +41,7 @@ def program(answer: str, tests: AnswerTests) -> Program:
 @dataclass(frozen=True, slots=True)
 class _Open:
     """A function whose body is to be filled in: what stands `before` it and at its start (`preface`), and
-    how it `ends`. `wants_value` where the task asks for an expression."""
+    how it `ends`. `wants_value` where the answer's value is what it returns."""
 
     before: list[ast.stmt]
     function: ast.FunctionDef
@@ -67,7 +67,7 @@ class _Open:
 
 def _open_function(tests: AnswerTests) -> _Open | None:
     prefix = tests.prefix.rstrip(" ")
-    wants_value = prefix.endswith("return")
+    wants_value = prefix.endswith("return") or not tests.suffix.strip()
     for filled in (f"{prefix} 0", f"{prefix}pass", f"{prefix}    pass", f"{prefix}\n    pass"):
         tree, suffix = parse(filled), _parse(tests.suffix)
         if tree and suffix and tree.body and isinstance(function := tree.body[-1], ast.FunctionDef):

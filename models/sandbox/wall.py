@@ -67,10 +67,11 @@ def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[i
         bubblewrap(),
         "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "sandbox",
         *_user(handshake),
-        *_read_only(),
         "--proc", "/proc", "--dev", "/dev",
         "--size", size, "--tmpfs", SHARED_MEMORY, "--chmod", "1777", SHARED_MEMORY,
         "--size", size, "--tmpfs", TEMPORARY, "--chmod", "1777", TEMPORARY,
+        # After the temporary folder: Python or its packages may lie below it.
+        *_read_only(),
         "--remount-ro", "/dev", "--remount-ro", "/",
         "--chdir", TEMPORARY, "--clearenv",
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),

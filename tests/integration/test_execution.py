@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from models.errors import ServiceError
 from models.execution import ProgramLimits
 from models.sandbox import Sandbox
+from models.sandbox.wall import bubblewrap
 from storage.ledger.rows import Row, rows
 from storage.schema import TEST, TRAIN
 from tests.chores import CHORES, read_jsonl, write_data, write_experiment, write_jsonl
 from tests.openai_server import running
-from tests.pipeline import Ended, Home, run_locally
+from tests.pipeline import STARMILL, Ended, Home, run_locally
 
 # What the chores make of an input, in their order.
 CASES = (
@@ -130,6 +132,22 @@ def test_rationales_are_right_where_their_code_passes(ended: Ended) -> None:
     tried = {row.number: row.result["correct"] for row in judged(ended, TRAIN, "rationalize")}
     assert tried[IMPOSSIBLE] is False
     assert any(tried.values())
+
+
+def test_answers_are_exported_with_their_verdicts(ended: Ended) -> None:
+    for row in ended.home.export(ended.run, "answers"):
+        assert (row["execution"] is None) == (row["row"] == UNTESTED)
+        assert row["execution"] != "error" or row["execution_detail"]
+
+
+def test_where_there_can_be_no_wall_nothing_starts(ended: Ended, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    command = [bubblewrap(), "--dev-bind", "/", "/", "--unshare-user", "--disable-userns",
+               str(STARMILL), "run", str(ended.experiment), "--local"]  # fmt: skip
+    done = subprocess.run(command, env=home.environment, capture_output=True, text=True, check=False)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("starmill: no sandbox for model-written code: bwrap: ")
+    assert (done.returncode, home.json("runs")) == (2, {"runs": []})
 
 
 def test_execution_without_tests_is_refused(ended: Ended, tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_what_stands_before_the_function_is_the_task_s_own() -> None:
     assert call(complete, "[2]") == [2]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ["    l = list(l)\n    l.sort()\n    return l", "return sorted(l)", "sorted(l)", "r = sorted(l)"],
+)
+def test_a_body_that_returns_by_itself(answer: str) -> None:
+    tests = AnswerTests("", "f", 'def f(l):\n    """Sort `l`."""\n', "")
+    assert call(program(answer, tests), [3, 1, 2]) == [1, 2, 3]
+
+
 def test_without_a_function_the_answer_is_the_module() -> None:
     made = program("def add(a, b):\n    return a + b", AnswerTests("assert add(1, 2) == 3"))
     assert made == Program("def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3")
