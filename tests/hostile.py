@@ -1,8 +1,4 @@
-"""Programs that a sandbox must survive, by what they try.
-
-In FORBIDDEN, `{port}` is where a server listens on this machine, `{folder}` a folder of this machine that
-holds a file `secret`.
-"""
+"""Programs that a sandbox must survive, by what they try."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from models.execution import Program
 TESTS = "def check(candidate):\n    assert candidate(20) == 21\n    assert candidate(1) == 2\n"
 
 
-def _sections(text: str) -> dict[str, str]:
+def sections(text: str) -> dict[str, str]:
     """Code by the line `## name` above it."""
     parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
@@ -30,17 +26,10 @@ def _wrong(body: str) -> Program:
     return Program(f"def f(x):\n{textwrap.indent(body, '    ')}\n", TESTS, "f")
 
 
-def _attempt(code: str) -> str:
-    return (
-        f"try:\n{textwrap.indent(code, '    ')}\nexcept (OSError, ValueError) as error:\n    print(error)\n"
-        + ("else:\n    raise SystemError('it was allowed')\n")
-    )
-
-
 # Passes in the end; what it did on the way must have no effect.
 RIGHT = {
     name: _right(code)
-    for name, code in _sections("""
+    for name, code in sections("""
 ## writes into the temporary folder
 open('/tmp/starmill-escaped', 'w').write('x')
 ## leaves threads running
@@ -77,7 +66,7 @@ for number in (1, 2, 15):
 }
 
 # `name: verdict`; where it says `any`, which one depends on what the machine does first, but none passes.
-_BODIES = _sections("""
+_BODIES = sections("""
 ## fork bomb: any
 import os
 while True:
@@ -252,82 +241,3 @@ _MODULES = {
 }
 WRONG = {name: _wrong(body) for name, body in _BODIES.items()}
 WRONG |= {name: Program(code, TESTS, "f") for name, code in _MODULES.items()}
-
-# Each passes where the wall holds.
-FORBIDDEN = {
-    name: _attempt(code)
-    for name, code in _sections("""
-## read /etc/shadow
-open('/etc/shadow').read()
-## read /etc/passwd
-open('/etc/passwd').read()
-## read a secret by its path
-open('{folder}/secret').read()
-## follow a link to a secret
-import os
-os.symlink('{folder}/secret', '/tmp/link')
-open('/tmp/link').read()
-## reach a secret through the first process
-open('/proc/1/root{folder}/secret').read()
-## reach a secret through a working folder
-open('/proc/1/cwd{folder}/secret').read()
-## list homes
-import os
-os.listdir('/home')
-## write into the root
-open('/escaped', 'w')
-## write into the system
-open('/usr/escaped', 'w')
-## write into Python
-import os
-open(os.__file__, 'a')
-## write beside a secret
-open('{folder}/escaped', 'w')
-## write into devices
-open('/dev/escaped', 'w')
-## make a disk
-import os
-os.mknod('/tmp/disk', 0o60600, os.makedev(8, 0))
-## become root
-import os
-os.setuid(0)
-## mount
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.mount(b'none', b'/tmp', b'tmpfs', 0, None):
-    raise OSError(ctypes.get_errno(), 'mount')
-## make namespaces
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.unshare(0x10000000):
-    raise OSError(ctypes.get_errno(), 'unshare')
-## trace its parent
-import ctypes, os
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.ptrace(16, os.getppid(), 0, 0):
-    raise OSError(ctypes.get_errno(), 'ptrace')
-## hide memory in a file
-import os
-os.memfd_create('hidden')
-## call this machine
-import socket
-socket.create_connection(('127.0.0.1', {port}), 2)
-## call out
-import socket
-socket.create_connection(('192.0.2.1', 53), 2)
-## look up a name
-import socket
-socket.getaddrinfo('example.com', 80)
-## talk to the hypervisor
-import socket
-socket.socket(40, socket.SOCK_STREAM)
-## take another name
-import socket
-socket.sethostname('mine')
-## raise its limits
-import resource
-resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-## change the kernel's settings
-open('/proc/sys/kernel/hostname', 'w').write('mine')
-""").items()
-}

@@ -17,7 +17,7 @@ from models.execution import Program, ProgramLimits, Verdict
 from models.sandbox import Sandbox
 from models.sandbox.seccomp import seccomp_filter
 from models.sandbox.wall import bubblewrap
-from tests import hostile
+from tests import forbidden, hostile
 from tests.pipeline import wait_until
 
 SECRET = "a-marked-secret-9f2c"
@@ -89,9 +89,9 @@ def test_held(sandbox: Sandbox) -> None:
         assert len(verdict.stdout) + len(verdict.stderr) <= 2 * LIMITS.output_kb << 10
 
 
-@pytest.mark.parametrize("name", hostile.FORBIDDEN)
+@pytest.mark.parametrize("name", forbidden.FORBIDDEN)
 def test_forbidden(sandbox: Sandbox, name: str, port: int, folder: Path) -> None:
-    verdict = sandbox.run(Program(hostile.FORBIDDEN[name].format(port=port, folder=folder)))
+    verdict = sandbox.run(Program(forbidden.FORBIDDEN[name].format(port=port, folder=folder)))
     assert verdict.outcome == "passed", verdict
     assert SECRET not in verdict.stdout + verdict.stderr
     assert not (folder / "escaped").exists()
