@@ -26,7 +26,7 @@ class ProgramLimits(Section):
     wall_seconds: Annotated[Whole, Field(ge=1, le=3600)] = 30
     memory_mb: Annotated[Whole, Field(ge=64)] = 1024
     disk_mb: Annotated[Whole, Field(ge=1)] = 32
-    processes: Annotated[Whole, Field(ge=1, le=1024)] = 32
+    processes: Annotated[Whole, Field(ge=2, le=1024)] = 32
     output_kb: Annotated[Whole, Field(ge=1, le=65536)] = 64
 
 

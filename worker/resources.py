@@ -66,6 +66,7 @@ class Resources:
         # Encoding holds the processor: one batch at a time, beside the loop.
         self._encoding = ThreadPoolExecutor(1, "encoder")
         # A program keeps one processor busy; its thread only waits.
+        self._sandboxes: dict[ProgramLimits, Sandbox] = {}
         programs = os.cpu_count() or 2
         self._executing = ThreadPoolExecutor(programs, "sandbox")
         self._may_execute = asyncio.Semaphore(programs)
@@ -98,7 +99,7 @@ class Resources:
         async with self._may_execute:
             go_on()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executing, Sandbox(limits).run, program)
+            return await loop.run_in_executor(self._executing, self._execute, program, limits)
 
     async def turn_away(self) -> None:
         """Calls that wait for a limit are cancelled; those in flight go on."""
@@ -131,6 +132,14 @@ class Resources:
 
     def _quota_of(self, name: str) -> Callable[[], Quota]:
         return lambda: self._quotas[name]
+
+    def _execute(self, program: Program, limits: ProgramLimits) -> Verdict:
+        if limits not in self._sandboxes:
+            sandbox = Sandbox(limits)
+            # A sandbox that runs nothing must not judge.
+            sandbox.check()
+            self._sandboxes[limits] = sandbox
+        return self._sandboxes[limits].run(program)
 
     def _search(self, passages: Passages, queries: list[str]) -> list[list[Hit]]:
         # Only workers that search need numpy and an encoder.

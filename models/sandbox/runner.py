@@ -67,19 +67,25 @@ class Sandbox:
             theirs = users.theirs if users else None
             passed = [filter_.fileno(), result.fileno(), *(theirs or ())]
             process = stack.enter_context(
-                subprocess.Popen(
-                    wall.command(self.limits, filter_.fileno(), result.fileno(), theirs),
-                    stdin=input_, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=passed,
-                    # Not even bubblewrap itself has variables: /proc shows them.
-                    env={}, cwd="/", start_new_session=True,
-                )
-            )  # fmt: skip
+                _started(wall.command(self.limits, filter_.fileno(), result.fileno(), theirs), input_, passed)
+            )
             # Its parent dies with it, and all processes behind the wall with both.
             stack.callback(process.kill)
             result.close()
             if users:
                 users.give()
             yield process, results
+
+
+def _started(command: list[str], input_: BinaryIO, passed: list[int]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command, stdin=input_, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=passed,
+            # Not even bubblewrap itself has variables: /proc shows them.
+            env={}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise ServiceError(f"no sandbox for model-written code: {command[0]}: {error.strerror}") from None
 
 
 class _Users:
@@ -105,9 +111,9 @@ class _Users:
             for name in ("uid_map", "gid_map"):
                 with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as users:
                     users.write(f"0 0 1\n{wall.NOBODY} {wall.NOBODY} 1\n")
+            self._go.write(b"1")
         except OSError as error:
             raise ServiceError(f"the sandbox needs a second user, and gets none: {error}") from None
-        self._go.write(b"1")
 
 
 class _Said:
@@ -144,10 +150,14 @@ class _Said:
 
 def _read(report: str) -> tuple[Outcome, float, str]:
     outcome, seconds, detail = [*report.split(" ", 2), "", ""][:3]
+    try:
+        used = float(seconds)
+    except ValueError:
+        outcome = ""
     if outcome not in get_args(Outcome):
         return "error", 0.0, "a report that cannot be read"
     # No database stores null characters.
-    return cast("Outcome", outcome), float(seconds), detail.replace("\0", "")
+    return cast("Outcome", outcome), used, detail.replace("\0", "")
 
 
 def _listen(

