@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from models.endpoints import Count, Name, Params, Section, Student, Teacher, Whole
+from models.execution import ProgramLimits
 from models.retrieval.settings import Passages
 
 RationaleSource = Literal["none", "first_pass", "star"]
@@ -26,6 +27,10 @@ RationaleSource = Literal["none", "first_pass", "star"]
 
 def _file_or_mapping(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _backend_or_mapping(value: Any) -> Any:
@@ -40,21 +45,29 @@ class Split(Section):
 
 
 class Fields(Section):
-    """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in."""
+    """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in. So may
+    `tests` (code, or a list of it), `entry_point`, `prefix` and `suffix`, by which answers are executed."""
 
     request: str = "request"
     reference: str = "reference"
     id: str = "id"
     oracle: str = "oracle"
+    tests: str = "tests"
+    entry_point: str = "entry_point"
+    prefix: str = "prefix"
+    suffix: str = "suffix"
 
 
 class Dataset(Section):
-    loader: Literal["jsonl", "docprompting"] = "jsonl"
+    """`tests` names ODEX files whose rows give their tests to the examples with the same request."""
+
+    loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
     path: str
     train: Annotated[Split, BeforeValidator(_file_or_mapping)]
     test: Annotated[Split, BeforeValidator(_file_or_mapping)]
     limit: Count | None = None
     fields: Fields = Fields()
+    tests: Annotated[list[str], BeforeValidator(_list)] = Field([])
 
 
 class AugmentationSeed(Section):
@@ -90,9 +103,10 @@ class Rationale(Section):
     keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
     `samples` first rationales are drawn for each example, and where there is more than one the `vote`
     chooses between their codes (self-consistency, Wang et al., 2022). An example goes on through its
-    passes until `stop_at` of its rationales are right."""
+    passes until `stop_at` of its rationales are right. Correctness `execution` means that the tests pass;
+    a row without tests is compared by `tree`."""
 
-    correctness: Literal["paper", "strict", "tree"] = "strict"
+    correctness: Literal["paper", "strict", "tree", "execution"] = "strict"
     passes: Annotated[Whole, Field(ge=0, le=10)] = 1
     drop_wrong: bool = True
     hint: Literal["paper", "explain"] = "explain"
@@ -146,7 +160,11 @@ class Grid(Section):
 
 
 class Judge(Section):
+    """`execution` runs answers against the tests of their rows, each program within `limits`."""
+
     extraction: Literal["paper", "strict"] = "strict"
+    execution: Annotated[bool, Field(strict=True)] = False
+    limits: ProgramLimits = ProgramLimits()
 
 
 class UnitsPerTask(Section):
@@ -213,6 +231,11 @@ class Experiment(Section):
         if self.budget_usd is not None and self.teacher.price.is_free:
             raise ValueError("budget_usd counts nothing while teacher.price is 0; set teacher.price")
         return self
+
+    @property
+    def executes(self) -> bool:
+        """Whether workers run what models wrote."""
+        return self.judge.execution or self.rationale.correctness == "execution"
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)

@@ -131,6 +131,18 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerTests:
+    """Tests of an answer by execution: `code` that asserts, or defines `check`, which is called with the
+    function named `entry_point`. An answer may be the body of a function that `prefix` opens and `suffix`
+    ends."""
+
+    code: str
+    entry_point: str = ""
+    prefix: str = ""
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A request and its reference answer; `row` is its position in the split."""
 
@@ -139,6 +151,7 @@ class Example:
     request: str
     reference: str
     oracle: tuple[str, ...] = ()
+    tests: AnswerTests | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,24 @@
-"""Where examples come from: DocPrompting's JSON rows, or any JSONL with a field map."""
+"""Where examples come from: DocPrompting's JSON rows, ODEX's, or any JSONL with a field map."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from models.errors import DatasetError, UsageError
+from models.errors import DatasetError, ExperimentError, UsageError
 from models.experiment import Dataset, Experiment, Fields, Split
 from models.retrieval.settings import BASE
-from models.types import Example
+from models.types import AnswerTests, Example
 from producer.jsonl import read_objects
+from producer.odex import OdexBook, odex_tests
 from storage.schema import TEST, TRAIN
 
 DOCPROMPTING = Fields(request="nl", reference="cmd", id="question_id", oracle="oracle_man")
+ODEX = Fields(request="intent", reference="canonical_solution", id="task_id")
 
 
 def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
@@ -26,7 +29,20 @@ def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
     folder = Path(dataset.path)
     if not folder.is_dir():
         raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
-    return {TRAIN: Rows(dataset, dataset.train), TEST: Rows(dataset, dataset.test)}
+    tests = OdexBook(folder / name for name in dataset.tests)
+    return {TRAIN: Rows(dataset, dataset.train, tests), TEST: Rows(dataset, dataset.test, tests)}
+
+
+def require_tests(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
+    """Raise ExperimentError where answers shall be executed, and no row of the split has tests."""
+    needs = {
+        TRAIN: "rationale.correctness execution" if experiment.rationale.correctness == "execution" else "",
+        TEST: "judge.execution" if experiment.judge.execution else "",
+    }
+    for split, setting in needs.items():
+        if setting and not any(example.tests for example in splits[split]):
+            problem = f"no {split} row has tests, and {setting} needs them; name ODEX files here"
+            raise ExperimentError(experiment.name, "dataset.tests", f"{problem}, or map dataset.fields.tests")
 
 
 def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
@@ -45,21 +61,26 @@ def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[E
 class Rows(Iterable[Example]):
     """One split as it stands in its file."""
 
-    def __init__(self, dataset: Dataset, split: Split) -> None:
+    def __init__(self, dataset: Dataset, split: Split, tests: OdexBook) -> None:
         self._dataset = dataset
+        self._tests = tests
         self._path = Path(dataset.path) / split.file
         self._limit = min((given for given in (split.limit, dataset.limit) if given), default=None)
 
     def __iter__(self) -> Iterator[Example]:
         if self._dataset.loader == "docprompting":
             rows, fields = json_rows(self._path), DOCPROMPTING
+        elif self._dataset.loader == "odex":
+            rows, fields = read_objects(self._path), ODEX
         else:
             rows, fields = read_objects(self._path), self._dataset.fields
         examples = _examples(self._path, rows, fields)
         first = next(examples, None)
         if first is None:
             raise DatasetError(self._path, None, "holds no examples")
-        yield from islice(chain([first], examples), self._limit)
+        for example in islice(chain([first], examples), self._limit):
+            tests = example.tests or self._tests.of(example)
+            yield replace(example, tests=tests) if tests else example
 
 
 def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fields) -> Iterator[Example]:
@@ -71,7 +92,24 @@ def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fi
             raise DatasetError(path, line, f"{fields.oracle!r} must be a list of passage ids")
         name = values.get(fields.id)
         question_id = _storable(str(row if name is None else name))
-        yield Example(row, question_id, request, reference, tuple(_storable(str(found)) for found in oracle))
+        yield Example(
+            row, question_id, request, reference, tuple(_storable(str(found)) for found in oracle),
+            odex_tests(path, line, values) if fields is ODEX else _tests(path, line, values, fields),
+        )  # fmt: skip
+
+
+def _tests(path: Path, line: int, values: dict[str, Any], fields: Fields) -> AnswerTests | None:
+    code = values.get(fields.tests)
+    if isinstance(code, list) and all(isinstance(part, str) for part in code):
+        code = "\n".join(code)
+    if code is None or code == "":
+        return None
+    parts = [values.get(name) or "" for name in (fields.entry_point, fields.prefix, fields.suffix)]
+    if not all(isinstance(part, str) for part in (code, *parts)):
+        raise DatasetError(
+            path, line, f"{fields.tests!r} must be code or a list of it, and what belongs to it text"
+        )
+    return AnswerTests(*(_storable(part) for part in (code, *parts)))
 
 
 def _text(path: Path, line: int, values: dict[str, Any], field: str) -> str:

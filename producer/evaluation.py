@@ -60,7 +60,7 @@ def queries_of(examples: Iterable[Example], augmentations: Mapping[str, str]) ->
 
 
 def evaluate(find: Find, passages: Passages, queries: Sequence[Query], cuts: Sequence[int]) -> Found:
-    """What `find` returns for queries, depth and `passages`, judged at the `cuts`, and as it would be shown."""
+    """What `find` returns for queries, depth and `passages`, judged at the `cuts` and as it is shown."""
     depth = max(*cuts, passages.top_k)
     found: list[list[Hit]] = []
     for start in range(0, len(queries), AT_ONCE):

@@ -67,6 +67,9 @@ class ExampleRow(SQLModel, table=True):
     request: str = _text(nullable=False)
     reference: str = _text(nullable=False)
     oracle: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    tests: dict[str, str] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
+    )
 
 
 class RunRow(SQLModel, table=True):

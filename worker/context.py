@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.ablation import Cell, cells
 from models.errors import BadRequest, ContextOverflow
+from models.execution import Verdict
 from models.experiment import Experiment
 from models.retrieval.forms import present
 from models.retrieval.records import hits_of
@@ -34,6 +36,8 @@ class RunContext:
         # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
         self.pool: list[int] | None = None
         self.eligible: dict[str, frozenset[int]] = {}
+        # Whether the references meet their tests, by example; filled by `worker.execution`.
+        self.references: dict[int, asyncio.Future[Verdict]] = {}
 
     @cached_property
     def slots(self) -> dict[str, list[Slot]]:

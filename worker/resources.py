@@ -15,8 +15,10 @@ from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.endpoints import Student, Teacher
+from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
 from models.retrieval.settings import Corpus, Search
+from models.sandbox import Sandbox
 from models.tokens import TokenEstimate
 from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
@@ -65,6 +67,11 @@ class Resources:
         self._retrievers: dict[str, Retriever] = {}
         # Encoding holds the processor: one batch at a time, beside the loop.
         self._encoding = ThreadPoolExecutor(1, "encoder")
+        # A program keeps one processor busy; its thread only waits.
+        self._sandboxes: dict[ProgramLimits, Sandbox] = {}
+        programs = os.cpu_count() or 2
+        self._executing = ThreadPoolExecutor(programs, "sandbox")
+        self._may_execute = asyncio.Semaphore(programs)
 
     def line(self, endpoint: Teacher | Student) -> Line:
         """Endpoints of one model and key share its limits; what was said last of them holds."""
@@ -102,6 +109,14 @@ class Resources:
             experiment, lambda retriever: [retriever.draw(seed, count) for seed, count in wanted]
         )
 
+    async def execute(self, program: Program, limits: ProgramLimits, go_on: Callable[[], None]) -> Verdict:
+        """What came of a program behind the wall; `go_on` may raise when its turn comes. Raises
+        ServiceError where there can be no wall."""
+        async with self._may_execute:
+            go_on()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executing, self._execute, program, limits)
+
     async def turn_away(self) -> None:
         """Calls that wait for a limit are cancelled; those in flight go on."""
         for gate in self._gates.values():
@@ -116,6 +131,7 @@ class Resources:
         if self._redis:
             await self._redis.aclose()
         self._encoding.shutdown(wait=False)
+        self._executing.shutdown(wait=False)
 
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)
@@ -132,6 +148,14 @@ class Resources:
 
     def _quota_of(self, name: str) -> Callable[[], Quota]:
         return lambda: self._quotas[name]
+
+    def _execute(self, program: Program, limits: ProgramLimits) -> Verdict:
+        if limits not in self._sandboxes:
+            sandbox = Sandbox(limits)
+            # A sandbox that runs nothing must not judge.
+            sandbox.check()
+            self._sandboxes[limits] = sandbox
+        return self._sandboxes[limits].run(program)
 
     async def _retrieve(self, experiment: Experiment, ask: Callable[[Retriever], T]) -> T:
         loop = asyncio.get_running_loop()

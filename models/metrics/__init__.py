@@ -4,6 +4,7 @@ from models.metrics.bleu import bleu4, bleu_stats, code_tokens, corpus_bleu
 from models.metrics.char_bleu import char_bleu, char_bleu_stats
 from models.metrics.chrf import chrf_stats, corpus_chrf
 from models.metrics.intervals import Interval, bootstrap
+from models.metrics.pass_at_k import mean_pass_at_k, pass_at_k
 from models.metrics.scores import SCORES, WIDTH, as_judged, intervals, row_stats, score, scores
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "corpus_bleu",
     "corpus_chrf",
     "intervals",
+    "mean_pass_at_k",
+    "pass_at_k",
     "row_stats",
     "score",
     "scores",

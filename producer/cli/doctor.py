@@ -10,6 +10,8 @@ import typer
 from rich.table import Table
 
 from models.errors import StarmillError
+from models.execution import ProgramLimits
+from models.sandbox import Sandbox
 from producer.cli import USAGE
 from producer.cli.common import JsonOption, console, print_json
 from storage.broker import Queues
@@ -40,7 +42,7 @@ class Finding:
 def doctor(as_json: JsonOption = False) -> None:
     """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work."""
     settings = load_settings()
-    found = [_database(settings), _redis(settings), *(_extra(name) for name in EXTRAS)]
+    found = [_database(settings), _redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
     if as_json:
         print_json({"ok": all(each.ok for each in found if each.needed), "findings": [
             {"name": each.name, "ok": each.ok, "needed": each.needed, "says": each.says} for each in found
@@ -76,6 +78,14 @@ def _redis(settings: Settings) -> Finding:
         return queues.address
 
     return _try("Redis", use, needed=True)
+
+
+def _sandbox() -> Finding:
+    def use() -> str:
+        Sandbox(ProgramLimits()).check()
+        return "runs model-written code: judge.execution, rationale.correctness execution"
+
+    return _try("sandbox", use, needed=False)
 
 
 def _extra(name: str) -> Finding:

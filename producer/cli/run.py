@@ -16,11 +16,12 @@ from rich.live import Live
 from models.backends.gateway import address_and_token
 from models.errors import UsageError
 from models.experiment import Experiment
+from models.sandbox import Sandbox
 from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger
 from producer.cli.indexing import bring_up_to_date
-from producer.datasets import check_right_passages, read_dataset
+from producer.datasets import check_right_passages, read_dataset, require_tests
 from producer.drive import drive
 from producer.experiments import load_experiment
 from producer.local.stack import local_stack
@@ -111,11 +112,14 @@ def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, loca
     """Everything that can be wrong is looked at before the run is written."""
     splits = read_dataset(experiment.dataset)
     check_right_passages(experiment, splits)
+    require_tests(experiment, splits)
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
         return planning.steer_run(db, found, experiment)
     if not local:
         Queues(settings.broker).check()
+    elif experiment.executes:
+        Sandbox(experiment.judge.limits).check()
     _build_index(experiment, settings)
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     run_id = f"{experiment.name}-{stamp}-{secrets.token_hex(2)}"

@@ -32,6 +32,8 @@ ANSWER: Shape = {
     "truncated": bool,
     "prediction": str,
     "exact_match": bool,
+    "execution": str,
+    "execution_detail": str,
     "provenance": {
         "run": str,
         "experiment": str,
@@ -43,8 +45,8 @@ ANSWER: Shape = {
 
 
 def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
-    """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet.
-    `exemplars` are rows of the train split."""
+    """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
+    `execution` where not executed. `exemplars` are rows of the train split."""
     grid = {cell.variant: cell for cell in cells(run.experiment)}
     finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
     # An answer and its judge are planned one after the other.
@@ -56,6 +58,7 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
 
 def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]:
     verdict = judge.result if judge else {}
+    executed = verdict.get("execution") or {}
     return {
         "question_id": answer.question_id,
         "row": answer.number,
@@ -75,6 +78,8 @@ def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]
         "truncated": bool(answer.result.get("truncated")),
         "prediction": verdict.get("prediction"),
         "exact_match": verdict.get("exact_match"),
+        "execution": executed.get("outcome"),
+        "execution_detail": executed.get("detail"),
         "provenance": {
             "run": run.id,
             "experiment": run.name,

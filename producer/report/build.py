@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.stages import STAGES
+from producer.report.execution import Execution, read_execution, sentences
 from producer.report.notes import notes
 from producer.report.retrieval import Quality, retrieval_qualities
 from producer.report.statistics import Statistics, read_statistics
@@ -35,7 +36,7 @@ class StageCount:
 @dataclass(frozen=True, slots=True)
 class Report:
     """`seeds` are those of the grid; `notes` are sentences that belong below the tables. `retrieval` is empty
-    where the dataset knows no right passages."""
+    where the dataset knows no right passages, `execution` is None where answers were not executed."""
 
     run: str
     experiment: str
@@ -48,6 +49,7 @@ class Report:
     stages: tuple[StageCount, ...]
     notes: tuple[str, ...]
     retrieval: tuple[Quality, ...] = ()
+    execution: Execution | None = None
 
     @property
     def finished(self) -> bool:
@@ -62,6 +64,8 @@ def build_report(db: Database, run: Run) -> Report:
     stages = _stages(funnel)
     table = ablation_rows(db, run)
     experiment = run.experiment
+    execution = read_execution(db, run)
+    said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
     return Report(
         run=run.id,
         experiment=run.name,
@@ -72,8 +76,9 @@ def build_report(db: Database, run: Run) -> Report:
         statistics=read_statistics(db, run, funnel),
         table=table,
         stages=stages,
-        notes=notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table),
+        notes=(*said, *(sentences(execution) if execution else ())),
         retrieval=retrieval_qualities(db, run),
+        execution=execution,
     )
 
 

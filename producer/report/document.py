@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from producer.report.build import Report
+from producer.report.execution import as_document
 from producer.report.retrieval import Quality
 from producer.report.tables import TableRow
 
@@ -30,6 +31,7 @@ def document(report: Report) -> dict[str, Any]:
         "stages": [{**asdict(stage), "left": stage.left} for stage in report.stages],
         "ablation": [_row(row) for row in report.table],
         "retrieval": [_quality(found) for found in report.retrieval],
+        "execution": as_document(report.execution) if report.execution else None,
         "notes": list(report.notes),
     }
 

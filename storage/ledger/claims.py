@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from models.experiment import Experiment
 from models.stages import Step, downstream, gathered_by
-from models.types import Example
+from models.types import AnswerTests, Example
 from storage.database import Database
 from storage.ledger.dependants import Place, feed, skip
 from storage.ledger.planning import planned_slots
@@ -155,12 +155,18 @@ def _condemn(connection: Connection, unit: Any, now: float) -> None:
     skip(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
 
 
+def _tests(stored: dict[str, str] | None) -> AnswerTests | None:
+    return AnswerTests(**stored) if stored else None
+
+
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
     if not units:
         return []
     example_ids = {unit.example_id for unit in units}
     examples = {
-        row.id: Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle))
+        row.id: Example(
+            row.row, row.question_id, row.request, row.reference, tuple(row.oracle), _tests(row.tests)
+        )
         for row in connection.execute(_EXAMPLES, {"example_ids": sorted(example_ids)})
     }
     stages = {stage for unit in units for stage in INPUTS[unit.stage]}

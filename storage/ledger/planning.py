@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -67,7 +67,7 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
     digest = hashlib.sha256()
     for split, examples in sorted(splits.items()):
         for example in examples:
-            row = [
+            row: list[Any] = [
                 split,
                 example.row,
                 example.question_id,
@@ -75,6 +75,8 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
                 example.reference,
                 example.oracle,
             ]
+            if example.tests:
+                row.append(asdict(example.tests))
             digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 
@@ -198,6 +200,7 @@ def _import_examples(
         {
             "dataset": dataset, "split": split, "row": example.row, "question_id": example.question_id,
             "request": example.request, "reference": example.reference, "oracle": list(example.oracle),
+            "tests": asdict(example.tests) if example.tests else None,
         }
         for example in examples
     )  # fmt: skip

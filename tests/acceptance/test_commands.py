@@ -142,7 +142,7 @@ def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
     assert "demo" in home.starmill("experiments").stdout
     examined = home.json("doctor")
     assert examined["ok"] is True
-    assert {"database", "Redis"} <= {finding["name"] for finding in examined["findings"]}
+    assert {"database", "Redis", "sandbox"} <= {finding["name"] for finding in examined["findings"]}
     assert "database" in home.starmill("doctor").stdout
 
 

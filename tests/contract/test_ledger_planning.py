@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import func, select
 
 from models.errors import UsageError
-from models.types import Example
+from models.types import AnswerTests, Example
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import claims, planning
 from storage.schema import (
     EXAMPLES,
     INTERRUPTED,
@@ -26,7 +26,7 @@ from storage.schema import (
     WAITING,
 )
 from tests.clock import Clock
-from tests.small_run import examples, experiment, plan, race, units
+from tests.small_run import examples, experiment, ids, plan, race, units
 
 SPLITS = {TRAIN: examples(3), TEST: examples(2, "test")}
 
@@ -109,6 +109,26 @@ def test_examples_come_back_as_they_went_in(database: Database, clock: Clock) ->
     with database.read() as connection:
         row = connection.execute(select(EXAMPLES).where(EXAMPLES.c.split == TRAIN)).one()
     assert Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle)) == odd
+
+
+def test_tests_come_back_as_they_went_in(database: Database, clock: Clock) -> None:
+    code = "def check(candidate):\n\tassert candidate('é') == '\u2028'\n"
+    tests = AnswerTests(code, "f", "def f(x):\n\treturn ")
+    tested = Example(0, "1", "same", "x", (), tests)
+    plain = Example(1, "2", "same", "x")
+    planning.plan_run(database, "tested", experiment(), {TRAIN: [tested, plain], TEST: examples(1)}, clock())
+    planning.start_run(database, "tested", clock())
+    works = claims.claim(database, "worker", ids(database, "tested", split=TRAIN), clock(), 20.0)
+    assert {work.example for work in works} == {tested, plain}
+    with database.read() as connection:
+        absent = connection.execute(select(func.count()).where(EXAMPLES.c.tests.is_(None))).scalar_one()
+    assert absent == 2
+
+
+def test_tests_are_part_of_the_data() -> None:
+    plain, tested = Example(0, "1", "same", "x"), Example(0, "1", "same", "x", (), AnswerTests("assert x"))
+    hashes = {planning.dataset_hash({TRAIN: [row], TEST: []}) for row in (plain, tested)}
+    assert len(hashes) == 2
 
 
 def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Clock) -> None:

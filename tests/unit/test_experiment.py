@@ -55,7 +55,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("seed", "one", 'seed: Input should be a valid integer (found "one")'),
         ("dataset", 3, "dataset: must be a mapping of keys to values"),
         ("dataset", {"path": "d", "train": "t"}, "dataset.test: is required"),
-        ("dataset", LEAST["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl' or"),
+        ("dataset", LEAST["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl', "),
         ("dataset", LEAST["dataset"] | {"limit": 0}, "dataset.limit: Input should be greater than"),
         ("dataset", LEAST["dataset"] | {"train": {"limit": 3}}, "dataset.train.file: is required"),
         ("dataset", LEAST["dataset"] | {"train": {"file": "a", "limit": -1}}, "dataset.train.limit: Input"),
@@ -115,7 +115,7 @@ def test_defaults(tmp_path: Path) -> None:
         (
             "rationale",
             {"correctness": "loose"},
-            "rationale.correctness: Input should be 'paper', 'strict' or",
+            "rationale.correctness: Input should be 'paper', 'strict', ",
         ),
         ("rationale", {"samples": 0}, "rationale.samples: Input should be greater than or equal to 1"),
         ("rationale", {"samples": 65}, "rationale.samples: Input should be less than or equal to 64"),
@@ -142,6 +142,9 @@ def test_defaults(tmp_path: Path) -> None:
         ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
         ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
         ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper' or 'strict'"),
+        ("judge", {"execution": "yes"}, "judge.execution: Input should be a valid boolean (found"),
+        ("judge", {"limits": {"cpu_seconds": 0}}, "judge.limits.cpu_seconds: Input should be greater than"),
+        ("judge", {"limits": {"memory_mb": 1}}, "judge.limits.memory_mb: Input should be greater than or"),
         ("units_per_task", {"judge": 0}, "units_per_task.judge: Input should be greater than or equal to 1"),
     ],
 )
@@ -266,7 +269,8 @@ def test_runs_of_earlier_releases_load() -> None:
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
-    assert refusal(tmp_path, LEAST | {"judge": {"xyz": 1}}) == "judge.xyz: unknown key; known are extraction"
+    said = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
+    assert said == "judge.xyz: unknown key; known are execution, extraction, limits"
 
 
 @pytest.mark.parametrize("key", list(LEAST))

@@ -26,9 +26,11 @@ BATCH_STEPS: dict[str, Callable[[RunContext, list[Work]], Awaitable[list[Outcome
 
 
 def groups(context: RunContext, works: Sequence[Work]) -> list[list[Work]]:
-    """Units of one run and stage: together where one call or one search serves all, else each alone."""
-    stage = works[0].stage
-    shared = stage in BATCH_STEPS and (stage != "augment" or context.experiment.augment.batch_size > 1)
+    """Units of one run and stage: together where one call or one search serves all, or where each takes no
+    time, else each alone."""
+    stage, experiment = works[0].stage, context.experiment
+    alone = {"augment": experiment.augment.batch_size == 1, "judge": experiment.judge.execution}
+    shared = stage in BATCH_STEPS and not alone.get(stage, False)
     return [list(works)] if shared else [[work] for work in works]
 
 

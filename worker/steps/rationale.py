@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from models import prompts
 from models.answers import REASONS, Rationale, parse_rationale
+from models.execution import Verdict
 from models.judges import correct
 from models.retrieval.forms import present
 from models.retrieval.settings import BASE
@@ -20,6 +21,7 @@ from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, ask_until_accepted
 from worker.context import RunContext, query_of
+from worker.execution import meets_tests, stored
 from worker.seeds import rationale_seeds
 from worker.steps.requests import chat
 from worker.steps.vote import enough, vote
@@ -69,16 +71,35 @@ async def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> 
                               purchase=asked.purchase, rejection=value)  # fmt: skip
     text = value.text if isinstance(value, Rationale) else (asked.completion.text or "").strip()
     leaks = isinstance(value, Rejection) and value.reason == "hint_leak"
-    right = not leaks and correct(context.experiment.rationale.correctness, text, work.example.reference)
+    code = value.code if isinstance(value, Rationale) else ""
+    verdict = await _verdict(context, work, code) if not leaks else None
+    right = not leaks and _right(context, work, text, verdict)
     result = {
         "query": query,
         "text": text,
-        "answer": value.code if isinstance(value, Rationale) else "",
+        "answer": code,
         "correct": right,
         "hint_leak": leaks,
         "form": value.reason if isinstance(value, Rejection) else "",
     }
+    if verdict:
+        result["execution"] = stored(verdict)
     # A right sample ends nothing: the vote does.
     final = right and work.variant != SAMPLE and await enough(context, work)
     return context.done(work, result, correct=final, generation=asked.generation, purchase=asked.purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip
+
+
+async def _verdict(context: RunContext, work: Work, code: str) -> Verdict | None:
+    """What the tests say of an answer; None where they are not asked."""
+    if context.experiment.rationale.correctness != "execution" or not work.example.tests or not code:
+        return None
+    return await meets_tests(context, code, work.example.tests)
+
+
+def _right(context: RunContext, work: Work, text: str, verdict: Verdict | None) -> bool:
+    """Where tests count, and there are none that could be run, an answer is right by its tree."""
+    rule = context.experiment.rationale.correctness
+    if verdict and verdict.outcome != "unavailable":
+        return verdict.outcome == "passed"
+    return correct("tree" if rule == "execution" else rule, text, work.example.reference)

@@ -1,0 +1,41 @@
+"""The references of ODEX, made into programs and run behind the wall, meet their own tests."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from models.errors import ServiceError
+from models.execution import ProgramLimits
+from models.programs import program
+from models.sandbox import Sandbox
+from producer.jsonl import read_objects
+from producer.odex import odex_tests
+
+FILES = ("en_train_side.jsonl", "en_test_visible.jsonl")
+
+
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=[pytest.mark.marathon, pytest.mark.timeout(900)])])
+def test_references_pass(reference_data: Path, step: int) -> None:
+    """Every `step`-th row; those whose modules are installed count."""
+    sandbox = Sandbox(ProgramLimits())
+    try:
+        sandbox.check()
+    except ServiceError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    paths = [reference_data / "odex" / name for name in FILES]
+    found = [(path, line, row) for path in paths for line, row in read_objects(path)]
+    programs = [program(row["canonical_solution"], odex_tests(*place, row)) for *place, row in found[::step]]
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(sandbox.run, programs))
+    outcomes = Counter(verdict.outcome for verdict in verdicts)
+    runnable = len(programs) - outcomes["unavailable"]
+    assert outcomes["passed"] >= 0.95 * runnable, [
+        (verdict.outcome, verdict.detail, made.answer)
+        for verdict, made in zip(verdicts, programs, strict=True)
+        if verdict.outcome != "passed"
+    ]

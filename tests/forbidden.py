@@ -1,0 +1,97 @@
+"""What a sandbox must forbid: programs that pass where it does.
+
+`{port}` is where a server listens on this machine, `{folder}` a folder of this machine that holds a file
+`secret`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from tests.hostile import sections
+
+
+def _attempt(code: str) -> str:
+    return (
+        f"try:\n{textwrap.indent(code, '    ')}\nexcept (OSError, ValueError) as error:\n    print(error)\n"
+        + ("else:\n    raise SystemError('it was allowed')\n")
+    )
+
+
+FORBIDDEN = {
+    name: _attempt(code)
+    for name, code in sections("""
+## read /etc/shadow
+open('/etc/shadow').read()
+## read /etc/passwd
+open('/etc/passwd').read()
+## read a secret by its path
+open('{folder}/secret').read()
+## follow a link to a secret
+import os
+os.symlink('{folder}/secret', '/tmp/link')
+open('/tmp/link').read()
+## reach a secret through the first process
+open('/proc/1/root{folder}/secret').read()
+## reach a secret through a working folder
+open('/proc/1/cwd{folder}/secret').read()
+## list homes
+import os
+os.listdir('/home')
+## write into the root
+open('/escaped', 'w')
+## write into the system
+open('/usr/escaped', 'w')
+## write into Python
+import os
+open(os.__file__, 'a')
+## write beside a secret
+open('{folder}/escaped', 'w')
+## write into devices
+open('/dev/escaped', 'w')
+## make a disk
+import os
+os.mknod('/tmp/disk', 0o60600, os.makedev(8, 0))
+## become root
+import os
+os.setuid(0)
+## mount
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b'none', b'/tmp', b'tmpfs', 0, None):
+    raise OSError(ctypes.get_errno(), 'mount')
+## make namespaces
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x10000000):
+    raise OSError(ctypes.get_errno(), 'unshare')
+## trace its parent
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.ptrace(16, os.getppid(), 0, 0):
+    raise OSError(ctypes.get_errno(), 'ptrace')
+## hide memory in a file
+import os
+os.memfd_create('hidden')
+## call this machine
+import socket
+socket.create_connection(('127.0.0.1', {port}), 2)
+## call out
+import socket
+socket.create_connection(('192.0.2.1', 53), 2)
+## look up a name
+import socket
+socket.getaddrinfo('example.com', 80)
+## talk to the hypervisor
+import socket
+socket.socket(40, socket.SOCK_STREAM)
+## take another name
+import socket
+socket.sethostname('mine')
+## raise its limits
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+## change the kernel's settings
+open('/proc/sys/kernel/hostname', 'w').write('mine')
+""").items()
+}

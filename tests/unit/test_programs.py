@@ -1,0 +1,124 @@
+"""Answers of every shape become the function that their tests call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.execution import Program
+from models.programs import program
+from models.types import AnswerTests
+
+VALUE = AnswerTests("", "f", "def f(l):\n\treturn ", "")
+VARIABLE = AnswerTests("", "f", "def f(l):\n\t", "\n\treturn l")
+OTHER = AnswerTests("", "f", "def f(l):\n\t", "\n\treturn r")
+EFFECT = AnswerTests("", "f", "def f(l):\n\t", "\n\treturn ")
+
+
+def call(made: Program, *args: Any) -> Any:
+    """What the function of a program gives."""
+    names: dict[str, Any] = {}
+    exec(made.setup, names)
+    exec(made.answer, names)
+    return names[made.entry_point](*args)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "sorted(l)",
+        "  sorted(l)",
+        "return sorted(l)",
+        "result = sorted(l)",
+        "result: list = sorted(l)",
+        "a = b = sorted(l)",
+        "import operator\nsorted(l)",
+        "l.sort()\nl",
+        "l = list(l)\nl.sort()\nprint(l)",
+        "print(sorted(l))",
+        "def order(values):\n    return sorted(values)",
+        "def f(l):\n    return sorted(l)",
+        "def order():\n    return [1, 2, 3]",
+        "result = []\nfor each in sorted(l):\n    result.append(each)\nresult",
+        "with open('/dev/null') as nothing:\n    sorted(l)",
+        "if l:\n    result = sorted(l)\nelse:\n    result = []",
+        "try:\n    result = sorted(l)\nexcept TypeError:\n    result = []",
+    ],
+)
+def test_a_value_is_found(answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(program(answer, VALUE), [3, 1, 2]) == [1, 2, 3]
+    assert capsys.readouterr().out == ("[1, 2, 3]\n" if "print" in answer else "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "l.sort()",
+        "l = sorted(l)",
+        "l[:] = sorted(l)",
+        "sorted(l)",
+        "print(sorted(l))",
+        "result = sorted(l)",
+        "for _ in l:\n\t    l.sort()",
+        "def order(l):\n    return sorted(l)",
+        "if len(l) > 1:\n\t    l.sort()\n\telse:\n\t    pass",
+    ],
+)
+def test_a_variable_or_what_stands_for_it(answer: str) -> None:
+    assert call(program(answer, VARIABLE), [3, 1, 2]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("answer", ["r = sorted(l)", "sorted(l)", "x = sorted(l)"])
+def test_a_variable_that_is_no_parameter(answer: str) -> None:
+    assert call(program(answer, OTHER), [3, 1, 2]) == [1, 2, 3]
+
+
+def test_what_is_taken_out_is_not_what_is_left() -> None:
+    assert call(program("l.pop()", VARIABLE), [3, 1, 2]) == [3, 1]
+    assert call(program("l.pop()", VALUE), [3, 1, 2]) == 2
+
+
+def test_an_effect_gives_nothing() -> None:
+    given = [3, 1, 2]
+    assert call(program("l.sort()", EFFECT), given) is None
+    assert given == [1, 2, 3]
+
+
+def test_a_loop_variable_of_a_comprehension_is_not_the_result() -> None:
+    answer = "result = 1\nif l:\n    result = [each for each in l]"
+    assert call(program(answer, VALUE), [3]) == [3]
+
+
+def test_what_stands_before_the_function_is_the_task_s_own() -> None:
+    tests = AnswerTests("", "f", 'import json\n\n\ndef f(text):\n    """Read it."""\n', "")
+    made = program("return json.loads(text)", tests)
+    assert made.setup == "import json\n"
+    assert call(made, "[1]") == [1]
+    complete = program("def f(text):\n    return json.loads(text)", tests)
+    assert call(complete, "[2]") == [2]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["    l = list(l)\n    l.sort()\n    return l", "return sorted(l)", "sorted(l)", "r = sorted(l)"],
+)
+def test_a_body_that_returns_by_itself(answer: str) -> None:
+    tests = AnswerTests("", "f", 'def f(l):\n    """Sort `l`."""\n', "")
+    assert call(program(answer, tests), [3, 1, 2]) == [1, 2, 3]
+
+
+def test_without_a_function_the_answer_is_the_module() -> None:
+    made = program("def add(a, b):\n    return a + b", AnswerTests("assert add(1, 2) == 3"))
+    assert made == Program("def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3")
+
+
+@pytest.mark.parametrize("answer", ["sorted(l", "", "\0", "I do not know.", "(" * 1000 + ")" * 1000])
+def test_what_is_no_python_is_put_in_its_place(answer: str) -> None:
+    made = program(answer, VALUE)
+    assert made.entry_point == "f"
+    assert answer in made.answer or "def f(l)" in made.answer
+
+
+def test_a_prefix_that_is_no_python_is_put_in_its_place() -> None:
+    assert program("l", AnswerTests("", "f", "def f(l:\n  return ", "")).answer == "def f(l:\n  return l\n"
