@@ -11,7 +11,7 @@ from models.endpoints import Section, Whole
 
 # `passed`: every test was met, and the proof of it arrived. `failed`: an assertion did not hold. `error`:
 # any other exception, an exit before the last test, or a death. `syntax`: Python does not compile it.
-# `unavailable`: not the answer but its tests import a module that is not installed.
+# `unavailable`: not the answer but its tests, or a package that it uses, import what is not installed.
 Outcome = Literal[
     "passed", "failed", "error", "timeout", "memory", "output_limit", "syntax", "unavailable"
 ]  # fmt: skip

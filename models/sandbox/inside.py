@@ -136,7 +136,7 @@ def _live(job: dict[str, Any], proof: str, channel: int) -> None:
 
 
 def _try(job: dict[str, Any]) -> Report:
-    execute, missing, failed, too_large = exec, ModuleNotFoundError, AssertionError, MemoryError
+    execute, missing, failed, too_large = exec, ImportError, AssertionError, MemoryError
     module = type(sys)("answer")
     sys.modules["answer"] = module
     names = module.__dict__
@@ -156,19 +156,18 @@ def _try(job: dict[str, Any]) -> Report:
     except too_large:
         return "memory", "more memory than the limit"
     except missing as error:
-        outcome = "unavailable" if _raised_by(error) == TESTS else "error"
-        return outcome, _words(error)
+        return "unavailable" if _not_installed(error) else "error", _words(error)
     return "passed", ""
 
 
-def _raised_by(error: BaseException) -> str:
-    """Which of the two asked for what raised the error."""
+def _not_installed(error: ImportError) -> bool:
+    """Whether the tests, or a package for want of another, asked for a module that is not there. What the
+    answer itself asks for is its own mistake."""
+    reason = error.__cause__ or error.__context__
     last, trace = "", error.__traceback__
     while trace:
-        name = trace.tb_frame.f_code.co_filename
-        last = name if name in {ANSWER, TESTS} else last
-        trace = trace.tb_next
-    return last
+        last, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
+    return last != ANSWER and any(isinstance(each, ModuleNotFoundError) for each in (error, reason))
 
 
 def _honest(function: Any, names: dict[str, Any]) -> Any:

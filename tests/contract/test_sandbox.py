@@ -154,6 +154,9 @@ def test_absent_modules_are_told_apart(sandbox: Sandbox) -> None:
                 Program("def f(): pass", f"def check(c):\n    {missing}", "f")]  # fmt: skip
     assert [sandbox.run(program).outcome for program in of_tests] == ["unavailable"] * 3
     assert sandbox.run(Program(missing)).outcome == "error"
+    package = "import sys\nopen('/tmp/package.py', 'w').write({!r})\nsys.path.append('/tmp')\nimport package"
+    wants = f"try:\n    {missing}\nexcept ImportError:\n    raise ImportError('I need it')"
+    assert sandbox.run(Program(package.format(wants))).outcome == "unavailable"
 
 
 def test_installed_packages_are_there(sandbox: Sandbox) -> None:
