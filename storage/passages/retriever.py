@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoders import open_encoder
+from models.encoders import open_encoder, passage_text
+from models.encoders.reranker import Reranker
 from models.errors import ServiceError
 from models.experiment import Dataset
 from models.prompts import example_query
@@ -29,6 +30,8 @@ from storage.passages.naming import index_path
 from storage.passages.snapshot import Snapshot
 
 QUERIES_AT_ONCE = 64
+# How many of the best a cross-encoder reads.
+RERANKED = 50
 Floats = NDArray[np.float32]
 
 
@@ -47,6 +50,7 @@ class Retriever:
         Snapshot.open(path)
         self._encoder = open_encoder(config.encoder, threads)
         self._snapshot = Snapshot.open(path, self._encoder.fingerprint)
+        self._rerankers: dict[str, Reranker] = {}
         self._experience_path = experience.experience_path(config, dataset, home) if dataset else None
 
     def search(
@@ -55,6 +59,13 @@ class Retriever:
         """The `depth` best passages of each query, best first, as `how` finds them; the configuration's own
         `top_k` and search where these are not given."""
         how, depth = how or self._config, depth or self._config.top_k
+        if not how.reranker:
+            return self._found(queries, depth, how)
+        reranker = self._reranker(how.reranker)
+        found = self._found(queries, max(depth, RERANKED), how)
+        return [_reranked(reranker, query, hits, depth) for query, hits in zip(queries, found, strict=True)]
+
+    def _found(self, queries: Sequence[Query], depth: int, how: Search) -> list[list[Hit]]:
         if how.method == "dense":
             return self._dense(queries, depth, how)
         rank = self._ranker(how, depth)
@@ -120,6 +131,11 @@ class Retriever:
     def _hits(self, ranked: Sequence[Ranked]) -> list[Hit]:
         return [Hit(self._snapshot.passage(found.row), found.score, found.scores) for found in ranked]
 
+    def _reranker(self, folder: str) -> Reranker:
+        if folder not in self._rerankers:
+            self._rerankers[folder] = Reranker(folder)
+        return self._rerankers[folder]
+
     @cached_property
     def _lexicon(self) -> Lexicon:
         return open_lexicon(self._snapshot)
@@ -149,6 +165,15 @@ class Retriever:
 
 
 LEARNED = ("weighted", "learned")
+
+
+def _reranked(reranker: Reranker, query: Query, hits: Sequence[Hit], depth: int) -> list[Hit]:
+    scores = reranker.scores(query.request, [passage_text(hit.passage) for hit in hits]).tolist()
+    order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))
+    return [
+        Hit(hits[place].passage, scores[place], {**hits[place].scores, "reranker": scores[place]})
+        for place in order[:depth]
+    ]
 
 
 def _summed(vectors: Floats, requests: int, clauses: Sequence[int]) -> Floats:

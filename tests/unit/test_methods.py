@@ -1,0 +1,72 @@
+"""Rankings of a corpus of four passages whose vectors are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.retrieval import methods
+from models.retrieval.evidence import Evidence, gather
+from models.retrieval.features import FEATURES, features
+from models.retrieval.lexicon import build_lexicon
+from models.retrieval.settings import Weights
+from models.retrieval.solved import Solved, answer_matrix
+from models.types import Passage
+
+PASSAGES = [
+    Passage("os.listdir", "os.listdir", "", "names of the entries of a folder", "os"),
+    Passage("os.walk", "os.walk", "", "walk through a tree of folders", "os"),
+    Passage("re.sub", "re.sub", "", "replace what matches", "re"),
+    Passage("str.replace", "str.replace", "", "replace a part of a string", "str"),
+]
+VECTORS = np.eye(4, dtype=np.float32)
+LEXICON = build_lexicon(PASSAGES)
+SOLVED = Solved(VECTORS[:2], VECTORS[:2], np.array(["1", "2"]), answer_matrix([[1], [3]], 4))
+
+
+def evidence(request: str, vector: list[float], solved: Solved | None = None) -> Evidence:
+    whole = np.array([vector], dtype=np.float32)
+    [found] = gather([request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool))
+    return found
+
+
+def test_bm25_ranks_by_words() -> None:
+    found = methods.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
+    assert found[0].row == 1
+    assert found[0].scores == {"bm25": pytest.approx(found[0].score)}
+
+
+def test_fusion_adds_reciprocal_ranks() -> None:
+    # First in the dense order and second by words; second and first: a tie, broken by the row.
+    found = methods.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
+    assert [each.row for each in found[:2]] == [2, 3]
+    assert found[0].score == found[1].score == pytest.approx(1 / 61 + 1 / 62)
+
+
+def test_weights_decide() -> None:
+    asked = evidence("os thing", [0, 0, 1, 0])
+    silent = {"bm25": 0.0, "symbols": 0.0, "solved": 0.0}
+    dense = methods.weighted(asked, LEXICON, Weights(dense=1, library=0, **silent), 1)
+    named = methods.weighted(asked, LEXICON, Weights(dense=0, library=1, **silent), 1)
+    assert (dense[0].row, named[0].row) == (2, 0)
+
+
+def test_solved_examples_bring_their_passages() -> None:
+    asked = evidence("anything", [0, 0, 0, 0], SOLVED)
+    assert asked.votes is not None
+    found = methods.weighted(asked, LEXICON, Weights(dense=0, bm25=0, symbols=0, library=0, solved=1), 2)
+    assert {each.row for each in found} == {1, 3}
+
+
+def test_what_is_learned_sees_every_feature_by_its_name() -> None:
+    asked = evidence("walk `x` in os", [0.1, 0.2, 0.3, 0.4], SOLVED)
+    table = features(asked, np.arange(4), LEXICON)
+    assert table.shape == (4, len(FEATURES))
+    column = {name: table[:, place].tolist() for place, name in enumerate(FEATURES)}
+    assert column["dense"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert column["dense_rank"] == [3, 2, 1, 0]
+    assert column["library_named"] == [1, 1, 0, 0]
+    assert column["last_cover"] == [0, 1, 0, 0]
+    place = FEATURES.index("dense_rank")
+    found = methods.learned(asked, LEXICON, lambda rows: rows[:, place].astype(float), 4)
+    assert [each.row for each in found] == [0, 1, 2, 3]

@@ -1,0 +1,42 @@
+"""Recall, reciprocal rank and their means, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.metrics.retrieval import mean_interval, mean_percent, recall, reciprocal_rank
+from models.retrieval.settings import Passages
+from models.types import Hit, Passage, Query
+from producer.evaluation import evaluate
+
+
+def test_recall_is_the_share_of_right_passages() -> None:
+    found = ["a", "a", "b", "c"]
+    assert [recall(found, ["b", "x"], k) for k in (1, 2, 10)] == [0, 0.5, 0.5]
+    assert recall(found, ["a", "a"], 1) == 1
+
+
+def test_reciprocal_rank_counts_an_id_once() -> None:
+    assert reciprocal_rank(["a", "a", "b"], ["b"]) == 0.5
+    assert reciprocal_rank([], ["b"]) == 0
+
+
+def test_means() -> None:
+    assert (mean_percent([0, 1]), mean_percent([])) == (50, 0)
+    low, high = mean_interval([0.0, 1.0] * 50)
+    assert 30 < low < 50 < high < 70
+
+
+def test_both_ways_of_counting() -> None:
+    def find(queries: object, depth: int, how: Passages) -> list[list[Hit]]:
+        names = [["right", "wrong"], ["wrong", "right"], [], ["right"]]
+        return [[Hit(Passage(name, name, "", name), 0.5) for name in each] for each in names]
+
+    queries = [Query("q", oracle=("right",))] * 3 + [Query("q")]
+    found = evaluate(find, Passages(top_k=1), queries, [1, 2])
+    assert (found.n, found.rows) == (3, 4)
+    assert found.recall == {1: pytest.approx(100 / 3), 2: pytest.approx(200 / 3)}
+    assert found.docprompting == {1: 50, 2: 75}
+    assert found.mrr == pytest.approx(50)
+    assert (found.precision, found.none_right) == (50, pytest.approx(200 / 3))
+    assert (found.abstained, found.shown) == (pytest.approx(100 / 3), pytest.approx(2 / 3))

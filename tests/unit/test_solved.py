@@ -1,0 +1,48 @@
+"""What solved examples say, and when they must be silent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.retrieval.solved import SHARPNESS, Solved, answer_matrix, group_of
+
+# Three examples of two questions over four passages of two libraries.
+SOLVED = Solved(
+    whole=np.eye(3, dtype=np.float32),
+    bare=np.eye(3, dtype=np.float32),
+    groups=np.array(["1", "1", "2"]),
+    answers=answer_matrix([[0], [1, 2], [2]], 4),
+)
+LIBRARY = np.array([0, 0, 1, 1])
+SIMILARITY = np.array([0.9, 0.5, 0.8], dtype=np.float32)
+
+
+def test_a_group_is_what_stands_before_the_last_dash() -> None:
+    assert [group_of(name) for name in ("12-3", "a-b-1", "7")] == ["12", "a-b", "7"]
+
+
+def test_the_nearest_speak_loudest() -> None:
+    votes = SOLVED.votes(SIMILARITY, np.ones(3, dtype=bool), LIBRARY, 2)
+    voices = np.exp((SIMILARITY - 0.9) / SHARPNESS)
+    voices /= voices.sum()
+    assert votes.share.tolist() == pytest.approx([voices[0], voices[1], voices[1] + voices[2], 0])
+    assert votes.nearest.tolist() == pytest.approx([0.9, 0.5, 0.8, 0])
+    assert votes.popular.tolist() == [1, 1, 2, 0]
+    assert votes.certainty == pytest.approx(0.9)
+    assert votes.library.sum() == pytest.approx(1)
+
+
+def test_paraphrases_of_the_question_are_silent() -> None:
+    votes = SOLVED.votes(SIMILARITY, SOLVED.others("1-77"), LIBRARY, 2)
+    assert votes.share.tolist() == pytest.approx([0, 0, 1, 0])
+
+
+def test_a_hidden_passage_silences_all_that_name_it() -> None:
+    assert SOLVED.without(2).tolist() == [True, False, False]
+
+
+def test_nobody_left_says_nothing() -> None:
+    votes = SOLVED.votes(SIMILARITY, np.zeros(3, dtype=bool), LIBRARY, 2)
+    assert not votes.share.any()
+    assert not votes.library.any()
