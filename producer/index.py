@@ -68,9 +68,10 @@ def build_index(
         if new:
             _encode(new, encoder or open_encoder(config.encoder), store, progress or _ignore)
         store.delete(stored - passages.keys())
-        store.flush()
+        store.seal()
         vectors = _vectors(store, passages)
         _probe(store, vectors)
+        store.publish(name)
         write_snapshot(path, list(passages.values()), vectors, known.fingerprint)
         store.drop_others(name)
     return Index(name, path, len(passages), known.fingerprint, len(new))

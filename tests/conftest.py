@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from storage.database import Database
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server import OpenAIServer, process_that_prints_its_url, running
 from tests.services import Postgres, running_postgres, running_valkey
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -104,6 +104,14 @@ def redis_url(_valkey: str) -> str:
     with redis.Redis.from_url(_valkey) as client:
         client.flushall()
     return _valkey
+
+
+@pytest.fixture(scope="session")
+def milvus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Milvus server."""
+    folder = tmp_path_factory.mktemp("milvus")
+    with process_that_prints_its_url("tests.milvus_server", str(folder)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -163,11 +163,13 @@ class Resources:
 
     def _retriever(self, experiment: Experiment) -> Retriever:
         # Only workers that search need numpy and an encoder.
+        from storage.passages.copying import copy_missing_snapshot
         from storage.passages.retriever import Retriever
 
         passages, dataset = experiment.passages, experiment.dataset
         key = passages.model_dump_json(include=set(Corpus.model_fields)) + dataset.model_dump_json()
         if key not in self._retrievers:
+            copy_missing_snapshot(passages, self._settings.milvus, self._settings.root)
             threads = max(1, (os.cpu_count() or 2) // 2)
             self._retrievers[key] = Retriever(passages, self._settings.root, threads, dataset)
         return self._retrievers[key]

@@ -72,6 +72,15 @@ class Connection:
         except MilvusException as error:
             raise ServiceError(f"{self.place}: {_message(error)}") from error
 
+    def collection_of(self, alias: str) -> str | None:
+        """The collection that the alias stands for; None where there is no such alias."""
+        from pymilvus import MilvusException
+
+        try:
+            return str(self.client.describe_alias(alias)["collection_name"])
+        except MilvusException:
+            return None
+
     def close(self) -> None:
         """Idempotent. The last connection to a Lite folder in this process gives the folder free."""
         with _lite_guard:

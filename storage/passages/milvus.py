@@ -15,6 +15,7 @@ from storage.passages.connection import Connection
 from storage.passages.ranking import check_dimension, ranked
 
 KEY_LENGTH = 64
+FINGERPRINT_SHOWN = 12
 ROWS_AT_ONCE = 1_000
 # Each page of an iteration costs Lite a look at every row. 16,384 is the most that Milvus takes.
 KEYS_A_PAGE = 16_384
@@ -40,7 +41,7 @@ class MilvusStore:
     @classmethod
     def open(cls, uri: str, index: str, fingerprint: str, dimension: int) -> Self:
         """The vectors of `index` by the encoder with this fingerprint; created where absent."""
-        store = cls(Connection(uri), f"{index}_{fingerprint[:12]}", dimension)
+        store = cls(Connection(uri), f"{index}_{fingerprint[:FINGERPRINT_SHOWN]}", dimension)
         try:
             store._prepare()
         except BaseException:
@@ -48,12 +49,26 @@ class MilvusStore:
             raise
         return store
 
+    @classmethod
+    def published(cls, uri: str, index: str, fingerprint: str) -> Self:
+        """The collection that was published for `index`. Raises ServiceError where there is none, or another
+        encoder made it."""
+        connection = Connection(uri)
+        try:
+            collection = _built_by(connection, index, fingerprint)
+            with connection.explained() as client:
+                dimension = _dimension(client, collection)
+                client.load_collection(collection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, collection, dimension)
+
     def _prepare(self) -> None:
         with self._connection.explained() as client:
             if client.has_collection(self.collection):
-                fields = client.describe_collection(self.collection)["fields"]
-                stored = next(field["params"]["dim"] for field in fields if field["name"] == "vector")
-                if int(stored) != self.dimension:
+                stored = _dimension(client, self.collection)
+                if stored != self.dimension:
                     raise ServiceError(
                         f"{self.place} holds vectors of {stored} numbers, not {self.dimension}; "
                         "drop the collection and build the index again"
@@ -92,10 +107,21 @@ class MilvusStore:
             for part in _parts(sorted(keys), ROWS_AT_ONCE):
                 client.delete(self.collection, ids=part)
 
-    def flush(self) -> None:
-        """Seal what was written, so that it is indexed."""
+    def seal(self) -> None:
+        """Have what was written indexed, and searched by that index: a server answers from a rough one until
+        the collection is loaded anew."""
         with self._connection.explained() as client:
             client.flush(self.collection)
+            client.release_collection(self.collection)
+            client.load_collection(self.collection)
+
+    def publish(self, index: str) -> None:
+        """From now on the name of the index stands for this collection."""
+        with self._connection.explained() as client:
+            if self._connection.collection_of(index):
+                client.alter_alias(self.collection, index)
+            else:
+                client.create_alias(self.collection, index)
 
     def keys(self) -> set[str]:
         return {row["key"] for row in self._iterate(["key"], KEYS_A_PAGE)}
@@ -161,6 +187,24 @@ def _hits(query: NDArray[np.floating[Any]], answer: Iterable[dict[str, Any]], k:
     vectors = np.asarray([entity["vector"] for entity in found], dtype=np.float32)
     order = ranked(query, vectors, [entity["key"] for entity in found], k)
     return [Hit(Passage(**found[row]["passage"]), score) for row, score in order]
+
+
+def _built_by(connection: Connection, index: str, fingerprint: str) -> str:
+    collection = connection.collection_of(index)
+    if collection is None:
+        raise ServiceError(f"{connection.place} holds no index {index}; build it with `starmill index build`")
+    built, wanted = collection.rpartition("_")[2], fingerprint[:FINGERPRINT_SHOWN]
+    if built != wanted:
+        raise ServiceError(
+            f"index {index} of {connection.place} was built by encoder {built}, not by {wanted}; "
+            "build it again with `starmill index build`"
+        )
+    return collection
+
+
+def _dimension(client: Any, collection: str) -> int:
+    fields = client.describe_collection(collection)["fields"]
+    return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
 
 
 def _parts(rows: list[Any], size: int) -> Iterator[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,25 +37,37 @@ class SnapshotDriver:
 class MilvusDriver:
     def __init__(self, folder: Path) -> None:
         self.uri = str(folder / "milvus.db")
+        self.index = "contract"
 
     @contextmanager
     def opened(self) -> Iterator[MilvusStore]:
-        with MilvusStore.open(self.uri, "contract", FINGERPRINT, DIMENSION) as store:
+        with MilvusStore.open(self.uri, self.index, FINGERPRINT, DIMENSION) as store:
             yield store
 
     def fill(self, passages: list[Passage], vectors: Vectors) -> None:
         with self.opened() as store:
             store.upsert(passages, vectors)
-            store.flush()
+            store.seal()
+
+
+class MilvusServerDriver(MilvusDriver):
+    """Each folder has an index of its own in the one server."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.uri = uri
+        self.index = f"contract_{uuid.uuid4().hex[:8]}"
 
 
 Driver = SnapshotDriver | MilvusDriver
 
 
-@pytest.fixture(params=[SnapshotDriver, MilvusDriver], ids=["snapshot", "milvus-lite"])
+@pytest.fixture(params=["snapshot", "milvus-lite", "milvus-server"])
 def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
-    made: Driver = request.param(tmp_path)
-    return made
+    if request.param == "snapshot":
+        return SnapshotDriver(tmp_path)
+    if request.param == "milvus-lite":
+        return MilvusDriver(tmp_path)
+    return MilvusServerDriver(tmp_path, request.getfixturevalue("milvus_url"))
 
 
 @pytest.fixture
@@ -166,6 +179,28 @@ def test_milvus_store_keeps_what_it_is_given(tmp_path: Path) -> None:
     with driver.opened() as store:
         assert store.keys() == set()
         assert store.search(vectors[:1], 3) == [[]]
+
+
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_readers_find_the_published_collection(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    uri = str(tmp_path / "milvus.db") if kind == "lite" else request.getfixturevalue("milvus_url")
+    index = f"published_{uuid.uuid4().hex[:8]}"
+    held, vectors = passages(4), np.eye(4, DIMENSION, dtype=np.float32)
+    with pytest.raises(ServiceError, match=f"holds no index {index}; build it"):
+        MilvusStore.published(uri, index, FINGERPRINT)
+    for fingerprint in (FINGERPRINT, "e" * 64):
+        with MilvusStore.open(uri, index, fingerprint, DIMENSION) as store:
+            store.upsert(held, vectors)
+            store.seal()
+            store.publish(index)
+            store.drop_others(index)
+        with MilvusStore.published(uri, index, fingerprint) as found:
+            assert found.dimension == DIMENSION
+            assert {passage.id for passage, _ in found.rows()} == {passage.id for passage in held}
+    with pytest.raises(ServiceError, match="was built by encoder eeeeeeeeeeee, not by ffffffffffff"):
+        MilvusStore.published(uri, index, FINGERPRINT)
 
 
 def test_two_connections_of_one_process_share_a_lite_folder(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""An index that one machine built, on another machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.errors import ServiceError
+from models.retrieval.settings import Passages
+from models.types import Query
+from producer.index import build_index
+from storage.passages.copying import copy_missing_snapshot
+from storage.passages.retriever import Retriever
+from tests.encoders import tiny_bert
+
+QUERIES = [Query("sort the list"), Query("join a string")]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Passages:
+    corpus = tmp_path / "docs.jsonl"
+    texts = ("sort a list", "join strings", "the largest number")
+    corpus.write_text("".join(json.dumps({"id": f"m.{text[:4]}", "text": text}) + "\n" for text in texts))
+    return Passages(source="jsonl", path=str(corpus), encoder=str(tiny_bert(tmp_path / "encoder")))
+
+
+def test_the_copy_answers_as_the_original(config: Passages, milvus_url: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    build_index(config, milvus_url, here)
+    copy_missing_snapshot(config, milvus_url, there)
+    found = [Retriever(config, home).search(QUERIES) for home in (here, there)]
+    assert found[0] == found[1]
+    # What is there stays, whatever became of the server.
+    copy_missing_snapshot(config, "http://127.0.0.1:1", there)
+
+
+def test_an_index_that_nobody_built_is_named(config: Passages, milvus_url: str, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=r"holds no index passages_\w+; build it"):
+        copy_missing_snapshot(config, milvus_url, tmp_path / "there")
+
+
+def test_a_lite_folder_is_of_one_machine(config: Passages, tmp_path: Path) -> None:
+    copy_missing_snapshot(config, str(tmp_path / "milvus.db"), tmp_path / "there")
+    with pytest.raises(ServiceError, match="no passage index in"):
+        Retriever(config, tmp_path / "there")
