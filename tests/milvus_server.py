@@ -19,6 +19,7 @@ PARTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoor
 def main(folder: str) -> None:
     from milvus import MilvusServer, MilvusServerConfig
 
+    Path(folder).mkdir(exist_ok=True)
     config = MilvusServerConfig(data_dir=folder)
     ports = {name: free_port() for name in config.configurable_items if name.endswith("_port")}
     config.update(**ports)
