@@ -58,7 +58,7 @@ def documentations(path: Path) -> list[Documentation]:
     """Those in `path`: itself, or its subfolders. Raises DatasetError."""
     folders = holders(path, INDEX)
     # A documentation without its index would be left out silently.
-    for folder in folders if folders == [path] else subfolders(path):
+    for folder in [] if (path / INDEX).is_file() else [path, *subfolders(path)]:
         if (folder / PAGES).is_file() and not (folder / INDEX).is_file():
             raise DatasetError(folder / INDEX, None, f"no such file beside {PAGES}; fetch both again")
     if not (folders[0] / INDEX).is_file():
@@ -82,7 +82,7 @@ def devdocs(path: Path) -> Iterator[Passage]:
 def _passages(documentation: Documentation) -> Iterator[Passage]:
     by_page = entries(documentation.folder)
     total = sum(map(len, by_page.values()))
-    html_of = _pages(documentation.folder)
+    html_of, library = _pages(documentation.folder), documentation.library
     missing = 0
     seen: set[str] = set()
     for path, wanted in by_page.items():
@@ -92,7 +92,7 @@ def _passages(documentation: Documentation) -> Iterator[Passage]:
             continue
         page = Page(html)
         for name, fragment in wanted:
-            passage = _passage(documentation.library, page, path, name, fragment)
+            passage = _passage(library, page, path, name, fragment)
             if passage is None:
                 missing += 1
             elif passage.id not in seen:

@@ -128,9 +128,10 @@ def _heading(node: LexborNode) -> LexborNode | None:
 def _signature_of_title(title: LexborNode) -> str:
     """A title is a signature where all of it is code, or a call; a call may also stand in a block below."""
     name = folded(title)
+    call = re.compile(rf"(@\S+ )*{re.escape(name.removesuffix('()'))}\(")
     for node in _walk(_after(title, None), None):
-        if node.tag == "pre" and folded(node).startswith(f"{name.removesuffix('()')}("):
-            return folded(node)
+        if node.tag == "pre" and call.match(block := folded(node)):
+            return block
     codes = [folded(code) for code in title.css("code")]
     if codes and " ".join(codes) == name:
         return codes[0]
