@@ -15,7 +15,8 @@ from models.encoders import Encoder, find_checkpoint, open_encoder, passage_text
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
 from models.types import Passage
-from producer.documents import read_passages
+from producer.documents import attributions, read_passages
+from producer.documents.attribution import write_attributions
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import corpus_hash, index_name, index_path
 from storage.passages.snapshot import Snapshot, write_snapshot
@@ -56,7 +57,9 @@ def build_index(
     name, path = index_name(config), index_path(config, home)
     known = encoder or find_checkpoint(config.encoder)
     passages = {passage.key: passage for passage in read_passages(config)}
+    sources = attributions(config)
     if _is_current(path, known.fingerprint, corpus_hash(passages)):
+        write_attributions(path, sources)
         return Index(name, path, len(passages), known.fingerprint, encoded=0)
     with (
         _only_builder(path),
@@ -70,6 +73,7 @@ def build_index(
         store.flush()
         vectors = _vectors(store, passages)
         _probe(store, vectors)
+        write_attributions(path, sources)
         write_snapshot(path, list(passages.values()), vectors, known.fingerprint)
         store.drop_others(name)
     return Index(name, path, len(passages), known.fingerprint, len(new))

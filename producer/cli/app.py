@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from producer.cli import doctor, experiments, export, failures, index, report, run, runs, status, steering
+from producer.cli import (
+    data,
+    doctor,
+    experiments,
+    export,
+    failures,
+    index,
+    report,
+    run,
+    runs,
+    status,
+    steering,
+)
 
 app = typer.Typer(
     name="starmill",
@@ -19,3 +31,4 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")
+app.add_typer(data.app, name="data")

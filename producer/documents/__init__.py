@@ -58,7 +58,7 @@ def attributions(config: Passages) -> list[Attribution]:
         case "jsonl":
             found = beside(path)
         case "devdocs":
-            found = devdocs.attributions(path)
+            found = map(devdocs.attribution, devdocs.documentations(path))
         case "sphinx":
             found = sphinx.attributions(path)
     return sorted(found, key=lambda attribution: attribution.documentation)

@@ -149,14 +149,13 @@ def _pages(folder: Path) -> Callable[[str], str | bytes | None]:
     return page
 
 
-def attributions(path: Path) -> Iterator[Attribution]:
-    """One per documentation, from devdocs' description, or from the first page that says it."""
-    for documentation in documentations(path):
-        notice, url = _described(documentation.meta)
-        if not notice:
-            notice, address = _from_pages(documentation.folder)
-            url = url or address
-        yield Attribution(documentation.slug, documentation.version, notice, url)
+def attribution(documentation: Documentation) -> Attribution:
+    """From devdocs' description, or from the first page that says it."""
+    notice, url = _described(documentation.meta)
+    if not notice:
+        notice, address = _from_pages(documentation.folder)
+        url = url or address
+    return Attribution(documentation.slug, documentation.version, notice, url)
 
 
 def _described(meta: dict[str, Any]) -> tuple[str, str]:
