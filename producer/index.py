@@ -15,7 +15,8 @@ from models.encoders import Encoder, find_checkpoint, open_encoder, passage_text
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
 from models.types import Passage
-from producer.documents import read_passages
+from producer.documents import attributions, read_passages
+from producer.documents.attribution import write_attributions
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import corpus_hash, index_name, index_path
 from storage.passages.ranking import SLACK
@@ -57,7 +58,9 @@ def build_index(
     name, path = index_name(config), index_path(config, home)
     known = encoder or find_checkpoint(config.encoder)
     passages = {passage.key: passage for passage in read_passages(config)}
+    sources = attributions(config)
     if _is_current(path, known.fingerprint, corpus_hash(passages)):
+        write_attributions(path, sources)
         return Index(name, path, len(passages), known.fingerprint, encoded=0)
     with (
         _only_builder(path),
@@ -72,6 +75,7 @@ def build_index(
         vectors = _vectors(store, passages)
         _probe(store, vectors)
         store.publish(name)
+        write_attributions(path, sources)
         write_snapshot(path, list(passages.values()), vectors, known.fingerprint)
         store.drop_others(name)
     return Index(name, path, len(passages), known.fingerprint, len(new))

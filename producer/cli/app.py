@@ -6,6 +6,7 @@ import typer
 
 from producer.cli import (
     audit,
+    data,
     doctor,
     experiments,
     export,
@@ -33,3 +34,4 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")
+app.add_typer(data.app, name="data")

@@ -8,6 +8,9 @@ from pathlib import Path
 from models.errors import UsageError
 from models.retrieval.settings import Passages
 from models.types import Passage
+from producer.documents import devdocs, sphinx
+from producer.documents.attribution import Attribution, beside
+from producer.documents.distributions import versions
 from producer.documents.installed import installed
 from producer.documents.jsonl import jsonl
 
@@ -23,16 +26,42 @@ def read_passages(config: Passages) -> Iterator[Passage]:
     Raises DatasetError for a malformed file, UsageError for a package that cannot be imported and where
     there is no passage at all.
     """
-    path = config.path if config.source == "jsonl" else None
-    source = jsonl(Path(path)) if path else installed(config.packages)
     seen: set[str] = set()
-    for passage in map(clean, source):
+    for passage in map(clean, _source(config)):
         if passage.key not in seen:
             seen.add(passage.key)
             yield passage
     if not seen:
-        where = path or ", ".join(config.packages)
+        where = ", ".join(config.packages) if config.source == "installed" else config.path
         raise UsageError(f"passages: {where} holds no documentation; name another file or package")
+
+
+def _source(config: Passages) -> Iterator[Passage]:
+    path = Path(config.path or "")
+    match config.source:
+        case "installed":
+            return installed(config.packages)
+        case "jsonl":
+            return jsonl(path)
+        case "devdocs":
+            return devdocs.devdocs(path)
+        case "sphinx":
+            return sphinx.sphinx(path)
+
+
+def attributions(config: Passages) -> list[Attribution]:
+    """Version and notice of every documentation that `config` names, sorted. Errors as in `read_passages`."""
+    path = Path(config.path or "")
+    match config.source:
+        case "installed":
+            found = versions(config.packages)
+        case "jsonl":
+            found = beside(path)
+        case "devdocs":
+            found = map(devdocs.attribution, devdocs.documentations(path))
+        case "sphinx":
+            found = sphinx.attributions(path)
+    return sorted(found, key=lambda attribution: attribution.documentation)
 
 
 def clean(passage: Passage) -> Passage:

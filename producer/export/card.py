@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import yaml
 
 from models.experiment import Rationale
+from producer.documents.attribution import Attribution
 from producer.export.selection import Selection
 from storage.ledger.planning import Run
 from storage.schema import FINISHED
@@ -26,8 +27,15 @@ CORRECT = {
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str, int]) -> str:
-    """README.md of the folder. `groups` counts the rows by source, variant or stage."""
+def dataset_card(
+    run: Run,
+    selection: Selection,
+    count: int,
+    groups: Mapping[str, int],
+    documentation: Sequence[Attribution] = (),
+) -> str:
+    """README.md of the folder. `groups` counts the rows by source, variant or stage; `documentation` is what
+    passages in the rows were taken from."""
     experiment = run.experiment
     header = {
         "pretty_name": f"{run.name} ({selection.what})",
@@ -60,9 +68,16 @@ def dataset_card(run: Run, selection: Selection, count: int, groups: Mapping[str
         ]),
         "## Known flaws",
         "\n".join(f"- {flaw}" for flaw in _flaws(run, selection)),
+        *_notices(documentation),
     ]  # fmt: skip
     body = "\n\n".join(lines)
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{body}\n"
+
+
+def _notices(documentation: Sequence[Attribution]) -> list[str]:
+    if not documentation:
+        return []
+    return ["## Documentation", "Passages were taken from:", "\n".join(f"- {said}" for said in documentation)]
 
 
 def _options(rationale: Rationale) -> list[str]:

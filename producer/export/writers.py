@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from producer.documents.attribution import read_attributions
 from producer.export.card import dataset_card
 from producer.export.parquet import write_parquet
 from producer.export.selection import Selection
 from producer.files import replacing_file, replacing_folder
 from storage.ledger.planning import Run
+from storage.passages.naming import index_path
+from storage.settings import load_settings
 
 Rows = Iterable[dict[str, Any]]
 Writer = Callable[[Path, Rows, Selection, Run], int]
@@ -41,7 +44,8 @@ def write_hf(path: Path, rows: Rows, selection: Selection, run: Run) -> int:
         data = temporary / HF_DATA
         data.parent.mkdir()
         written = write_parquet(data, _counted(rows, groups), selection.shape)
-        card = dataset_card(run, selection, written, groups)
+        index = index_path(run.experiment.passages, load_settings().root)
+        card = dataset_card(run, selection, written, groups, read_attributions(index))
         (temporary / "README.md").write_text(card, encoding="utf-8", newline="\n")
     return written
 

@@ -12,7 +12,8 @@ from models.retrieval.settings import Passages
 
 def index_name(config: Passages) -> str:
     """Equal for configurations with the same passages and encoder; valid as a name in Milvus."""
-    where = {"path": config.path} if config.source == "jsonl" else {"packages": sorted(set(config.packages))}
+    is_installed = config.source == "installed"
+    where = {"packages": sorted(set(config.packages))} if is_installed else {"path": config.path}
     parts = {"source": config.source, "encoder": config.encoder, **where}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
     return f"passages_{digest[:16]}"

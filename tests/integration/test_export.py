@@ -14,10 +14,13 @@ import yaml
 
 from models.stages import SAMPLE
 from models.types import Rejection
+from producer.documents.attribution import Attribution, write_attributions
 from producer.report import build_report
 from storage.database import Database
 from storage.ledger.claims import Work
+from storage.ledger.planning import load_run
 from storage.ledger.rows import rows as finished_rows
+from storage.passages.naming import index_path
 from storage.schema import TEST, TRAIN
 from tests.command_line import command_line, starmill
 from tests.ledger_data import (
@@ -248,6 +251,18 @@ def test_a_dataset_card_says_what_it_is(db: Database) -> None:
     assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     for said in ("- rows: 4", "- wrong: 2", "`teacher_1`", "The run was running", "`hint_leak` true"):
         assert said in body
+
+
+def test_a_dataset_card_repeats_whose_documentation_is_shown(db: Database, tmp_path: Path) -> None:
+    plan_mixed(db)
+    index = index_path(load_run(db, "small-1").experiment.passages, tmp_path / "home")
+    index.mkdir(parents=True)
+    write_attributions(
+        index, [Attribution("python~3.9", "3.9", "© PSF. PSF License.", "https://docs.example")]
+    )
+    assert starmill("export", "small", "--format", "hf", "-o", "set") == 0
+    card = Path("set/README.md").read_text(encoding="utf-8")
+    assert "taken from:\n\n- python~3.9: © PSF. PSF License. https://docs.example\n" in card
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "hf"])

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from models.encoders import Encoder, open_encoder
-from models.errors import ServiceError
+from models.errors import DatasetError, ServiceError
 from models.retrieval.settings import Passages
+from producer.documents.attribution import Attribution, read_attributions
 from producer.index import Index, build_index
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import index_path
 from storage.passages.snapshot import Snapshot
+from tests.devdocs import write_folder
 
 SMALL = Passages(packages=["json", "os.path"])
 TRESPASS = """
@@ -139,6 +141,28 @@ def test_hostile_passages_go_through(site: Site) -> None:
     assert {"null  character", "the same id, another text", ""} <= site.texts()
     assert max(map(len, site.texts())) == 4_000
     assert site.build().encoded == 0
+
+
+def test_whose_the_documentation_is_lies_beside_the_index(site: Site) -> None:
+    site.write("one")
+    assert read_attributions(site.build().path) == []
+    notices = site.home / "attribution.json"
+    notices.write_text(json.dumps({"python~3.9": "© PSF. PSF License."}))
+    index = site.build()
+    assert index.encoded == 0
+    assert read_attributions(index.path) == [Attribution("python~3.9", "3.9", "© PSF. PSF License.", "")]
+    notices.write_text('{"python~3.9": 7}')
+    with pytest.raises(DatasetError, match=r"attribution\.json: python~3\.9 needs a string, found int"):
+        site.build()
+
+
+def test_pages_of_devdocs_are_found(site: Site) -> None:
+    page = "<dl><dt id='len'>len(s)</dt><dd><p>Return the number of items.</p></dd></dl>"
+    entries = [{"name": "len()", "path": "functions#len"}]
+    write_folder(site.home / "docs" / "python~3.14", entries, {"functions": page}, release="3.14.1")
+    index = site.build(Passages(source="devdocs", path=str(site.home / "docs")))
+    assert Snapshot.open(index.path).passage(0).id == "python.functions#len"
+    assert [str(said) for said in read_attributions(index.path)] == ["python~3.14 3.14.1:"]
 
 
 def test_lite_folder_of_another_process_is_refused_in_one_line(tmp_path: Path) -> None:

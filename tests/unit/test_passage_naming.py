@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -30,9 +31,18 @@ def test_what_changes_the_vectors_changes_the_name() -> None:
         Passages(packages=["numpy", "stdlib"], encoder="other"),
         Passages(source="jsonl", path="a.jsonl"),
         Passages(source="jsonl", path="b.jsonl"),
+        Passages(source="devdocs", path="a"),
+        Passages(source="devdocs", path="b"),
+        Passages(source="sphinx", path="a"),
     ]
     names = [index_name(config) for config in [BASE, *others]]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("source", ["jsonl", "devdocs", "sphinx"])
+def test_packages_do_not_matter_to_files(source: Literal["jsonl", "devdocs", "sphinx"]) -> None:
+    config = Passages(source=source, path="a")
+    assert index_name(config) == index_name(config.model_copy(update={"packages": ["numpy"]}))
 
 
 def test_name_is_a_milvus_identifier_and_a_folder() -> None:

@@ -1,0 +1,91 @@
+"""`starmill data`: documentation fetched into a folder, and what lies there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
+from storage.settings import load_settings
+
+app = typer.Typer(help="Fetch documentation, and list what is there.")
+FolderOption = Annotated[
+    Path | None, typer.Option("-o", metavar="FOLDER", help="default: devdocs in STARMILL_HOME")
+]
+
+
+@app.command()
+def fetch(
+    source: Annotated[Literal["devdocs"], typer.Argument(metavar="devdocs", help="where from")],
+    slugs: Annotated[list[str], typer.Argument(metavar="SLUG...", help="such as python~3.14 or pandas~2")],
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="a mirror that holds docs.json and SLUG/db.json"),
+    ] = None,
+    folder: FolderOption = None,
+) -> None:
+    """Fetch documentations; what is there and current stays, what broke off goes on."""
+    from producer.fetching.catalogue import DEVDOCS, mirror
+    from producer.fetching.fetch import fetch as fetch_into
+
+    target = folder or load_settings().root / source
+    with progress_bar() as bar:
+        rows = {slug: bar.add_task(slug, total=None) for slug in slugs}
+        site = mirror(from_) if from_ else DEVDOCS
+        done = asyncio.run(
+            fetch_into(
+                slugs,
+                target,
+                site,
+                lambda slug, total, held: bar.update(rows[slug], total=total, completed=held),
+            )
+        )
+    for slug, is_new in done.items():
+        messages().print(f"{slug}: {'fetched' if is_new else 'is current'}")
+    messages().print(f"an experiment reads them by `passages: {{source: {source}, path: {target}}}`")
+
+
+@app.command("list")
+def list_(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="default: devdocs in STARMILL_HOME")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The documentations in a folder: version, size, whether they are whole, whose they are."""
+    from producer.documents.devdocs import attribution, documentations, entries
+    from producer.fetching.sums import changed_files
+
+    found: list[dict[str, Any]] = []
+    for documentation in documentations(folder or load_settings().root / "devdocs"):
+        changed = changed_files(documentation.folder)
+        state = "unchecked" if changed is None else f"changed: {', '.join(changed)}" if changed else "whole"
+        said = attribution(documentation)
+        found.append({
+            "documentation": said.documentation, "library": documentation.library, "version": said.version,
+            "entries": sum(map(len, entries(documentation.folder).values())), "bytes": documentation.size,
+            "state": state, "notice": said.notice, "url": said.url,
+        })  # fmt: skip
+    if as_json:
+        print_json({"documentations": found})
+        return
+    table = Table("documentation", "version", box=None, pad_edge=False)
+    table.add_column("entries", justify="right")
+    table.add_column("MB", justify="right")
+    table.add_column("state")
+    table.add_column("notice")
+    for row in found:
+        megabytes = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(
+            row["documentation"],
+            row["version"],
+            f"{row['entries']:,}",
+            megabytes,
+            row["state"],
+            row["notice"],
+        )
+    console().print(table)

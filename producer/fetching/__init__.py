@@ -1,0 +1,1 @@
+"""Documentation from devdocs, fetched into folders that `source: devdocs` reads."""
