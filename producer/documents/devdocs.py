@@ -121,7 +121,7 @@ def entries(folder: Path) -> dict[str, list[Entry]]:
     path = folder / INDEX
     listed = read_mapping(path).get("entries")
     if not isinstance(listed, list) or not listed:
-        raise DatasetError(path, None, "has no list `entries`; it is no index of devdocs")
+        raise DatasetError(path, None, "lists no entries; it is no index of devdocs")
     found: dict[str, list[Entry]] = {}
     for number, entry in enumerate(listed, start=1):
         if not isinstance(entry, dict):

@@ -95,8 +95,10 @@ def classes(node: LexborNode) -> set[str]:
 
 def _described(node: LexborNode) -> Definition:
     heading = _heading(node)
+    if heading is None and (node.tag in {"code", "pre"} or "sig" in classes(node)):
+        return Definition(folded(node), _first_paragraph(_after(node, None), None))
     if heading is None:
-        return Definition("", _first_paragraph(node, None))
+        return Definition("", _first_paragraph(_enclosing(node, {"p"}) or node, None))
     if heading.tag == "dt":
         body = _element(heading.next)
         while body is not None and body.tag == "dt":
@@ -108,13 +110,8 @@ def _described(node: LexborNode) -> Definition:
 
 def _heading(node: LexborNode) -> LexborNode | None:
     """The heading that an id speaks of: it may stand on it, in it, around it, or just before it."""
-    above: LexborNode | None = node
-    for _ in range(ANCESTORS + 1):
-        if above is None:
-            break
-        if above.tag in HEADINGS:
-            return above
-        above = above.parent
+    if (around := _enclosing(node, HEADINGS)) is not None:
+        return around
     if node.tag in CONTAINERS and (inside := node.css_first(", ".join(HEADINGS))) is not None:
         return inside
     following = None if folded(node) else _element(node.next)
@@ -123,6 +120,15 @@ def _heading(node: LexborNode) -> LexborNode | None:
     if following.tag in HEADINGS:
         return following
     return following.css_first("dt") if following.tag == "dl" else None
+
+
+def _enclosing(node: LexborNode, tags: set[str]) -> LexborNode | None:
+    above: LexborNode | None = node
+    for _ in range(ANCESTORS + 1):
+        if above is None or above.tag in tags:
+            return above
+        above = above.parent
+    return None
 
 
 def _signature_of_title(title: LexborNode) -> str:

@@ -46,7 +46,7 @@ def _passage(path: Path, number: int, line: bytes) -> Passage:
     for key in ("id", "name", "signature", "text"):
         if not isinstance(fields[key], str):
             raise DatasetError(path, number, f"{key} needs a string, found {type(fields[key]).__name__}")
-    if not fields["id"].strip():
+    if not fields["id"].replace("\0", "").strip():
         raise DatasetError(path, number, "id is empty")
     library = fields["id"].partition(".")[0]
     return Passage(fields["id"], fields["name"], fields["signature"], fields["text"], library)

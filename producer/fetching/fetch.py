@@ -96,6 +96,7 @@ def _publish(staging: Path, target: Path) -> None:
     """`target` is replaced; what older editions left of downloads goes with it."""
     before = staging.with_suffix(".old")
     if target.exists():
+        shutil.rmtree(before, ignore_errors=True)
         target.rename(before)
     staging.rename(target)
     for leftover in target.parent.glob(f".{target.name}.*"):

@@ -143,7 +143,7 @@ def test_a_run_that_only_a_person_can_help_waits_for_one(
 def test_a_home_has_one_local_run_and_a_run_one_feeder(
     ready: Home, small: Path, server: OpenAIServer
 ) -> None:
-    server.configure(latency_ms=1000)
+    server.configure(latency_ms=3000)
     with ready.started("run", small, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
         [run] = planning.list_runs(db)

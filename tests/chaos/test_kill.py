@@ -172,7 +172,9 @@ def test_bad_answers_leave_no_bad_rows(home: Home, server: OpenAIServer, undistu
     ]
     answers = home.export("small", "answers")
     assert len(answers) == status["stages"]["answer"]["planned"]
-    assert not [row for row in written + answers if None in row.values()]
+    # Nothing was executed: these two are null by right.
+    filled = [{key: row[key] for key in row if not key.startswith("execution")} for row in written + answers]
+    assert not [row for row in filled if None in row.values()]
     assert_every_unit_is_final(home)
 
 

@@ -170,7 +170,7 @@ def test_a_wrong_size_is_refused(
         ("/docs.json", None, "/docs.json: the server answers 404 Not Found"),
         (DB, None, "db.json?1: the server answers 404 Not Found"),
         ("/python~3.14/index.json", b"{", "index.json?1:1: is not JSON"),
-        ("/python~3.14/index.json", b"{}", "index.json?1: has no list `entries`"),
+        ("/python~3.14/index.json", b"{}", "index.json?1: lists no entries"),
     ],
 )
 def test_what_a_server_gets_wrong_is_one_line(

@@ -12,9 +12,9 @@ import pytest
 from models.errors import DatasetError
 from models.retrieval.settings import Passages
 from models.types import Passage
-from producer.documents import attributions, read_passages
+from producer.documents import TEXT_LIMIT, attributions, read_passages
 from producer.documents.attribution import Attribution
-from tests.devdocs import write_folder
+from tests.devdocs import reference_rows, signature_of, write_folder, write_folders
 
 PAGE = """<h1>functions</h1> <p>What is built in.</p>
 <dl><dt id="range"><code>class range(stop)</code></dt><dd><p>A sequence.</p></dd>
@@ -105,7 +105,8 @@ def test_what_is_missing_is_skipped_and_counted(tmp_path: Path, caplog: pytest.L
         ("index.json", "{", r"index.json:1: is not JSON: .* at column 2"),
         ("index.json", b"\xff", r"index.json: is not UTF-8"),
         ("index.json", "[]", r"index.json: must be a JSON object, found list"),
-        ("index.json", "{}", r"index.json: has no list `entries`; it is no index of devdocs"),
+        ("index.json", "{}", r"index.json: lists no entries; it is no index of devdocs"),
+        ("index.json", '{"entries": []}', r"index.json: lists no entries"),
         ("index.json", '{"entries": ["x"]}', r"index.json: entry 1 must be an object, found str"),
         ("index.json", '{"entries": [{"name": "x"}]}', r"index.json: entry 1 has no path"),
         ("index.json", '{"entries": [{"path": "x", "name": 7}]}', r"index.json: entry 1 has no name"),
@@ -135,6 +136,17 @@ def test_what_is_malformed_is_named_in_one_line(tmp_path: Path, file: str, conte
         assert str(folder) in str(error.value)
 
 
+def test_hostile_pages_become_passages_that_databases_accept(tmp_path: Path) -> None:
+    page = f"<dl><dt id='f'>f(\0\ud800)</dt><dd><p>{'word ' * 200_000}</p></dd></dl>"
+    write_folder(tmp_path / "x", [{"name": "f\0\ud800", "path": "p#f"}], {"p": page})
+    [passage] = read(tmp_path)
+    assert passage.name == "f?"
+    assert passage.signature.startswith("f(")
+    assert "\0" not in passage.signature
+    assert len(passage.text) == TEXT_LIMIT
+    passage.key.encode()
+
+
 def test_a_folder_without_documentation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"neither it nor a folder in it holds index\.json; `starmill data"
@@ -161,8 +173,6 @@ def test_a_documentation_says_whose_it_is(tmp_path: Path) -> None:
 
 
 def test_round_trip_of_the_reference_passages(tmp_path: Path, reference_data: Path) -> None:
-    from tests.devdocs import reference_rows, signature_of, write_folders
-
     rows = [row for row in reference_rows(reference_data) if hash_of(row["id"]) % 8 == 0]
     assert len(rows) > 4_000
     write_folders(rows, tmp_path)

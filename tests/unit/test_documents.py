@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from models.errors import DatasetError, UsageError
 from models.retrieval.settings import Passages
 from models.types import Passage
-from producer.documents import TEXT_LIMIT, read_passages
+from producer.documents import TEXT_LIMIT, attributions, read_passages
+from producer.documents.attribution import Attribution
 from producer.documents.docstrings import split_documentation
 from producer.documents.installed import installed
 from producer.documents.jsonl import jsonl
@@ -79,6 +82,7 @@ def test_jsonl_reads_plain_and_compressed(tmp_path: Path, name: str) -> None:
         ('{"id": "a", "text": null}', "text needs a string, found NoneType"),
         ('{"id": 7, "text": ""}', "id needs a string, found int"),
         ('{"id": " ", "text": ""}', "id is empty"),
+        (r'{"id": "\u0000", "text": ""}', "id is empty"),
         (b'{"id": "\xff"}', "not UTF-8"),
         ("[" * 100_000, "not JSON"),
     ],
@@ -186,6 +190,34 @@ def test_strange_package_neither_breaks_nor_speaks_nor_tells(
         Passage("strange.useful", "strange.useful", signature, "Does the one useful thing.", "strange"),
     ]
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_installed_says_its_version_and_licence() -> None:
+    found = attributions(Passages(packages=["json", "numpy.linalg", "yaml"]))
+    assert [said.documentation for said in found] == ["PyYAML", "numpy", "python"]
+    assert [said.version for said in found] == [
+        version("PyYAML"),
+        version("numpy"),
+        platform.python_version(),
+    ]
+    assert all(said.notice and said.url.startswith("https://") for said in found)
+    assert str(found[0]) == f"PyYAML {found[0].version}: MIT {found[0].url}"
+    [nothing] = attributions(Passages(packages=["no_such_thing", "os"]))
+    assert nothing.documentation == "python"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[]", "must be a JSON object"), ('{"x": 7}', "x needs a string"), ("{", ":1: is not JSON")],
+)
+def test_notices_beside_a_file_are_read(tmp_path: Path, content: str, reason: str) -> None:
+    config = Passages(source="jsonl", path=str(write_lines(tmp_path / "docs.jsonl", json.dumps(ROW))))
+    assert attributions(config) == []
+    (tmp_path / "attribution.json").write_text('{"b~2": "two\\n words", "a": "one"}')
+    assert attributions(config) == [Attribution("a", "", "one", ""), Attribution("b~2", "2", "two words", "")]
+    (tmp_path / "attribution.json").write_text(content)
+    with pytest.raises(DatasetError, match=f"attribution.json.*{reason}"):
+        attributions(config)
 
 
 def test_package_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

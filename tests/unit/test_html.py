@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from models.errors import ServiceError
 from producer.documents.html import Definition, Page
 
 LIST = """
@@ -42,6 +45,8 @@ TITLES = """
 <h2><a id="inner"></a>Inner <code>x</code></h2><div><p>Inner words.</p></div>
 <p id="paragraph">Its own words.</p>
 <span id="before"></span><dl><dt>before()</dt><dd><p>Before words.</p></dd></dl>
+<p>A <span id="index-1"></span>term of the index.</p><p>No more.</p>
+<div><code class="sig" id="sig">sig(a, <em>b</em>)</code></div><p>Sig words.</p>
 <h2 id="foot">Foot</h2><div class="_attribution"><p class="_attribution-p">© Somebody</p></div>
 """
 
@@ -64,6 +69,8 @@ TITLES = """
         (TITLES, "inner", "", "Inner words."),
         (TITLES, "paragraph", "", "Its own words."),
         (TITLES, "before", "before()", "Before words."),
+        (TITLES, "index-1", "", "A term of the index."),
+        (TITLES, "sig", "sig(a, b)", "Sig words."),
         (TITLES, "foot", "", ""),
     ],
 )
@@ -103,3 +110,9 @@ def test_deep_and_long_pages_are_read() -> None:
         Definition("f0()", "0"),
         Definition("f4999()", "4999"),
     ]
+
+
+def test_without_selectolax_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "selectolax.lexbor", None)
+    with pytest.raises(ServiceError, match=r"needs selectolax: pip install 'starmill\[retrieve\]'"):
+        Page("")
