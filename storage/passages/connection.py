@@ -72,6 +72,10 @@ class Connection:
         except MilvusException as error:
             raise ServiceError(f"{self.place}: {_message(error)}") from error
 
+    @property
+    def is_server(self) -> bool:
+        return self._lite is None
+
     def collection_of(self, alias: str) -> str | None:
         """The collection that the alias stands for; None where there is no such alias."""
         from pymilvus import MilvusException

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Self
@@ -15,6 +16,8 @@ from storage.passages.connection import Connection
 from storage.passages.ranking import check_dimension, ranked
 
 KEY_LENGTH = 64
+INDEXING_SECONDS = 3600
+INDEXING_LOOK_SECONDS = 0.2
 FINGERPRINT_SHOWN = 12
 ROWS_AT_ONCE = 1_000
 # Each page of an iteration costs Lite a look at every row. 16,384 is the most that Milvus takes.
@@ -108,12 +111,22 @@ class MilvusStore:
                 client.delete(self.collection, ids=part)
 
     def seal(self) -> None:
-        """Have what was written indexed, and searched by that index: a server answers from a rough one until
-        the collection is loaded anew."""
+        """Have what was written indexed, and searched by that index.
+
+        A server indexes after it has answered, and searches a rough index until it loads the collection anew.
+        """
         with self._connection.explained() as client:
             client.flush(self.collection)
-            client.release_collection(self.collection)
-            client.load_collection(self.collection)
+            if self._connection.is_server:
+                deadline = time.monotonic() + INDEXING_SECONDS
+                while client.describe_index(self.collection, "vector")["pending_index_rows"]:
+                    if time.monotonic() > deadline:
+                        raise ServiceError(
+                            f"{self.place} has not indexed its passages in {INDEXING_SECONDS} s"
+                        )
+                    time.sleep(INDEXING_LOOK_SECONDS)
+                client.release_collection(self.collection)
+                client.load_collection(self.collection)
 
     def publish(self, index: str) -> None:
         """From now on the name of the index stands for this collection."""
@@ -154,6 +167,8 @@ class MilvusStore:
                     limit=candidates,
                     search_params={"metric_type": "IP", "params": {"ef": max(LEAST_EF, candidates)}},
                     output_fields=["key", "vector", "passage"],
+                    # Strong, a server waits 200 ms for its clock; what was sealed is seen without that.
+                    consistency_level="Bounded",
                 )
             hits += [_hits(query, answer, k) for query, answer in zip(queries, answers, strict=True)]
         return hits
