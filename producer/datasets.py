@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
@@ -13,7 +12,7 @@ from models.errors import DatasetError, ExperimentError, UsageError
 from models.experiment import Dataset, Experiment, Fields, Split
 from models.retrieval.settings import BASE
 from models.types import AnswerTests, Example
-from producer.jsonl import read_objects
+from producer.jsonl import read_json, read_objects
 from producer.odex import OdexBook, odex_tests
 from storage.schema import TEST, TRAIN
 
@@ -129,18 +128,7 @@ def _storable(text: str) -> str:
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSON array, numbered from 1: their line in the file is not known. Raises DatasetError."""
-    try:
-        rows = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DatasetError(path, None, "no such file") from None
-    except OSError as error:
-        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise DatasetError(path, None, "is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise DatasetError(path, None, "must be a JSON array of rows")
     for number, row in enumerate(rows, 1):

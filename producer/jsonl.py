@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzipped, with the line number of whatever is wrong."""
+"""JSON files and JSON lines, plain or gzipped, with the line number of whatever is wrong."""
 
 from __future__ import annotations
 
@@ -26,6 +26,22 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DatasetError(path, number + 1, f"not a whole gzip file: {error}") from None
     except OSError as error:
         raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The one value of a file. Raises DatasetError."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(path, None, "no such file") from None
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(path, None, "is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
 
 
 def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from models.backends.failures import Address
 from models.errors import AccessError, ServiceError, Unavailable
 
-TOKEN = "X-Starmill-Token"  # noqa: S105
+TOKEN = "X-Starmill-Token"  # noqa: S105 (the name of a header)
 UPSTREAM = "X-Starmill-Upstream"
 KEY = "X-Starmill-Key"
 SECONDS = "X-Starmill-Seconds"

@@ -17,7 +17,7 @@ BOOT = "import marshal, sys; exec(marshal.load(sys.stdin.buffer)); main(marshal.
 # A user without rights, inside as outside.
 NOBODY = 65534
 # Its own, made anew for each program.
-TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108
+TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 (both are behind the wall)
 MEGABYTE = 1 << 20
 # Tests with sets or random order give the same verdict again; one thread for numerical libraries, whose
 # pools would meet the limit of processes.

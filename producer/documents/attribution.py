@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DatasetError
+from producer.jsonl import read_json
 
 FILE_NAME = "attribution.json"
 
@@ -61,18 +62,7 @@ def read_attributions(folder: Path) -> list[Attribution]:
 
 def read_mapping(path: Path) -> Mapping[str, Any]:
     """A file with one JSON object. Raises DatasetError."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DatasetError(path, None, "no such file") from None
-    except OSError as error:
-        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise DatasetError(path, None, "is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(path, error.lineno, f"is not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise DatasetError(path, None, f"must be a JSON object, found {type(value).__name__}")
     return value
