@@ -18,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from models.endpoints import Count, Name, Params, Section, Student, Teacher, Whole
+from models.endpoints import Count, Name, Params, Section, Teacher, Whole
 from models.execution import ProgramLimits
 from models.retrieval.settings import Passages
+from models.students import Student
 
 RationaleSource = Literal["none", "first_pass", "star"]
 
@@ -180,10 +181,12 @@ class UnitsPerTask(Section):
 
 
 # What steers a run without changing its results: a run goes on when these are changed.
+LIMITS = dict.fromkeys(("rpm", "tpm", "max_concurrency", "timeout"), True)
+ENGINE = {"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "enforce_eager"}
 STEERING: Mapping[str, Any] = {
     "budget_usd": True,
-    "teacher": {"rpm", "tpm", "max_concurrency", "timeout"},
-    "students": {"__all__": {"rpm", "tpm", "max_concurrency", "timeout"}},
+    "teacher": LIMITS,
+    "students": {"__all__": {**LIMITS, "replicas": True, "engine": ENGINE}},
 }
 
 

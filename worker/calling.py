@@ -8,8 +8,9 @@ import time
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
+from models.students import Student
 from models.types import Completion, Request, Usage
 from storage.ledger import planning
 from storage.limits.base import Outcome, Report

@@ -14,11 +14,12 @@ from redis.asyncio import Redis
 from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
 from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
 from models.retrieval.settings import Corpus, Search
 from models.sandbox import Sandbox
+from models.students import Student
 from models.tokens import TokenEstimate
 from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase

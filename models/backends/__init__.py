@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend, is_official
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
 from models.errors import ServiceError
+from models.students import Student
 
 # The embedded server works on this many calls at once; more would wait there while their timeout runs.
 EMBEDDED_SLOTS = 4

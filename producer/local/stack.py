@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.experiment import Experiment
+from models.students import Student
 from producer.local.services import gateway_service, model_service, redis_service, worker_service
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.backends import provider
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
+from models.students import Student
 from models.types import Message, Request
 
 
