@@ -48,17 +48,21 @@ class Student(Endpoint):
     def _has_a_model(self) -> Self:
         if self.backend == "server" and not (self.model and self.base_url):
             raise ValueError("backend server needs a model and a base_url")
-        if self.backend in LOCAL and not self.model:
+        if self.runs_in_worker and not self.model:
             raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
-        if self.backend in LOCAL and self.base_url:
+        if self.runs_in_worker and self.base_url:
             raise ValueError(
                 f"backend {self.backend} runs in the worker and has no base_url; take backend server"
             )
         if self.replicas and self.backend != "server":
             raise ValueError("replicas belong to backend server")
-        if self.backend not in LOCAL and (self.quantization or self.engine != Engine()):
+        if not self.runs_in_worker and (self.quantization or self.engine != Engine()):
             raise ValueError(f"engine and quantization belong to the backends {' and '.join(LOCAL)}")
         return self
+
+    @property
+    def runs_in_worker(self) -> bool:
+        return self.backend in LOCAL
 
     @property
     def model_name(self) -> str:

@@ -8,6 +8,7 @@ import time
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from models.backends.base import LocalBackend
 from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
 from models.students import Student
@@ -72,6 +73,8 @@ async def _attempt(
     context: RunContext, line: Line, request: Request, expected: Usage
 ) -> tuple[Completion, float]:
     charged = expected.prompt + expected.completion
+    if line.local and not line.local.is_open:
+        await _open(context, line.local)
     asked = time.monotonic()
     try:
         permit = await line.gate.enter(charged)
@@ -98,6 +101,18 @@ async def _attempt(
     finally:
         line.gate.leave(permit, report)
     return completion, time.monotonic() - started
+
+
+async def _open(context: RunContext, model: LocalBackend) -> None:
+    """It may take minutes, which a worker that is to stop does not wait for."""
+    opening = asyncio.ensure_future(model.open())
+    stopping = asyncio.ensure_future(context.runtime.stopping.wait())
+    await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not opening.done():
+        opening.cancel()
+        raise GivenBack
+    opening.result()
 
 
 def _wait(state: RetryCallState) -> float:

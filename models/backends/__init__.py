@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from models.backends.base import Backend
+from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend, is_official
+from models.backends.vllm import VLLMBackend
 from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.students import Student
@@ -36,11 +37,23 @@ def open_backend(
     )
 
 
+def open_local_backend(student: Student) -> LocalBackend:
+    """The model that a worker runs itself. It is opened when it is needed first."""
+    return VLLMBackend(student)
+
+
+def model_identity(endpoint: Teacher | Student) -> str:
+    return f"{provider(endpoint)}/{endpoint.model_name}"
+
+
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, or `host:port/path`."""
+    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`, or what runs the
+    model in the worker and how precisely."""
     if endpoint.backend == "embedded":
         return "embedded"
     if is_official(endpoint.base_url):
         return "openai"
+    if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+        return ":".join(filter(None, (endpoint.backend, endpoint.engine.dtype, endpoint.quantization)))
     url = urlsplit(endpoint.base_url or "")
     return url.netloc.lower() + url.path.rstrip("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from models.load import Load
 from models.types import Completion, Limits, Request
 
 
@@ -16,3 +17,17 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class LocalBackend(Backend, Protocol):
+    """A model that runs in the worker itself."""
+
+    load: Load
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def open(self) -> None:
+        """Return when the model can be asked, which may take minutes; it is opened once. Raises AccessError
+        where it cannot be opened anywhere, WorkerUnfit where this machine cannot."""
+        ...
