@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend, is_official
+from models.backends.replicas import Replicas
 from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.students import Student
@@ -22,6 +23,8 @@ def open_backend(
 
     Raises AccessError without a key that is needed, ServiceError without the embedded server.
     """
+    if isinstance(endpoint, Student) and endpoint.replicas:
+        return Replicas(endpoint, gateway)
     if endpoint.backend != "embedded":
         return OpenAIBackend(endpoint, endpoint.base_url, gateway)
     if embedded_url is None:
