@@ -19,7 +19,7 @@ from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
 from models.retrieval.settings import Corpus, Search
 from models.sandbox import Sandbox
-from models.students import Student
+from models.students import LOCAL, Student
 from models.tokens import TokenEstimate
 from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Settings that do not need a client of their own.
-SHARED = {"name", "params", "price", "rpm", "tpm"}
+SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
+# Of a model that this process runs, those that need it opened once more.
+OPENED = {"backend", "model", "max_model_len", "quantization", "engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ class Resources:
         self._executing.shutdown(wait=False)
 
     def _backend(self, endpoint: Teacher | Student) -> Backend:
-        key = endpoint.model_dump_json(exclude=SHARED)
+        is_here = endpoint.backend in LOCAL
+        key = endpoint.model_dump_json(include=OPENED if is_here else None, exclude=SHARED)
         if key not in self._backends:
             self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
         return self._backends[key]

@@ -6,11 +6,12 @@ from urllib.parse import urlsplit
 
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
+from models.backends.hf import TransformersBackend
 from models.backends.openai import OpenAIBackend, is_official
 from models.backends.replicas import Replicas
 from models.endpoints import Teacher
 from models.errors import ServiceError
-from models.students import Student
+from models.students import LOCAL, Student
 
 # The embedded server works on this many calls at once; more would wait there while their timeout runs.
 EMBEDDED_SLOTS = 4
@@ -19,10 +20,13 @@ EMBEDDED_SLOTS = 4
 def open_backend(
     endpoint: Teacher | Student, embedded_url: str | None, gateway: Gateway | None = None
 ) -> Backend:
-    """The embedded model is asked without the gateway: its answers cost nothing.
+    """The embedded model and those that run in this process are asked without the gateway: their answers
+    cost nothing.
 
     Raises AccessError without a key that is needed, ServiceError without the embedded server.
     """
+    if isinstance(endpoint, Student) and endpoint.backend == "transformers":
+        return TransformersBackend(endpoint)
     if isinstance(endpoint, Student) and endpoint.replicas:
         return Replicas(endpoint, gateway)
     if endpoint.backend != "embedded":
@@ -40,10 +44,19 @@ def open_backend(
 
 
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, or `host:port/path`."""
+    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`; or the backend
+    that runs the model in the worker, with what is changed of the model."""
     if endpoint.backend == "embedded":
         return "embedded"
+    if isinstance(endpoint, Student) and endpoint.backend in LOCAL:
+        return "/".join([endpoint.backend, *_changes(endpoint)])
     if is_official(endpoint.base_url):
         return "openai"
     url = urlsplit(endpoint.base_url or "")
     return url.netloc.lower() + url.path.rstrip("/")
+
+
+def _changes(student: Student) -> list[str]:
+    dtype = student.engine.dtype
+    changes = [student.quantization, None if dtype == "auto" else dtype, student.engine.tokenizer]
+    return [change for change in changes if change]
