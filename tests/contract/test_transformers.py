@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from models.students import Student
 from models.types import Completion, Message, Request
 from tests.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt
 from tests.openai_server.calls import ask_backend
+from tests.openai_server.process import REPOSITORY
 
 GREEDY = {"temperature": 0, "max_tokens": 12}
 PROMPTS = [" ".join(NUMBERS[: 1 + number % 11] * (1 + number)) for number in range(9)]
@@ -229,3 +232,16 @@ def test_what_changes_answers_is_part_of_their_identity() -> None:
     assert provider(plain) == "transformers"
     half = Student.model_validate({"backend": "transformers", "model": "m", "engine": {"dtype": "float16"}})
     assert provider(half) == "transformers/float16"
+
+
+def test_encoder_and_student_may_be_opened_at_once() -> None:
+    """By threads of one worker, of which each imports transformers."""
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from models.encoders.loading import quiet_transformers\n"
+        "for package in ThreadPoolExecutor(2).map(quiet_transformers, 'ab'): package.AutoTokenizer"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
