@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Settings that do not need a client of their own.
-SHARED = {"name", "params", "price", "rpm", "tpm"}
+SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
+# Of a model that this process runs, those that need it opened once more; steering the others has to wait for
+# the next worker, since a second copy would not fit into the memory of most.
+OPENED = {
+    "backend": True,
+    "model": True,
+    "max_model_len": True,
+    "quantization": True,
+    "engine": {"tokenizer", "dtype", "trust_remote_code"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class Resources:
         self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
         self._models: dict[str, LocalBackend] = {}
+        self._identities: dict[str, str] = {}
         self._gates: dict[str, Gate] = {}
         self._estimates: dict[str, TokenEstimate] = {}
         self._quotas: dict[str, Quota] = {}
@@ -87,7 +97,9 @@ class Resources:
 
     def loads(self) -> dict[str, LoadReading]:
         """How full the engines of this process are, by model."""
-        return {name: model.load.read() for name, model in self._models.items() if model.is_open}
+        return {
+            self._identities[key]: model.load.read() for key, model in self._models.items() if model.is_open
+        }
 
     def committed(self, purchases: Iterable[Purchase | None]) -> None:
         """These are in the ledger: nobody else needs to hold their answers."""
@@ -147,10 +159,11 @@ class Resources:
         return Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
 
     def _model(self, student: Student) -> LocalBackend:
-        name = model_identity(student)
-        if name not in self._models:
-            self._models[name] = open_local_backend(student)
-        return self._models[name]
+        key = student.model_dump_json(include=OPENED)
+        if key not in self._models:
+            self._models[key] = open_local_backend(student)
+            self._identities[key] = model_identity(student)
+        return self._models[key]
 
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)

@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
+from models.backends.hf import TransformersBackend
 from models.backends.openai import OpenAIBackend, is_official
+from models.backends.replicas import Replicas
 from models.backends.vllm import VLLMBackend
 from models.endpoints import Teacher
 from models.errors import ServiceError
@@ -23,6 +25,8 @@ def open_backend(
 
     Raises AccessError without a key that is needed, ServiceError without the embedded server.
     """
+    if isinstance(endpoint, Student) and endpoint.replicas:
+        return Replicas(endpoint, gateway)
     if endpoint.backend != "embedded":
         return OpenAIBackend(endpoint, endpoint.base_url, gateway)
     if embedded_url is None:
@@ -38,8 +42,11 @@ def open_backend(
 
 
 def open_local_backend(student: Student) -> LocalBackend:
-    """The model that a worker runs itself. It is opened when it is needed first."""
-    return VLLMBackend(student)
+    """A model that this process is to run itself; it is opened when it is needed first.
+
+    Raises AccessError for settings that the backend does not have.
+    """
+    return VLLMBackend(student) if student.backend == "vllm" else TransformersBackend(student)
 
 
 def model_identity(endpoint: Teacher | Student) -> str:
@@ -47,13 +54,19 @@ def model_identity(endpoint: Teacher | Student) -> str:
 
 
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`, or what runs the
-    model in the worker and how precisely."""
+    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`; or the backend
+    that runs the model in the worker, with what is changed of the model."""
     if endpoint.backend == "embedded":
         return "embedded"
+    if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+        return "/".join([endpoint.backend, *_changes(endpoint)])
     if is_official(endpoint.base_url):
         return "openai"
-    if isinstance(endpoint, Student) and endpoint.runs_in_worker:
-        return ":".join(filter(None, (endpoint.backend, endpoint.engine.dtype, endpoint.quantization)))
     url = urlsplit(endpoint.base_url or "")
     return url.netloc.lower() + url.path.rstrip("/")
+
+
+def _changes(student: Student) -> list[str]:
+    dtype = student.engine.dtype
+    changes = [student.quantization, None if dtype == "auto" else dtype, student.engine.tokenizer]
+    return [change for change in changes if change]
