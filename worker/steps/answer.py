@@ -10,7 +10,7 @@ from storage.ledger.outcomes import Outcome
 from worker.asking import ask_until_accepted
 from worker.context import RunContext, query_of
 from worker.exemplars import choose
-from worker.steps.requests import chat, completion
+from worker.steps.requests import to_student
 
 
 async def answer(context: RunContext, work: Work) -> Outcome:
@@ -24,10 +24,8 @@ async def answer(context: RunContext, work: Work) -> Outcome:
     )
 
     def render(attempt: int) -> Request:
-        draw = (work.sample, attempt)
-        if student.prompt_format == "chat":
-            return chat(student, prompts.as_chat(prompt), student.params, draw)
-        return completion(student, prompt, {**student.params, "stop": list(prompts.STOP)}, draw)
+        asked = prompts.formatted(student.prompt_format, prompt)
+        return to_student(student, asked, (work.sample, attempt))
 
     asked = await ask_until_accepted(context, work, student, render, _any_text, soft_retries=0)
     if isinstance(asked.value, Rejection):
