@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.ablation import Cell
@@ -14,14 +15,24 @@ from worker.context import RunContext
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """`row` is the exemplar's row in the train split."""
+class Chosen:
+    """A train example that a cell shows, and its `passages`, best first."""
 
-    row: int
-    exemplar: Exemplar
+    example: exemplars.Worked
+    passages: Sequence[Passage]
+
+    @property
+    def row(self) -> int:
+        return self.example.row
+
+    def exemplar(self, context: RunContext, cell: Cell, passages: int) -> Exemplar:
+        """What the test row shows, the exemplar shows: the request as written, or augmented."""
+        query = self.example.query if cell.augment_test else self.example.request
+        shown = context.presented(self.passages[:passages], cell.retrieval) if cell.retrieval else ()
+        return Exemplar(query, self.example.reference, self.example.rationale, shown)
 
 
-async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
+async def choose(context: RunContext, work: Work, cell: Cell) -> list[Chosen]:
     """`cell.shots` exemplars, or fewer where the pool is smaller.
 
     Cells of one test row meet the train rows in the same order, so that they differ in what the grid
@@ -46,7 +57,10 @@ async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
         context.searches.variant(train_wording(context.experiment), cell.retrieval) if cell.retrieval else ""
     )
     examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
-    return [Shown(example.row, _exemplar(context, example, cell)) for example in examples]
+    return [
+        Chosen(example, context.chosen(example.passages, cell.retrieval) if cell.retrieval else ())
+        for example in examples
+    ]
 
 
 def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
@@ -63,12 +77,3 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
         if candidate in accepted:
             chosen.append(candidate)
     return chosen
-
-
-def _exemplar(context: RunContext, example: exemplars.Worked, cell: Cell) -> Exemplar:
-    passages: tuple[Passage, ...] = ()
-    if cell.retrieval:
-        passages = context.presented(context.chosen(example.passages, cell.retrieval), cell.retrieval)
-    # The exemplars show what the test row shows: requests as written, or augmented.
-    query = example.query if cell.augment_test else example.request
-    return Exemplar(query, example.reference, example.rationale, passages)

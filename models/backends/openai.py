@@ -80,6 +80,9 @@ class OpenAIBackend:
             raise error_of_status(response.status, response.headers, text, address)
         return completion_of(text, address)
 
+    def count_tokens(self, request: Request) -> int | None:
+        return None
+
     async def close(self) -> None:
         if self._session:
             await self._session.close()

@@ -28,6 +28,7 @@ ANSWER: Shape = {
     "seed": int,
     "exemplars": [int],
     "passages": int,
+    "dropped": {"passages": int, "exemplars": int},
     "text": str,
     "truncated": bool,
     "prediction": str,
@@ -46,7 +47,8 @@ ANSWER: Shape = {
 
 def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
-    `execution` where not executed. `exemplars` are rows of the train split."""
+    `execution` where not executed. `exemplars` are rows of the train split; `dropped`
+    counts what the model's context had no room for."""
     grid = {cell.variant: cell for cell in cells(run.experiment)}
     finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
     # An answer and its judge are planned one after the other.
@@ -74,6 +76,7 @@ def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]
         "seed": run.experiment.grid.seeds[answer.sample],
         "exemplars": list(answer.result.get("exemplars", ())),
         "passages": answer.result.get("passages"),
+        "dropped": answer.result.get("dropped") or {"passages": 0, "exemplars": 0},
         "text": answer.result.get("text"),
         "truncated": bool(answer.result.get("truncated")),
         "prediction": verdict.get("prediction"),

@@ -62,5 +62,7 @@ def _row(row: TableRow) -> dict[str, Any]:
         "best": list(row.best),
         "exemplars_shown": round(row.shown, DECIMALS),
         "answers_with_fewer_exemplars": row.fewer,
+        "answers_shortened": row.shortened,
+        "dropped": {"passages": row.dropped[0], "exemplars": row.dropped[1]},
         "answers_truncated": row.truncated,
     }
