@@ -1,17 +1,22 @@
-"""Which synthetic examples a student is shown: drawn at random for each test row, seeded."""
+"""Which synthetic examples a student is shown: random, fixed, the nearest, or such that cover all."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.ablation import Cell
-from models.stages import train_wording
+from models.stages import VECTOR, train_wording
 from models.types import Exemplar, Passage
 from storage.ledger import exemplars
 from storage.ledger.claims import Work
 from worker.context import RunContext
+
+if TYPE_CHECKING:
+    from models.retrieval.nearness import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +45,11 @@ async def choose(context: RunContext, work: Work, cell: Cell) -> list[Chosen]:
     """
     if not cell.shots:
         return []
-    ledger = context.runtime.ledger
-    if context.pool is None:
-        context.pool = await ledger(exemplars.pool, context.run.id)
-    if cell.rationale not in context.eligible:
-        eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
-        context.eligible[cell.rationale] = eligible.intersection(context.pool)
-    seed = context.experiment.grid.seeds[work.sample]
-    ids = draw(
-        context.pool,
-        context.eligible[cell.rationale],
-        cell.shots,
-        f"{context.experiment.seed}/{seed}/{work.example.row}",
-    )
+    ids = await _ids(context, work, cell)
     found = (
         context.searches.variant(train_wording(context.experiment), cell.retrieval) if cell.retrieval else ""
     )
-    examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
+    examples = await context.runtime.ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
     return [
         Chosen(example, context.chosen(example.passages, cell.retrieval) if cell.retrieval else ())
         for example in examples
@@ -77,3 +70,53 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
         if candidate in accepted:
             chosen.append(candidate)
     return chosen
+
+
+async def _ids(context: RunContext, work: Work, cell: Cell) -> list[int]:
+    pool, accepted = await _pools(context, cell)
+    seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[work.sample]}"
+    if cell.exemplars == "random":
+        return draw(pool, accepted, cell.shots, f"{seed}/{work.example.row}")
+    if cell.exemplars == "fixed":
+        return draw(pool, accepted, cell.shots, f"{seed}/fixed")
+    space = await _space(context)
+    if cell.exemplars == "diverse":
+        return await _covering(context, space, cell, accepted, f"{seed}/diverse")
+    from models.retrieval.nearness import unpack
+
+    example, vector = work.example, unpack(work.inputs["retrieve", VECTOR, 0]["vector"])
+    # Where a dataset names no questions the row's number stands in, and says nothing of other rows.
+    question = "" if example.question_id == str(example.row) else example.question_id
+    return space.nearest(vector, question, accepted, cell.shots)
+
+
+async def _pools(context: RunContext, cell: Cell) -> tuple[list[int], frozenset[int]]:
+    ledger = context.runtime.ledger
+    if context.pool is None:
+        context.pool = await ledger(exemplars.pool, context.run.id)
+    if cell.rationale not in context.eligible:
+        eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
+        context.eligible[cell.rationale] = eligible.intersection(context.pool)
+    return context.pool, context.eligible[cell.rationale]
+
+
+async def _space(context: RunContext) -> Space:
+    """The vectors of the pool, read once."""
+    # Workers whose runs draw at random need no numpy.
+    from models.retrieval.nearness import Space
+
+    async with context.choosing:
+        if context.space is None:
+            context.space = Space.of(await context.runtime.ledger(exemplars.vectors, context.run.id))
+    return context.space
+
+
+async def _covering(
+    context: RunContext, space: Space, cell: Cell, accepted: frozenset[int], seed: str
+) -> list[int]:
+    """The same for all test rows of a seed: found once, beside the loop."""
+    key = (seed, cell.rationale, cell.shots)
+    async with context.choosing:
+        if key not in context.covering:
+            context.covering[key] = await asyncio.to_thread(space.diverse, accepted, cell.shots, seed)
+    return context.covering[key]

@@ -97,6 +97,10 @@ class Resources:
         """The `depth` best passages of each query, best first. Raises ServiceError."""
         return await self._retrieve(experiment, lambda retriever: retriever.search(queries, depth, how))
 
+    async def encode(self, experiment: Experiment, requests: Sequence[str]) -> list[str]:
+        """The packed vector of each request. Raises ServiceError."""
+        return await self._retrieve(experiment, lambda retriever: retriever.encode(requests))
+
     async def lookup(self, experiment: Experiment, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
         """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""
         return await self._retrieve(experiment, lambda retriever: [retriever.lookup(each) for each in ids])
