@@ -35,7 +35,7 @@ SAMPLE = "sample"
 class Slot:
     """A unit that every example of a split gets. `after` names the steps it waits for; where it `gathers`
     them, those that fail are met as well, and one is enough. `sample` counts the grid's seeds, or the
-    rationales to vote on."""
+    rationales to vote on. `together` are units whose prompts begin alike for all examples."""
 
     stage: Stage
     variant: str
@@ -43,6 +43,7 @@ class Slot:
     after: tuple[Step, ...] = ()
     sample: int = 0
     gathers: bool = False
+    together: bool = False
 
     @property
     def step(self) -> Step:
@@ -108,9 +109,12 @@ def eval_slots(experiment: Experiment) -> list[Slot]:
             after.append(("retrieve", VECTOR, 0))
         if cell.shots:
             after.append(BARRIER)
+        alike = cell.exemplars in ("fixed", "diverse")
         for sample in range(len(experiment.grid.seeds)):
-            answer = Slot("answer", cell.variant, f"student.{cell.student}", tuple(after), sample)
-            judge = Slot("judge", cell.variant, "judge", (answer.step,), sample)
+            answer = Slot(
+                "answer", cell.variant, f"student.{cell.student}", tuple(after), sample, together=alike
+            )
+            judge = Slot("judge", cell.variant, "judge", (answer.step,), sample, together=alike)
             slots += [answer, judge]
     return slots
 
