@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from models.endpoints import EMBEDDED_MODEL, Count, Endpoint, Name, Section, without_secret
+from models.tokens import answer_limit
 
 PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
 LOCAL = ("vllm", "transformers")
@@ -58,6 +59,16 @@ class Student(Endpoint):
             raise ValueError("replicas belong to backend server")
         if not self.runs_in_worker and (self.quantization or self.engine != Engine()):
             raise ValueError(f"engine and quantization belong to the backends {' and '.join(LOCAL)}")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_prompt(self) -> Self:
+        limit = answer_limit(self.params)
+        if self.max_model_len and limit and limit >= self.max_model_len:
+            raise ValueError(
+                f"max_model_len {self.max_model_len} holds prompt and answer; params allow an answer of "
+                f"{limit} tokens, which leaves no room"
+            )
         return self
 
     @property

@@ -8,7 +8,6 @@ import time
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from models.backends.base import LocalBackend
 from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
 from models.students import Student
@@ -73,8 +72,7 @@ async def _attempt(
     context: RunContext, line: Line, request: Request, expected: Usage
 ) -> tuple[Completion, float]:
     charged = expected.prompt + expected.completion
-    if line.local and not line.local.is_open:
-        await _open(context, line.local)
+    await opened(context, line)
     asked = time.monotonic()
     try:
         permit = await line.gate.enter(charged)
@@ -103,9 +101,12 @@ async def _attempt(
     return completion, time.monotonic() - started
 
 
-async def _open(context: RunContext, model: LocalBackend) -> None:
-    """It may take minutes, which a worker that is to stop does not wait for."""
-    opening = asyncio.ensure_future(model.open())
+async def opened(context: RunContext, line: Line) -> None:
+    """Return when the model can be asked. It may take minutes, which a worker that is to stop does not wait
+    for. Raises GivenBack, AccessError, WorkerUnfit."""
+    if line.local is None or line.local.is_open:
+        return
+    opening = asyncio.ensure_future(line.local.open())
     stopping = asyncio.ensure_future(context.runtime.stopping.wait())
     await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

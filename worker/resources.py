@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
 # Of a model that this process runs, those that need it opened once more; steering the others has to wait for
 # the next worker, since a second copy would not fit into the memory of most.
-OPENED = {
+OPENED: Any = {
     "backend": True,
     "model": True,
     "max_model_len": True,
@@ -111,6 +111,10 @@ class Resources:
     ) -> list[list[Hit]]:
         """The `depth` best passages of each query, best first. Raises ServiceError."""
         return await self._retrieve(experiment, lambda retriever: retriever.search(queries, depth, how))
+
+    async def encode(self, experiment: Experiment, requests: Sequence[str]) -> list[str]:
+        """The packed vector of each request. Raises ServiceError."""
+        return await self._retrieve(experiment, lambda retriever: retriever.encode(requests))
 
     async def lookup(self, experiment: Experiment, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
         """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""

@@ -16,6 +16,11 @@ class Backend(Protocol):
         """The model's answer, bought once: no retries. Raises ModelError."""
         ...
 
+    def count_tokens(self, request: Request) -> int | None:
+        """Tokens of the prompt as the model reads it, its template included; None where only the server
+        knows."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -102,6 +102,9 @@ class OpenAIBackend:
             if response.status >= 500:
                 raise Unavailable(f"{address}: status {response.status}")
 
+    def count_tokens(self, request: Request) -> int | None:
+        return None
+
     async def close(self) -> None:
         if self._session:
             await self._session.close()

@@ -12,10 +12,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from models.backends.opening import first_line, in_a_thread
+from models.backends.sampling import ALIASES
 from models.errors import AccessError, BadRequest, ContextOverflow, Unavailable, WorkerUnfit
 from models.load import Load
 from models.students import Student
@@ -42,6 +43,7 @@ class VLLMBackend:
         self._opening = asyncio.Lock()
         self._engine: Any = None
         self._tokenizer: Any = None
+        self._special: dict[str, int] = {}
         self._numbers = itertools.count()
         self._deaths = 0
 
@@ -58,6 +60,11 @@ class VLLMBackend:
             if self._engine is None:
                 self._engine = await in_a_thread(self._start)
                 self._tokenizer = self._engine.get_tokenizer()
+                self._special = self._tokenizer.get_added_vocab()
+
+    def count_tokens(self, request: Request) -> int | None:
+        """Of the prompt; None until the model is open."""
+        return len(self._encode(request)) if self._tokenizer else None
 
     async def complete(self, request: Request) -> Completion:
         """Raises BadRequest, ContextOverflow, AccessError; Unavailable where the engine died meanwhile."""
@@ -150,7 +157,8 @@ class VLLMBackend:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        given = {"max_tokens": max(1, context - prompt), **request.params}
+        given = {ALIASES.get(name, name): value for name, value in request.params.items()}
+        given = {"max_tokens": max(1, context - prompt), "stop_token_ids": self._stop_tokens(given), **given}
         try:
             params = SamplingParams(**given, output_kind=RequestOutputKind.FINAL_ONLY)
         except Exception as error:
@@ -161,6 +169,12 @@ class VLLMBackend:
             wanted = f"{prompt} tokens of prompt and {params.max_tokens} of answer"
             raise ContextOverflow(f"{self}: {wanted} do not fit into {context}")
         return params
+
+    def _stop_tokens(self, params: Mapping[str, Any]) -> list[int]:
+        """Special tokens are taken out of an answer before stop strings are looked for."""
+        stop = params.get("stop") or []
+        texts = [stop] if isinstance(stop, str) else stop
+        return [self._special[text] for text in texts if text in self._special]
 
     def _died(self, engine: AsyncLLM | None) -> Unavailable:
         """All calls in flight come here; the first of them counts. Raises WorkerUnfit where it is no use."""

@@ -9,7 +9,8 @@ from producer.report.build import Report
 from producer.report.tables import METRICS, TableRow
 
 CELL = (
-    "run", "student", "variant", "shots", "retrieval", "rationale", "augment_test", "seeds", "n", "planned",
+    "run", "student", "variant", "shots", "retrieval", "rationale", "augment_test", "exemplars",
+    "seeds", "n", "planned",
 )  # fmt: skip
 
 
@@ -30,5 +31,6 @@ def _line(report: Report, row: TableRow) -> list[str]:
         scores += [f"{part:.4f}" for part in parts] or [""] * 3
     return [
         report.run, cell.student, cell.variant, str(cell.shots), cell.retrieval_word, cell.rationale,
-        str(cell.augment_test).lower(), str(len(report.seeds)), str(row.n), str(row.planned), *scores,
+        str(cell.augment_test).lower(), cell.exemplars,
+        str(len(report.seeds)), str(row.n), str(row.planned), *scores,
     ]  # fmt: skip

@@ -38,8 +38,9 @@ class TableRow:
     """`n` of `planned` answers are scored, over all seeds; `measures` is empty while `n` is 0.
 
     `best` names the metrics in which no cell of the student is better. Of the `answers` that the student
-    gave, `fewer` were shown less exemplars than the cell asks for, `shown` on average over all, and
-    `truncated` were cut off at the token limit.
+    gave, `fewer` were shown less exemplars than the cell asks for, as there were no more, `shown` on average
+    over all, `truncated` were cut off at the token limit, and `shortened` were asked without passages and
+    exemplars, `dropped` in all, for which the model's context had no room.
     """
 
     cell: Cell
@@ -50,6 +51,8 @@ class TableRow:
     fewer: int = 0
     shown: float = 0.0
     truncated: int = 0
+    shortened: int = 0
+    dropped: tuple[int, int] = (0, 0)
     best: tuple[str, ...] = ()
 
 
@@ -73,6 +76,9 @@ class _Tally:
     fewer: int = 0
     shown: int = 0
     truncated: int = 0
+    shortened: int = 0
+    passages: int = 0
+    exemplars: int = 0
 
     def add(self, unit: Row) -> None:
         done = unit.state == DONE
@@ -81,9 +87,13 @@ class _Tally:
             self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))
+            dropped = unit.result.get("dropped") or {"passages": 0, "exemplars": 0}
             self.answers += 1
             self.shown += shown
-            self.fewer += shown < self.cell.shots
+            self.fewer += shown + dropped["exemplars"] < self.cell.shots
+            self.shortened += any(dropped.values())
+            self.passages += dropped["passages"]
+            self.exemplars += dropped["exemplars"]
             self.truncated += bool(unit.result.get("truncated"))
 
     def row(self) -> TableRow:
@@ -97,6 +107,8 @@ class _Tally:
             fewer=self.fewer,
             shown=self.shown / self.answers if self.answers else 0.0,
             truncated=self.truncated,
+            shortened=self.shortened,
+            dropped=(self.passages, self.exemplars),
         )
 
 

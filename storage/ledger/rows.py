@@ -67,7 +67,7 @@ def rows(
     states: Sequence[str] = (DONE,),
     split: str | None = None,
 ) -> Iterator[Row]:
-    """In the order of examples, then of planning, in bounded memory."""
+    """In the order of planning, in bounded memory."""
     columns = (
         UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
