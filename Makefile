@@ -40,7 +40,7 @@ $(VLLM)/.installed: pyproject.toml requirements-vllm.lock
 	touch $@
 
 test-vllm: $(VLLM)/.installed ## the real vLLM engine on this machine's processors, in an environment of its own
-	$(VLLM)/bin/python -m pytest -o addopts="--strict-markers -ra" tests/vllm
+	$(VLLM)/bin/python -m pytest -o addopts="--strict-markers -ra" -o filterwarnings=default tests/engine
 
 test-fast: install ## tests without services
 	$(BIN)/python -m pytest tests/unit

@@ -19,9 +19,9 @@ from producer.status import read_status
 from storage.broker import UNFIT
 from storage.ledger import planning
 from storage.schema import DONE, PAUSED, RUNNING
+from tests.engine.grid import Grid, log_of, planned, settings_in, worker
 from tests.pipeline import wait_until
 from tests.services import running_valkey
-from tests.vllm.grid import Grid, log_of, planned, settings_in, worker
 
 ROWS = 32
 ANSWERS = 2 * ROWS

@@ -19,6 +19,7 @@ from models.types import Completion, Message, Request
 
 CONTEXT = 256
 NEW_TOKENS = 24
+MARGIN = 0.02
 PROMPTS = [f"Query: count the items of list number {number}\nAnswer:" for number in range(20)]
 
 pytestmark = pytest.mark.timeout(900)
@@ -54,8 +55,16 @@ async def answers(backend: VLLMBackend) -> list[Completion]:
     return await asyncio.gather(*(backend.complete(ask(prompt)) for prompt in PROMPTS))
 
 
-def by_transformers(model: Path) -> list[str]:
-    """Greedy answers, one prompt at a time."""
+def assert_as_transformers(model: Path, completions: list[Completion]) -> None:
+    """The same greedy answers, but where two tokens were so near that rounding decides."""
+    expected = by_transformers(model)
+    clear = [place for place, (_, margin) in enumerate(expected) if margin > MARGIN]
+    assert len(clear) > len(PROMPTS) / 2
+    assert [completions[place].text for place in clear] == [expected[place][0] for place in clear]
+
+
+def by_transformers(model: Path) -> list[tuple[str, float]]:
+    """Greedy answers, one prompt at a time, and by how much the nearest choice between two tokens was won."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -64,8 +73,12 @@ def by_transformers(model: Path) -> list[str]:
     texts = []
     for prompt in PROMPTS:
         asked = words(prompt, return_tensors="pt")
-        tokens = network.generate(**asked, max_new_tokens=NEW_TOKENS, do_sample=False)[0]
-        texts.append(words.decode(tokens[asked["input_ids"].shape[1] :], skip_special_tokens=True))
+        found = network.generate(**asked, max_new_tokens=NEW_TOKENS, do_sample=False, output_scores=True,
+                                 return_dict_in_generate=True)  # fmt: skip
+        tokens = found.sequences[0][asked["input_ids"].shape[1] :]
+        best = [scores[0].topk(2).values for scores in found.scores]
+        margin = min(float(first - second) for first, second in best)
+        texts.append((words.decode(tokens, skip_special_tokens=True), margin))
     return texts
 
 
@@ -78,7 +91,7 @@ def engine_core() -> int:
 
 def test_mpt_answers_as_transformers_does(mpt: Path) -> None:
     async def use(backend: VLLMBackend) -> None:
-        assert [answer.text for answer in await answers(backend)] == by_transformers(mpt)
+        assert_as_transformers(mpt, await answers(backend))
 
     with_engine(student(mpt), use)
 
@@ -88,7 +101,7 @@ def test_llama_answers_refuses_dies_and_comes_back(llama: Path) -> None:
 
     async def use(backend: VLLMBackend) -> None:
         first = await answers(backend)
-        assert [answer.text for answer in first] == by_transformers(llama)
+        assert_as_transformers(llama, first)
         assert len({answer.text for answer in first}) > 1
         assert {answer.usage.completion for answer in first} == {NEW_TOKENS}
         load = backend.load.read()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.checkpoints import smollm2, tiny_llama, tiny_mpt
+from tests.engine.checkpoints import smollm2, tiny_llama, tiny_mpt
 
 
 @pytest.fixture(scope="session")
