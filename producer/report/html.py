@@ -7,12 +7,15 @@ from html import escape
 
 from producer.report.build import Report
 from producer.report.layout import (
+    EFFECT,
+    EFFECTS_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
     answers,
     axes,
-    interval,
+    detail,
+    effect_lines,
     place,
     quality_lines,
     statistic_lines,
@@ -58,6 +61,7 @@ def render(report: Report) -> str:
         f"<body><h1>{title}</h1>",
         f"<p>{escape(report.state)}. Teacher: {escape(report.teacher)}. Students: {escape(models)}.</p>",
         *_ablation(report),
+        *_effects(report),
         *_retrieval(report),
         "<h2>Synthetic set</h2>",
         _table(None, [[_cell(what), _cell(number)] for what, number in statistic_lines(report)]),
@@ -69,7 +73,7 @@ def render(report: Report) -> str:
 
 def _ablation(report: Report) -> list[str]:
     heads = [f"<th>{escape(axis)}</th>" for axis in axes(report)]
-    heads += [f'<th class="number">{escape(name)}</th>' for name in ("n", *METRICS.values())]
+    heads += [f'<th class="number">{escape(name)}</th>' for name in ("n", *report.metrics.values())]
     plots = {name: plot for name in METRICS if (plot := metric_plot(report, name))}
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return [
@@ -82,6 +86,22 @@ def _ablation(report: Report) -> list[str]:
           for name, plot in plots.items()),
         "</div>",
     ]  # fmt: skip
+
+
+def _effects(report: Report) -> list[str]:
+    if not report.effects:
+        return []
+    heads = [f"<th>{escape(heading)}</th>" for heading in EFFECT[:2]]
+    heads += [f'<th class="number">{escape(heading)}</th>' for heading in EFFECT[2:]]
+    lines = [
+        [*map(_cell, words[:2]), *(_cell(word, number=True) for word in words[2:])]
+        for words in effect_lines(report)
+    ]
+    return [
+        "<h2>Paired differences</h2>",
+        _table(heads, lines),
+        f'<p class="soft">{escape(EFFECTS_NOTE)}</p>',
+    ]
 
 
 def _retrieval(report: Report) -> list[str]:
@@ -106,14 +126,14 @@ def _stages(report: Report) -> list[str]:
 
 def _row(report: Report, row: TableRow) -> list[str]:
     scores = []
-    for name in METRICS:
+    for name in report.metrics:
         measure = row.measures.get(name)
         if measure is None:
             scores.append(_cell(NOTHING, number=True))
             continue
         value = f"{measure.value:.2f}"
         shown = f"<strong>{value}</strong>" if name in row.best else value
-        scores.append(f'<td class="number">{shown} <small>{interval(measure)}</small></td>')
+        scores.append(f'<td class="number">{shown} <small>{detail(measure)}</small></td>')
     return [*map(_cell, place(report, row)), _cell(answers(row), number=True), *scores]
 
 

@@ -10,18 +10,21 @@ import re
 
 from producer.report.build import Report
 from producer.report.layout import (
+    EFFECT,
+    EFFECTS_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
     answers,
     axes,
-    interval,
+    detail,
+    effect_lines,
     place,
     quality_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
-from producer.report.tables import METRICS, TableRow
+from producer.report.tables import TableRow
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#",
@@ -35,7 +38,7 @@ def render(report: Report) -> str:
     headings = axes(report)
     body = [" & ".join(_row(report, row)) + r" \\" for row in report.table]
     lines = [" & ".join(map(escape, line)) + r" \\" for line in statistic_lines(report)]
-    columns = [*headings, "n", *METRICS.values()]
+    columns = [*headings, "n", *report.metrics.values()]
     title = f"{report.experiment}: run {report.run}, {report.state}, teacher {report.teacher}."
     caption = escape(f"{title} {INTERVALS} The best of each student is bold.")
     return "\n".join([
@@ -45,8 +48,9 @@ def render(report: Report) -> str:
         r"\usepackage{booktabs}",
         r"\usepackage{graphicx}",
         r"\begin{document}",
-        *_table("l" * len(headings) + "r" * (1 + len(METRICS)), columns, body, caption),
+        *_table("l" * len(headings) + "r" * (1 + len(report.metrics)), columns, body, caption),
         *_notes(report),
+        *_effects(report),
         *_retrieval(report),
         *_table("lr", ["Synthetic set", ""], lines, escape(f"The synthetic set of run {report.run}.")),
         r"\end{document}",
@@ -85,15 +89,23 @@ def _table(align: str, headings: list[str], lines: list[str], caption: str) -> l
 
 def _row(report: Report, row: TableRow) -> list[str]:
     scores = []
-    for name in METRICS:
+    for name in report.metrics:
         measure = row.measures.get(name)
         if measure is None:
             scores.append(NOTHING)
             continue
         value = f"{measure.value:.2f}"
         bold = rf"\textbf{{{value}}}" if name in row.best else value
-        scores.append(rf"{bold} {{\scriptsize {interval(measure)}}}")
+        scores.append(rf"{bold} {{\scriptsize {detail(measure)}}}")
     return [*map(escape, place(report, row)), answers(row), *scores]
+
+
+def _effects(report: Report) -> list[str]:
+    if not report.effects:
+        return []
+    lines = [" & ".join(map(escape, words)) + r" \\" for words in effect_lines(report)]
+    caption = f"Paired differences in run {report.run}. {EFFECTS_NOTE}"
+    return _table("ll" + "r" * (len(EFFECT) - 2), [*EFFECT], lines, escape(caption))
 
 
 def _retrieval(report: Report) -> list[str]:

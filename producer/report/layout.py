@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from producer.report.build import Report
+from producer.report.effects import EFFECTS, LEVEL, Comparison, Difference
 from producer.report.retrieval import Quality
 from producer.report.statistics import Statistics
-from producer.report.tables import Measure, TableRow
+from producer.report.tables import METRICS, Measure, TableRow
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
 NOTHING = "-"
 QUALITY = ("Retrieval", "Test rows", "Right of those shown", "Rows with none right", "Tokens a row")
 QUALITY_NOTE = "Of test rows whose right passages are known; a token is counted as four characters."
+
+EFFECT = ("Cell", "Against", "n", *(METRICS[name] for name in EFFECTS))
+EFFECTS_NOTE = (
+    "Percent points over the same test rows and seeds, with 95 % intervals by the paired bootstrap. "
+    "p is two-sided, by approximate randomization (exact match with one seed: McNemar's exact test), and "
+    f"corrected for all comparisons of a metric here (Holm); * marks p below {LEVEL}."
+)
 
 
 def axes(report: Report) -> list[str]:
@@ -32,8 +40,40 @@ def answers(row: TableRow) -> str:
     return f"{row.n:,}" if row.n == row.planned else f"{row.n:,} of {row.planned:,}"
 
 
-def interval(measure: Measure) -> str:
+def interval(measure: Measure | Difference) -> str:
     return f"[{measure.low:.1f}, {measure.high:.1f}]"
+
+
+def detail(measure: Measure) -> str:
+    """What stands beside a score: its interval, and its standard deviation where there are several seeds."""
+    return interval(measure) + ("" if measure.sd is None else f" sd {measure.sd:.2f}")
+
+
+def effect_lines(report: Report) -> list[list[str]]:
+    """A line for each comparison under the headings EFFECT."""
+    return [
+        [
+            found.cell.variant,
+            baseline_word(found),
+            f"{found.n:,}",
+            *(difference(found.differences[name]) for name in EFFECTS),
+        ]
+        for found in report.effects
+    ]
+
+
+def baseline_word(found: Comparison) -> str:
+    """What the cell is compared with."""
+    return f"{found.against.variant} (baseline)" if found.baseline else found.against.variant
+
+
+def difference(found: Difference) -> str:
+    mark = "*" if found.significant else ""
+    return f"{found.value:+.2f}{mark} {interval(found)} p {p_value(found.p_holm)}"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def quality_lines(report: Report) -> list[list[str]]:

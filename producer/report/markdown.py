@@ -6,25 +6,28 @@ import re
 
 from producer.report.build import Report
 from producer.report.layout import (
+    EFFECT,
+    EFFECTS_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
     answers,
     axes,
-    interval,
+    detail,
+    effect_lines,
     place,
     quality_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
-from producer.report.tables import METRICS, TableRow
+from producer.report.tables import TableRow
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
 def render(report: Report) -> str:
     headings = axes(report)
-    align = ["---"] * len(headings) + ["---:"] * (1 + len(METRICS))
+    align = ["---"] * len(headings) + ["---:"] * (1 + len(report.metrics))
     parts = [
         f"# {escape(report.experiment)}",
         f"Run {escape(report.run)}, {escape(report.state)}. Teacher: {escape(report.teacher)}. "
@@ -32,9 +35,12 @@ def render(report: Report) -> str:
         "## Synthetic set",
         _table(["", ""], ["---", "---:"], [[*map(escape, line)] for line in statistic_lines(report)]),
         "## Ablation",
-        _table([*headings, "n", *METRICS.values()], align, [_row(report, row) for row in report.table]),
+        _table(
+            [*headings, "n", *report.metrics.values()], align, [_row(report, row) for row in report.table]
+        ),
         f"{INTERVALS} The best of each student is bold.",
         "\n".join(f"- {escape(note)}" for note in report.notes),
+        *_effects(report),
         *_retrieval(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -51,14 +57,22 @@ def _students(report: Report) -> str:
 
 def _row(report: Report, row: TableRow) -> list[str]:
     scores = []
-    for name in METRICS:
+    for name in report.metrics:
         measure = row.measures.get(name)
         if measure is None:
             scores.append(NOTHING)
             continue
         value = f"**{measure.value:.2f}**" if name in row.best else f"{measure.value:.2f}"
-        scores.append(f"{value} {interval(measure)}")
+        scores.append(f"{value} {detail(measure)}")
     return [*(escape(word) for word in place(report, row)), answers(row), *scores]
+
+
+def _effects(report: Report) -> list[str]:
+    if not report.effects:
+        return []
+    align = ["---", "---", *["---:"] * (len(EFFECT) - 2)]
+    lines = [[*map(escape, words)] for words in effect_lines(report)]
+    return ["## Paired differences", _table([*EFFECT], align, lines), escape(EFFECTS_NOTE)]
 
 
 def _retrieval(report: Report) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.metrics import intervals, row_stats, score, scores
+from models.metrics import holm, intervals, mcnemar, row_stats, score, scores
 from models.retrieval.records import to_record
 from models.types import Hit, Passage, Rejection
 from producer.report import RENDERERS, build_report
@@ -21,6 +21,7 @@ from tests.command_line import command_line, starmill
 from tests.ledger_data import (
     COST,
     HARD,
+    Answer,
     LedgerRun,
     answer,
     answered,
@@ -29,6 +30,7 @@ from tests.ledger_data import (
     finish_train,
     judged,
     plan_mixed,
+    retrieved,
 )
 
 
@@ -99,7 +101,42 @@ def test_seeds_are_averaged(db: Database) -> None:
         mean = sum(found[name] for found in seeds) / 2
         assert row.measures[name].value == pytest.approx(mean)
         assert row.measures[name].low <= mean <= row.measures[name].high
+        sd = abs(seeds[0][name] - seeds[1][name]) / 2**0.5
+        assert row.measures[name].sd == pytest.approx(sd)
     assert "Scores are means over 2 seeds; n counts the answers of all of them." in report.notes
+
+
+def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> None:
+    grid = {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none"]}
+    run = LedgerRun.plan(db, [example(0), example(1)], [example(row) for row in range(12)], grid=grid)
+    finish_train(run)
+    run.finish(TEST, "retrieve", retrieved)
+
+    def answer_in(work: Work) -> Answer:
+        """Documentation helps at 0 shots; one row is lost without, another with it."""
+        row, helped = work.example.row, "retrieval" in work.variant
+        if row == 3 + helped:
+            return "null"
+        right = work.variant == "pupil/0-shot/retrieval" or row == 0
+        return answered(work.example.reference if right else "wrong")
+
+    run.finish(TEST, "answer", answer_in)
+    run.finish(TEST, "judge", judged)
+    report = build_report(db, run.run)
+    found = {(each.cell.variant, each.against.variant): each for each in report.effects}
+    assert [(*pair, each.n, each.baseline, each.retrieval) for pair, each in found.items()] == [
+        ("pupil/0-shot/retrieval", "pupil/0-shot", 10, True, True),
+        ("pupil/2-shot", "pupil/0-shot", 11, True, False),
+        ("pupil/2-shot/retrieval", "pupil/0-shot", 10, True, False),
+        ("pupil/2-shot/retrieval", "pupil/2-shot", 10, False, True),
+    ]
+    helped, *others = (each.differences["exact_match"] for each in found.values())
+    # Of the ten rows that both answered, one was right without documentation, all with it.
+    assert helped.value == pytest.approx(90)
+    assert helped.p_value == mcnemar(0, 9)
+    assert [each.p_holm for each in (helped, *others)] == holm([helped.p_value, 1, 1, 1])
+    assert [each.value for each in others] == [0, 0, 0]
+    assert (helped.significant, others[0].significant) == (True, False)
 
 
 def test_the_synthetic_set_is_counted(db: Database) -> None:

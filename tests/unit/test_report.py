@@ -18,6 +18,7 @@ from rich.console import Console
 
 from models.ablation import Cell
 from producer.report import RENDERERS, Report, StageCount
+from producer.report.effects import EFFECTS, Comparison, Difference
 from producer.report.latex import escape as latex
 from producer.report.markdown import escape as markdown
 from producer.report.retrieval import Quality
@@ -28,6 +29,13 @@ from producer.report.terminal import ablation_table, retrieval_table, statistics
 SCRIPT = "</title></script><script>alert(1)</script>"
 MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
 VOID = {"meta", "rect", "path", "br"}
+
+
+PLAIN, STAR = Cell("pupil", 0, "", "none"), Cell("pupil", 2, "retrieval", "star", augment_test=True)
+DIFFERENCES = {
+    name: Difference(2.5 - 2 * place, -0.5, 4.0, 0.01 + place / 100, 0.02 + place / 10)
+    for place, name in enumerate(EFFECTS)
+}
 
 
 def report() -> Report:
@@ -46,8 +54,8 @@ def report() -> Report:
         seeds=(0,),
         statistics=statistics,
         table=(
-            TableRow(Cell("pupil", 0, "", "none"), 3, 4, MEASURES, best=("bleu4",)),
-            TableRow(Cell("pupil", 2, "retrieval", "star", augment_test=True), 0, 4, {}),
+            TableRow(PLAIN, 3, 4, MEASURES, best=("bleu4",)),
+            TableRow(STAR, 0, 4, {}),
             TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
         ),
         stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
@@ -56,6 +64,7 @@ def report() -> Report:
             Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
             Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
         ),
+        effects=(Comparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
     )
 
 
@@ -65,7 +74,14 @@ def empty() -> Report:
     nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
     table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)
     return replace(
-        full, statistics=nothing, table=table, stages=(), notes=(), students={"pupil": "x"}, retrieval=()
+        full,
+        statistics=nothing,
+        table=table,
+        stages=(),
+        notes=(),
+        students={"pupil": "x"},
+        retrieval=(),
+        effects=(),
     )
 
 
@@ -78,7 +94,7 @@ def test_every_format_shows_an_empty_run(name: str) -> None:
 
 
 def test_markdown_keeps_its_columns() -> None:
-    lines = [line for line in RENDERERS["markdown"](report()).splitlines() if line.startswith("| pupil")]
+    lines = [line for line in RENDERERS["markdown"](report()).splitlines() if line.startswith("| pupil |")]
     scored, unscored = (re.split(r"(?<!\\)\|", line)[1:-1] for line in lines)
     assert [cell.strip() for cell in scored] == [
         "pupil", "0", "no", "none", "as written", "3 of 4",
@@ -92,6 +108,16 @@ def test_markdown_shows_special_characters_as_they_are() -> None:
     assert markdown("a|b *c*\n<i> [d](e) `f`") == r"a\|b \*c\* \<i\> \[d\](e) \`f\`"
 
 
+def test_markdown_and_latex_show_paired_differences() -> None:
+    lines = RENDERERS["markdown"](report()).splitlines()
+    assert (
+        r"| pupil/2-shot/retrieval/star/augmented | pupil/0-shot (baseline) | 3 "
+        + (r"| +2.50\* \[-0.5, 4.0\] p 0.020 | +0.50 \[-0.5, 4.0\] p 0.120 | -1.50 \[-0.5, 4.0\] p 0.220 |")
+        in lines
+    )
+    assert "+2.50* {[}-0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
+
+
 def test_csv_has_a_column_for_each_number() -> None:
     first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
     assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
@@ -99,6 +125,8 @@ def test_csv_has_a_column_for_each_number() -> None:
     assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
     assert (second["rationale"], second["augment_test"], second["bleu4"]) == ("star", "true", "")
     assert third["n"] == "1234"
+    assert (second["bleu4_vs_baseline"], second["bleu4_vs_baseline_p_holm"]) == ("2.5000", "0.02")
+    assert (second["bleu4_vs_no_retrieval"], third["bleu4_vs_baseline"]) == ("", "")
 
 
 def test_json_holds_everything() -> None:
@@ -107,11 +135,16 @@ def test_json_holds_everything() -> None:
     assert found["statistics"]["passes"] == [{"number": 1, "tried": 2, "correct": 1}]
     assert found["statistics"]["words_per_augmentation"] is None
     first, second, _ = found["ablation"]
-    assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0}
+    assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0, "sd": None}
     assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
     assert second["scores"] == {}
     assert found["stages"][1]["left"] == 6
     assert [row["retrieval"] for row in found["ablation"]] == ["no", "yes", "no"]
+    [effect] = found["effects"]
+    assert (effect["against"], effect["baseline"], effect["n"]) == ("pupil/0-shot", True, 3)
+    assert effect["differences"]["char_bleu"] == {
+        "value": 0.5, "low": -0.5, "high": 4.0, "p_value": 0.02, "p_holm": pytest.approx(0.12),
+    }  # fmt: skip
     quality, nothing = found["retrieval"]
     assert (quality["retrieval"], quality["right"], quality["missed"]) == ("yes", 2, 1)
     assert (quality["precision"], quality["miss_rate"], nothing["precision"]) == (33.3333, 33.3333, None)
@@ -189,7 +222,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2 + bool(of.retrieval)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2 + bool(of.retrieval) + bool(of.effects)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
