@@ -8,8 +8,10 @@ from models.stages import STAGES
 from producer.report.cells import read_cells
 from producer.report.effects import Comparison, comparisons
 from producer.report.execution import Execution, read_execution, sentences
+from producer.report.failing import StageFailures, stage_failures
 from producer.report.notes import notes
 from producer.report.retrieval import Quality, retrieval_qualities
+from producer.report.spending import StageSpending, stage_spending
 from producer.report.statistics import Statistics, read_statistics
 from producer.report.tables import METRICS, TableRow, ablation_rows
 from storage.database import Database
@@ -53,6 +55,8 @@ class Report:
     retrieval: tuple[Quality, ...] = ()
     execution: Execution | None = None
     effects: tuple[Comparison, ...] = ()
+    failing: tuple[StageFailures, ...] = ()
+    spending: tuple[StageSpending, ...] = ()
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -92,6 +96,8 @@ def build_report(db: Database, run: Run) -> Report:
         retrieval=retrieval_qualities(db, run),
         execution=execution,
         effects=comparisons(scores),
+        failing=stage_failures(db, run),
+        spending=stage_spending(db, run.id),
     )
 
 

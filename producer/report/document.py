@@ -34,6 +34,8 @@ def document(report: Report) -> dict[str, Any]:
         "effects": [_effect(found) for found in report.effects],
         "retrieval": [_quality(found) for found in report.retrieval],
         "execution": as_document(report.execution) if report.execution else None,
+        "failure_modes": [asdict(found) for found in report.failing],
+        "spending": [asdict(found) for found in report.spending],
         "notes": list(report.notes),
     }
 

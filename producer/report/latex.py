@@ -7,20 +7,27 @@ document that loads booktabs and graphicx.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
     EFFECT,
     EFFECTS_NOTE,
+    FAILING,
+    FAILING_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
+    SPENDING,
+    SPENDING_NOTE,
     answers,
     axes,
     detail,
     effect_lines,
+    failing_lines,
     place,
     quality_lines,
+    spending_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
@@ -37,7 +44,7 @@ _ESCAPES = {
 def render(report: Report) -> str:
     headings = axes(report)
     body = [" & ".join(_row(report, row)) + r" \\" for row in report.table]
-    lines = [" & ".join(map(escape, line)) + r" \\" for line in statistic_lines(report)]
+    of_run = f" in run {report.run}"
     columns = [*headings, "n", *report.metrics.values()]
     title = f"{report.experiment}: run {report.run}, {report.state}, teacher {report.teacher}."
     caption = escape(f"{title} {INTERVALS} The best of each student is bold.")
@@ -50,9 +57,12 @@ def render(report: Report) -> str:
         r"\begin{document}",
         *_table("l" * len(headings) + "r" * (1 + len(report.metrics)), columns, body, caption),
         *_notes(report),
-        *_effects(report),
-        *_retrieval(report),
-        *_table("lr", ["Synthetic set", ""], lines, escape(f"The synthetic set of run {report.run}.")),
+        *_section("llrrrr", EFFECT, effect_lines(report), f"Paired differences{of_run}. {EFFECTS_NOTE}"),
+        *_section("lrrrr", QUALITY, quality_lines(report), f"Documentation shown{of_run}. {QUALITY_NOTE}"),
+        *_section("lrrll", FAILING, failing_lines(report), f"Failure modes{of_run}. {FAILING_NOTE}"),
+        *_section("l" + "r" * (len(SPENDING) - 1), SPENDING, spending_lines(report), f"Cost and latency{of_run}. {SPENDING_NOTE}"),
+        *_section("lr", ["Synthetic set", ""], [[*line] for line in statistic_lines(report)],
+                  f"The synthetic set{of_run}."),
         r"\end{document}",
         "",
     ])  # fmt: skip
@@ -100,20 +110,10 @@ def _row(report: Report, row: TableRow) -> list[str]:
     return [*map(escape, place(report, row)), answers(row), *scores]
 
 
-def _effects(report: Report) -> list[str]:
-    if not report.effects:
-        return []
-    lines = [" & ".join(map(escape, words)) + r" \\" for words in effect_lines(report)]
-    caption = f"Paired differences in run {report.run}. {EFFECTS_NOTE}"
-    return _table("ll" + "r" * (len(EFFECT) - 2), [*EFFECT], lines, escape(caption))
-
-
-def _retrieval(report: Report) -> list[str]:
-    if not report.retrieval:
-        return []
-    lines = [" & ".join(map(escape, words)) + r" \\" for words in quality_lines(report)]
-    caption = f"Documentation shown in run {report.run}. {QUALITY_NOTE}"
-    return _table("l" + "r" * (len(QUALITY) - 1), [*QUALITY], lines, escape(caption))
+def _section(align: str, headings: Sequence[str], lines: list[list[str]], caption: str) -> list[str]:
+    """A table of texts, nothing where it has no lines."""
+    body = [" & ".join(map(escape, line)) + r" \\" for line in lines]
+    return _table(align, [*headings], body, escape(caption)) if lines else []
 
 
 def _notes(report: Report) -> list[str]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
     EFFECT,
     EFFECTS_NOTE,
+    FAILING,
+    FAILING_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
+    SPENDING,
+    SPENDING_NOTE,
     answers,
     axes,
     detail,
     effect_lines,
+    failing_lines,
     place,
     quality_lines,
+    spending_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
@@ -40,8 +47,10 @@ def render(report: Report) -> str:
         ),
         f"{INTERVALS} The best of each student is bold.",
         "\n".join(f"- {escape(note)}" for note in report.notes),
-        *_effects(report),
-        *_retrieval(report),
+        *_section("Paired differences", EFFECT, effect_lines(report), EFFECTS_NOTE, words=2),
+        *_section("Retrieval", QUALITY, quality_lines(report), QUALITY_NOTE),
+        *_section("Failure modes", FAILING, failing_lines(report), FAILING_NOTE),
+        *_section("Cost and latency", SPENDING, spending_lines(report), SPENDING_NOTE),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -67,20 +76,15 @@ def _row(report: Report, row: TableRow) -> list[str]:
     return [*(escape(word) for word in place(report, row)), answers(row), *scores]
 
 
-def _effects(report: Report) -> list[str]:
-    if not report.effects:
+def _section(
+    title: str, headings: Sequence[str], lines: list[list[str]], note: str, words: int = 1
+) -> list[str]:
+    """A table with what is to be known of it, nothing where it has no lines. `words` columns hold text."""
+    if not lines:
         return []
-    align = ["---", "---", *["---:"] * (len(EFFECT) - 2)]
-    lines = [[*map(escape, words)] for words in effect_lines(report)]
-    return ["## Paired differences", _table([*EFFECT], align, lines), escape(EFFECTS_NOTE)]
-
-
-def _retrieval(report: Report) -> list[str]:
-    if not report.retrieval:
-        return []
-    align = ["---", *["---:"] * (len(QUALITY) - 1)]
-    lines = [[*map(escape, words)] for words in quality_lines(report)]
-    return ["## Retrieval", _table([*QUALITY], align, lines), QUALITY_NOTE]
+    align = ["---"] * words + ["---:"] * (len(headings) - words)
+    table = _table([*headings], align, [[*map(escape, line)] for line in lines])
+    return [f"## {title}", table, escape(note)]
 
 
 def _table(headings: list[str], align: list[str], lines: list[list[str]]) -> str:

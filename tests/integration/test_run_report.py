@@ -25,11 +25,13 @@ from tests.ledger_data import (
     LedgerRun,
     answer,
     answered,
+    augmented,
     example,
     finish_test,
     finish_train,
     judged,
     plan_mixed,
+    reasoned,
     retrieved,
 )
 
@@ -155,6 +157,40 @@ def test_the_synthetic_set_is_counted(db: Database) -> None:
     assert found.cost_usd == pytest.approx(13 * COST / 1e9)
     assert found.words_per_augmentation == 3
     assert found.words_per_rationale == 6
+
+
+def test_failures_and_spending_are_told_apart_by_stage(db: Database) -> None:
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null"), None)
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.reject(TRAIN, "rationale", Rejection("no_answer"), "x")
+    texts = ["It sorts. The answer is", "It sorts and then", "It sorts. It sorts it all. The answer is f(x)"]
+    run.finish(
+        TRAIN, "rationale",
+        lambda work: reasoned(work, correct=True) | {"text": texts[work.example.row % 3]},
+    )  # fmt: skip
+    assert run.open_grid()
+    # A student is not told of an answer sentence where it sees no worked example.
+    run.finish(TEST, "answer", lambda work: answered("x = (", truncated=work.example.row == 0))
+    report = build_report(db, run.run)
+    rationale, answers = report.failing
+    assert (rationale.stage, rationale.texts, rationale.failing) == ("rationale", 5, 4)
+    assert rationale.modes == {"no_code": 2, "no_answer_sentence": 2, "truncation": 2}
+    assert rationale.rejected == {"no_answer": 1}
+    assert [(each.question_id, each.text) for each in rationale.examples["no_code"]] == [
+        ("q0", texts[0]), ("q3", texts[0]),
+    ]  # fmt: skip
+    assert (answers.texts, answers.failing) == (9, 7)
+    assert answers.modes == {"no_answer_sentence": 6, "truncation": 7}
+    bought = {each.stage: each for each in report.spending}
+    assert {stage: each.calls for stage, each in bought.items()} == {
+        "augment": 6,
+        "rationale": 6,
+        "answer": 9,
+    }
+    assert bought["augment"].dollars == pytest.approx(6 * COST / 1e9)
+    assert bought["augment"].latency == {"p50": 0.25, "p90": 0.25, "p99": 0.25, "max": 0.25}
 
 
 def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> None:

@@ -19,9 +19,11 @@ from rich.console import Console
 from models.ablation import Cell
 from producer.report import RENDERERS, Report, StageCount
 from producer.report.effects import EFFECTS, Comparison, Difference
+from producer.report.failing import Example, StageFailures, excerpt
 from producer.report.latex import escape as latex
 from producer.report.markdown import escape as markdown
 from producer.report.retrieval import Quality
+from producer.report.spending import QUANTILES, StageSpending
 from producer.report.statistics import Pass, Statistics
 from producer.report.tables import METRICS, Measure, TableRow
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
@@ -64,6 +66,23 @@ def report() -> Report:
             Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
             Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
         ),
+        failing=(
+            StageFailures(
+                "rationale",
+                9,
+                2,
+                {"no_code": 2, "truncation": 1},
+                {"null": 3},
+                {"no_code": (Example("q<1>", "", f"a|b {SCRIPT}"),)},
+            ),
+            StageFailures("answer", 8, 0, {}, {}, {}),
+        ),
+        spending=(
+            StageSpending(
+                "augment", 4, 1000, 0, 50, 0.25, dict(zip(QUANTILES, (0.5, 1, 2, 30), strict=True))
+            ),
+            StageSpending("answer", 5, 234, 0, 6, 0.0, {}),
+        ),
         effects=(Comparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
     )
 
@@ -82,6 +101,8 @@ def empty() -> Report:
         students={"pupil": "x"},
         retrieval=(),
         effects=(),
+        failing=(),
+        spending=(),
     )
 
 
@@ -118,6 +139,19 @@ def test_markdown_and_latex_show_paired_differences() -> None:
     assert "+2.50* {[}-0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
 
 
+def test_markdown_counts_failures_and_what_was_paid() -> None:
+    lines = RENDERERS["markdown"](report()).splitlines()
+    assert "| rationale | 9 | 2 of 9 (22.2 %) | no code 2, truncation 1 | null 3 |" in lines
+    assert "| answer | 8 | 0 of 8 (0.0 %) | - | - |" in lines
+    assert "| augment | 4 | 1,000 | 50 | 0.2500 | 0.50 | 1.00 | 2.00 | 30.00 |" in lines
+    assert "| answer | 5 | 234 | 6 | 0.0000 | - | - | - | - |" in lines
+
+
+def test_an_excerpt_keeps_start_and_end() -> None:
+    assert excerpt(" a\n b\0\ud800 ") == "a b\ufffd\ufffd"
+    assert excerpt("x" * 500 + "end") == f"{'x' * 200} ... {'x' * 97}end"
+
+
 def test_csv_has_a_column_for_each_number() -> None:
     first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
     assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
@@ -145,6 +179,11 @@ def test_json_holds_everything() -> None:
     assert effect["differences"]["char_bleu"] == {
         "value": 0.5, "low": -0.5, "high": 4.0, "p_value": 0.02, "p_holm": pytest.approx(0.12),
     }  # fmt: skip
+    rationale, answer = found["failure_modes"]
+    assert (rationale["modes"], rationale["rejected"]) == ({"no_code": 2, "truncation": 1}, {"null": 3})
+    assert rationale["examples"]["no_code"][0]["question_id"] == "q<1>"
+    assert answer["examples"] == {}
+    assert found["spending"][0]["latency"] == {"p50": 0.5, "p90": 1, "p99": 2, "max": 30}
     quality, nothing = found["retrieval"]
     assert (quality["retrieval"], quality["right"], quality["missed"]) == ("yes", 2, 1)
     assert (quality["precision"], quality["miss_rate"], nothing["precision"]) == (33.3333, 33.3333, None)
@@ -222,7 +261,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2 + bool(of.retrieval) + bool(of.effects)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (6 if of.effects else 2)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
