@@ -11,6 +11,7 @@ from producer.report.execution import Execution, read_execution, sentences
 from producer.report.failing import StageFailures, stage_failures
 from producer.report.notes import notes
 from producer.report.retrieval import Quality, retrieval_qualities
+from producer.report.samples import Sample, read_samples
 from producer.report.spending import StageSpending, stage_spending
 from producer.report.statistics import Statistics, read_statistics
 from producer.report.tables import METRICS, TableRow, ablation_rows
@@ -57,6 +58,7 @@ class Report:
     effects: tuple[Comparison, ...] = ()
     failing: tuple[StageFailures, ...] = ()
     spending: tuple[StageSpending, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -98,6 +100,7 @@ def build_report(db: Database, run: Run) -> Report:
         effects=comparisons(scores),
         failing=stage_failures(db, run),
         spending=stage_spending(db, run.id),
+        samples=read_samples(db, run),
     )
 
 

@@ -60,7 +60,7 @@ def render(report: Report) -> str:
         *_section("llrrrr", EFFECT, effect_lines(report), f"Paired differences{of_run}. {EFFECTS_NOTE}"),
         *_section("lrrrr", QUALITY, quality_lines(report), f"Documentation shown{of_run}. {QUALITY_NOTE}"),
         *_section("lrrll", FAILING, failing_lines(report), f"Failure modes{of_run}. {FAILING_NOTE}"),
-        *_section("l" + "r" * (len(SPENDING) - 1), SPENDING, spending_lines(report), f"Cost and latency{of_run}. {SPENDING_NOTE}"),
+        *_section("lrrrrrrrr", SPENDING, spending_lines(report), f"Calls bought{of_run}. {SPENDING_NOTE}"),
         *_section("lr", ["Synthetic set", ""], [[*line] for line in statistic_lines(report)],
                   f"The synthetic set{of_run}."),
         r"\end{document}",
