@@ -1,8 +1,7 @@
-"""The HTML report in a real browser: at a phone's width, in the dark, printed, and its single rows filtered."""
+"""The HTML report in a real browser: on a phone, in the dark, on paper, its single rows filtered."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,18 @@ from tests.ledger_data import LedgerRun, answered, example, finish_train, judged
 
 ROWS = 30
 HOSTILE = '</pre><img src=x onerror="window.broken=1"><script>window.broken=1</script>'
+
+SCROLLED = """return [...document.querySelectorAll('.scroll')]
+  .filter((each) => each.scrollWidth > each.clientWidth).length"""
+# Words of a plot that its drawing does not hold, and the height of letters in pixels.
+OUTSIDE = """return [...document.querySelectorAll('svg text')].filter((each) => {
+  const box = each.getBBox(), width = each.ownerSVGElement.viewBox.baseVal.width;
+  return box.x < -1 || box.x + box.width > width + 1;
+}).map((each) => each.textContent)"""
+LETTERS = """return 12 * Math.min(...[...document.querySelectorAll('svg')]
+  .map((each) => each.getBoundingClientRect().width / each.viewBox.baseVal.width))"""
+VISIBLE = """return [...document.querySelectorAll('article')]
+  .filter((each) => !each.hidden && !each.closest('.row').hidden).length"""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +59,6 @@ def page(opened: Browser, tmp_path: Path) -> Browser:
     opened.open(path)
     opened.resize(1280)
     opened.scheme("light")
-    if folder := os.environ.get("STARMILL_TEST_SCREENSHOTS"):
-        (Path(folder) / "wide.png").write_bytes(opened.screenshot())
     return opened
 
 
@@ -65,17 +74,10 @@ def test_nothing_is_wider_than_the_screen(page: Browser, width: int) -> None:
     page.resize(width)
     page.run("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.run("return document.documentElement.scrollWidth") <= width
-    # What is cut off at the side can be scrolled to, and on a phone nothing needs to be.
-    wider = (
-        "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
-    )
-    assert width > 390 or page.run(wider) == 0
-    drawn = "return [...document.querySelectorAll('svg text')].map(e => { const s = e.ownerSVGElement, b = e.getBBox();"
-    outside = page.run(f"{drawn} return b.x < -1 || b.x + b.width > s.viewBox.baseVal.width + 1 ? e.textContent : 0}}"
-                       ").filter(Boolean)")  # fmt: skip
-    assert outside == []
-    small = "return Math.min(...[...document.querySelectorAll('svg')].map(e => e.getBoundingClientRect().width / 360))"
-    assert page.run(small) * 12 > 10
+    # A table that is cut off at the side can be scrolled; on a phone none needs to be.
+    assert width > 390 or page.run(SCROLLED) == 0
+    assert page.run(OUTSIDE) == []
+    assert page.run(LETTERS) > 10
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -112,8 +114,7 @@ def test_rows_are_filtered_by_cell_verdict_and_words(page: Browser) -> None:
     right = sum((row * 7 + len(cell)) % 5 < 1 for row in range(ROWS))
     assert page.run(set_.format("cell", cell)) == f"{ROWS} of {ROWS} rows"
     assert page.run(set_.format("verdict", "right")) == f"{right} of {ROWS} rows"
-    seen = "return [...document.querySelectorAll('article')].filter(e => !e.hidden && !e.closest('.row').hidden).length"
-    assert page.run(seen) == right
+    assert page.run(VISIBLE) == right
     assert page.run(set_.format("words", "no such words")) == f"0 of {ROWS} rows"
     assert page.run("return document.getElementById('none-found').hidden") is False
 
@@ -128,12 +129,3 @@ def test_paper_shows_everything_but_single_rows(page: Browser) -> None:
     page.devtools("Emulation.setEmulatedMedia", media="")
     assert "ablation" in sections
     assert "single-rows" not in sections
-
-
-@pytest.mark.skipif("STARMILL_TEST_SCREENSHOTS" not in os.environ, reason="for people to look at")
-def test_pictures(page: Browser) -> None:
-    folder = Path(os.environ["STARMILL_TEST_SCREENSHOTS"])
-    for width, scheme in ((390, "light"), (390, "dark"), (1280, "dark")):
-        page.resize(width)
-        page.scheme(scheme)
-        (folder / f"{width}-{scheme}.png").write_bytes(page.screenshot())
