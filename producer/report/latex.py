@@ -52,6 +52,8 @@ def render(report: Report) -> str:
         r"\documentclass{article}",
         r"\usepackage[T1]{fontenc}",
         r"\usepackage{textcomp}",
+        # Without it T1 has letters of pixels on a small installation.
+        r"\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}",
         r"\usepackage{booktabs}",
         r"\usepackage{graphicx}",
         r"\begin{document}",

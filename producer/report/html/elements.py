@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 # A drawing is as wide as a phone, and is scaled where there is more room.
@@ -28,10 +28,10 @@ def soft(text: str) -> str:
     return f'<p class="soft">{escape(text)}</p>'
 
 
-def table(heads: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
-    """The first `words` columns hold text, the others numbers. `lines` are HTML; a narrow screen shows each
-    as a card, in which every value has its heading beside it."""
-    styles = ["" if place < words else ' class="number"' for place in range(len(heads))]
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]], texts: Container[int] = (0,)) -> str:
+    """The columns of `texts` hold words, the others numbers. `lines` are HTML; a narrow screen shows each as
+    a card, in which every value has its heading beside it."""
+    styles = ["" if place in texts else ' class="number"' for place in range(len(heads))]
     head = "".join(f"<th{style}>{escape(name)}</th>" for name, style in zip(heads, styles, strict=True))
     body = "".join(
         "<tr>"

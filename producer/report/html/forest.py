@@ -34,7 +34,9 @@ def _forest(report: Report, metric: str) -> str:
     middle = (WIDTH - FIGURES) / 2
     scale = (middle - 4) / reach
     bottom = len(report.effects) * ROW + 4
-    parts = [f'<path class="zero" d="M{middle:g} 18V{bottom}"/>']
+    # The line of no difference leaves out the labels.
+    zero = "".join(f"M{middle:g} {place * ROW + 17}v17" for place in range(len(report.effects)))
+    parts = [f'<path class="zero" d="{zero}"/>']
     for place, found in enumerate(report.effects):
         effect, y = found.differences[metric], place * ROW
         low, at, high = (middle + value * scale for value in (effect.low, effect.value, effect.high))

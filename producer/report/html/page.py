@@ -101,9 +101,9 @@ def _ablation(report: Report) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     bars = figures((heading, metric_plot(report, name)) for name, heading in report.metrics.items())
     return "\n".join([
-        table([*headings, "n", *report.metrics.values()], lines, words=len(headings)),
+        table([*headings, "n", *report.metrics.values()], lines, range(len(headings))),
         soft(f"{INTERVALS} The best of each student is bold."),
-        f"<ul>{notes}</ul>" if notes else "",
+        f'<ul class="soft">{notes}</ul>' if notes else "",
         figures(heat_maps(report)),
         folded("Every score with its interval", bars),
     ])  # fmt: skip
@@ -125,7 +125,7 @@ def _row(report: Report, row: TableRow) -> list[str]:
 def _effects(report: Report) -> str:
     if not report.effects:
         return ""
-    values = table(EFFECT, escaped(effect_lines(report)), words=2)
+    values = table(EFFECT, escaped(effect_lines(report)), (0, 1))
     return soft(EFFECTS_NOTE) + figures(forests(report)) + folded("As a table", values)
 
 
@@ -137,7 +137,7 @@ def _failing(report: Report) -> str:
     if not report.failing:
         return ""
     examples = "\n".join(folded(f"Examples of {each.stage}", _modes(each)) for each in report.failing)
-    return table(FAILING, escaped(failing_lines(report))) + soft(FAILING_NOTE) + examples
+    return table(FAILING, escaped(failing_lines(report)), (0, 3, 4)) + soft(FAILING_NOTE) + examples
 
 
 def _modes(found: StageFailures) -> str:
