@@ -39,6 +39,8 @@ _ESCAPES = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
+# A hyphen before a number, as in -2.5 and not as in 2-shot.
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 def render(report: Report) -> str:
@@ -56,7 +58,9 @@ def render(report: Report) -> str:
         r"\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}",
         r"\usepackage{booktabs}",
         r"\usepackage{graphicx}",
+        r"\usepackage[margin=2cm]{geometry}",
         r"\begin{document}",
+        r"\sloppy",
         *_table("l" * len(headings) + "r" * (1 + len(report.metrics)), columns, body, caption),
         *_notes(report),
         *_section("llrrrr", EFFECT, effect_lines(report), f"Paired differences{of_run}. {EFFECTS_NOTE}"),
@@ -87,6 +91,7 @@ def _table(align: str, headings: list[str], lines: list[str], caption: str) -> l
         r"\begin{table}[ht]",
         r"\centering",
         rf"\caption{{{caption}}}",
+        r"\medskip",
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
@@ -114,7 +119,7 @@ def _row(report: Report, row: TableRow) -> list[str]:
 
 def _section(align: str, headings: Sequence[str], lines: list[list[str]], caption: str) -> list[str]:
     """A table of texts, nothing where it has no lines."""
-    body = [" & ".join(map(escape, line)) + r" \\" for line in lines]
+    body = [_MINUS.sub("$-$", " & ".join(map(escape, line))) + r" \\" for line in lines]
     return _table(align, [*headings], body, escape(caption)) if lines else []
 
 

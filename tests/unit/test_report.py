@@ -139,7 +139,7 @@ def test_markdown_and_latex_show_paired_differences() -> None:
         + (r"| +2.50\* \[-0.5, 4.0\] p 0.020 | +0.50 \[-0.5, 4.0\] p 0.120 | -1.50 \[-0.5, 4.0\] p 0.220 |")
         in lines
     )
-    assert "+2.50* {[}-0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
+    assert "+2.50* {[}$-$0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
 
 
 def test_markdown_counts_failures_and_what_was_paid() -> None:
