@@ -40,6 +40,15 @@ def test_equal_answers_have_no_effect() -> None:
         assert (effect.difference, effect.low, effect.high, effect.p_value) == (0, 0, 0, 1)
 
 
+def test_chance_is_found_significant_as_often_as_the_level_says() -> None:
+    draw = np.random.default_rng(4)
+    found = [
+        paired_effects(*draw.normal(size=(2, 30, 1)), {"sum": total}, seed, resamples=1, shuffles=199)["sum"]
+        for seed in range(400)
+    ]
+    assert 10 <= sum(effect.p_value <= 0.05 for effect in found) <= 32
+
+
 def test_sides_exchanged_turn_the_sign() -> None:
     draw = np.random.default_rng(2)
     before, after = draw.integers(0, 9, size=(2, 50, 1))
