@@ -273,7 +273,7 @@ def test_html_colours_the_grid_by_score() -> None:
     best = {**MEASURES, "bleu4": Measure(30.0, 20.0, 40.0)}
     pupil = (report().table[0], other, replace(other, cell=Cell("pupil", 2, "", "star"), measures=best))
     fields = drawings(replace(report(), table=pupil))["BLEU-4 of each cell in percent"].findall("rect")
-    assert [field.get("fill-opacity") for field in fields] == ["0.06", "0.06", "0.70"]
+    assert [field.get("fill-opacity") for field in fields] == ["0.32", "0.32", "0.70"]
     assert [field.get("x") for field in fields] == ["113.0", "237.0", "113.0"]
 
 

@@ -16,7 +16,10 @@ PALEST, DARKEST = 0.06, 0.7
 
 
 def heat_maps(report: Report) -> Iterator[tuple[str, str]]:
-    """(caption, SVG): retrieval across, shots and rationale down, of grids that have two cells at least."""
+    """(caption, SVG): retrieval across, shots and rationale down, of grids that have two cells at least.
+
+    Colour goes from 0 to the highest score, so that scores which are nearly alike look alike.
+    """
     groups = dict.fromkeys((row.cell.student, row.cell.augment_test) for row in report.table)
     for student, augmented in groups:
         of_group = [
@@ -33,7 +36,7 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
     across = list(dict.fromkeys(row.cell.retrieval_word for row in table))
     down = list(dict.fromkeys((row.cell.rationale, row.cell.shots) for row in table))
     scores = [row.measures[metric].value for row in table if metric in row.measures]
-    low, span = min(scores), max(scores) - min(scores)
+    highest = max(scores)
     width = (WIDTH - LABELS) / len(across)
     parts = [
         words(LABELS + (place + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
@@ -46,7 +49,7 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
         measure = row.measures.get(metric)
         x = LABELS + across.index(row.cell.retrieval_word) * width
         y = HEAD + down.index((row.cell.rationale, row.cell.shots)) * ROW
-        share = (measure.value - low) / span if measure and span else 0.0
+        share = measure.value / highest if measure and highest else 0.0
         opacity = PALEST + (DARKEST - PALEST) * share if measure else 0.0
         title = f"{row.cell.variant}: " + (f"{measure.value:.2f} %" if measure else "no score")
         field = rect("heat", x + 1, y + 1, width - 2, ROW - 2, title)
