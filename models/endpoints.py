@@ -25,6 +25,13 @@ def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def without_secret(url: str) -> str:
+    # A run's configuration stands in the ledger.
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
+    return url
+
+
 Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
 
 
@@ -50,7 +57,7 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 
 class Endpoint(Section):
-    """A model behind the OpenAI protocol.
+    """A model that is asked.
 
     `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
     a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
@@ -70,10 +77,7 @@ class Endpoint(Section):
     @field_validator("base_url")
     @classmethod
     def _holds_no_secret(cls, url: str | None) -> str | None:
-        # A run's configuration stands in the ledger.
-        if url and "@" in urlsplit(url).netloc:
-            raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
-        return url
+        return without_secret(url) if url else url
 
 
 class Teacher(Endpoint):
@@ -90,24 +94,6 @@ class Teacher(Endpoint):
             raise ValueError("backend openai needs a model")
         if self.delivery == "batch" and self.backend != "openai":
             raise ValueError("delivery batch needs backend openai")
-        return self
-
-    @property
-    def model_name(self) -> str:
-        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
-
-
-class Student(Endpoint):
-    """`raw` sends the prompt as it is to /completions; `chat` sends it to /chat/completions."""
-
-    name: Name = "student"
-    backend: Literal["server", "embedded"]
-    prompt_format: Literal["raw", "chat"] = "raw"
-
-    @model_validator(mode="after")
-    def _has_a_server(self) -> Self:
-        if self.backend == "server" and not (self.model and self.base_url):
-            raise ValueError("backend server needs a model and a base_url")
         return self
 
     @property

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from models.answers import REASONS
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
 from models.errors import BadRequest, BudgetUsedUp, ContextOverflow
+from models.students import Student
 from models.types import Completion, Rejection, Request, Usage
 from storage.ledger import counts, filing, generations
 from storage.ledger.claims import Work

@@ -24,6 +24,7 @@ from storage.ledger.planning import Run
 from storage.schema import ALREADY_CORRECT, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
+    from models.retrieval.nearness import Space
     from worker.runtime import Runtime
 
 
@@ -36,6 +37,9 @@ class RunContext:
         # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
         self.pool: list[int] | None = None
         self.eligible: dict[str, frozenset[int]] = {}
+        self.space: Space | None = None
+        self.covering: dict[tuple[str, str, int], list[int]] = {}
+        self.choosing = asyncio.Lock()
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}
 

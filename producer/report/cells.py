@@ -23,7 +23,8 @@ NOT_ANSWERED: Stats = np.zeros(WIDTH, dtype=np.int64)
 @dataclass(slots=True)
 class CellScores:
     """`scored` maps sample and question id to the stats of the answer, or None where it has no score. Of the
-    `answers` given, `fewer` were shown less exemplars than the cell asks for, `shown` in all."""
+    `answers` given, `fewer` were shown less exemplars than the cell asks for, `shown` in all; `shortened`
+    ones were asked without so many `passages` and `exemplars`, for which there was no room."""
 
     cell: Cell
     scored: dict[int, dict[str, Stats | None]] = field(default_factory=dict)
@@ -31,6 +32,9 @@ class CellScores:
     fewer: int = 0
     shown: int = 0
     truncated: int = 0
+    shortened: int = 0
+    passages: int = 0
+    exemplars: int = 0
 
     def add(self, unit: Row) -> None:
         done = unit.state == DONE
@@ -39,9 +43,13 @@ class CellScores:
             self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))
+            dropped = unit.result.get("dropped") or {"passages": 0, "exemplars": 0}
             self.answers += 1
             self.shown += shown
-            self.fewer += shown < self.cell.shots
+            self.fewer += shown + dropped["exemplars"] < self.cell.shots
+            self.shortened += any(dropped.values())
+            self.passages += dropped["passages"]
+            self.exemplars += dropped["exemplars"]
             self.truncated += bool(unit.result.get("truncated"))
 
     def answered(self) -> Stats | None:

@@ -56,9 +56,11 @@ def _row(row: TableRow) -> dict[str, Any]:
         name: {part: _rounded(value) for part, value in asdict(measure).items()}
         for name, measure in row.measures.items()
     }
+    cell = asdict(row.cell)
+    del cell["exemplars_vary"]
     return {
         "variant": row.cell.variant,
-        **asdict(row.cell),
+        **cell,
         "retrieval": row.cell.retrieval_word,
         "n": row.n,
         "planned": row.planned,
@@ -66,6 +68,8 @@ def _row(row: TableRow) -> dict[str, Any]:
         "best": list(row.best),
         "exemplars_shown": round(row.shown, DECIMALS),
         "answers_with_fewer_exemplars": row.fewer,
+        "answers_shortened": row.shortened,
+        "dropped": {"passages": row.dropped[0], "exemplars": row.dropped[1]},
         "answers_truncated": row.truncated,
         "answers_unparsable": row.unparsable,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,12 +66,13 @@ def comparisons(found: Sequence[CellScores]) -> tuple[Comparison, ...]:
 
 def _baseline(cell: Cell, grid: Sequence[Cell]) -> Cell:
     """Without exemplars, documentation and augmentation where the grid has it, else the student's first."""
-    plain = Cell(cell.student, 0, "", "none")
-    return plain if plain in grid else next(each for each in grid if each.student == cell.student)
+    own = [each for each in grid if each.student == cell.student]
+    plain = (each for each in own if not (each.shots or each.retrieval or each.augment_test))
+    return next(plain, own[0])
 
 
 def _without(cell: Cell) -> Cell:
-    return Cell(cell.student, cell.shots, "", cell.rationale, cell.augment_test)
+    return replace(cell, retrieval="")
 
 
 def _effects(before: Stats, after: Stats) -> dict[str, Effect]:

@@ -33,17 +33,25 @@ SPENDING_NOTE = "What this run bought itself. Latency in seconds of a call, retr
 
 
 def axes(report: Report) -> list[str]:
-    """Headings of what tells cells apart; the wording of the test request only where the grid varies it."""
+    """Headings of what tells cells apart; the last two only where the grid varies them."""
+    chosen = ["Exemplars"] if any(row.cell.exemplars_vary for row in report.table) else []
     augmented = ["Test request"] if any(row.cell.augment_test for row in report.table) else []
-    return ["Student", "Shots", "Retrieval", "Rationale", *augmented]
+    return ["Student", "Shots", "Retrieval", "Rationale", *chosen, *augmented]
 
 
 def place(report: Report, row: TableRow) -> list[str]:
     """The cell on each of the `axes`."""
     cell = row.cell
     asked = "augmented" if cell.augment_test else "as written"
-    words = [cell.student, str(cell.shots), cell.retrieval_word, RATIONALES[cell.rationale], asked]
-    return words[: len(axes(report))]
+    words = {
+        "Student": cell.student,
+        "Shots": str(cell.shots),
+        "Retrieval": cell.retrieval_word,
+        "Rationale": RATIONALES[cell.rationale],
+        "Exemplars": cell.exemplars or NOTHING,
+        "Test request": asked,
+    }
+    return [words[axis] for axis in axes(report)]
 
 
 def answers(row: TableRow) -> str:

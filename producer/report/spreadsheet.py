@@ -11,8 +11,8 @@ from producer.report.effects import EFFECTS, Comparison
 from producer.report.tables import TableRow
 
 CELL = (
-    "run", "student", "variant", "shots", "retrieval", "rationale", "augment_test", "seeds", "n", "planned",
-    "truncated", "unparsable",
+    "run", "student", "variant", "shots", "retrieval", "rationale", "augment_test", "exemplars",
+    "seeds", "n", "planned", "truncated", "unparsable",
 )  # fmt: skip
 MEASURE = ("", "_low", "_high", "_sd")
 # What a cell is compared with, and the end of the columns' names.
@@ -43,8 +43,9 @@ def _line(report: Report, row: TableRow) -> list[str]:
     effects = [part for of in AGAINST.values() for part in _effects(report, row, of)]
     return [
         report.run, cell.student, cell.variant, str(cell.shots), cell.retrieval_word, cell.rationale,
-        str(cell.augment_test).lower(), str(len(report.seeds)), str(row.n), str(row.planned),
-        str(row.truncated), str(row.unparsable), *scores, *effects,
+        str(cell.augment_test).lower(), cell.exemplars,
+        str(len(report.seeds)), str(row.n), str(row.planned), str(row.truncated), str(row.unparsable),
+        *scores, *effects,
     ]  # fmt: skip
 
 

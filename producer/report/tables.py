@@ -34,8 +34,10 @@ class TableRow:
     """`n` of `planned` answers are scored, over all seeds; `measures` is empty while `n` is 0.
 
     `best` names the metrics in which no cell of the student is better. Of the `answers` that the student
-    gave, `fewer` were shown less exemplars than the cell asks for, `shown` on average over all, and
-    `truncated` were cut off at the token limit. `unparsable` are those of the `n` that are no Python.
+    gave, `fewer` were shown less exemplars than the cell asks for, as there were no more, `shown` on average
+    over all, `truncated` were cut off at the token limit, and `shortened` were asked without passages and
+    exemplars, `dropped` in all, for which the model's context had no room. `unparsable` are those of the `n`
+    that are no Python.
     """
 
     cell: Cell
@@ -46,6 +48,8 @@ class TableRow:
     fewer: int = 0
     shown: float = 0.0
     truncated: int = 0
+    shortened: int = 0
+    dropped: tuple[int, int] = (0, 0)
     unparsable: int = 0
     best: tuple[str, ...] = ()
 
@@ -71,6 +75,8 @@ def _row(found: CellScores, executed: Mapping[str, Measure]) -> TableRow:
         fewer=found.fewer,
         shown=found.shown / found.answers if found.answers else 0.0,
         truncated=found.truncated,
+        shortened=found.shortened,
+        dropped=(found.passages, found.exemplars),
         unparsable=sum(not SCORES["parse_rate"](stats.astype(np.float64)) for stats in scored),
     )
 

@@ -69,7 +69,7 @@ def rows(
     split: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[Row]:
-    """In the order of examples, then of planning, in bounded memory; of some hundred `examples` at most."""
+    """In the order of planning, in bounded memory; of some hundred `examples` at most."""
     columns = (
         UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,

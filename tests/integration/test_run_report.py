@@ -72,6 +72,30 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
     )
 
 
+def test_what_the_context_had_no_room_for_is_said(db: Database) -> None:
+    """It is told apart from exemplars that there were not."""
+    run = plan_mixed(db)
+    finish_train(run)
+    lost = {
+        "pupil/2-shot": {"passages": 3, "exemplars": 1},
+        "pupil/2-shot/star": {"passages": 1, "exemplars": 0},
+    }
+
+    def shortened(work: Work) -> dict[str, Any]:
+        if work.example.row == 0 or work.variant not in lost:
+            return answer(work) | {"dropped": {"passages": 0, "exemplars": 0}}
+        return answered("x", [1], dropped=lost[work.variant])
+
+    run.finish(TEST, "answer", shortened)
+    _, full, star = build_report(db, run.run).table
+    assert (full.fewer, full.shortened, full.dropped) == (0, 2, (6, 2))
+    assert (star.fewer, star.shortened, star.dropped) == (3, 2, (2, 0))
+    assert (
+        "Left out where the model's context had no room: pupil/2-shot (6 passages and 2 exemplars in 2 of 3 "
+        "answers); pupil/2-shot/star (2 passages and 0 exemplars in 2 of 3 answers)."
+    ) in build_report(db, run.run).notes
+
+
 def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.backends import provider
-from models.endpoints import Student, Teacher
+from models.endpoints import Teacher
+from models.students import Student
 
 
 @pytest.mark.parametrize(

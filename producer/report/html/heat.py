@@ -34,7 +34,7 @@ def heat_maps(report: Report) -> Iterator[tuple[str, str]]:
 
 def _map(table: list[TableRow], metric: str, heading: str) -> str:
     across = list(dict.fromkeys(row.cell.retrieval_word for row in table))
-    down = list(dict.fromkeys((row.cell.rationale, row.cell.shots) for row in table))
+    down = list(dict.fromkeys(_down(row) for row in table))
     scores = [row.measures[metric].value for row in table if metric in row.measures]
     highest = max(scores)
     width = (WIDTH - LABELS) / len(across)
@@ -42,13 +42,11 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
         words(LABELS + (place + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
         for place, word in enumerate(across)
     ]
-    for place, (rationale, shots) in enumerate(down):
-        plain = f"{shots}-shot" + ("" if rationale == "none" else f", {RATIONALES[rationale]}")
-        parts.append(words(0, HEAD + place * ROW + 21, plain))
+    parts += [words(0, HEAD + place * ROW + 21, short(label, 18)) for place, label in enumerate(down)]
     for row in table:
         measure = row.measures.get(metric)
         x = LABELS + across.index(row.cell.retrieval_word) * width
-        y = HEAD + down.index((row.cell.rationale, row.cell.shots)) * ROW
+        y = HEAD + down.index(_down(row)) * ROW
         share = measure.value / highest if measure and highest else 0.0
         opacity = PALEST + (DARKEST - PALEST) * share if measure else 0.0
         title = f"{row.cell.variant}: " + (f"{measure.value:.2f} %" if measure else "no score")
@@ -57,6 +55,14 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
         style = "middle top" if metric in row.best else "middle"
         parts.append(words(x + width / 2, y + 21, f"{measure.value:.1f}" if measure else "-", style))
     return drawing(f"{heading} of each cell in percent", "".join(parts), HEAD + ROW * len(down))
+
+
+def _down(row: TableRow) -> str:
+    cell = row.cell
+    parts = [f"{cell.shots}-shot"]
+    parts += [RATIONALES[cell.rationale]] if cell.rationale != "none" else []
+    parts += [cell.exemplars] if cell.exemplars_vary and cell.shots else []
+    return ", ".join(parts)
 
 
 def _heading(word: str) -> str:
