@@ -5,7 +5,7 @@ STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-vllm test-fast lint format bench clean
+.PHONY: help install lock demo test test-marathon test-vllm test-fast lint format bench bench-vllm clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -57,6 +57,9 @@ format: install ## rewrite the code as ruff wants it
 
 bench: install ## every target, beside a plain loop: two hours
 	$(BIN)/python -m tests.bench
+
+bench-vllm: $(VLLM)/.installed ## tokens a second through a worker, beside vLLM alone: minutes
+	$(VLLM)/bin/python -m tests.engine.throughput
 
 clean: ## remove the environment and all local state
 	rm -rf $(VENV) $(VLLM) .starmill .mypy_cache .ruff_cache .pytest_cache
