@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from redis.asyncio import Redis
@@ -14,9 +15,12 @@ from redis.asyncio import Redis
 from models.backends import open_backend, provider
 from models.backends.base import Backend
 from models.backends.gateway import Gateway
+from models.backends.replay import Replay
 from models.endpoints import Teacher
+from models.errors import DatasetError, ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
+from models.recording import Recording
 from models.retrieval.settings import Corpus, Search
 from models.sandbox import Sandbox
 from models.students import Student
@@ -25,6 +29,7 @@ from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
 from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
+from storage.recordings import read_recording
 from storage.settings import Settings
 from worker.gate import Gate
 
@@ -61,6 +66,7 @@ class Resources:
         url = settings.gateway_url
         self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
+        self._recordings: dict[tuple[str, str], Recording] = {}
         self._gates: dict[str, Gate] = {}
         self._estimates: dict[str, TokenEstimate] = {}
         self._quotas: dict[str, Quota] = {}
@@ -85,6 +91,16 @@ class Resources:
             # The endpoint is kept: another object could get its id.
             known = self._lines[id(endpoint)] = (endpoint, line)
         return known[1]
+
+    def recording(self, endpoint: Teacher | Student) -> Recording:
+        """What an endpoint of backend `replay` answers from. Raises ServiceError."""
+        key = (endpoint.recording or "", endpoint.recording_sha256)
+        if key not in self._recordings:
+            try:
+                self._recordings[key] = read_recording(Path(key[0]), key[1])
+            except DatasetError as error:
+                raise ServiceError(str(error)) from None
+        return self._recordings[key]
 
     def committed(self, purchases: Iterable[Purchase | None]) -> None:
         """These are in the ledger: nobody else needs to hold their answers."""
@@ -137,7 +153,10 @@ class Resources:
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)
         if key not in self._backends:
-            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
+            if endpoint.backend == "replay":
+                self._backends[key] = Replay(self.recording(endpoint))
+            else:
+                self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
         return self._backends[key]
 
     def _gate(self, name: str) -> Gate:
