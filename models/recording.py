@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from models.errors import DatasetError, NotRecorded
@@ -155,6 +155,17 @@ class _Row:
                 and all(type(tokens) is int and tokens >= 0 for tokens in usage.values())):  # fmt: skip
             raise self.error(f"'usage' must give numbers of tokens for {', '.join(sorted(names))}")
         return Usage(**usage)
+
+
+def recorded(request: JSON, completion: Completion) -> JSON:
+    """A row of the first kind; `request` is the body of one."""
+    return {
+        "request": request,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "refusal": completion.refusal,
+        "usage": asdict(completion.usage),
+    }
 
 
 def _question(body: JSON) -> bytes:
