@@ -49,7 +49,8 @@ class Recording:
         self.digest = digest
         self._prefix = f"recording {digest[:16]}:"
         self._lines: dict[int, Completion] = {}
-        self._asked: dict[bytes, tuple[str, int]] = {}
+        # The line that answers a question, by whom it was asked.
+        self._asked: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
         self._stages: defaultdict[tuple[str, str, str, str], list[int]] = defaultdict(list)
         for line, row in rows:
             self._add(_Row(source, line, row))
@@ -62,9 +63,15 @@ class Recording:
 
     def named(self, request: Request, asker: Asker | None = None) -> Request:
         """The request as the ledger shall know it: asked of the provider that was recorded; or of the line
-        that answers this stage of the asker's example. Raises NotRecorded."""
-        if found := self._asked.get(_question(request.body())):
-            return replace(request, provider=found[0])
+        that answers this stage of the asker's example. Where several answered it, the request's own
+        provider says which is meant. Raises NotRecorded."""
+        if lines := self._asked.get(_question(request.body())):
+            if request.provider in lines:
+                return request
+            if len({self._lines[line] for line in lines.values()}) > 1:
+                raise NotRecorded(f"{self.source} holds answers of {' and '.join(sorted(lines))} to this request "
+                                  f"to {request.model}; tell with base_url which is meant")  # fmt: skip
+            return replace(request, provider=next(iter(lines)))
         for line in self._of_stage(asker) if asker else ():
             return replace(request, provider=f"{self._prefix}{line}")
         whose = f"{asker.stage} of {asker.question_id}" if asker else "a common call"
@@ -75,9 +82,10 @@ class Recording:
         line = request.provider.removeprefix(self._prefix)
         if line != request.provider:
             return self._lines[int(line)]
-        if found := self._asked.get(_question(request.body())):
-            return self._lines[found[1]]
-        raise NotRecorded(f"{self.source} holds no answer to this request to {request.model}")
+        lines = self._asked.get(_question(request.body()), {})
+        if request.provider not in lines:
+            raise NotRecorded(f"{self.source} holds no answer to this request to {request.model}")
+        return self._lines[lines[request.provider]]
 
     def _of_stage(self, asker: Asker) -> list[int]:
         """The line that answers the asker's stage, if any."""
@@ -94,8 +102,7 @@ class Recording:
             self._stages[row.place()].append(row.line)
             return
         request = row.request()
-        question = _question(request)
-        _, before = self._asked.setdefault(question, (request["provider"], row.line))
+        before = self._asked[_question(request)].setdefault(request["provider"], row.line)
         if self._lines[before] != self._lines[row.line]:
             raise row.error(f"answers the request of line {before} in another way; leave one of them out")
 

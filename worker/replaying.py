@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from models.endpoints import Teacher
 from models.errors import AccessError
-from models.recording import Asker
+from models.recording import Asker, Recording
 from models.students import Student
 from models.types import Completion, Request
 from storage.ledger.claims import Work
@@ -21,8 +23,7 @@ async def as_recorded(
     if endpoint.backend != "replay":
         return request
     recording = context.runtime.resources.recording(endpoint)
-    asker = await _asker(context, work) if work and recording.knows_stages else None
-    return recording.named(request, asker)
+    return recording.named(request, await _asker(context, work, recording) if work else None)
 
 
 def require_as_recorded(
@@ -40,10 +41,13 @@ def require_as_recorded(
         )
 
 
-async def _asker(context: RunContext, work: Work) -> Asker:
+async def _asker(context: RunContext, work: Work, recording: Recording) -> Asker:
+    asker = Asker(work.stage, work.split, work.example.question_id, work.example.request)
+    if not recording.knows_stages:
+        return asker
     if context.repeats is None:
         context.repeats = await context.runtime.ledger(repeats, context.run.id)
-    nth_of_id = context.repeats.of_id.get(work.example_id, 0)
-    nth_of_request = context.repeats.of_request.get(work.example_id, 0)
-    example = work.example
-    return Asker(work.stage, work.split, example.question_id, example.request, nth_of_id, nth_of_request)
+    known, number = context.repeats, work.example_id
+    return replace(
+        asker, nth_of_id=known.of_id.get(number, 0), nth_of_request=known.of_request.get(number, 0)
+    )

@@ -84,7 +84,9 @@ class Resources:
         """Endpoints of one model and key share its limits; what was said last of them holds."""
         known = self._lines.get(id(endpoint))
         if known is None:
-            name = f"{provider(endpoint)}/{endpoint.model_name}/{endpoint.api_key_env}"
+            # A recording has no part in the limits of whom it stands for.
+            whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
+            name = f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
             self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
             estimate = self._estimates.setdefault(name, TokenEstimate())
             line = Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)

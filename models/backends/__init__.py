@@ -37,10 +37,10 @@ def open_backend(
 
 
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, or `host:port/path`. `replay`
-    stands for whoever was recorded, until the recording is asked."""
-    if endpoint.backend in ("embedded", "replay"):
-        return endpoint.backend
+    """Who answers, as part of a request's identity: `openai`, `embedded`, or `host:port/path`. A replay
+    stands for whoever it would ask; a recording may know better."""
+    if endpoint.backend == "embedded":
+        return "embedded"
     if is_official(endpoint.base_url):
         return "openai"
     url = urlsplit(endpoint.base_url or "")

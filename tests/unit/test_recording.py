@@ -91,6 +91,17 @@ def test_a_whole_request_comes_before_a_stage() -> None:
     )
 
 
+def test_where_several_answered_the_provider_is_told() -> None:
+    other = replace(ASKED, provider="host:2/v1")
+    found = recording(SORTED, {"request": other.body(), "text": "other"})
+    assert answer(found, ASKED).text == "sorted(x)"
+    assert answer(found, other).text == "other"
+    with pytest.raises(NotRecorded, match="answers of host:2/v1 and openai to this request to m; tell with"):
+        found.named(replace(ASKED, provider="host:3/v1"))
+    alike = recording(SORTED, {**SORTED, "request": other.body()})
+    assert answer(alike, replace(ASKED, provider="host:3/v1")).text == "sorted(x)"
+
+
 def test_the_same_answer_twice_is_one() -> None:
     assert answer(recording(SORTED, SORTED), ASKED).text == "sorted(x)"
 
