@@ -69,8 +69,10 @@ class Recording:
             if request.provider in lines:
                 return request
             if len({self._lines[line] for line in lines.values()}) > 1:
-                raise NotRecorded(f"{self.source} holds answers of {' and '.join(sorted(lines))} to this request "
-                                  f"to {request.model}; tell with base_url which is meant")  # fmt: skip
+                raise NotRecorded(
+                    f"{self.source} holds answers of {' and '.join(sorted(lines))} to this request to "
+                    f"{request.model}; tell with base_url which is meant"
+                )
             return replace(request, provider=next(iter(lines)))
         for line in self._of_stage(asker) if asker else ():
             return replace(request, provider=f"{self._prefix}{line}")
