@@ -11,9 +11,8 @@ from typing import Any
 from tests.chores import FUNCTIONS, read_jsonl, write_jsonl
 
 Row = dict[str, Any]
-STUDENTS = {"mpt-7b-chat": "mosaic-chat", "alpaca-7b": "alpaca"}
-# Of the students' cells: no exemplars, no documentation.
-CELL = "0_False_False"
+# Of the students' answers: no exemplars, no documentation.
+STUDENT, ANSWERS = "mpt-7b-chat", "mosaic-chat__0_False_False"
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,16 @@ class Bootstrap:
         train = {key: row for key, row in by_id(rows).items() if key in star}
         if joined:
             train = {key: {**row, "nl": first[key]["query"]} for key, row in train.items()}
+        answers = by_id(read_jsonl(paper / "completions_visible" / f"{ANSWERS}.jsonl"))
         # A line for each row of the split, in its order: the last of an id is that of the last row.
         sentences = {key: row["augmentation"] for key, row in by_id(augmented).items() if key in star}
-        teacher = [
+        recording = [
             *of_stage("augment", sentences),
             *of_stage("rationale", {key: row["rationale"] for key, row in first.items()}),
             *of_stage("rationalize", {key: row["rationale"] for key, row in star.items()}),
+            *of_stage("answer", {key: row["prediction"] for key, row in answers.items()}),
         ]
-        write_jsonl(folder / "teacher.jsonl", teacher)
-        for student, name in STUDENTS.items():
-            answers = read_jsonl(paper / "completions_visible" / f"{name}__{CELL}.jsonl")
-            said = {row["question_id"]: row["prediction"] for row in answers}
-            write_jsonl(folder / f"{student}.jsonl", of_stage("answer", said))
+        write_jsonl(folder / "recording.jsonl", recording)
         test = by_id(json.loads((conala / "test_visible.json").read_text()))
         for split, found in {"train": train, "test": test}.items():
             (folder / f"{split}.json").write_text(json.dumps(list(found.values())))
@@ -61,16 +58,17 @@ class Bootstrap:
         return cls(folder, train, first, star)
 
     def settings(self) -> list[str]:
-        """Of the preset `conala-paper`: the same models, but answering from recordings; one cell."""
-        students = [
-            {"name": student, "backend": "replay", "model": student, "recording": f"{student}.jsonl"}
-            for student in STUDENTS
-        ]
+        """Of the preset `conala-paper`: models of the same names, answering from the recording; one cell."""
+        replayed = {"backend": "replay", "recording": "recording.jsonl"}
+        student = {"name": STUDENT, "model": STUDENT, **replayed}
         return [
-            "dataset.path=.", "passages.path=passages.jsonl",
-            "teacher.backend=replay", "teacher.recording=teacher.jsonl", f"students={json.dumps(students)}",
+            "dataset.path=.",
+            "dataset.test=test.json",
+            "passages.path=passages.jsonl",
+            *(f"teacher.{key}={value}" for key, value in replayed.items()),
+            f"students={json.dumps([student])}",
             "grid={shots: [0], retrieval: [false], rationale: [none]}",
-        ]  # fmt: skip
+        ]
 
 
 def packed(path: Path) -> list[Row]:

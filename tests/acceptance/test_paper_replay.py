@@ -11,7 +11,7 @@ import pytest
 
 from producer.judging.auditing import Audit, audit_file
 from tests.chores import write_jsonl
-from tests.paper import Bootstrap, Row
+from tests.paper import ANSWERS, Bootstrap, Row
 from tests.pipeline import Home
 
 pytestmark = [pytest.mark.marathon, pytest.mark.timeout(900)]
@@ -27,11 +27,14 @@ def test_a_replayed_run_counts_what_the_audit_counts(
     """On all rows, with the requests as the paper augmented them."""
     bootstrap = Bootstrap.write(reference_data, tmp_path, joined=True)
     home = Home(tmp_path / "home")
-    home.starmill("run", "conala-paper", "--local", *overrides(
-        *bootstrap.settings(), f"rationale.correctness={rule}", "augment.enabled=false"))  # fmt: skip
+    changes = (f"rationale.correctness={rule}", "augment.enabled=false")
+    home.starmill("run", "conala-paper", "--local", *overrides(*bootstrap.settings(), *changes), seconds=600)
     assert counted(home, bootstrap, rule, capsys) == JOINED[rule]
-    table = home.json("report", home.json("status")["run"], "--format", "json")
-    print(json.dumps(table)[:3000])
+    report = home.starmill("report", home.json("status")["run"], "--format", "json").stdout
+    [cell] = json.loads(report)["ablation"]
+    expected = json.loads((reference_data / "paper" / "expected_visible_scores.json").read_text())[ANSWERS]
+    assert cell["n"] == expected.pop("n")
+    assert {name: round(cell["scores"][name]["value"], 2) for name in expected} == expected
 
 
 def test_augmentations_are_checked_that_the_paper_took_as_they_were(
@@ -39,7 +42,7 @@ def test_augmentations_are_checked_that_the_paper_took_as_they_were(
 ) -> None:
     bootstrap = Bootstrap.write(reference_data, tmp_path, joined=False)
     home = Home(tmp_path / "home")
-    home.starmill("run", "conala-paper", "--local", *overrides(*bootstrap.settings()), expect=1)
+    home.starmill("run", "conala-paper", "--local", *overrides(*bootstrap.settings()), expect=1, seconds=600)
     assert home.json("status")["failures"] == REJECTED
     total, _, _ = counted(home, bootstrap, "paper", capsys)
     assert total == 1046 - sum(REJECTED.values())
