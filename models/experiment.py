@@ -24,6 +24,9 @@ from models.retrieval.settings import Passages
 from models.students import Student
 
 RationaleSource = Literal["none", "first_pass", "star"]
+ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
+# The ledger keeps names of cells of at most 128 characters.
+LONGEST_NAME = 56
 
 
 def _file_or_mapping(value: Any) -> Any:
@@ -142,16 +145,17 @@ def _retrieval(value: Any) -> Any:
 
 class Grid(Section):
     """Axes of the ablation; `models.ablation.cells` multiplies them. `retrieval` is false, true (the section
-    `passages` as it stands), or the name of one of its alternatives."""
+    `passages` as it stands), or the name of one of its alternatives. `exemplars` are drawn at random for
+    each test row, fixed for all, the nearest to the request, or fixed and such that they cover all."""
 
     shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
     retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
     augment_test: list[bool] = Field([False])
-    exemplars: Literal["random"] = "random"
+    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(_list)] = Field(["random"])
     seeds: list[Whole] = Field([0])
 
-    _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "seeds")(_unique)
+    _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "exemplars", "seeds")(_unique)
 
     @model_validator(mode="after")
     def _has_a_cell(self) -> Self:
@@ -228,6 +232,16 @@ class Experiment(Section):
                     f"retrieval names {name}, which passages.alternatives does not have; {remedy}"
                 )
         return grid
+
+    @model_validator(mode="after")
+    def _names_of_cells_fit(self) -> Self:
+        for student in self.students:
+            if len(self.grid.exemplars) > 1 and len(student.name) > LONGEST_NAME:
+                raise ValueError(
+                    f"with several grid.exemplars the name of a student has at most {LONGEST_NAME} "
+                    f"characters; shorten {student.name}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> Self:

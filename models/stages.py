@@ -3,6 +3,7 @@
 train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
                             (samples 0 ... n -> vote)
                 -> retrieve, for each other search whose cells show exemplars
+      retrieve the request's own vector, where exemplars are chosen by it (in test, too)
 test    [augment ->] [retrieve ->] answer -> judge
                                    ^
         barrier: every train unit is final (cells that show synthetic exemplars)
@@ -24,6 +25,8 @@ Step = tuple[str, str, int]
 # Which wording of a request is searched for; the unit of another search than the section's own adds its name.
 WORDINGS = ("raw", "augmented")
 BARRIER: Step = ("barrier", "", 0)
+# The variant of the unit that records the vector of a request.
+VECTOR = "vector"
 # The variant of rationales that are voted on; what they elect has the variant "", as a single one has.
 SAMPLE = "sample"
 
@@ -32,7 +35,7 @@ SAMPLE = "sample"
 class Slot:
     """A unit that every example of a split gets. `after` names the steps it waits for; where it `gathers`
     them, those that fail are met as well, and one is enough. `sample` counts the grid's seeds, or the
-    rationales to vote on."""
+    rationales to vote on. `together` are units whose prompts begin alike for all examples."""
 
     stage: Stage
     variant: str
@@ -40,6 +43,7 @@ class Slot:
     after: tuple[Step, ...] = ()
     sample: int = 0
     gathers: bool = False
+    together: bool = False
 
     @property
     def step(self) -> Step:
@@ -58,6 +62,8 @@ def train_slots(experiment: Experiment) -> list[Slot]:
     shown += [searches.variant(query, cell.retrieval) for cell in cells(experiment)
               if cell.retrieval and cell.shots]  # fmt: skip
     slots += [Slot("retrieve", variant, "retrieve", asked) for variant in sorted(set(shown))]
+    if any(cell.exemplars in ("nearest", "diverse") for cell in cells(experiment)):
+        slots.append(Slot("retrieve", VECTOR, "retrieve"))
     slots += _rationales(teacher, ("retrieve", query, 0), experiment.rationale.samples)
     before: Step = ("rationale", "", 0)
     for number in range(1, experiment.rationale.passes + 1):
@@ -91,17 +97,24 @@ def eval_slots(experiment: Experiment) -> list[Slot]:
     for variant, augmented in sorted(shown):
         asked: tuple[Step, ...] = (("augment", "", 0),) if augmented else ()
         slots.append(Slot("retrieve", variant, "retrieve", asked))
+    if any(cell.exemplars == "nearest" for cell in grid):
+        slots.append(Slot("retrieve", VECTOR, "retrieve"))
     for cell in grid:
         after: list[Step] = []
         if cell.retrieval:
             after.append(("retrieve", searches.variant(cell.query, cell.retrieval), 0))
         elif cell.augment_test:
             after.append(("augment", "", 0))
+        if cell.exemplars == "nearest":
+            after.append(("retrieve", VECTOR, 0))
         if cell.shots:
             after.append(BARRIER)
+        alike = cell.exemplars in ("fixed", "diverse")
         for sample in range(len(experiment.grid.seeds)):
-            answer = Slot("answer", cell.variant, f"student.{cell.student}", tuple(after), sample)
-            judge = Slot("judge", cell.variant, "judge", (answer.step,), sample)
+            answer = Slot(
+                "answer", cell.variant, f"student.{cell.student}", tuple(after), sample, together=alike
+            )
+            judge = Slot("judge", cell.variant, "judge", (answer.step,), sample, together=alike)
             slots += [answer, judge]
     return slots
 

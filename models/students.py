@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from models.endpoints import EMBEDDED_MODEL, Count, Endpoint, Name, Section, without_secret
+from models.tokens import answer_limit
 
 PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
 LOCAL = ("vllm", "transformers")
@@ -50,17 +51,34 @@ class Student(Endpoint):
         if self.backend == "server" and not (self.model and self.base_url):
             raise ValueError("backend server needs a model and a base_url")
         self._require_recording(self.backend)
-        if self.backend in LOCAL and not self.model:
+        if self.backend == "replay":
+            # It stands for a student of another backend, whose other settings stay as they were.
+            return self
+        if self.runs_in_worker and not self.model:
             raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
-        if self.backend in LOCAL and self.base_url:
+        if self.runs_in_worker and self.base_url:
             raise ValueError(
                 f"backend {self.backend} runs in the worker and has no base_url; take backend server"
             )
         if self.replicas and self.backend != "server":
             raise ValueError("replicas belong to backend server")
-        if self.backend not in LOCAL and (self.quantization or self.engine != Engine()):
+        if not self.runs_in_worker and (self.quantization or self.engine != Engine()):
             raise ValueError(f"engine and quantization belong to the backends {' and '.join(LOCAL)}")
         return self
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_prompt(self) -> Self:
+        limit = answer_limit(self.params)
+        if self.max_model_len and limit and limit >= self.max_model_len:
+            raise ValueError(
+                f"max_model_len {self.max_model_len} holds prompt and answer; params allow an answer of "
+                f"{limit} tokens, which leaves no room"
+            )
+        return self
+
+    @property
+    def runs_in_worker(self) -> bool:
+        return self.backend in LOCAL
 
     @property
     def model_name(self) -> str:

@@ -5,6 +5,9 @@ No tokenizer is loaded: limits and budgets need a guess that is right on average
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from models.types import Request, Usage
 
 # English and code in the tokenizers of today; corrected from the first answer on.
@@ -25,14 +28,19 @@ class TokenEstimate:
     def usage(self, request: Request) -> Usage:
         """A server that is told a limit reserves all of it; otherwise answers are as long as usual."""
         prompt = _bytes(request) * self._per_byte + _overhead(request)
-        limits = [request.params[name] for name in LIMITS if isinstance(request.params.get(name), int)]
-        return Usage(prompt=round(prompt), completion=round(limits[0] if limits else self._completion))
+        limit = answer_limit(request.params)
+        return Usage(prompt=round(prompt), completion=round(self._completion) if limit is None else limit)
 
     def learn(self, request: Request, used: Usage) -> None:
         if size := _bytes(request):
             per_byte = max(0, used.prompt - _overhead(request)) / size
             self._per_byte += LEARNING_RATE * (per_byte - self._per_byte)
         self._completion += LEARNING_RATE * (used.completion - self._completion)
+
+
+def answer_limit(params: Mapping[str, Any]) -> int | None:
+    """The most tokens of an answer; None where no parameter says."""
+    return next((params[name] for name in LIMITS if isinstance(params.get(name), int)), None)
 
 
 def _overhead(request: Request) -> int:

@@ -16,8 +16,8 @@ from models.experiment import Experiment
 from models.retrieval.learning import Lessons, learn
 from models.retrieval.searches import Searches
 from models.retrieval.settings import Passages
-from models.retrieval.solved import Solved, answer_matrix, group_of, unit
-from models.retrieval.words import without_literals
+from models.retrieval.solved import Solved, answer_matrix, unit
+from models.retrieval.words import group_of, without_literals
 from models.types import Example
 from producer.datasets import read_dataset
 from producer.index import Progress

@@ -6,14 +6,40 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from models.backends import model_identity
+from models.load import LoadReading
 from models.stages import STAGES
 from storage.database import Database
-from storage.ledger import counts, planning
+from storage.ledger import counts, engines, planning
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
 from storage.ledger.planning import Run
 from storage.schema import FAILED, READY, RUNNING, WAITING
 
 RATE_WINDOW = 60.0
+SILENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A model in a worker; `alive` while the worker is heard of. The load counts from when it was opened."""
+
+    student: str
+    worker: str
+    load: LoadReading
+    alive: bool
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "student": self.student,
+            "worker": self.worker,
+            "alive": self.alive,
+            "running": self.load.running,
+            "waiting": self.load.waiting,
+            "max_num_seqs": self.load.capacity,
+            "occupancy": round(self.load.occupancy, 3),
+            "busy_seconds": round(self.load.busy_seconds, 1),
+            "tokens": {"prompt": self.load.usage.prompt, "completion": self.load.usage.completion},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +55,7 @@ class Status:
     eta: float | None
     failures: dict[str, int]
     rejections: dict[str, int]
+    engines: tuple[EngineStatus, ...] = ()
 
     @property
     def units(self) -> Counter[str]:
@@ -65,6 +92,7 @@ class Status:
             "cost_usd": self.spending.dollars,
             "failures": self.failures,
             "rejections": self.rejections,
+            "engines": [engine.document() for engine in self.engines],
         }  # fmt: skip
 
 
@@ -80,8 +108,17 @@ def read_status(db: Database, run: Run, now: float) -> Status:
     return Status(
         run, state, message, funnel, counts.spending(db, run.id), rate if state == RUNNING else 0.0,
         left * 60 / rate if moving else None,
-        counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id),
+        counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
     )  # fmt: skip
+
+
+def _engines(db: Database, run: Run, now: float) -> tuple[EngineStatus, ...]:
+    names = {model_identity(each): each.name for each in run.experiment.students if each.runs_in_worker}
+    found = engines.engines(db, names, run.started_at) if names else []
+    return tuple(
+        EngineStatus(names[engine.model], engine.owner, engine.load, now - engine.updated_at < SILENCE)
+        for engine in found
+    )
 
 
 def _counts(states: Counter[str]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.stages import STAGES
-from producer.status import Status
+from producer.status import EngineStatus, Status
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
 
@@ -55,6 +55,7 @@ def reasons_line(title: str, reasons: dict[str, int]) -> Text:
 
 def progress(status: Status) -> Group:
     lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
+    lines += [_engine_line(engine) for engine in status.engines if engine.alive]
     if status.rejections:
         lines.append(reasons_line("rejected answers", status.rejections))
     if status.failures:
@@ -62,6 +63,15 @@ def progress(status: Status) -> Group:
     if status.state == PAUSED and status.message:
         lines.append(Text(f"paused: {status.message}"))
     return Group(*lines)
+
+
+def _engine_line(engine: EngineStatus) -> Text:
+    load = engine.load
+    speed = load.usage.completion / load.busy_seconds if load.busy_seconds else 0.0
+    return Text(
+        f"engine of {engine.student} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
+        f"{load.waiting:,} wait, {100 * load.occupancy:.0f} % full while busy, {speed:,.0f} tokens/s"
+    )
 
 
 def duration(seconds: float) -> str:

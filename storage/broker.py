@@ -3,6 +3,7 @@ measurements of kill -9, restarts and long tasks; the ledger heals what they can
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import redis
@@ -12,6 +13,8 @@ from models.errors import ServiceError
 from storage.settings import Settings
 
 VISIBILITY_SECONDS = 900
+# How a worker ends that cannot do its work: started again, it could not either.
+UNFIT = os.EX_UNAVAILABLE
 
 
 def task_name(stage: str) -> str:

@@ -211,6 +211,23 @@ class RejectionRow(SQLModel, table=True):
     created_at: float
 
 
+class EngineRow(SQLModel, table=True):
+    """A model that runs in a worker process, and how full it is kept; see `models.load`."""
+
+    __tablename__ = "engine"
+
+    owner: str = Field(primary_key=True, max_length=64)
+    model: str = Field(sa_column=Column(Text, primary_key=True))
+    capacity: int
+    running: int
+    waiting: int
+    busy_seconds: float
+    sequence_seconds: float
+    prompt_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
+    completion_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
+    updated_at: float
+
+
 # Statements are written on the tables themselves.
 EXAMPLES: Final[Table] = SQLModel.metadata.tables["example"]
 RUNS: Final[Table] = SQLModel.metadata.tables["run"]
@@ -218,3 +235,4 @@ UNITS: Final[Table] = SQLModel.metadata.tables["unit"]
 GENERATIONS: Final[Table] = SQLModel.metadata.tables["generation"]
 BATCHES: Final[Table] = SQLModel.metadata.tables["batch"]
 REJECTIONS: Final[Table] = SQLModel.metadata.tables["rejection"]
+ENGINES: Final[Table] = SQLModel.metadata.tables["engine"]

@@ -157,8 +157,10 @@ def reasoned(work: Work, *, correct: bool, form: str = "", hint_leak: bool = Fal
     }  # fmt: skip
 
 
-def answered(text: str, exemplars: Sequence[int] = (), *, truncated: bool = False) -> dict[str, Any]:
-    return {"text": text, "exemplars": list(exemplars), "passages": 0, "truncated": truncated}
+def answered(
+    text: str, exemplars: Sequence[int] = (), *, truncated: bool = False, **more: Any
+) -> dict[str, Any]:
+    return {"text": text, "exemplars": list(exemplars), "passages": 0, "truncated": truncated, **more}
 
 
 def judged(work: Work) -> Answer:

@@ -72,6 +72,7 @@ async def _attempt(
     context: RunContext, line: Line, request: Request, expected: Usage
 ) -> tuple[Completion, float]:
     charged = expected.prompt + expected.completion
+    await opened(context, line)
     asked = time.monotonic()
     try:
         permit = await line.gate.enter(charged)
@@ -98,6 +99,21 @@ async def _attempt(
     finally:
         line.gate.leave(permit, report)
     return completion, time.monotonic() - started
+
+
+async def opened(context: RunContext, line: Line) -> None:
+    """Return when the model can be asked. It may take minutes, which a worker that is to stop does not wait
+    for. Raises GivenBack, AccessError, WorkerUnfit."""
+    if line.local is None or line.local.is_open:
+        return
+    opening = asyncio.ensure_future(line.local.open())
+    stopping = asyncio.ensure_future(context.runtime.stopping.wait())
+    await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not opening.done():
+        opening.cancel()
+        raise GivenBack
+    opening.result()
 
 
 def _wait(state: RetryCallState) -> float:

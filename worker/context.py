@@ -25,6 +25,7 @@ from storage.ledger.repeats import Repeats
 from storage.schema import ALREADY_CORRECT, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
+    from models.retrieval.nearness import Space
     from worker.runtime import Runtime
 
 
@@ -37,6 +38,9 @@ class RunContext:
         # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
         self.pool: list[int] | None = None
         self.eligible: dict[str, frozenset[int]] = {}
+        self.space: Space | None = None
+        self.covering: dict[tuple[str, str, int], list[int]] = {}
+        self.choosing = asyncio.Lock()
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}
         # Examples that share their id or request with others; filled by `worker.replaying`.

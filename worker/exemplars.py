@@ -1,27 +1,43 @@
-"""Which synthetic examples a student is shown: drawn at random for each test row, seeded."""
+"""Which synthetic examples a student is shown: random, fixed, the nearest, or such that cover all."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.ablation import Cell
-from models.stages import train_wording
+from models.stages import VECTOR, train_wording
 from models.types import Exemplar, Passage
 from storage.ledger import exemplars
 from storage.ledger.claims import Work
 from worker.context import RunContext
 
+if TYPE_CHECKING:
+    from models.retrieval.nearness import Space
+
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """`row` is the exemplar's row in the train split."""
+class Chosen:
+    """A train example that a cell shows, and its `passages`, best first."""
 
-    row: int
-    exemplar: Exemplar
+    example: exemplars.Worked
+    passages: Sequence[Passage]
+
+    @property
+    def row(self) -> int:
+        return self.example.row
+
+    def exemplar(self, context: RunContext, cell: Cell, passages: int) -> Exemplar:
+        """What the test row shows, the exemplar shows: the request as written, or augmented."""
+        query = self.example.query if cell.augment_test else self.example.request
+        shown = context.presented(self.passages[:passages], cell.retrieval) if cell.retrieval else ()
+        return Exemplar(query, self.example.reference, self.example.rationale, shown)
 
 
-async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
+async def choose(context: RunContext, work: Work, cell: Cell) -> list[Chosen]:
     """`cell.shots` exemplars, or fewer where the pool is smaller.
 
     Cells of one test row meet the train rows in the same order, so that they differ in what the grid
@@ -29,24 +45,15 @@ async def choose(context: RunContext, work: Work, cell: Cell) -> list[Shown]:
     """
     if not cell.shots:
         return []
-    ledger = context.runtime.ledger
-    if context.pool is None:
-        context.pool = await ledger(exemplars.pool, context.run.id)
-    if cell.rationale not in context.eligible:
-        eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
-        context.eligible[cell.rationale] = eligible.intersection(context.pool)
-    seed = context.experiment.grid.seeds[work.sample]
-    ids = draw(
-        context.pool,
-        context.eligible[cell.rationale],
-        cell.shots,
-        f"{context.experiment.seed}/{seed}/{work.example.row}",
-    )
+    ids = await _ids(context, work, cell)
     found = (
         context.searches.variant(train_wording(context.experiment), cell.retrieval) if cell.retrieval else ""
     )
-    examples = await ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
-    return [Shown(example.row, _exemplar(context, example, cell)) for example in examples]
+    examples = await context.runtime.ledger(exemplars.worked, context.run.id, ids, cell.rationale, found)
+    return [
+        Chosen(example, context.chosen(example.passages, cell.retrieval) if cell.retrieval else ())
+        for example in examples
+    ]
 
 
 def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
@@ -65,10 +72,51 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
     return chosen
 
 
-def _exemplar(context: RunContext, example: exemplars.Worked, cell: Cell) -> Exemplar:
-    passages: tuple[Passage, ...] = ()
-    if cell.retrieval:
-        passages = context.presented(context.chosen(example.passages, cell.retrieval), cell.retrieval)
-    # The exemplars show what the test row shows: requests as written, or augmented.
-    query = example.query if cell.augment_test else example.request
-    return Exemplar(query, example.reference, example.rationale, passages)
+async def _ids(context: RunContext, work: Work, cell: Cell) -> list[int]:
+    pool, accepted = await _pools(context, cell)
+    seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[work.sample]}"
+    if cell.exemplars == "random":
+        return draw(pool, accepted, cell.shots, f"{seed}/{work.example.row}")
+    if cell.exemplars == "fixed":
+        return draw(pool, accepted, cell.shots, f"{seed}/fixed")
+    space = await _space(context)
+    if cell.exemplars == "diverse":
+        return await _covering(context, space, cell, accepted, f"{seed}/diverse")
+    from models.retrieval.nearness import unpack
+
+    example, vector = work.example, unpack(work.inputs["retrieve", VECTOR, 0]["vector"])
+    # Where a dataset names no questions the row's number stands in, and says nothing of other rows.
+    question = "" if example.question_id == str(example.row) else example.question_id
+    return space.nearest(vector, question, accepted, cell.shots)
+
+
+async def _pools(context: RunContext, cell: Cell) -> tuple[list[int], frozenset[int]]:
+    ledger = context.runtime.ledger
+    if context.pool is None:
+        context.pool = await ledger(exemplars.pool, context.run.id)
+    if cell.rationale not in context.eligible:
+        eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
+        context.eligible[cell.rationale] = eligible.intersection(context.pool)
+    return context.pool, context.eligible[cell.rationale]
+
+
+async def _space(context: RunContext) -> Space:
+    """The vectors of the pool, read once."""
+    # Workers whose runs draw at random need no numpy.
+    from models.retrieval.nearness import Space
+
+    async with context.choosing:
+        if context.space is None:
+            context.space = Space.of(await context.runtime.ledger(exemplars.vectors, context.run.id))
+    return context.space
+
+
+async def _covering(
+    context: RunContext, space: Space, cell: Cell, accepted: frozenset[int], seed: str
+) -> list[int]:
+    """The same for all test rows of a seed: found once, beside the loop."""
+    key = (seed, cell.rationale, cell.shots)
+    async with context.choosing:
+        if key not in context.covering:
+            context.covering[key] = await asyncio.to_thread(space.diverse, accepted, cell.shots, seed)
+    return context.covering[key]

@@ -32,6 +32,15 @@ class Permit:
     probe: bool = False
 
 
+class OpenGate:
+    """Before a model in this process, whose engine bounds what it answers at once."""
+
+    async def enter(self, tokens: int) -> Permit:
+        return Permit(tokens, 0.0)
+
+    def leave(self, permit: Permit, report: Report) -> None: ...
+
+
 class Gate:
     """One for each limiter and process; lives on one event loop, whose time it takes.
 

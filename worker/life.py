@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError
+from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError, WorkerUnfit
 from storage.ledger import claims, planning
 from storage.ledger.claims import Work
 from worker import steps
@@ -46,6 +46,10 @@ async def _end(context: RunContext, works: list[Work]) -> None:
         log.warning("run %s is paused: %s", context.run.id, error)
         await runtime.ledger(planning.stop_run, context.run.id, str(error), paused=True)
         await _give_back(runtime, works)
+        return
+    except WorkerUnfit as error:
+        await _give_back(runtime, works)
+        runtime.give_up(str(error))
         return
     except BadRequest as error:
         ended = [context.refused(work, error) for work in works]

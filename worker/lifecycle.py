@@ -8,9 +8,10 @@ import threading
 from typing import Any
 
 from celery.signals import celeryd_init, setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.worker import state
 
 from models.errors import StarmillError
-from storage.broker import celery_settings
+from storage.broker import UNFIT, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
 from worker.runtime import Runtime
@@ -25,7 +26,7 @@ def runtime() -> Runtime:
     """The one runtime of this process."""
     with _lock:
         if not _open:
-            _open.append(Runtime(load_settings()))
+            _open.append(Runtime(load_settings(), _end_worker))
         return _open[0]
 
 
@@ -66,7 +67,15 @@ def _stop_waiting(**_: Any) -> None:
 def _close(**_: Any) -> None:
     with _lock:
         while _open:
-            _open.pop().close()
+            opened = _open.pop()
+            opened.close()
+            if opened.unfit:
+                sys.stderr.write(f"starmill worker: {opened.unfit}\n")
+
+
+def _end_worker() -> None:
+    """A warm stop, as after SIGTERM."""
+    state.should_stop = UNFIT
 
 
 def _give_up(message: str) -> None:

@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
 
-from models.backends import open_backend, provider
-from models.backends.base import Backend
+from models.backends import model_identity, open_backend, open_local_backend, provider
+from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
 from models.backends.replay import Replay
 from models.endpoints import Teacher
 from models.errors import DatasetError, ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
+from models.load import LoadReading
 from models.recording import Recording
 from models.retrieval.settings import Corpus, Search
 from models.sandbox import Sandbox
@@ -31,14 +32,23 @@ from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
 from storage.recordings import read_recording
 from storage.settings import Settings
-from worker.gate import Gate
+from worker.gate import Gate, OpenGate
 
 if TYPE_CHECKING:
     from storage.passages.retriever import Retriever
 
 T = TypeVar("T")
 # Settings that do not need a client of their own.
-SHARED = {"name", "params", "price", "rpm", "tpm"}
+SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
+# Of a model that this process runs, those that need it opened once more; steering the others has to wait for
+# the next worker, since a second copy would not fit into the memory of most.
+OPENED: Any = {
+    "backend": True,
+    "model": True,
+    "max_model_len": True,
+    "quantization": True,
+    "engine": {"tokenizer", "dtype", "trust_remote_code"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,9 @@ class Line:
 
     name: str
     backend: Backend
-    gate: Gate
+    gate: Gate | OpenGate
     estimate: TokenEstimate
+    local: LocalBackend | None = None
 
     def report(self, outcome: Outcome, tokens: int, retry_after: float | None = None) -> Report:
         """How a call ended, with the limits that the server told last."""
@@ -67,6 +78,8 @@ class Resources:
         self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
         self._recordings: dict[tuple[str, str], Recording] = {}
+        self._models: dict[str, LocalBackend] = {}
+        self._identities: dict[str, str] = {}
         self._gates: dict[str, Gate] = {}
         self._estimates: dict[str, TokenEstimate] = {}
         self._quotas: dict[str, Quota] = {}
@@ -84,14 +97,8 @@ class Resources:
         """Endpoints of one model and key share its limits; what was said last of them holds."""
         known = self._lines.get(id(endpoint))
         if known is None:
-            # A recording has no part in the limits of whom it stands for.
-            whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
-            name = f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
-            self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
-            estimate = self._estimates.setdefault(name, TokenEstimate())
-            line = Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
             # The endpoint is kept: another object could get its id.
-            known = self._lines[id(endpoint)] = (endpoint, line)
+            known = self._lines[id(endpoint)] = (endpoint, self._line(endpoint))
         return known[1]
 
     def recording(self, endpoint: Teacher | Student) -> Recording:
@@ -104,6 +111,12 @@ class Resources:
                 raise ServiceError(str(error)) from None
         return self._recordings[key]
 
+    def loads(self) -> dict[str, LoadReading]:
+        """How full the engines of this process are, by model."""
+        return {
+            self._identities[key]: model.load.read() for key, model in self._models.items() if model.is_open
+        }
+
     def committed(self, purchases: Iterable[Purchase | None]) -> None:
         """These are in the ledger: nobody else needs to hold their answers."""
         if self._gateway:
@@ -114,6 +127,10 @@ class Resources:
     ) -> list[list[Hit]]:
         """The `depth` best passages of each query, best first. Raises ServiceError."""
         return await self._retrieve(experiment, lambda retriever: retriever.search(queries, depth, how))
+
+    async def encode(self, experiment: Experiment, requests: Sequence[str]) -> list[str]:
+        """The packed vector of each request. Raises ServiceError."""
+        return await self._retrieve(experiment, lambda retriever: retriever.encode(requests))
 
     async def lookup(self, experiment: Experiment, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
         """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""
@@ -143,7 +160,7 @@ class Resources:
 
     async def close(self) -> None:
         await self.turn_away()
-        for backend in self._backends.values():
+        for backend in (*self._backends.values(), *self._models.values()):
             await backend.close()
         if self._gateway:
             await self._gateway.close()
@@ -151,6 +168,24 @@ class Resources:
             await self._redis.aclose()
         self._encoding.shutdown(wait=False)
         self._executing.shutdown(wait=False)
+
+    def _line(self, endpoint: Teacher | Student) -> Line:
+        if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+            model = self._model(endpoint)
+            return Line(endpoint.name, model, OpenGate(), TokenEstimate(), model)
+        # A recording has no part in the limits of whom it stands for.
+        whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
+        name = f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
+        self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
+        estimate = self._estimates.setdefault(name, TokenEstimate())
+        return Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
+
+    def _model(self, student: Student) -> LocalBackend:
+        key = student.model_dump_json(include=OPENED)
+        if key not in self._models:
+            self._models[key] = open_local_backend(student)
+            self._identities[key] = model_identity(student)
+        return self._models[key]
 
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)

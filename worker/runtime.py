@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from models.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, generations, outcomes, planning
+from storage.ledger import claims, engines, generations, outcomes, planning
 from storage.ledger.claims import Work
 from storage.ledger.generations import Call, Found, Purchase
 from storage.ledger.outcomes import Outcome
@@ -31,6 +31,7 @@ from worker.resources import Resources
 log = logging.getLogger(__name__)
 LAST_PATIENCE_SECONDS = 60.0
 REREAD_SECONDS = 5.0
+REPORT_SECONDS = 2.0
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -38,10 +39,15 @@ T = TypeVar("T")
 class Runtime:
     """Celery's threads hand coroutines to this loop; hundreds of calls can be in flight on it.
 
-    `clock` gives seconds since the epoch.
+    `end_worker` is called where the worker can do no more; `clock` gives seconds since the epoch.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        end_worker: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.lease = settings.lease_seconds
@@ -56,10 +62,13 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
         self.stopping = asyncio.Event()
+        self.unfit = ""
+        self._end_worker = end_worker
         self.claim = Coalesced(self._claim)
         self.reserve = Coalesced(self._reserve)
         self.finish = Coalesced(self._finish)
         self._heartbeat = asyncio.run_coroutine_threadsafe(self._keep_leases(), self._loop)
+        self._reporting = asyncio.run_coroutine_threadsafe(self._report_engines(), self._loop)
 
     def check(self) -> None:
         """Raise ServiceError unless the ledger can be used."""
@@ -127,6 +136,13 @@ class Runtime:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
 
+    def give_up(self, reason: str) -> None:
+        """The worker is to stop, since it cannot do its work here; another may. The first reason counts."""
+        if not self.unfit:
+            self.unfit = reason
+            self.stop_waiting()
+            self._end_worker()
+
     def stop_waiting(self) -> None:
         """Units that wait for a limit or for a server go back; calls in flight are finished."""
         asyncio.run_coroutine_threadsafe(self._stop_waiting(), self._loop)
@@ -137,6 +153,7 @@ class Runtime:
 
     def close(self) -> None:
         self._heartbeat.cancel()
+        self._reporting.cancel()
         self.wait_for(self.resources.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -155,6 +172,17 @@ class Runtime:
                 await self._in_ledger_thread(claims.extend, self.owner, self.clock(), self.lease)
             except (OperationalError, InterfaceError) as error:
                 log.warning("ledger: %s; leases not extended", error.orig)
+
+    async def _report_engines(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            loads = self.resources.loads()
+            if not loads:
+                continue
+            try:
+                await self._in_ledger_thread(engines.report, self.owner, loads, self.clock())
+            except (OperationalError, InterfaceError) as error:
+                log.warning("ledger: %s; engines not reported", error.orig)
 
 
 def _cause(outcome: Any) -> object:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from models.backends.base import Backend
+from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
+from models.backends.hf import TransformersBackend
 from models.backends.openai import OpenAIBackend, is_official
+from models.backends.replicas import Replicas
+from models.backends.vllm import VLLMBackend
 from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.students import Student
@@ -22,6 +25,8 @@ def open_backend(
 
     Raises AccessError without a key that is needed, ServiceError without the embedded server.
     """
+    if isinstance(endpoint, Student) and endpoint.replicas:
+        return Replicas(endpoint, gateway)
     if endpoint.backend != "embedded":
         return OpenAIBackend(endpoint, endpoint.base_url, gateway)
     if embedded_url is None:
@@ -36,12 +41,33 @@ def open_backend(
     )
 
 
+def open_local_backend(student: Student) -> LocalBackend:
+    """A model that this process is to run itself; it is opened when it is needed first.
+
+    Raises AccessError for settings that the backend does not have.
+    """
+    return VLLMBackend(student) if student.backend == "vllm" else TransformersBackend(student)
+
+
+def model_identity(endpoint: Teacher | Student) -> str:
+    return f"{provider(endpoint)}/{endpoint.model_name}"
+
+
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, or `host:port/path`. A replay
-    stands for whoever it would ask; a recording may know better."""
+    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`; or the backend
+    that runs the model in the worker, with what is changed of the model. A replay stands for whoever it
+    would ask; a recording may know better."""
     if endpoint.backend == "embedded":
         return "embedded"
+    if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+        return "/".join([endpoint.backend, *_changes(endpoint)])
     if is_official(endpoint.base_url):
         return "openai"
     url = urlsplit(endpoint.base_url or "")
     return url.netloc.lower() + url.path.rstrip("/")
+
+
+def _changes(student: Student) -> list[str]:
+    dtype = student.engine.dtype
+    changes = [student.quantization, None if dtype == "auto" else dtype, student.engine.tokenizer]
+    return [change for change in changes if change]

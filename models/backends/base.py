@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from models.load import Load
 from models.types import Completion, Limits, Request
 
 
@@ -15,4 +16,23 @@ class Backend(Protocol):
         """The model's answer, bought once: no retries. Raises ModelError."""
         ...
 
+    def count_tokens(self, request: Request) -> int | None:
+        """Tokens of the prompt as the model reads it, its template included; None where only the server
+        knows."""
+        ...
+
     async def close(self) -> None: ...
+
+
+class LocalBackend(Backend, Protocol):
+    """A model that runs in the worker itself."""
+
+    load: Load
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def open(self) -> None:
+        """Return when the model can be asked, which may take minutes; it is opened once. Raises AccessError
+        where it cannot be opened anywhere, WorkerUnfit where this machine cannot."""
+        ...

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from models.backends.failures import Address, as_connection_error, error_of_status, told_limits
 from models.backends.gateway import Gateway
 from models.endpoints import Endpoint
-from models.errors import AccessError
+from models.errors import AccessError, Unavailable
 from models.types import JSON, MALFORMED, Completion, Limits, Request, Usage
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
+PROBE_SECONDS = 5.0
 # Servers that ask for no key still want the header.
 NO_KEY = "unused"
 # Which account pays, where a key may use several.
@@ -79,6 +80,30 @@ class OpenAIBackend:
         if not 200 <= response.status < 300:
             raise error_of_status(response.status, response.headers, text, address)
         return completion_of(text, address)
+
+    async def probe(self) -> None:
+        """Raises Unavailable where the server is not up: GET /health, or /models where there is no such path.
+
+        A gateway passes on calls only: through one, the next call has to show it.
+        """
+        if self._gateway:
+            return
+        address = Address("probe", self._url, self._variable, self._key)
+        for url in (f"{self._url.removesuffix('/v1')}/health", f"{self._url}/models"):
+            try:
+                async with (
+                    asyncio.timeout(PROBE_SECONDS),
+                    self._open().get(url, allow_redirects=False) as response,
+                ):
+                    if response.status < 400:
+                        return
+            except self._failures as error:
+                raise as_connection_error(error, address) from None
+            if response.status >= 500:
+                raise Unavailable(f"{address}: status {response.status}")
+
+    def count_tokens(self, request: Request) -> int | None:
+        return None
 
     async def close(self) -> None:
         if self._session:

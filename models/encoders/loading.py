@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,20 @@ def load_transformer(checkpoint: Checkpoint) -> tuple[Any, Any]:
     return load("passages.encoder", checkpoint.path, tokenizers, models, UNUSED)
 
 
+# The package puts another module in its own place when it is imported: a second thread that imports it
+# meanwhile would be left with the first, which is empty.
+_importing = threading.Lock()
+
+
 def quiet_transformers(setting: str) -> Any:
     """The package, silent: loading reports its progress on standard error, which belongs to the command line.
 
     Raises ServiceError, which names the `setting` that needs it, where it or torch is missing.
     """
     try:
-        import torch  # noqa: F401  (named in the message below where it is missing)
-        import transformers
+        with _importing:
+            import torch  # noqa: F401  (named in the message below where it is missing)
+            import transformers
     except ImportError as error:
         raise ServiceError(
             f"{setting}: {error.name} is not installed; pip install 'starmill[retrieve]'"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
-_DRAWS_AT_ONCE = 1 << 20
+DRAWS_AT_ONCE = 1 << 20
 
 
 def bootstrap(
@@ -32,17 +32,17 @@ def bootstrap(
     if rows == 0:
         raise ValueError("a bootstrap needs at least one row")
     draw = np.random.default_rng(seed)
-    at_once = max(1, _DRAWS_AT_ONCE // rows)
+    at_once = max(1, DRAWS_AT_ONCE // rows)
     scores = []
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        scores.append(score(_times_drawn(draw, size, rows) @ values))
+        scores.append(score(times_drawn(draw, size, rows) @ values))
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(np.concatenate(scores), [tail, 1.0 - tail])
     return float(low), float(high)
 
 
-def _times_drawn(draw: np.random.Generator, resamples: int, rows: int) -> Floats:
+def times_drawn(draw: np.random.Generator, resamples: int, rows: int) -> Floats:
     """How often each resample holds each row, shape [resamples, rows]."""
     drawn = draw.integers(rows, size=(resamples, rows))
     drawn += np.arange(resamples)[:, None] * rows

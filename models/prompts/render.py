@@ -42,18 +42,12 @@ def rationale(
 
 
 def student_prompt(request: str, passages: Sequence[Passage], exemplars: Sequence[Exemplar]) -> str:
-    """One text without a chat template: worked examples, then the request, in the same form. It stops at
-    `STOP`, where a model would begin an example of its own."""
+    """One text without a template: worked examples, then the request, in the same form."""
     shown = [
         f"{_section(exemplar.request, exemplar.passages)}\n{templates.ANSWER} {_worked(exemplar)}\n\n"
         for exemplar in exemplars
     ]
     return "".join(shown) + f"{_section(request, passages)}\n{templates.ANSWER}"
-
-
-def as_chat(prompt: str) -> tuple[Message, ...]:
-    """A student's prompt as one message, for servers that apply the model's own chat template."""
-    return (Message("user", prompt),)
 
 
 def example_query(request: str, augmentation: str) -> str:

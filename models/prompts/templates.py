@@ -23,3 +23,13 @@ HINT_CLOSE = (
     '"The answer is {answer}"'
 )
 STOP = (QUERY, DOCUMENTATION)
+CHATML = (
+    "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant gives "
+    "helpful and honest answers.<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+)
+CHATML_STOP = ("<|im_end|>",)
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\n{text}\n\n### Response:"
+)
+ALPACA_STOP = ("### Instruction:", "### Response:")

@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.retrieval.words import group_of
+
 Floats = NDArray[np.float32]
 # How fast the voice of an example fades with its distance: similarities of unit vectors are divided by it.
 SHARPNESS = 0.06
 LIBRARY_SHARPNESS = 0.15
 NEAREST = 20
-
-
-def group_of(question_id: str) -> str:
-    """What paraphrases of one question share: its id up to its last `-`."""
-    return question_id.rpartition("-")[0] or question_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,11 @@ _CLAUSE = re.compile(r",\s*(?:and\s+)?|;\s*|\.\s+|\s+and\s+(?=\w+ing\b)")
 _REQUIRES = re.compile(r"^\s*this requires\s+", re.IGNORECASE)
 
 
+def group_of(question_id: str) -> str:
+    """What paraphrases of one question share: its id up to its last `-`."""
+    return question_id.rpartition("-")[0] or question_id
+
+
 def without_literals(request: str) -> str:
     """`request` less quoted literals and variables; all of it where nothing else is left."""
     return " ".join(_LITERAL.sub(" ", request).split()) or request

@@ -1,4 +1,4 @@
-"""`starmill data`: documentation fetched into a folder, and what lies there."""
+"""`starmill data`: documentation fetched into a folder, and what lies there; weights made of a difference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
 from storage.settings import load_settings
 
-app = typer.Typer(help="Fetch documentation, and list what is there.")
+app = typer.Typer(help="Fetch documentation, and list what is there; make models of published differences.")
 FolderOption = Annotated[
     Path | None, typer.Option("-o", metavar="FOLDER", help="default: devdocs in STARMILL_HOME")
 ]
@@ -89,3 +89,27 @@ def list_(
             row["notice"],
         )
     console().print(table)
+
+
+@app.command("apply-delta")
+def apply_delta_(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="folder of the model it is a difference to")],
+    delta: Annotated[Path, typer.Argument(metavar="DELTA", help="folder of the difference")],
+    output: Annotated[Path, typer.Option("-o", metavar="FOLDER", help="a new folder for the model")],
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"], typer.Option(help="how the sums are saved")
+    ] = "float32",
+    checksum: Annotated[
+        float | None, typer.Option(metavar="SUM", help="what all numbers of the model must add up to")
+    ] = None,
+) -> None:
+    """Add a published difference of weights, such as Alpaca-7B's, to its base, such as LLaMA-7B."""
+    from producer.weights.delta import apply_delta
+
+    with progress_bar() as bar:
+        row = bar.add_task("tensors", total=None)
+        count = apply_delta(
+            base, delta, output, dtype, checksum,
+            lambda done, total: bar.update(row, completed=done, total=total),
+        )  # fmt: skip
+    messages().print(f"{count} tensors in {output}; a student uses it by `model: {output}`")

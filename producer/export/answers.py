@@ -24,10 +24,12 @@ ANSWER: Shape = {
     "retrieval": str,
     "rationale": str,
     "augment_test": bool,
+    "exemplar_choice": str,
     "sample": int,
     "seed": int,
     "exemplars": [int],
     "passages": int,
+    "dropped": {"passages": int, "exemplars": int},
     "text": str,
     "truncated": bool,
     "prediction": str,
@@ -46,7 +48,8 @@ ANSWER: Shape = {
 
 def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
-    `execution` where not executed. `exemplars` are rows of the train split."""
+    `execution` where not executed. `exemplars` are rows of the train split; `dropped`
+    counts what the model's context had no room for."""
     grid = {cell.variant: cell for cell in cells(run.experiment)}
     finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
     # An answer and its judge are planned one after the other.
@@ -70,10 +73,12 @@ def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]
         "retrieval": cell.retrieval_word,
         "rationale": cell.rationale,
         "augment_test": cell.augment_test,
+        "exemplar_choice": cell.exemplars,
         "sample": answer.sample,
         "seed": run.experiment.grid.seeds[answer.sample],
         "exemplars": list(answer.result.get("exemplars", ())),
         "passages": answer.result.get("passages"),
+        "dropped": answer.result.get("dropped") or {"passages": 0, "exemplars": 0},
         "text": answer.result.get("text"),
         "truncated": bool(answer.result.get("truncated")),
         "prediction": verdict.get("prediction"),

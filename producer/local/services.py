@@ -1,4 +1,4 @@
-"""The services of a local run: Redis, the embedded model's server, a gateway, one worker for all queues."""
+"""The services of a local run: Redis, the embedded model's server, a gateway, workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -80,15 +80,28 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
     return service, SecretStr(url)
 
 
-def worker_service(experiment: Experiment, settings: Settings, logs: Path) -> Service:
-    """One process for every queue, with threads for the calls in flight and as many that get ready."""
+def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> list[Service]:
+    """One process for every queue, but for students that run in a worker: an engine has one to itself."""
     size = experiment.units_per_task
+    alone = {f"student.{student.name}": student for student in experiment.students if student.runs_in_worker}
     threads = experiment.teacher.max_concurrency / min(size.augment, size.rationale, size.rationalize)
-    threads += sum(student.max_concurrency for student in experiment.students) / size.answer
-    concurrency = min(512, 2 * ceil(threads) + 4)
+    threads += (
+        sum(each.max_concurrency for each in experiment.students if not each.runs_in_worker) / size.answer
+    )
+    # Threads for the calls in flight and as many that get ready.
+    shared = [queue for queue in queues(experiment) if queue not in alone]
+    services = [_worker("worker", shared, min(512, 2 * ceil(threads) + 4), settings, logs)]
+    for queue, student in alone.items():
+        # While a task waits for its last answers, others must keep the engine full.
+        tasks = 2 * ceil(student.engine.max_num_seqs / size.answer) + 2
+        services.append(_worker(f"worker-{student.name}", [queue], tasks, settings, logs))
+    return services
+
+
+def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, logs: Path) -> Service:
     command = [
-        sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(queues(experiment)),
-        "-P", "threads", "-c", str(concurrency), "-n", "local@%h", "-l", "WARNING",
+        sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(served),
+        "-P", "threads", "-c", str(threads), "-n", f"{name}@%h", "-l", "WARNING",
         "--without-gossip", "--without-mingle",
     ]  # fmt: skip
     environment = {
@@ -104,7 +117,7 @@ def worker_service(experiment: Experiment, settings: Settings, logs: Path) -> Se
         environment["STARMILL_EMBEDDED_URL"] = settings.embedded_url
     if settings.gateway_url:
         environment["STARMILL_GATEWAY_URL"] = settings.gateway_url.get_secret_value()
-    return Service("worker", command, logs / "worker.log", lambda: True, environment)
+    return Service(name, command, logs / f"{name}.log", lambda: True, environment)
 
 
 def _listens(port: int) -> Callable[[], bool]:

@@ -13,7 +13,7 @@ from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.experiment import Experiment
 from models.students import Student
-from producer.local.services import gateway_service, model_service, redis_service, worker_service
+from producer.local.services import gateway_service, model_service, redis_service, worker_services
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings
 
@@ -28,7 +28,7 @@ class Stack:
 
 @contextmanager
 def local_stack(experiment: Experiment, settings: Settings, gateway: bool = False) -> Iterator[Stack]:
-    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). One worker."""
+    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). Then workers."""
     folder, logs = settings.root / "local", settings.root / "logs"
     for made in (folder, logs):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,7 +51,8 @@ def local_stack(experiment: Experiment, settings: Settings, gateway: bool = Fals
                 supervisor.start(service)
             found = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
             used = settings.model_copy(update=found)
-            supervisor.start(worker_service(experiment, used, logs))
+            for service in worker_services(experiment, used, logs):
+                supervisor.start(service)
             yield Stack(supervisor, used)
         finally:
             supervisor.stop()

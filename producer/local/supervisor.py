@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.errors import ServiceError
+from storage.broker import UNFIT
 
 log = logging.getLogger(__name__)
 START_SECONDS = 60.0
@@ -64,6 +65,8 @@ class Supervisor:
         for service in self.services:
             if service.process is None or service.process.poll() is None:
                 continue
+            if service.process.returncode == UNFIT:
+                raise ServiceError(_last_words(service.log))
             now = time.monotonic()
             service.deaths.append(now)
             if len(service.deaths) == MOST_DEATHS and now - service.deaths[0] < DEATHS_WITHIN:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.stages import STAGES
+from producer.report.cells import read_cells
+from producer.report.effects import Comparison, comparisons
 from producer.report.execution import Execution, read_execution, sentences
+from producer.report.failing import StageFailures, stage_failures
 from producer.report.notes import notes
 from producer.report.retrieval import Quality, retrieval_qualities
+from producer.report.samples import Sample, read_samples
+from producer.report.spending import StageSpending, stage_spending
 from producer.report.statistics import Statistics, read_statistics
-from producer.report.tables import TableRow, ablation_rows
+from producer.report.tables import METRICS, TableRow, ablation_rows
 from storage.database import Database
 from storage.ledger import counts, planning
 from storage.ledger.counts import Funnel
@@ -50,6 +55,18 @@ class Report:
     notes: tuple[str, ...]
     retrieval: tuple[Quality, ...] = ()
     execution: Execution | None = None
+    effects: tuple[Comparison, ...] = ()
+    failing: tuple[StageFailures, ...] = ()
+    spending: tuple[StageSpending, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Headings of the ablation table's scores by name; pass@k where answers were executed."""
+        executed = sorted(
+            {k for cell in self.execution.cells for k in cell.pass_at} if self.execution else ()
+        )
+        return {**METRICS, **{f"pass@{k}": f"pass@{k}" for k in executed}}
 
     @property
     def finished(self) -> bool:
@@ -62,9 +79,10 @@ def build_report(db: Database, run: Run) -> Report:
     # At time 0 every lease is live; which units are in flight is nothing that a report shows.
     funnel = counts.funnel(db, run.id, 0.0)
     stages = _stages(funnel)
-    table = ablation_rows(db, run)
     experiment = run.experiment
     execution = read_execution(db, run)
+    scores = read_cells(db, run)
+    table = ablation_rows(scores, execution.measures if execution else {})
     said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
     return Report(
         run=run.id,
@@ -79,6 +97,10 @@ def build_report(db: Database, run: Run) -> Report:
         notes=(*said, *(sentences(execution) if execution else ())),
         retrieval=retrieval_qualities(db, run),
         execution=execution,
+        effects=comparisons(scores),
+        failing=stage_failures(db, run),
+        spending=stage_spending(db, run.id),
+        samples=read_samples(db, run),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from producer.report.build import Report
+from producer.report.effects import Comparison
 from producer.report.execution import as_document
 from producer.report.retrieval import Quality
 from producer.report.tables import TableRow
@@ -30,8 +31,11 @@ def document(report: Report) -> dict[str, Any]:
         "statistics": asdict(report.statistics),
         "stages": [{**asdict(stage), "left": stage.left} for stage in report.stages],
         "ablation": [_row(row) for row in report.table],
+        "effects": [_effect(found) for found in report.effects],
         "retrieval": [_quality(found) for found in report.retrieval],
         "execution": as_document(report.execution) if report.execution else None,
+        "failure_modes": [asdict(found) for found in report.failing],
+        "spending": [asdict(found) for found in report.spending],
         "notes": list(report.notes),
     }
 
@@ -49,12 +53,14 @@ def _quality(found: Quality) -> dict[str, Any]:
 
 def _row(row: TableRow) -> dict[str, Any]:
     scores = {
-        name: {part: round(value, DECIMALS) for part, value in asdict(measure).items()}
+        name: {part: _rounded(value) for part, value in asdict(measure).items()}
         for name, measure in row.measures.items()
     }
+    cell = asdict(row.cell)
+    del cell["exemplars_vary"]
     return {
         "variant": row.cell.variant,
-        **asdict(row.cell),
+        **cell,
         "retrieval": row.cell.retrieval_word,
         "n": row.n,
         "planned": row.planned,
@@ -62,5 +68,30 @@ def _row(row: TableRow) -> dict[str, Any]:
         "best": list(row.best),
         "exemplars_shown": round(row.shown, DECIMALS),
         "answers_with_fewer_exemplars": row.fewer,
+        "answers_shortened": row.shortened,
+        "dropped": {"passages": row.dropped[0], "exemplars": row.dropped[1]},
         "answers_truncated": row.truncated,
+        "answers_unparsable": row.unparsable,
     }
+
+
+def _effect(found: Comparison) -> dict[str, Any]:
+    """p-values as they are and corrected (`p_holm`)."""
+    return {
+        "variant": found.cell.variant,
+        "against": found.against.variant,
+        "baseline": found.baseline,
+        "retrieval": found.retrieval,
+        "n": found.n,
+        "differences": {
+            name: {
+                part: value if part.startswith("p_") else _rounded(value)
+                for part, value in asdict(difference).items()
+            }
+            for name, difference in found.differences.items()
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DECIMALS)

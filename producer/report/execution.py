@@ -41,6 +41,13 @@ class Execution:
     ceiling: float
     cells: tuple[CellExecution, ...]
 
+    @property
+    def measures(self) -> dict[str, dict[str, Measure]]:
+        """pass@k as columns of the ablation table, by variant and name."""
+        return {
+            cell.variant: {f"pass@{k}": measure for k, measure in cell.pass_at.items()} for cell in self.cells
+        }
+
 
 @dataclass(slots=True)
 class _Answers:
@@ -74,18 +81,10 @@ def read_execution(db: Database, run: Run) -> Execution | None:
 def sentences(found: Execution) -> list[str]:
     """As notes below the tables."""
     missing = f" ({found.unavailable:,} more need what is not installed)" if found.unavailable else ""
-    said = [
+    return [
         f"Executed: {found.tested:,} of {found.examples:,} test rows have tests{missing}; "
-        f"{found.ceiling:.1f} % of their references pass."
+        f"{found.ceiling:.1f} % of their references pass: the ceiling of pass@k, which counts these rows."
     ]
-    for k in sorted({k for cell in found.cells for k in cell.pass_at}):
-        of_cells = "; ".join(f"{cell.variant} {_score(cell.pass_at[k])}" for cell in found.cells if cell.n)
-        said.append(f"pass@{k}: {of_cells}.")
-    return said
-
-
-def _score(measure: Measure) -> str:
-    return f"{measure.value:.2f} [{measure.low:.1f}, {measure.high:.1f}]"
 
 
 def _count(answers: _Answers, example: int, outcome: str) -> None:

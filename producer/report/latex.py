@@ -7,21 +7,31 @@ document that loads booktabs and graphicx.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
+    EFFECT,
+    EFFECTS_NOTE,
+    FAILING,
+    FAILING_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
+    SPENDING,
+    SPENDING_NOTE,
     answers,
     axes,
-    interval,
+    detail,
+    effect_lines,
+    failing_lines,
     place,
     quality_lines,
+    spending_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
-from producer.report.tables import METRICS, TableRow
+from producer.report.tables import TableRow
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#",
@@ -29,26 +39,36 @@ _ESCAPES = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
+# A hyphen before a number, as in -2.5 and not as in 2-shot.
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 def render(report: Report) -> str:
     headings = axes(report)
     body = [" & ".join(_row(report, row)) + r" \\" for row in report.table]
-    lines = [" & ".join(map(escape, line)) + r" \\" for line in statistic_lines(report)]
-    columns = [*headings, "n", *METRICS.values()]
+    of_run = f" in run {report.run}"
+    columns = [*headings, "n", *report.metrics.values()]
     title = f"{report.experiment}: run {report.run}, {report.state}, teacher {report.teacher}."
     caption = escape(f"{title} {INTERVALS} The best of each student is bold.")
     return "\n".join([
         r"\documentclass{article}",
         r"\usepackage[T1]{fontenc}",
         r"\usepackage{textcomp}",
+        # Without it T1 has letters of pixels on a small installation.
+        r"\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}",
         r"\usepackage{booktabs}",
         r"\usepackage{graphicx}",
+        r"\usepackage[margin=2cm]{geometry}",
         r"\begin{document}",
-        *_table("l" * len(headings) + "r" * (1 + len(METRICS)), columns, body, caption),
+        r"\sloppy",
+        *_table("l" * len(headings) + "r" * (1 + len(report.metrics)), columns, body, caption),
         *_notes(report),
-        *_retrieval(report),
-        *_table("lr", ["Synthetic set", ""], lines, escape(f"The synthetic set of run {report.run}.")),
+        *_section("llrrrr", EFFECT, effect_lines(report), f"Paired differences{of_run}. {EFFECTS_NOTE}"),
+        *_section("lrrrr", QUALITY, quality_lines(report), f"Documentation shown{of_run}. {QUALITY_NOTE}"),
+        *_section("lrrll", FAILING, failing_lines(report), f"Failure modes{of_run}. {FAILING_NOTE}"),
+        *_section("lrrrrrrrr", SPENDING, spending_lines(report), f"Calls bought{of_run}. {SPENDING_NOTE}"),
+        *_section("lr", ["Synthetic set", ""], [[*line] for line in statistic_lines(report)],
+                  f"The synthetic set{of_run}."),
         r"\end{document}",
         "",
     ])  # fmt: skip
@@ -71,6 +91,7 @@ def _table(align: str, headings: list[str], lines: list[str], caption: str) -> l
         r"\begin{table}[ht]",
         r"\centering",
         rf"\caption{{{caption}}}",
+        r"\medskip",
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
@@ -85,23 +106,21 @@ def _table(align: str, headings: list[str], lines: list[str], caption: str) -> l
 
 def _row(report: Report, row: TableRow) -> list[str]:
     scores = []
-    for name in METRICS:
+    for name in report.metrics:
         measure = row.measures.get(name)
         if measure is None:
             scores.append(NOTHING)
             continue
         value = f"{measure.value:.2f}"
         bold = rf"\textbf{{{value}}}" if name in row.best else value
-        scores.append(rf"{bold} {{\scriptsize {interval(measure)}}}")
+        scores.append(rf"{bold} {{\scriptsize {detail(measure)}}}")
     return [*map(escape, place(report, row)), answers(row), *scores]
 
 
-def _retrieval(report: Report) -> list[str]:
-    if not report.retrieval:
-        return []
-    lines = [" & ".join(map(escape, words)) + r" \\" for words in quality_lines(report)]
-    caption = f"Documentation shown in run {report.run}. {QUALITY_NOTE}"
-    return _table("l" + "r" * (len(QUALITY) - 1), [*QUALITY], lines, escape(caption))
+def _section(align: str, headings: Sequence[str], lines: list[list[str]], caption: str) -> list[str]:
+    """A table of texts, nothing where it has no lines."""
+    body = [_MINUS.sub("$-$", " & ".join(map(escape, line))) + r" \\" for line in lines]
+    return _table(align, [*headings], body, escape(caption)) if lines else []
 
 
 def _notes(report: Report) -> list[str]:

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from producer.report.build import Report
+from producer.report.effects import EFFECTS, LEVEL, Comparison, Difference
 from producer.report.retrieval import Quality
+from producer.report.spending import QUANTILES
 from producer.report.statistics import Statistics
-from producer.report.tables import Measure, TableRow
+from producer.report.tables import METRICS, Measure, TableRow
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
 NOTHING = "-"
 QUALITY = ("Retrieval", "Test rows", "Right of those shown", "Rows with none right", "Tokens a row")
 QUALITY_NOTE = "Of test rows whose right passages are known; a token is counted as four characters."
 
+EFFECT = ("Cell", "Against", "n", *(METRICS[name] for name in EFFECTS))
+EFFECTS_NOTE = (
+    "Percent points over the same test rows and seeds, with 95 % intervals by the paired bootstrap. "
+    "p is two-sided, by approximate randomization (exact match with one seed: McNemar's exact test), and "
+    f"corrected for all comparisons of a metric here (Holm); * marks p below {LEVEL}."
+)
+
+FAILING = ("Stage", "Texts", "With a failure", "Failure modes", "Answers not accepted")
+FAILING_NOTE = (
+    "Told from the texts that were kept, of which one may fail in several ways; answers without worked "
+    "examples need no answer sentence. What was not accepted was asked for again, or failed."
+)
+SPENDING = ("Stage", "Calls", "Prompt tokens", "Completion tokens", "Dollars", *QUANTILES)
+SPENDING_NOTE = "What this run bought itself. Latency in seconds of a call, retries and batches apart."
+
 
 def axes(report: Report) -> list[str]:
-    """Headings of what tells cells apart; the wording of the test request only where the grid varies it."""
+    """Headings of what tells cells apart; the last two only where the grid varies them."""
+    chosen = ["Exemplars"] if any(row.cell.exemplars_vary for row in report.table) else []
     augmented = ["Test request"] if any(row.cell.augment_test for row in report.table) else []
-    return ["Student", "Shots", "Retrieval", "Rationale", *augmented]
+    return ["Student", "Shots", "Retrieval", "Rationale", *chosen, *augmented]
 
 
 def place(report: Report, row: TableRow) -> list[str]:
     """The cell on each of the `axes`."""
     cell = row.cell
     asked = "augmented" if cell.augment_test else "as written"
-    words = [cell.student, str(cell.shots), cell.retrieval_word, RATIONALES[cell.rationale], asked]
-    return words[: len(axes(report))]
+    words = {
+        "Student": cell.student,
+        "Shots": str(cell.shots),
+        "Retrieval": cell.retrieval_word,
+        "Rationale": RATIONALES[cell.rationale],
+        "Exemplars": cell.exemplars or NOTHING,
+        "Test request": asked,
+    }
+    return [words[axis] for axis in axes(report)]
 
 
 def answers(row: TableRow) -> str:
@@ -32,8 +59,74 @@ def answers(row: TableRow) -> str:
     return f"{row.n:,}" if row.n == row.planned else f"{row.n:,} of {row.planned:,}"
 
 
-def interval(measure: Measure) -> str:
+def interval(measure: Measure | Difference) -> str:
     return f"[{measure.low:.1f}, {measure.high:.1f}]"
+
+
+def detail(measure: Measure) -> str:
+    """What stands beside a score: its interval, and its standard deviation where there are several seeds."""
+    return interval(measure) + ("" if measure.sd is None else f" sd {measure.sd:.2f}")
+
+
+def effect_lines(report: Report) -> list[list[str]]:
+    """A line for each comparison under the headings EFFECT."""
+    return [
+        [
+            found.cell.variant,
+            baseline_word(found),
+            f"{found.n:,}",
+            *(difference(found.differences[name]) for name in EFFECTS),
+        ]
+        for found in report.effects
+    ]
+
+
+def baseline_word(found: Comparison) -> str:
+    """What the cell is compared with."""
+    return f"{found.against.variant} (baseline)" if found.baseline else found.against.variant
+
+
+def difference(found: Difference) -> str:
+    mark = "*" if found.significant else ""
+    return f"{found.value:+.2f}{mark} {interval(found)} p {p_value(found.p_holm)}"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def failing_lines(report: Report) -> list[list[str]]:
+    """A line for each stage whose texts were looked at, under the headings FAILING."""
+    return [
+        [
+            found.stage,
+            f"{found.texts:,}",
+            _of(found.failing, found.texts),
+            named(found.modes) or NOTHING,
+            named(found.rejected) or NOTHING,
+        ]
+        for found in report.failing
+    ]
+
+
+def spending_lines(report: Report) -> list[list[str]]:
+    """A line for each stage that bought calls, under the headings SPENDING."""
+    return [
+        [
+            found.stage, f"{found.calls:,}", f"{found.prompt_tokens:,}", f"{found.completion_tokens:,}",
+            f"{found.dollars:,.4f}", *(_seconds(found.latency.get(name)) for name in QUANTILES),
+        ]
+        for found in report.spending
+    ]  # fmt: skip
+
+
+def named(numbers: Mapping[str, int]) -> str:
+    """Such as `no code 3, refusal 1`."""
+    return ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in numbers.items())
+
+
+def _seconds(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def quality_lines(report: Report) -> list[list[str]]:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
+    EFFECT,
+    EFFECTS_NOTE,
+    FAILING,
+    FAILING_NOTE,
     NOTHING,
     QUALITY,
     QUALITY_NOTE,
+    SPENDING,
+    SPENDING_NOTE,
     answers,
     axes,
-    interval,
+    detail,
+    effect_lines,
+    failing_lines,
     place,
     quality_lines,
+    spending_lines,
     statistic_lines,
 )
 from producer.report.notes import INTERVALS
-from producer.report.tables import METRICS, TableRow
+from producer.report.tables import TableRow
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
 def render(report: Report) -> str:
     headings = axes(report)
-    align = ["---"] * len(headings) + ["---:"] * (1 + len(METRICS))
+    align = ["---"] * len(headings) + ["---:"] * (1 + len(report.metrics))
     parts = [
         f"# {escape(report.experiment)}",
         f"Run {escape(report.run)}, {escape(report.state)}. Teacher: {escape(report.teacher)}. "
@@ -32,10 +42,15 @@ def render(report: Report) -> str:
         "## Synthetic set",
         _table(["", ""], ["---", "---:"], [[*map(escape, line)] for line in statistic_lines(report)]),
         "## Ablation",
-        _table([*headings, "n", *METRICS.values()], align, [_row(report, row) for row in report.table]),
+        _table(
+            [*headings, "n", *report.metrics.values()], align, [_row(report, row) for row in report.table]
+        ),
         f"{INTERVALS} The best of each student is bold.",
         "\n".join(f"- {escape(note)}" for note in report.notes),
-        *_retrieval(report),
+        *_section("Paired differences", EFFECT, effect_lines(report), EFFECTS_NOTE, words=2),
+        *_section("Retrieval", QUALITY, quality_lines(report), QUALITY_NOTE),
+        *_section("Failure modes", FAILING, failing_lines(report), FAILING_NOTE),
+        *_section("Cost and latency", SPENDING, spending_lines(report), SPENDING_NOTE),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -51,22 +66,25 @@ def _students(report: Report) -> str:
 
 def _row(report: Report, row: TableRow) -> list[str]:
     scores = []
-    for name in METRICS:
+    for name in report.metrics:
         measure = row.measures.get(name)
         if measure is None:
             scores.append(NOTHING)
             continue
         value = f"**{measure.value:.2f}**" if name in row.best else f"{measure.value:.2f}"
-        scores.append(f"{value} {interval(measure)}")
+        scores.append(f"{value} {detail(measure)}")
     return [*(escape(word) for word in place(report, row)), answers(row), *scores]
 
 
-def _retrieval(report: Report) -> list[str]:
-    if not report.retrieval:
+def _section(
+    title: str, headings: Sequence[str], lines: list[list[str]], note: str, words: int = 1
+) -> list[str]:
+    """A table with what is to be known of it, nothing where it has no lines. `words` columns hold text."""
+    if not lines:
         return []
-    align = ["---", *["---:"] * (len(QUALITY) - 1)]
-    lines = [[*map(escape, words)] for words in quality_lines(report)]
-    return ["## Retrieval", _table([*QUALITY], align, lines), QUALITY_NOTE]
+    align = ["---"] * words + ["---:"] * (len(headings) - words)
+    table = _table([*headings], align, [[*map(escape, line)] for line in lines])
+    return [f"## {title}", table, escape(note)]
 
 
 def _table(headings: list[str], align: list[str], lines: list[list[str]]) -> str:

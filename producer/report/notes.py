@@ -21,6 +21,8 @@ def notes(state: str, left: int, seeds: int, table: Sequence[TableRow]) -> tuple
         found.append(f"Scores are means over {seeds} seeds; n counts the answers of all of them.")
     if fewer := [_fewer(row) for row in table if row.fewer]:
         found.append(f"Shown fewer exemplars than shots, as there were no more: {'; '.join(fewer)}.")
+    if shortened := [_shortened(row) for row in table if row.shortened]:
+        found.append(f"Left out where the model's context had no room: {'; '.join(shortened)}.")
     if truncated := [_truncated(row) for row in table if row.truncated]:
         found.append(f"Cut off at the token limit: {'; '.join(truncated)}.")
     return tuple(found)
@@ -28,6 +30,14 @@ def notes(state: str, left: int, seeds: int, table: Sequence[TableRow]) -> tuple
 
 def _fewer(row: TableRow) -> str:
     return f"{row.cell.variant} ({row.fewer:,} of {row.answers:,} answers, {row.shown:.2f} on average)"
+
+
+def _shortened(row: TableRow) -> str:
+    passages, exemplars = row.dropped
+    return (
+        f"{row.cell.variant} ({passages:,} passages and {exemplars:,} exemplars in {row.shortened:,} of "
+        f"{row.answers:,} answers)"
+    )
 
 
 def _truncated(row: TableRow) -> str:

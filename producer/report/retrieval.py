@@ -52,7 +52,7 @@ def retrieval_qualities(db: Database, run: Run) -> tuple[Quality, ...]:
     for tally in tallies:
         of_unit[searches.variant(tally.cell.query, tally.cell.retrieval)].append(tally)
     for unit in rows(db, run.id, stages=("retrieve",), split=TEST):
-        if unit.oracle:
+        if unit.oracle and unit.variant in of_unit:
             hits = hits_of(unit.result["passages"])
             for tally in of_unit[unit.variant]:
                 tally.add(hits, unit.oracle)

@@ -16,7 +16,7 @@ from producer.report.layout import (
     quality_lines,
     statistic_lines,
 )
-from producer.report.tables import METRICS, TableRow
+from producer.report.tables import TableRow
 
 CAPTION = "Percent, with half of the 95 % bootstrap interval. * best of the student."
 
@@ -46,7 +46,7 @@ def ablation_table(report: Report) -> Group:
     several = len(report.students) > 1
     table.add_column("student / cell" if several else "cell", overflow="fold")
     table.add_column("n", justify="right")
-    for name in METRICS.values():
+    for name in report.metrics.values():
         table.add_column(name, justify="right")
     student = None
     for row in report.table:
@@ -54,7 +54,7 @@ def ablation_table(report: Report) -> Group:
             student = row.cell.student
             table.add_row(Text(student))
         label = Text(("  " if several else "") + _label(row))
-        table.add_row(label, answers(row), *(_score(row, name) for name in METRICS))
+        table.add_row(label, answers(row), *(_score(row, name) for name in report.metrics))
     notes = [Text(note) for note in (CAPTION, *report.notes)]
     return Group(Unfolded(table), *notes)
 

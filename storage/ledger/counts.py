@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import Select, and_, case, desc, func, select
 
 from models.types import Usage
 from storage.database import Database
@@ -73,12 +75,8 @@ def funnel(db: Database, run_id: str, now: float) -> Funnel:
 
 
 def spending(db: Database, run_id: str) -> Spending:
-    columns = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nano_usd", "seconds")
-    sums = [func.coalesce(func.sum(GENERATIONS.c[name]), 0) for name in columns]
-    query = select(func.count(), *sums).where(GENERATIONS.c.run_id == run_id, GENERATIONS.c.done.is_(True))
     with db.read() as connection:
-        calls, prompt, cached, completion, cost, seconds = connection.execute(query).one()
-    return Spending(calls, Usage(int(prompt), int(cached), int(completion)), int(cost), float(seconds))
+        return _as_spending(connection.execute(_spending().where(*_bought(run_id))).one())
 
 
 def final_since(db: Database, run_id: str, since: float) -> int:
@@ -110,6 +108,56 @@ def rejection_reasons(db: Database, run_id: str) -> dict[str, int]:
         .where(REJECTIONS.c.run_id == run_id)
         .group_by(REJECTIONS.c.reason),
     )
+
+
+def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
+    """Rejected answers by stage and reason, the most frequent reason first."""
+    group = (REJECTIONS.c.stage, REJECTIONS.c.reason)
+    query = (
+        select(*group, func.count().label("number"))
+        .where(REJECTIONS.c.run_id == run_id)
+        .group_by(*group)
+        .order_by(desc("number"), REJECTIONS.c.reason)
+    )
+    found: dict[str, dict[str, int]] = {}
+    with db.read() as connection:
+        for stage, reason, number in connection.execute(query):
+            found.setdefault(stage, {})[reason] = int(number)
+    return found
+
+
+def spending_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
+    """What the run bought itself for each stage."""
+    query = _spending(GENERATIONS.c.stage).where(*_bought(run_id)).group_by(GENERATIONS.c.stage)
+    with db.read() as connection:
+        return {stage: _as_spending(sums) for stage, *sums in connection.execute(query)}
+
+
+def latencies(db: Database, run_id: str) -> dict[str, array[float]]:
+    """Seconds of each call that the run bought itself, by stage; calls in a batch have no latency."""
+    query = select(GENERATIONS.c.stage, GENERATIONS.c.seconds).where(
+        *_bought(run_id), GENERATIONS.c.seconds.is_not(None), GENERATIONS.c.batch.is_(None)
+    )
+    found: dict[str, array[float]] = {}
+    with db.read() as connection:
+        for stage, seconds in connection.execute(query):
+            found.setdefault(stage, array("d")).append(seconds)
+    return found
+
+
+def _spending(*group: Any) -> Select[Any]:
+    columns = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nano_usd", "seconds")
+    sums = [func.coalesce(func.sum(GENERATIONS.c[name]), 0) for name in columns]
+    return select(*group, func.count(), *sums)
+
+
+def _bought(run_id: str) -> tuple[Any, Any]:
+    return GENERATIONS.c.run_id == run_id, GENERATIONS.c.done.is_(True)
+
+
+def _as_spending(sums: Sequence[Any]) -> Spending:
+    calls, prompt, cached, completion, cost, seconds = sums
+    return Spending(calls, Usage(int(prompt), int(cached), int(completion)), int(cost), float(seconds))
 
 
 def _reasons(db: Database, query: Select[Any]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.experiment import RationaleSource
-from models.stages import SAMPLE, WORDINGS
+from models.stages import SAMPLE, VECTOR, WORDINGS
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
@@ -48,6 +48,24 @@ def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
         wanted.append(right.is_(True))
     with db.read() as connection:
         return frozenset(connection.scalars(_train(run.id, *wanted)))
+
+
+def vectors(db: Database, run_id: str) -> list[tuple[int, str, str]]:
+    """(example, question id, packed vector of the request) of the train examples, in order."""
+    query = (
+        select(UNITS.c.example_id, EXAMPLES.c.question_id, UNITS.c.result["vector"].as_string())
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        .where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.split == TRAIN,
+            UNITS.c.state == DONE,
+            UNITS.c.stage == "retrieve",
+            UNITS.c.variant == VECTOR,
+        )
+        .order_by(UNITS.c.example_id)
+    )
+    with db.read() as connection:
+        return [(example, question, vector) for example, question, vector in connection.execute(query)]
 
 
 def worked(

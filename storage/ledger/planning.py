@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -212,11 +212,14 @@ def _import_examples(
 
 
 def _units(
-    run_id: str, split: str, example_ids: Iterable[int], slots: list[Slot]
+    run_id: str, split: str, example_ids: Sequence[int], slots: list[Slot]
 ) -> Iterator[dict[str, Any]]:
-    """Example by example, so that the first rows are finished first."""
-    for example_id in example_ids:
-        for slot in slots:
+    """Example by example, so that the first rows are finished first; but cell by cell where prompts begin
+    alike, so that a server finds the beginning in its cache. Units are fed in this order."""
+    alike = groupby((slot for slot in slots if slot.together), lambda slot: (slot.variant, slot.sample))
+    turns = [[slot for slot in slots if not slot.together], *(list(cell) for _, cell in alike)]
+    for turn, example_id in ((turn, example_id) for turn in turns for example_id in example_ids):
+        for slot in turn:
             yield {
                 "run_id": run_id, "example_id": example_id, "split": split, "stage": slot.stage,
                 "variant": slot.variant, "sample": slot.sample, "queue": slot.queue, "needs": len(slot.after),

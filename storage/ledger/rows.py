@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.stages import SAMPLE, STAGES, Step, downstream, gathered_by
+from models.types import Request
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import (
@@ -66,8 +67,9 @@ def rows(
     stages: Sequence[str],
     states: Sequence[str] = (DONE,),
     split: str | None = None,
+    examples: Sequence[int] | None = None,
 ) -> Iterator[Row]:
-    """In the order of examples, then of planning, in bounded memory."""
+    """In the order of planning, in bounded memory; of some hundred `examples` at most."""
     columns = (
         UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
@@ -84,6 +86,7 @@ def rows(
             UNITS.c.stage.in_(stages),
             UNITS.c.state.in_(states),
             *([UNITS.c.split == split] if split else []),
+            *([UNITS.c.example_id.in_(examples)] if examples is not None else []),
         )
         .order_by(UNITS.c.id)
         .limit(PAGE)
@@ -99,6 +102,30 @@ def rows(
         if len(page) < PAGE:
             return
         last = page[-1].id
+
+
+def example_ids(db: Database, run_id: str, split: str) -> list[int]:
+    """The examples of a split, in their order."""
+    query = (
+        select(UNITS.c.example_id)
+        .distinct()
+        .where(UNITS.c.run_id == run_id, UNITS.c.split == split)
+        .order_by(UNITS.c.example_id)
+    )
+    with db.read() as connection:
+        return list(connection.scalars(query))
+
+
+def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
+    """What was asked, by the key of the generation."""
+    found: dict[str, Request] = {}
+    with db.read() as connection:
+        for start in range(0, len(keys), PAGE):
+            query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
+                GENERATIONS.c.key.in_(keys[start : start + PAGE])
+            )
+            found |= {key: Request.from_body(body) for key, body in connection.execute(query) if body}
+    return found
 
 
 def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[Row]:

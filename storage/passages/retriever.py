@@ -20,6 +20,7 @@ from models.retrieval import methods
 from models.retrieval.evidence import Evidence, gather
 from models.retrieval.lexicon import Lexicon
 from models.retrieval.methods import Predict, Ranked
+from models.retrieval.nearness import pack
 from models.retrieval.settings import Passages, Search
 from models.retrieval.solved import Solved
 from models.retrieval.words import steps, without_literals
@@ -74,6 +75,10 @@ class Retriever:
             part = queries[start : start + QUERIES_AT_ONCE]
             found += [self._hits(rank(evidence)) for evidence in self._evidence(part, how)]
         return found
+
+    def encode(self, requests: Sequence[str]) -> list[str]:
+        """The packed vector of each request, as it is."""
+        return [pack(vector) for vector in self._encoder.encode(list(requests))]
 
     def lookup(self, ids: Sequence[str]) -> list[Passage]:
         """The passages with these ids, in their order; one that is not in the index is left out."""

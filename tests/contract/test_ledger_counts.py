@@ -12,7 +12,7 @@ from storage.ledger import claims, counts, outcomes, rows
 from storage.ledger.counts import IN_FLIGHT, STATES
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, WAITING
 from tests.clock import Clock
-from tests.small_run import LEASE, Hand, ids, plan, units
+from tests.small_run import LEASE, Hand, ids, plan, purchase, request, units
 
 
 @pytest.fixture
@@ -81,6 +81,30 @@ def test_reasons_come_most_frequent_first(hand: Hand, database: Database) -> Non
     assert list(counts.failure_reasons(database, hand.run.id).items()) == [("null", 2), ("refusal", 1)]
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 3}
     assert counts.failure_reasons(database, "other") == {}
+    assert counts.rejections_by_stage(database, hand.run.id) == {"augment": {"html": 3}}
+    assert counts.rejections_by_stage(database, "other") == {}
+
+
+def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
+    first, second, _ = hand.take(TRAIN, "augment")
+    asked = [request(words) for words in ("one", "two", "three")]
+    hand.done(first, purchase=purchase(asked[0], cost=7), generation=asked[0].key)
+    hand.done(second, purchase=purchase(asked[1], cost=5), generation=asked[1].key)
+    hand.done(hand.take(TEST, "answer", "student/0-shot")[0], purchase=purchase(asked[2]))
+    found = counts.spending_by_stage(database, hand.run.id)
+    assert {stage: (each.calls, each.usage.prompt) for stage, each in found.items()} == {
+        "augment": (2, 200), "answer": (1, 100),
+    }  # fmt: skip
+    assert found["augment"].cost_nano_usd == 12
+    assert counts.latencies(database, hand.run.id)["augment"].tolist() == [0.25, 0.25]
+    assert counts.latencies(database, "other") == {}
+    assert rows.requests(database, [asked[0].key, "absent"]) == {asked[0].key: asked[0]}
+    [unit] = rows.rows(
+        database, hand.run.id, stages=["augment"], split=TRAIN, examples=[first.example_id]
+    )  # fmt: skip
+    assert unit.unit_id == first.unit_id
+    examples = rows.example_ids(database, hand.run.id, TRAIN)
+    assert (len(examples), examples[0], examples == sorted(examples)) == (3, first.example_id, True)
 
 
 def test_rows_come_in_order_through_all_pages(database: Database, clock: Clock) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from models.experiment import RationaleSource
+from models.stages import VECTOR
 from storage.database import Database
 from storage.ledger import exemplars
 from storage.ledger.exemplars import Worked, final_rationale
-from storage.schema import TRAIN
+from storage.schema import TEST, TRAIN
 from tests.clock import Clock
 from tests.small_run import Hand, plan, units
 
@@ -155,3 +156,22 @@ def test_final_rationale_is_the_right_one_or_the_last(
         assert found is not None
         assert found["text"] == chosen
     assert final_rationale(others) is None
+
+
+def test_vectors_of_train_requests_are_read_in_order(database: Database, clock: Clock) -> None:
+    grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": "nearest"}
+    run = plan(database, clock, train=4, test=2, grid=grid)
+    hand = Hand(database, run, clock)
+    for work in hand.take(TEST, "retrieve", VECTOR):
+        hand.done(work, {"query": "q", "vector": "of the test split"})
+    for work in reversed(hand.take(TRAIN, "retrieve", VECTOR)):
+        if work.example.row == 2:
+            hand.failed(work)
+        else:
+            hand.done(work, {"query": "q", "vector": f"vector {work.example.row}"})
+    found = exemplars.vectors(database, run.id)
+    assert [(question, vector) for _, question, vector in found] == [
+        ("q0", "vector 0"), ("q1", "vector 1"), ("q3", "vector 3"),
+    ]  # fmt: skip
+    assert [example for example, _, _ in found] == sorted(example for example, _, _ in found)
+    assert exemplars.pool(database, run.id) == []

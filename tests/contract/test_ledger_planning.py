@@ -206,3 +206,21 @@ def test_run_is_stopped_and_started(database: Database, clock: Clock) -> None:
     planning.start_run(database, "small-1", clock())
     planning.stop_run(database, "small-1", "Ctrl-C")
     assert planning.run_state(database, "small-1") == (INTERRUPTED, "Ctrl-C")
+
+
+def test_answers_whose_prompts_begin_alike_are_planned_cell_by_cell(database: Database, clock: Clock) -> None:
+    grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": ["random", "fixed"],
+            "seeds": [0, 1]}  # fmt: skip
+    run = plan(database, clock, train=1, test=2, grid=grid)
+    found = [
+        (unit.variant.removeprefix("student/2-shot-"), unit.sample, unit.stage, unit.example_id)
+        for unit in units(database, run.id, split=TEST)
+    ]
+    first, second = sorted({example for *_, example in found})
+    assert found == [
+        *(("random", seed, stage, example) for example in (first, second) for seed in (0, 1)
+          for stage in ("answer", "judge")),
+        *(("fixed", seed, stage, example) for seed in (0, 1) for example in (first, second)
+          for stage in ("answer", "judge")),
+    ]  # fmt: skip
+    assert run.planned == len(units(database, run.id))

@@ -23,7 +23,7 @@ from worker.steps.augment import augment
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Runtime]:
     clock = Clock(time.time())
-    opened = Runtime(Settings(home=tmp_path), clock)
+    opened = Runtime(Settings(home=tmp_path), clock=clock)
     opened.db.migrate()
     yield opened
     opened.close()

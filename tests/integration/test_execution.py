@@ -102,7 +102,13 @@ def test_answers_are_judged_by_their_tests(ended: Ended) -> None:
 
 def test_the_report_says_what_was_executed(ended: Ended) -> None:
     said = ended.home.starmill("report", ended.run, "--format", "json").stdout
-    report = json.loads(said)["execution"]
+    whole = json.loads(said)
+    report = whole["execution"]
+    for row, cell in zip(whole["ablation"], report["cells"], strict=True):
+        for name in ("pass@1", "pass@2"):
+            assert row["scores"][name]["value"] == pytest.approx(cell[name]["value"], abs=1e-3)
+        assert row["scores"]["exact_match"]["sd"] is not None
+        assert row["answers_unparsable"] <= row["n"] == TEST_ROWS * 2
     assert (report["examples"], report["tested"], report["unavailable"]) == (TEST_ROWS, 6, 1)
     assert report["ceiling"] == pytest.approx(100 * 5 / 6, abs=1e-3)
     found = judged(ended, TEST, "judge")
@@ -117,6 +123,8 @@ def test_the_report_says_what_was_executed(ended: Ended) -> None:
         assert cell["pass@2"]["value"] >= cell["pass@1"]["value"]
     text = ended.home.starmill("report", ended.run, "--format", "markdown").stdout
     assert "Executed: 6 of 8 test rows have tests (1 more need what is not installed); 83.3 %" in text
+    [head] = [line for line in text.splitlines() if line.startswith("| Student")]
+    assert head.endswith("| pass@1 | pass@2 |")
 
 
 def test_rationales_are_right_where_their_code_passes(ended: Ended) -> None:

@@ -195,7 +195,12 @@ def test_chat_rows_are_ready_for_fine_tuning(db: Database) -> None:
 def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)
-    run.finish(TEST, "answer", answer)
+    dropped = {"passages": 2, "exemplars": 1}
+    run.finish(
+        TEST,
+        "answer",
+        lambda work: answer(work) | ({"dropped": dropped} if work.variant.endswith("2-shot") else {}),
+    )
     run.finish(TEST, "judge", lambda work: judged(work) if work.variant.endswith("0-shot") else None)
     assert starmill("export", "small", "--what", "answers", "-o", "answers.jsonl") == 0
     rows = lines("answers.jsonl")
@@ -209,6 +214,7 @@ def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     assert (right["exact_match"], right["shots"], right["seed"]) == (True, 0, 0)
     assert (unjudged["prediction"], unjudged["exact_match"]) == (None, None)
     assert unjudged["exemplars"] == [1, 2]
+    assert (unjudged["dropped"], right["dropped"]) == (dropped, {"passages": 0, "exemplars": 0})
 
 
 def test_failures_keep_what_was_rejected(db: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.metrics import intervals, row_stats, score, scores
+from models.metrics import holm, intervals, mcnemar, row_stats, score, scores
 from models.retrieval.records import to_record
 from models.types import Hit, Passage, Rejection
 from producer.report import RENDERERS, build_report
@@ -21,14 +21,18 @@ from tests.command_line import command_line, starmill
 from tests.ledger_data import (
     COST,
     HARD,
+    Answer,
     LedgerRun,
     answer,
     answered,
+    augmented,
     example,
     finish_test,
     finish_train,
     judged,
     plan_mixed,
+    reasoned,
+    retrieved,
 )
 
 
@@ -68,6 +72,30 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
     )
 
 
+def test_what_the_context_had_no_room_for_is_said(db: Database) -> None:
+    """It is told apart from exemplars that there were not."""
+    run = plan_mixed(db)
+    finish_train(run)
+    lost = {
+        "pupil/2-shot": {"passages": 3, "exemplars": 1},
+        "pupil/2-shot/star": {"passages": 1, "exemplars": 0},
+    }
+
+    def shortened(work: Work) -> dict[str, Any]:
+        if work.example.row == 0 or work.variant not in lost:
+            return answer(work) | {"dropped": {"passages": 0, "exemplars": 0}}
+        return answered("x", [1], dropped=lost[work.variant])
+
+    run.finish(TEST, "answer", shortened)
+    _, full, star = build_report(db, run.run).table
+    assert (full.fewer, full.shortened, full.dropped) == (0, 2, (6, 2))
+    assert (star.fewer, star.shortened, star.dropped) == (3, 2, (2, 0))
+    assert (
+        "Left out where the model's context had no room: pupil/2-shot (6 passages and 2 exemplars in 2 of 3 "
+        "answers); pupil/2-shot/star (2 passages and 0 exemplars in 2 of 3 answers)."
+    ) in build_report(db, run.run).notes
+
+
 def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)
@@ -99,7 +127,42 @@ def test_seeds_are_averaged(db: Database) -> None:
         mean = sum(found[name] for found in seeds) / 2
         assert row.measures[name].value == pytest.approx(mean)
         assert row.measures[name].low <= mean <= row.measures[name].high
+        sd = abs(seeds[0][name] - seeds[1][name]) / 2**0.5
+        assert row.measures[name].sd == pytest.approx(sd)
     assert "Scores are means over 2 seeds; n counts the answers of all of them." in report.notes
+
+
+def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> None:
+    grid = {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none"]}
+    run = LedgerRun.plan(db, [example(0), example(1)], [example(row) for row in range(12)], grid=grid)
+    finish_train(run)
+    run.finish(TEST, "retrieve", retrieved)
+
+    def answer_in(work: Work) -> Answer:
+        """Documentation helps at 0 shots; one row is lost without, another with it."""
+        row, helped = work.example.row, "retrieval" in work.variant
+        if row == 3 + helped:
+            return "null"
+        right = work.variant == "pupil/0-shot/retrieval" or row == 0
+        return answered(work.example.reference if right else "wrong")
+
+    run.finish(TEST, "answer", answer_in)
+    run.finish(TEST, "judge", judged)
+    report = build_report(db, run.run)
+    found = {(each.cell.variant, each.against.variant): each for each in report.effects}
+    assert [(*pair, each.n, each.baseline, each.retrieval) for pair, each in found.items()] == [
+        ("pupil/0-shot/retrieval", "pupil/0-shot", 10, True, True),
+        ("pupil/2-shot", "pupil/0-shot", 11, True, False),
+        ("pupil/2-shot/retrieval", "pupil/0-shot", 10, True, False),
+        ("pupil/2-shot/retrieval", "pupil/2-shot", 10, False, True),
+    ]
+    helped, *others = (each.differences["exact_match"] for each in found.values())
+    # Of the ten rows that both answered, one was right without documentation, all with it.
+    assert helped.value == pytest.approx(90)
+    assert helped.p_value == mcnemar(0, 9)
+    assert [each.p_holm for each in (helped, *others)] == holm([helped.p_value, 1, 1, 1])
+    assert [each.value for each in others] == [0, 0, 0]
+    assert (helped.significant, others[0].significant) == (True, False)
 
 
 def test_the_synthetic_set_is_counted(db: Database) -> None:
@@ -118,6 +181,40 @@ def test_the_synthetic_set_is_counted(db: Database) -> None:
     assert found.cost_usd == pytest.approx(13 * COST / 1e9)
     assert found.words_per_augmentation == 3
     assert found.words_per_rationale == 6
+
+
+def test_failures_and_spending_are_told_apart_by_stage(db: Database) -> None:
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null"), None)
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.reject(TRAIN, "rationale", Rejection("no_answer"), "x")
+    texts = ["It sorts. The answer is", "It sorts and then", "It sorts. It sorts it all. The answer is f(x)"]
+    run.finish(
+        TRAIN, "rationale",
+        lambda work: reasoned(work, correct=True) | {"text": texts[work.example.row % 3]},
+    )  # fmt: skip
+    assert run.open_grid()
+    # A student is not told of an answer sentence where it sees no worked example.
+    run.finish(TEST, "answer", lambda work: answered("x = (", truncated=work.example.row == 0))
+    report = build_report(db, run.run)
+    rationale, answers = report.failing
+    assert (rationale.stage, rationale.texts, rationale.failing) == ("rationale", 5, 4)
+    assert rationale.modes == {"no_code": 2, "no_answer_sentence": 2, "truncation": 2}
+    assert rationale.rejected == {"no_answer": 1}
+    assert [(each.question_id, each.text) for each in rationale.examples["no_code"]] == [
+        ("q0", texts[0]), ("q3", texts[0]),
+    ]  # fmt: skip
+    assert (answers.texts, answers.failing) == (9, 7)
+    assert answers.modes == {"no_answer_sentence": 6, "truncation": 7}
+    bought = {each.stage: each for each in report.spending}
+    assert {stage: each.calls for stage, each in bought.items()} == {
+        "augment": 6,
+        "rationale": 6,
+        "answer": 9,
+    }
+    assert bought["augment"].dollars == pytest.approx(6 * COST / 1e9)
+    assert bought["augment"].latency == {"p50": 0.25, "p90": 0.25, "p99": 0.25, "max": 0.25}
 
 
 def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> None:

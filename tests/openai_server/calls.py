@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from models.backends.base import Backend
 from models.backends.gateway import Gateway
 from models.backends.openai import OpenAIBackend
 from models.endpoints import Endpoint
@@ -25,14 +26,22 @@ def ask_all(
 ) -> list[Completion | ModelError]:
     """All at once through one backend; an error stands where it happened."""
 
-    async def outcome(backend: OpenAIBackend, request: Request) -> Completion | ModelError:
+    return ask_backend(lambda: OpenAIBackend(Endpoint.model_validate(settings), url, gateway), requests)
+
+
+def ask_backend(
+    open_backend: Callable[[], Backend], requests: Sequence[Request]
+) -> list[Completion | ModelError]:
+    """All at once, on a loop and through a backend of their own; an error stands where it happened."""
+
+    async def outcome(backend: Backend, request: Request) -> Completion | ModelError:
         try:
             return await backend.complete(request)
         except ModelError as error:
             return error
 
     async def all_at_once() -> list[Completion | ModelError]:
-        backend = OpenAIBackend(Endpoint.model_validate(settings), url, gateway)
+        backend = open_backend()
         try:
             return await asyncio.gather(*(outcome(backend, request) for request in requests))
         finally:

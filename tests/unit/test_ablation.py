@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
+
 from models.ablation import Cell, cells
+from models.experiment import LONGEST_NAME
 from producer.experiments import load_experiment
 from storage.schema import UnitRow
 from tests.small_run import experiment
@@ -53,16 +57,41 @@ def test_alternatives_of_retrieval_have_cells_of_their_own() -> None:
     ]
 
 
+def test_exemplars_are_named_where_they_vary_and_only_there() -> None:
+    grid = {"shots": [0, 2], "retrieval": [True], "rationale": ["none", "star"]}
+    one = cells(experiment(grid=grid | {"exemplars": "nearest"}))
+    assert [(cell.variant, cell.exemplars) for cell in one] == [
+        ("student/0-shot/retrieval", ""),
+        ("student/2-shot/retrieval", "nearest"),
+        ("student/2-shot/retrieval/star", "nearest"),
+    ]
+    two = cells(experiment(grid=grid | {"exemplars": ["random", "fixed"]}))
+    assert [(cell.variant, cell.exemplars) for cell in two] == [
+        ("student/0-shot/retrieval", ""),
+        ("student/2-shot-random/retrieval", "random"),
+        ("student/2-shot-fixed/retrieval", "fixed"),
+        ("student/2-shot-random/retrieval/star", "random"),
+        ("student/2-shot-fixed/retrieval/star", "fixed"),
+    ]
+
+
 def test_the_longest_names_fit_the_ledger() -> None:
-    name, longest = "s" * 64, "r" * 32
-    found = cells(
-        experiment(
-            passages={"alternatives": {longest: {"method": "bm25"}}},
-            students=[{"backend": "embedded", "name": name}],
-            grid={"shots": [64], "retrieval": [longest], "rationale": ["first_pass"], "augment_test": [True]},
+    longest = "r" * 32
+    grid = {"shots": [64], "retrieval": [longest], "rationale": ["first_pass"], "augment_test": [True]}
+    for length, choices in ((64, ["nearest"]), (LONGEST_NAME, ["nearest", "diverse"])):
+        found = cells(
+            experiment(
+                passages={"alternatives": {longest: {"method": "bm25"}}},
+                students=[{"backend": "embedded", "name": "s" * length}],
+                grid=grid | {"exemplars": choices},
+            )
         )
-    )
-    assert len(found[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
+        assert len(found[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
+    with pytest.raises(ValidationError, match=f"at most {LONGEST_NAME} characters; shorten sss"):
+        experiment(
+            students=[{"backend": "embedded", "name": "s" * (LONGEST_NAME + 1)}],
+            grid={"exemplars": ["nearest", "diverse"]},
+        )
 
 
 def test_without_exemplars_there_are_no_rationales() -> None:

@@ -139,6 +139,8 @@ def test_defaults(tmp_path: Path) -> None:
             "grid: retrieval names maybe, which passages.alternatives does not",
         ),
         ("grid", {"rationale": ["none", "none"]}, "grid.rationale: names a value twice"),
+        ("grid", {"exemplars": "best"}, "grid.exemplars.0: Input should be 'random', 'fixed'"),
+        ("grid", {"exemplars": ["fixed", "fixed"]}, "grid.exemplars: names a value twice"),
         ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
         ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
         ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper' or 'strict'"),

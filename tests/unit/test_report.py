@@ -9,64 +9,19 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from models.ablation import Cell
-from producer.report import RENDERERS, Report, StageCount
+from producer.report import RENDERERS, Report
+from producer.report.failing import excerpt
 from producer.report.latex import escape as latex
 from producer.report.markdown import escape as markdown
-from producer.report.retrieval import Quality
-from producer.report.statistics import Pass, Statistics
-from producer.report.tables import METRICS, Measure, TableRow
+from producer.report.samples import evenly, shown
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
-
-SCRIPT = "</title></script><script>alert(1)</script>"
-MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
-VOID = {"meta", "rect", "path", "br"}
-
-
-def report() -> Report:
-    statistics = Statistics(
-        examples=4, augmented=4, retrieved=4, rationales=3, first_pass_correct=1, passes=(Pass(1, 2, 1),),
-        accepted=2, still_wrong=1, hint_leaks=1, wrong_form={"no_answer": 1}, failed={"refusal": 1},
-        rejected={}, words_per_augmentation=None, words_per_rationale=7.25, calls=9, prompt_tokens=1234,
-        cached_tokens=0, completion_tokens=56, cost_usd=0.0123,
-    )  # fmt: skip
-    return Report(
-        run="small-1",
-        experiment="small",
-        state="running",
-        teacher=f"a_b|c{{}}\\$&%#^~ 模型 é {SCRIPT}",
-        students={"pupil": "p/q_r", "rival": "x"},
-        seeds=(0,),
-        statistics=statistics,
-        table=(
-            TableRow(Cell("pupil", 0, "", "none"), 3, 4, MEASURES, best=("bleu4",)),
-            TableRow(Cell("pupil", 2, "retrieval", "star", augment_test=True), 0, 4, {}),
-            TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
-        ),
-        stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
-        notes=(f"[note] of 100 % {SCRIPT}",),
-        retrieval=(
-            Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
-            Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
-        ),
-    )
-
-
-def empty() -> Report:
-    """Of a run without test examples, in which nothing happened."""
-    full = report()
-    nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
-    table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)
-    return replace(
-        full, statistics=nothing, table=table, stages=(), notes=(), students={"pupil": "x"}, retrieval=()
-    )
+from tests.reports import empty, report
 
 
 @pytest.mark.parametrize("name", RENDERERS)
@@ -78,7 +33,7 @@ def test_every_format_shows_an_empty_run(name: str) -> None:
 
 
 def test_markdown_keeps_its_columns() -> None:
-    lines = [line for line in RENDERERS["markdown"](report()).splitlines() if line.startswith("| pupil")]
+    lines = [line for line in RENDERERS["markdown"](report()).splitlines() if line.startswith("| pupil |")]
     scored, unscored = (re.split(r"(?<!\\)\|", line)[1:-1] for line in lines)
     assert [cell.strip() for cell in scored] == [
         "pupil", "0", "no", "none", "as written", "3 of 4",
@@ -92,6 +47,29 @@ def test_markdown_shows_special_characters_as_they_are() -> None:
     assert markdown("a|b *c*\n<i> [d](e) `f`") == r"a\|b \*c\* \<i\> \[d\](e) \`f\`"
 
 
+def test_markdown_and_latex_show_paired_differences() -> None:
+    lines = RENDERERS["markdown"](report()).splitlines()
+    assert (
+        r"| pupil/2-shot/retrieval/star/augmented | pupil/0-shot (baseline) | 3 "
+        + (r"| +2.50\* \[-0.5, 4.0\] p 0.020 | +0.50 \[-0.5, 4.0\] p 0.120 | -1.50 \[-0.5, 4.0\] p 0.220 |")
+        in lines
+    )
+    assert "+2.50* {[}$-$0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
+
+
+def test_markdown_counts_failures_and_what_was_paid() -> None:
+    lines = RENDERERS["markdown"](report()).splitlines()
+    assert "| rationale | 9 | 2 of 9 (22.2 %) | no code 2, truncation 1 | null 3 |" in lines
+    assert "| answer | 8 | 0 of 8 (0.0 %) | - | - |" in lines
+    assert "| augment | 4 | 1,000 | 50 | 0.2500 | 0.50 | 1.00 | 2.00 | 30.00 |" in lines
+    assert "| answer | 5 | 234 | 6 | 0.0000 | - | - | - | - |" in lines
+
+
+def test_an_excerpt_keeps_start_and_end() -> None:
+    assert excerpt(" a\n b\0\ud800 ") == "a b\ufffd\ufffd"
+    assert excerpt("x" * 500 + "end") == f"{'x' * 200} ... {'x' * 97}end"
+
+
 def test_csv_has_a_column_for_each_number() -> None:
     first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
     assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
@@ -99,6 +77,8 @@ def test_csv_has_a_column_for_each_number() -> None:
     assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
     assert (second["rationale"], second["augment_test"], second["bleu4"]) == ("star", "true", "")
     assert third["n"] == "1234"
+    assert (second["bleu4_vs_baseline"], second["bleu4_vs_baseline_p_holm"]) == ("2.5000", "0.02")
+    assert (second["bleu4_vs_no_retrieval"], third["bleu4_vs_baseline"]) == ("", "")
 
 
 def test_json_holds_everything() -> None:
@@ -107,70 +87,35 @@ def test_json_holds_everything() -> None:
     assert found["statistics"]["passes"] == [{"number": 1, "tried": 2, "correct": 1}]
     assert found["statistics"]["words_per_augmentation"] is None
     first, second, _ = found["ablation"]
-    assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0}
+    assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0, "sd": None}
     assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
     assert second["scores"] == {}
     assert found["stages"][1]["left"] == 6
     assert [row["retrieval"] for row in found["ablation"]] == ["no", "yes", "no"]
+    [effect] = found["effects"]
+    assert (effect["against"], effect["baseline"], effect["n"]) == ("pupil/0-shot", True, 3)
+    assert effect["differences"]["char_bleu"] == {
+        "value": 0.5, "low": -0.5, "high": 4.0, "p_value": 0.02, "p_holm": pytest.approx(0.12),
+    }  # fmt: skip
+    rationale, answer = found["failure_modes"]
+    assert (rationale["modes"], rationale["rejected"]) == ({"no_code": 2, "truncation": 1}, {"null": 3})
+    assert rationale["examples"]["no_code"][0]["question_id"] == "q<1>"
+    assert answer["examples"] == {}
+    assert found["spending"][0]["latency"] == {"p50": 0.5, "p90": 1, "p99": 2, "max": 30}
     quality, nothing = found["retrieval"]
     assert (quality["retrieval"], quality["right"], quality["missed"]) == ("yes", 2, 1)
     assert (quality["precision"], quality["miss_rate"], nothing["precision"]) == (33.3333, 33.3333, None)
 
 
-class Page(HTMLParser):
-    """Fails where an element is not closed in its place."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
+def test_rows_are_chosen_evenly() -> None:
+    assert evenly(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly(10, 4) == [0, 2, 5, 7]
+    assert evenly(0, 4) == []
 
 
-def test_html_is_one_page_that_runs_and_loads_nothing() -> None:
-    text = RENDERERS["html"](report())
-    page = Page(text)
-    assert "script" not in page.seen
-    assert page.addresses == []
-    assert "url(" not in text
-    assert "@import" not in text
-    assert "alert(1)" in text
-    assert 'name="viewport"' in text
-    assert "<strong>12.35</strong>" in text
-
-
-def test_html_draws_each_metric_and_the_stages() -> None:
-    plots = re.findall(r"<svg.*?</svg>", RENDERERS["html"](report()), re.DOTALL)
-    assert len(plots) == len(METRICS) + 1
-    bleu, *_, stages = (ElementTree.fromstring(plot) for plot in plots)
-    bars = bleu.findall("rect")
-    assert [bar.get("class") for bar in bars] == ["bar best", "bar"]
-    assert "axis from 0 to 20" in bleu.get("aria-label", "")
-    # The longest bar's interval ends within the axis: 298 wide for 20 percent.
-    assert float(bars[0].get("width", 0)) == pytest.approx(12.345 * 298 / 20, abs=0.1)
-    widths = [float(bar.get("width", 0)) for bar in stages.findall("rect")[2:]]
-    assert [width / 298 for width in widths] == pytest.approx([3 / 12, 2 / 12, 1 / 12, 6 / 12], abs=0.001)
-
-
-def test_html_shortens_labels_that_are_wider_than_a_phone() -> None:
-    cell = Cell("x" * 60, 2, "retrieval", "star")
-    shown = RENDERERS["html"](replace(report(), table=(replace(report().table[0], cell=cell),)))
-    labels = re.findall(r'<text x="0"[^>]*>([^<]*)</text>', shown)
-    assert f"...{'x' * 27}/2-shot/retrieval/star" in labels
-    assert max(map(len, labels)) == 52
+def test_a_long_text_is_cut_in_the_middle() -> None:
+    assert shown("a\r\n\tb\0\ud800") == "a\n\tb\ufffd\ufffd"
+    assert shown("x" * 10 + "yz", 3, 2) == "xxx\n... 7 characters left out ...\nyz"
 
 
 def test_latex_escapes_what_is_special() -> None:
@@ -189,7 +134,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2 + bool(of.retrieval)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (6 if of.effects else 2)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]

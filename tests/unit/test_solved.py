@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.retrieval.solved import SHARPNESS, Solved, answer_matrix, group_of
+from models.retrieval.solved import SHARPNESS, Solved, answer_matrix
+from models.retrieval.words import group_of
 
 # Three examples of two questions over four passages of two libraries.
 SOLVED = Solved(

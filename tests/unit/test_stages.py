@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ablation import cells
-from models.experiment import Experiment
+from models.experiment import ExemplarChoice, Experiment
 from models.retrieval.searches import Searches
 from models.stages import (
     BARRIER,
     SAMPLE,
     STAGES,
+    VECTOR,
     Slot,
     downstream,
     eval_slots,
@@ -48,6 +50,7 @@ def experiments(draw: st.DrawFn) -> Experiment:
         "retrieval": draw(axis(st.sampled_from([False, True, *ALTERNATIVES]), 4)),
         "rationale": sources,
         "augment_test": draw(axis(st.booleans())),
+        "exemplars": draw(axis(st.sampled_from(get_args(ExemplarChoice)), 2)),
         "seeds": draw(axis(st.integers(), 2)),
     }
     names = draw(st.lists(st.sampled_from(["a", "b", "a.b"]), min_size=1, unique=True))
@@ -120,7 +123,9 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
             cell = by_variant[slot.variant]
             assert (BARRIER in slot.after) == (cell.shots > 0)
             needed = {step[0] for step in slot.after} - {"barrier"}
-            assert needed == ({"retrieve"} if cell.retrieval else {"augment"} if cell.augment_test else set())
+            searched = {"retrieve"} if cell.retrieval else {"augment"} if cell.augment_test else set()
+            assert needed == searched | ({"retrieve"} if cell.exemplars == "nearest" else set())
+            assert (("retrieve", VECTOR, 0) in slot.after) == (cell.exemplars == "nearest")
             if cell.retrieval:
                 assert ("retrieve", searches.variant(cell.query, cell.retrieval), 0) in slot.after
             assert slot.queue == f"student.{cell.student}"
@@ -141,7 +146,10 @@ def test_exemplars_have_the_documentation_of_their_cell(drawn: Experiment) -> No
     made = {slot.variant for slot in train_slots(drawn) if slot.stage == "retrieve"}
     searches, wording = Searches.read(drawn.passages), train_wording(drawn)
     shown = {cell.retrieval for cell in cells(drawn) if cell.shots and cell.retrieval}
-    assert made == {wording} | {searches.variant(wording, retrieval) for retrieval in shown}
+    vectors = any(cell.exemplars in ("nearest", "diverse") for cell in cells(drawn))
+    assert made == {wording} | {searches.variant(wording, retrieval) for retrieval in shown} | (
+        {VECTOR} if vectors else set()
+    )
 
 
 def test_cells_that_differ_in_what_is_shown_share_a_search() -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from models.backends import provider
 from models.endpoints import Teacher
+from models.prompts import Asked
 from models.students import Student
 from models.types import Message, Request
 
 
 def chat(
-    endpoint: Teacher | Student,
+    endpoint: Teacher,
     messages: Sequence[Message],
     params: Mapping[str, Any],
     draw: tuple[int, int],
@@ -20,10 +21,15 @@ def chat(
     return Request(provider(endpoint), endpoint.model_name, tuple(messages), None, _drawn(params, draw), draw)
 
 
-def completion(
-    endpoint: Teacher | Student, prompt: str, params: Mapping[str, Any], draw: tuple[int, int]
-) -> Request:
-    return Request(provider(endpoint), endpoint.model_name, (), prompt, _drawn(params, draw), draw)
+def to_student(student: Student, asked: Asked, draw: tuple[int, int]) -> Request:
+    """The answer ends at the student's own `stop` and at those of its prompt format."""
+    params = dict(student.params)
+    if asked.stop:
+        own = params.get("stop") or []
+        params["stop"] = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *asked.stop]))
+    return Request(
+        provider(student), student.model_name, asked.messages, asked.prompt, _drawn(params, draw), draw
+    )
 
 
 def _drawn(params: Mapping[str, Any], draw: tuple[int, int]) -> dict[str, Any]:

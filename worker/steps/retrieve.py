@@ -9,6 +9,7 @@ from models.retrieval import controls
 from models.retrieval.records import to_record
 from models.retrieval.selection import choose
 from models.retrieval.settings import Passages
+from models.stages import VECTOR
 from models.types import Hit, Query
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
@@ -18,9 +19,25 @@ from worker.context import RunContext, query_of
 async def retrieve(context: RunContext, works: list[Work]) -> list[Outcome]:
     """The queries of a task are encoded and searched together, one search after the other."""
     groups: dict[str, list[Work]] = {}
+    vectors = [work for work in works if work.variant == VECTOR]
+    ended = await _vectors(context, vectors) if vectors else []
     for work in works:
+        if work.variant == VECTOR:
+            continue
         groups.setdefault(work.variant.partition("/")[2], []).append(work)
-    return [outcome for group in groups.values() for outcome in await _together(context, group)]
+    for group in groups.values():
+        ended += await _together(context, group)
+    return ended
+
+
+async def _vectors(context: RunContext, works: list[Work]) -> list[Outcome]:
+    """By them exemplars are chosen, in workers that have no encoder."""
+    requests = [work.example.request for work in works]
+    found = await context.runtime.resources.encode(context.experiment, requests)
+    return [
+        context.done(work, {"query": request, "vector": vector})
+        for work, request, vector in zip(works, requests, found, strict=True)
+    ]
 
 
 async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:

@@ -1,0 +1,1 @@
+"""Weights of language models on disk, tensor by tensor."""

@@ -1,0 +1,69 @@
+"""How full the engines of workers are, for whoever watches a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import and_, insert, select, update
+
+from models.load import LoadReading
+from models.types import Usage
+from storage.database import Database
+from storage.schema import ENGINES
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model in a worker process; `updated_at` is when it was heard of last."""
+
+    owner: str
+    model: str
+    load: LoadReading
+    updated_at: float
+
+
+def report(db: Database, owner: str, loads: Mapping[str, LoadReading], now: float) -> None:
+    """What `owner` says of its models, in place of what it said before."""
+    with db.write() as connection:
+        for model, load in loads.items():
+            values = {
+                "capacity": load.capacity,
+                "running": load.running,
+                "waiting": load.waiting,
+                "busy_seconds": load.busy_seconds,
+                "sequence_seconds": load.sequence_seconds,
+                "prompt_tokens": load.usage.prompt,
+                "completion_tokens": load.usage.completion,
+                "updated_at": now,
+            }
+            known = and_(ENGINES.c.owner == owner, ENGINES.c.model == model)
+            if not connection.execute(update(ENGINES).where(known).values(values)).rowcount:
+                connection.execute(insert(ENGINES).values(owner=owner, model=model, **values))
+
+
+def engines(db: Database, models: Collection[str], since: float) -> list[Engine]:
+    """Those of these models that were heard of since then."""
+    query = (
+        select(ENGINES)
+        .where(ENGINES.c.model.in_(models), ENGINES.c.updated_at >= since)
+        .order_by(ENGINES.c.model, ENGINES.c.owner)
+    )
+    with db.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        Engine(
+            row.owner,
+            row.model,
+            LoadReading(
+                row.capacity,
+                row.running,
+                row.waiting,
+                row.busy_seconds,
+                row.sequence_seconds,
+                Usage(row.prompt_tokens, 0, row.completion_tokens),
+            ),
+            row.updated_at,
+        )
+        for row in rows
+    ]

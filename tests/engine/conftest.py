@@ -1,0 +1,25 @@
+"""Checkpoints, made once; and the process group that an engine leaves nothing of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.checkpoints import smollm2, tiny_llama, tiny_mpt
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct."""
+    return smollm2(tmp_path_factory.mktemp("models") / "smollm2")
+
+
+@pytest.fixture(scope="session")
+def llama(small_model: Path) -> Path:
+    return tiny_llama(small_model.parent / "llama", small_model)
+
+
+@pytest.fixture(scope="session")
+def mpt(small_model: Path) -> Path:
+    return tiny_mpt(small_model.parent / "mpt", small_model)

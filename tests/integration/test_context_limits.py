@@ -1,0 +1,175 @@
+"""Prompts that are too long for a student lose what matters least, and the answer says what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import worker.resources
+from models.backends.openai import OpenAIBackend
+from models.recording import recorded
+from models.retrieval.records import to_record
+from models.types import Hit, Passage, Request
+from storage.ledger import feeding
+from storage.ledger.recorded import generations as recorded_generations
+from storage.schema import DONE, FAILED, GENERATIONS, TEST, TRAIN
+from storage.settings import Settings
+from tests.chores import write_jsonl
+from tests.clock import Clock
+from tests.openai_server import OpenAIServer
+from tests.openai_server.replies import words
+from tests.small_run import Hand, ids, plan, units
+from worker import life
+from worker.runtime import Runtime
+
+GRID = {"shots": [2], "retrieval": [True], "rationale": ["none"]}
+WORDS_OF_A_PASSAGE = 30
+EVERYTHING = {"passages": 0, "exemplars": 0}
+# Two passages each of two exemplars and of the request.
+PASSAGES = 6
+
+
+@dataclass
+class Student:
+    """One test row, to be asked of a server with `settings` of its own."""
+
+    runtime: Runtime
+    server: OpenAIServer
+
+    def asked(self, **settings: Any) -> Any:
+        """The unit after its life."""
+        db, clock = self.runtime.db, self.runtime.clock
+        assert isinstance(clock, Clock)
+        student = {"backend": "server", "name": "pupil", "model": "m", "base_url": self.server.url}
+        run = plan(db, clock, train=2, test=1, grid=GRID, passages={"top_k": 2}, rationale={"passes": 0},
+                   augment={"enabled": False}, students=[student | settings])  # fmt: skip
+        hand = Hand(db, run, clock)
+        for work in hand.take(TRAIN, "retrieve") + hand.take(TEST, "retrieve"):
+            hand.done(work, {"passages": [found(work.example.request, rank) for rank in (1, 2)]})
+        for work in hand.take(TRAIN, "rationale"):
+            hand.done(work, {"text": "", "correct": False})
+        assert feeding.open_barrier(db, run)
+        self.runtime.wait_for(life.live(self.runtime, ids(db, stage="answer")))
+        [unit] = units(db, stage="answer")
+        return unit
+
+    def prompt(self) -> str:
+        """The one that was answered."""
+        with self.runtime.db.read() as connection:
+            [row] = connection.execute(GENERATIONS.select()).all()
+        prompt = row.request["prompt"]
+        assert isinstance(prompt, str)
+        return prompt
+
+
+def found(request: str, rank: int) -> dict[str, Any]:
+    text = " ".join(["word"] * (WORDS_OF_A_PASSAGE - 1))
+    return to_record(Hit(Passage(f"{request}.{rank}", f"{request}, rank {rank}", "", text), 1.0 / rank))
+
+
+@contextmanager
+def opened(home: Path, redis_url: str) -> Iterator[Runtime]:
+    clock = Clock(time.time())
+    runtime = Runtime(Settings(home=home, redis_url=redis_url), clock=clock)
+    runtime.db.migrate()
+    yield runtime
+    runtime.close()
+    runtime._loop.close()  # a worker leaves that to the end of its process
+
+
+@pytest.fixture
+def student(tmp_path: Path, redis_url: str, openai_server: OpenAIServer) -> Iterator[Student]:
+    with opened(tmp_path, redis_url) as runtime:
+        yield Student(runtime, openai_server)
+
+
+def test_what_fits_is_shown_whole(student: Student) -> None:
+    unit = student.asked(max_model_len=4096)
+    assert (unit.state, unit.result["dropped"], unit.result["passages"]) == (DONE, EVERYTHING, 2)
+    assert len(unit.result["exemplars"]) == 2
+    assert student.prompt().count("rank ") == PASSAGES
+
+
+def test_the_server_has_the_last_word(student: Student) -> None:
+    """It is asked again with less until it answers; what is left out is the least."""
+    student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
+    unit = student.asked()
+    assert (unit.state, unit.result["dropped"]) == (DONE, {"passages": 4, "exemplars": 0})
+    assert (unit.result["passages"], len(unit.result["exemplars"])) == (2, 2)
+    prompt = student.prompt()
+    assert [prompt.count(f"test 0, rank {rank}") for rank in (1, 2)] == [1, 1]
+    assert prompt.count("rank ") == 2
+    assert student.server.stats()["statuses"] == {"200": 1, "400": 4}
+
+
+def test_exemplars_go_when_no_passage_is_left(student: Student) -> None:
+    student.server.configure(max_context=15)
+    unit = student.asked()
+    assert unit.result["dropped"] == {"passages": PASSAGES, "exemplars": 1}
+    assert (unit.result["passages"], len(unit.result["exemplars"])) == (0, 1)
+
+
+def test_a_request_that_is_too_long_by_itself_fails(student: Student) -> None:
+    student.server.configure(max_context=3)
+    unit = student.asked()
+    assert (unit.state, unit.reason, unit.result) == (FAILED, "context_overflow", None)
+
+
+def test_a_guess_spares_calls_that_the_server_would_refuse(student: Student) -> None:
+    student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
+    unit = student.asked(max_model_len=150, params={"max_tokens": 20})
+    assert unit.result["dropped"]["passages"] in range(4, PASSAGES)
+    assert student.server.stats()["statuses"] == {"200": 1}
+
+
+def test_a_replay_shows_as_much_as_was_recorded(student: Student, redis_url: str, tmp_path: Path) -> None:
+    """Whatever a guess would be."""
+    student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
+    unit = student.asked()
+    answers = recorded_generations(student.runtime.db, "small-1")
+    path = write_jsonl(tmp_path / "r.jsonl", [recorded(each.request, each.completion) for each in answers])
+    student.server.forget()
+    with opened(tmp_path / "again", redis_url) as runtime:
+        repeated = Student(runtime, student.server)
+        replay = {"backend": "replay", "recording": str(path)}
+        again = repeated.asked(**replay, max_model_len=150)
+    assert (again.state, again.result, again.generation) == (DONE, unit.result, unit.generation)
+    assert student.server.stats()["calls"] == 0
+
+
+class Counting(OpenAIBackend):
+    """Knows its tokens, as a model does that runs in the worker."""
+
+    def count_tokens(self, request: Request) -> int:
+        return len(words(request.prompt or ""))
+
+
+@pytest.fixture
+def counting(student: Student, monkeypatch: pytest.MonkeyPatch) -> Student:
+    monkeypatch.setattr(
+        worker.resources, "open_backend", lambda endpoint, *_: Counting(endpoint, endpoint.base_url)
+    )
+    return student
+
+
+def test_tokens_that_are_counted_leave_room_for_the_answer_to_the_word(counting: Student) -> None:
+    unit = counting.asked(max_model_len=100, params={"max_tokens": 20})
+    dropped = unit.result["dropped"]["passages"]
+    assert 0 < dropped < PASSAGES
+    length = len(words(counting.prompt()))
+    assert length <= 80 < length + WORDS_OF_A_PASSAGE
+
+
+def test_no_call_is_made_where_the_request_alone_is_known_to_be_too_long(counting: Student) -> None:
+    unit = counting.asked(max_model_len=22, params={"max_tokens": 20})
+    assert (unit.state, unit.reason) == (FAILED, "context_overflow")
+    assert unit.detail == (
+        "pupil: the request alone takes 4 tokens, and max_model_len 22 leaves room for 2 beside the answer"
+    )
+    assert counting.server.stats()["calls"] == 0

@@ -1,0 +1,89 @@
+"""A report with names and numbers that are hard to show, and one of a run in which nothing happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.ablation import Cell
+from producer.report import Report, StageCount
+from producer.report.effects import EFFECTS, Comparison, Difference
+from producer.report.failing import Example, StageFailures
+from producer.report.retrieval import Quality
+from producer.report.spending import QUANTILES, StageSpending
+from producer.report.statistics import Pass, Statistics
+from producer.report.tables import METRICS, Measure, TableRow
+
+SCRIPT = "</title></script><script>alert(1)</script>"
+MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
+
+PLAIN, STAR = Cell("pupil", 0, "", "none"), Cell("pupil", 2, "retrieval", "star", augment_test=True)
+DIFFERENCES = {
+    name: Difference(2.5 - 2 * place, -0.5, 4.0, 0.01 + place / 100, 0.02 + place / 10)
+    for place, name in enumerate(EFFECTS)
+}
+
+
+def report() -> Report:
+    statistics = Statistics(
+        examples=4, augmented=4, retrieved=4, rationales=3, first_pass_correct=1, passes=(Pass(1, 2, 1),),
+        accepted=2, still_wrong=1, hint_leaks=1, wrong_form={"no_answer": 1}, failed={"refusal": 1},
+        rejected={}, words_per_augmentation=None, words_per_rationale=7.25, calls=9, prompt_tokens=1234,
+        cached_tokens=0, completion_tokens=56, cost_usd=0.0123,
+    )  # fmt: skip
+    return Report(
+        run="small-1",
+        experiment="small",
+        state="running",
+        teacher=f"a_b|c{{}}\\$&%#^~ 模型 é {SCRIPT}",
+        students={"pupil": "p/q_r", "rival": "x"},
+        seeds=(0,),
+        statistics=statistics,
+        table=(
+            TableRow(PLAIN, 3, 4, MEASURES, best=("bleu4",)),
+            TableRow(STAR, 0, 4, {}),
+            TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
+        ),
+        stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
+        notes=(f"[note] of 100 % {SCRIPT}",),
+        retrieval=(
+            Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
+            Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
+        ),
+        failing=(
+            StageFailures(
+                "rationale",
+                9,
+                2,
+                {"no_code": 2, "truncation": 1},
+                {"null": 3},
+                {"no_code": (Example("q<1>", "", f"a|b {SCRIPT}"),)},
+            ),
+            StageFailures("answer", 8, 0, {}, {}, {}),
+        ),
+        spending=(
+            StageSpending(
+                "augment", 4, 1000, 0, 50, 0.25, dict(zip(QUANTILES, (0.5, 1, 2, 30), strict=True))
+            ),
+            StageSpending("answer", 5, 234, 0, 6, 0.0, {}),
+        ),
+        effects=(Comparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
+    )
+
+
+def empty() -> Report:
+    """Of a run without test examples, in which nothing happened."""
+    full = report()
+    nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
+    table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)
+    return replace(
+        full,
+        statistics=nothing,
+        table=table,
+        stages=(),
+        notes=(),
+        students={"pupil": "x"},
+        retrieval=(),
+        effects=(),
+        failing=(),
+        spending=(),
+    )

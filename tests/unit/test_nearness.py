@@ -1,0 +1,79 @@
+"""Exemplars that are chosen by the vectors of requests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.retrieval.nearness import Space, pack, unpack
+
+
+def space(points: list[list[float]], questions: list[str] | None = None) -> Space:
+    """Example 10 * row for each row."""
+    names = questions or [f"q{row}" for row in range(len(points))]
+    packed = [pack(np.array(point, dtype=np.float32)) for point in points]
+    return Space.of((10 * row, names[row], packed[row]) for row in range(len(points)))
+
+
+POINTS = st.lists(
+    st.lists(st.integers(-3, 3).map(float), min_size=3, max_size=3).filter(any), min_size=1, max_size=30
+)
+
+
+def test_a_vector_is_kept_at_unit_length_to_three_digits() -> None:
+    vector = np.array([3.0, -4.0, 0.001], dtype=np.float32)
+    found = unpack(pack(vector))
+    assert np.allclose(found, vector / 5, atol=5e-4)
+    assert not unpack(pack(np.zeros(3, dtype=np.float32))).any()
+
+
+def test_the_very_nearest_comes_first_and_paraphrases_never() -> None:
+    points = [[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [0.0, 1.0]]
+    found = space(points, ["7-1", "8-1", "9-1", "10-1"])
+    query = np.array([1.0, 0.0], dtype=np.float32)
+    assert found.nearest(query, "1-1", {0, 10, 20, 30}, 3) == [0, 10, 20]
+    assert found.nearest(query, "7-5", {0, 10, 20, 30}, 3) == [10, 20, 30]
+    assert found.nearest(query, "7-5", {20, 30}, 9) == [20, 30]
+
+
+@given(POINTS, st.integers(0, 40), st.data())
+def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
+    points: list[list[float]], count: int, data: st.DataObject
+) -> None:
+    found = space(points)
+    accepted = data.draw(st.sets(st.sampled_from(found.ids)))
+    query = unpack(pack(np.array(points[0], dtype=np.float32)))
+    for choose in (
+        lambda shots: found.nearest(query, "none", accepted, shots),
+        lambda shots: found.diverse(accepted, shots, "seed"),
+    ):
+        everything = choose(len(points))
+        assert set(everything) == accepted
+        assert len(everything) == len(accepted)
+        assert choose(count) == everything[:count]
+
+
+@given(POINTS, st.data())
+def test_sets_meet_the_examples_in_the_same_order(points: list[list[float]], data: st.DataObject) -> None:
+    found = space(points)
+    accepted = data.draw(st.sets(st.sampled_from(found.ids)))
+    everything = found.diverse(set(found.ids), len(points), "seed")
+    assert found.diverse(accepted, len(points), "seed") == [each for each in everything if each in accepted]
+
+
+def test_a_diverse_set_holds_one_of_each_kind() -> None:
+    """Four kinds of request, of which one has nearly all: at random, a kind would be missing mostly."""
+    generator = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(4), [94, 2, 2, 2])
+    points = np.eye(4)[kinds] + generator.normal(0, 0.05, (100, 4))
+    found = space(points.tolist())
+    sets = [found.diverse(set(found.ids), 4, f"{seed}") for seed in range(10)]
+    assert all({kinds[example // 10] for example in chosen} == {0, 1, 2, 3} for chosen in sets)
+    assert len({tuple(chosen) for chosen in sets}) > 1
+
+
+def test_without_vectors_nothing_is_chosen() -> None:
+    empty = Space.of([])
+    assert empty.nearest(np.ones(3, dtype=np.float32), "q", {0}, 2) == []
+    assert empty.diverse({0}, 2, "seed") == []
