@@ -15,6 +15,7 @@ from storage.settings import Settings
 VISIBILITY_SECONDS = 900
 # How a worker ends that cannot do its work: started again, it could not either.
 UNFIT = os.EX_UNAVAILABLE
+UNFIT_SAYS = "starmill worker: "
 
 
 def task_name(stage: str) -> str:

@@ -86,7 +86,7 @@ class Hand:
 
     db: Database
     run: Run
-    clock: Clock
+    clock: Callable[[], float]
 
     def done(self, work: Work, result: dict[str, Any] | None = None, **more: Any) -> int:
         feeds = fed_by(self.run.slots[work.split], work.step)

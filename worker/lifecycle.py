@@ -11,7 +11,7 @@ from celery.signals import celeryd_init, setup_logging, worker_init, worker_shut
 from celery.worker import state
 
 from models.errors import StarmillError
-from storage.broker import UNFIT, celery_settings
+from storage.broker import UNFIT, UNFIT_SAYS, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
 from worker.runtime import Runtime
@@ -70,7 +70,7 @@ def _close(**_: Any) -> None:
             opened = _open.pop()
             opened.close()
             if opened.unfit:
-                sys.stderr.write(f"starmill worker: {opened.unfit}\n")
+                sys.stderr.write(f"{UNFIT_SAYS}{opened.unfit}\n")
 
 
 def _end_worker() -> None:
@@ -80,7 +80,7 @@ def _end_worker() -> None:
 
 def _give_up(message: str) -> None:
     logging.shutdown()
-    sys.stderr.write(f"starmill worker: {message}\n")
+    sys.stderr.write(f"{UNFIT_SAYS}{message}\n")
     raise SystemExit(2)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.errors import ServiceError
-from storage.broker import UNFIT
+from storage.broker import UNFIT, UNFIT_SAYS
 
 log = logging.getLogger(__name__)
 START_SECONDS = 60.0
@@ -66,7 +66,7 @@ class Supervisor:
             if service.process is None or service.process.poll() is None:
                 continue
             if service.process.returncode == UNFIT:
-                raise ServiceError(_last_words(service.log))
+                raise ServiceError(_why_unfit(service.log))
             now = time.monotonic()
             service.deaths.append(now)
             if len(service.deaths) == MOST_DEATHS and now - service.deaths[0] < DEATHS_WITHIN:
@@ -153,6 +153,12 @@ def _end(pid: int) -> None:
             if not _command_of(pid):
                 return
             time.sleep(0.1)
+
+
+def _why_unfit(path: Path) -> str:
+    """What the worker said; processes of its own may have said more after it."""
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(UNFIT_SAYS)]
+    return f"{lines[-1]} (log: {path})" if lines else _last_words(path)
 
 
 def _last_words(path: Path) -> str:

@@ -92,7 +92,7 @@ def planned(
 ) -> Iterator[Grid]:
     """Shots 0 and 2 for each row; the train split is done."""
     params = {"temperature": 0, "max_tokens": 24}
-    engine = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "gpu_memory_utilization": 0.05}
+    engine = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "gpu_memory_utilization": 0.2}
     experiment = Experiment.model_validate({
         "name": name, "dataset": {"path": ".", "train": "train.jsonl", "test": "test.jsonl"},
         "teacher": {"backend": "openai", "model": "teacher", "base_url": "http://127.0.0.1:9"},
@@ -107,7 +107,10 @@ def planned(
         run = planning.plan_run(db, name, experiment, splits, time.time())
         planning.start_run(db, name, time.time())
         run = planning.load_run(db, name)
-        Hand(db, run, time.time).finish_train()  # type: ignore[arg-type]
+        hand = Hand(db, run, time.time)
+        for slot in run.slots[TRAIN]:
+            for work in hand.take(TRAIN, slot.stage, slot.variant):
+                hand.done(work, {"text": "", "correct": False, "passages": []})
         yield Grid(db, run, settings)
 
 

@@ -16,7 +16,7 @@ from models.backends.vllm import VLLMBackend
 from models.types import Request
 from producer.feed import Feeder
 from producer.status import read_status
-from storage.broker import UNFIT
+from storage.broker import UNFIT, UNFIT_SAYS
 from storage.ledger import planning
 from storage.schema import DONE, PAUSED, RUNNING
 from tests.engine.grid import Grid, log_of, planned, settings_in, worker
@@ -58,7 +58,7 @@ def undisturbed(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
                 wait_until(lambda: read_status(grid.db, grid.run, time.time()).engines, "engine reported")
                 family = psutil.Process(process.pid).children(recursive=True)
             assert process.returncode == 0
-            assert not [each for each in family if each.is_running()]
+            assert not alive(family)
             yield grid
 
 
@@ -99,7 +99,11 @@ def test_two_workers_share_and_one_is_killed(undisturbed: Grid, small_model: Pat
             grid.feed_until(ANSWERS, OPENING)
             assert grid.states() == {DONE: ANSWERS}
             assert grid.texts() == undisturbed.texts()
-        wait_until(lambda: not [each for each in family if each.is_running()], "the engine ended too", 30)
+        wait_until(lambda: not alive(family), "the engine ended too", 30)
+
+
+def alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
 def answered_by(grid: Grid) -> dict[str, int]:
@@ -127,8 +131,9 @@ def test_too_little_memory_stops_the_worker_with_one_line(
     with planned(settings, small_model, 2, engine=engine) as grid, worker(settings) as process:
         wait_until(lambda: fed(grid) and process.poll() is not None, "the worker stops", OPENING)
         assert process.returncode == UNFIT
-        last = log_of(settings).read_text().splitlines()[-1]
-        assert last.startswith("starmill worker: student small: vLLM does not start")
+        said = [line for line in log_of(settings).read_text().splitlines() if line.startswith(UNFIT_SAYS)]
+        assert len(said) == 1
+        assert said[0].startswith(f"{UNFIT_SAYS}student small: vLLM does not start")
         assert not grid.holders()
         assert planning.run_state(grid.db, grid.run.id)[0] == RUNNING
 
