@@ -62,6 +62,9 @@ class Endpoint(Section):
     `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
     a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
     the limits are learned from what the server says. `timeout` is in seconds.
+
+    `replay` asks nobody: `recording` is a file of recorded answers, seen by all workers. `recording_sha256`
+    is what the file has to be; it is filled in when a run is planned.
     """
 
     model: str = ""
@@ -73,11 +76,20 @@ class Endpoint(Section):
     max_concurrency: Count = 64
     timeout: Annotated[float, Field(gt=0)] = 120.0
     price: Price = Price()
+    recording: str | None = None
+    recording_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @field_validator("base_url")
     @classmethod
     def _holds_no_secret(cls, url: str | None) -> str | None:
         return without_secret(url) if url else url
+
+    def _require_recording(self, backend: str) -> None:
+        """Raises ValueError where a replay lacks what it needs, or another backend has a recording."""
+        if backend == "replay" and not (self.recording and self.model):
+            raise ValueError("backend replay needs a recording, and the model whose answers were recorded")
+        if backend != "replay" and (self.recording or self.recording_sha256):
+            raise ValueError("a recording belongs to backend replay")
 
 
 class Teacher(Endpoint):
@@ -85,7 +97,7 @@ class Teacher(Endpoint):
     a day for each, at half the price."""
 
     name: Name = "teacher"
-    backend: Literal["openai", "embedded"]
+    backend: Literal["openai", "embedded", "replay"]
     delivery: Literal["direct", "batch"] = "direct"
 
     @model_validator(mode="after")
@@ -94,6 +106,7 @@ class Teacher(Endpoint):
             raise ValueError("backend openai needs a model")
         if self.delivery == "batch" and self.backend != "openai":
             raise ValueError("delivery batch needs backend openai")
+        self._require_recording(self.backend)
         return self
 
     @property

@@ -13,6 +13,7 @@
         |   +-- Unavailable      5xx, connection refused or broken, timeout, a body that is not JSON
         +-- BadRequest           the server refuses this request for good (400, 413, 422)
         |   +-- ContextOverflow  the request is longer than the model's context
+        |   +-- NotRecorded      a recording that is replayed holds no answer to it
         +-- AccessError          no request can succeed: key refused, model unknown, quota used up
 
 The message says what is wrong, where, and how to mend it. Only the command line turns errors into
@@ -77,11 +78,21 @@ class Unavailable(TransportError):
 
 
 class BadRequest(ModelError):
-    """The server refuses this request, now and later."""
+    """The server refuses this request, now and later. `reason` is that of the unit that fails."""
+
+    reason = "bad_request"
 
 
 class ContextOverflow(BadRequest):
     """The request does not fit into the model's context."""
+
+    reason = "context_overflow"
+
+
+class NotRecorded(BadRequest):
+    """The recording that is replayed holds no answer to this request."""
+
+    reason = "not_recorded"
 
 
 class AccessError(ModelError):

@@ -33,12 +33,13 @@ class Engine(Section):
 class Student(Endpoint):
     """`server` is any server of the OpenAI protocol, `replicas` further addresses of the same; `vllm` and
     `transformers` run the model in the worker. `model` is then a folder or a name that the hub knows.
+    `replay` answers from a recording.
 
     `max_model_len` is the most tokens of a prompt and its answer together.
     """
 
     name: Name = "student"
-    backend: Literal["server", "embedded", "vllm", "transformers"]
+    backend: Literal["server", "embedded", "vllm", "transformers", "replay"]
     prompt_format: PromptFormat = "raw"
     max_model_len: Count | None = None
     quantization: str | None = None
@@ -49,6 +50,10 @@ class Student(Endpoint):
     def _has_a_model(self) -> Self:
         if self.backend == "server" and not (self.model and self.base_url):
             raise ValueError("backend server needs a model and a base_url")
+        self._require_recording(self.backend)
+        if self.backend == "replay":
+            # It stands for a student of another backend, whose other settings stay as they were.
+            return self
         if self.runs_in_worker and not self.model:
             raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
         if self.runs_in_worker and self.base_url:

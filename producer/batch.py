@@ -16,7 +16,7 @@ from itertools import islice
 
 from models.backends.batch_lines import endpoint_of, line_of, outcome_of
 from models.backends.batches import BatchClient, Remote
-from models.errors import AccessError, BadRequest, ContextOverflow, TransportError
+from models.errors import AccessError, BadRequest, TransportError
 from models.stages import train_slots
 from models.types import Completion
 from storage.database import Database
@@ -174,9 +174,7 @@ class BatchDelivery:
             if isinstance(outcome, Completion):
                 answers.append((key, outcome))
             elif isinstance(outcome, BadRequest):
-                overflows = isinstance(outcome, ContextOverflow)
-                reason = "context_overflow" if overflows else "bad_request"
-                refusals.append((key, Refusal(reason, str(outcome))))
+                refusals.append((key, Refusal(outcome.reason, str(outcome))))
             elif isinstance(outcome, AccessError):
                 denied = outcome
         now = self.clock()

@@ -12,8 +12,8 @@ from models.errors import DatasetError, ExperimentError, UsageError
 from models.experiment import Dataset, Experiment, Fields, Split
 from models.retrieval.settings import BASE
 from models.types import AnswerTests, Example
-from producer.jsonl import read_json, read_objects
 from producer.odex import OdexBook, odex_tests
+from storage.jsonl import read_json, read_objects
 from storage.schema import TEST, TRAIN
 
 DOCPROMPTING = Fields(request="nl", reference="cmd", id="question_id", oracle="oracle_man")

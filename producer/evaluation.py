@@ -12,8 +12,8 @@ from models.metrics.retrieval import mean_interval, mean_percent, recall, recipr
 from models.retrieval.selection import choose
 from models.retrieval.settings import Passages
 from models.types import Example, Hit, Query
-from producer.jsonl import read_objects
 from producer.judging.fields import key_field, text_field
+from storage.jsonl import read_objects
 
 AT_ONCE = 256
 Find = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from models.errors import DatasetError
 from models.types import AnswerTests, Example
-from producer.jsonl import read_objects
+from storage.jsonl import read_objects
 
 
 def odex_tests(path: Path, line: int, row: dict[str, Any]) -> AnswerTests:

@@ -45,12 +45,14 @@ class Home:
         }
         return kept | {"STARMILL_HOME": str(self.path)} | self.settings
 
-    def starmill(self, *arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """The finished command; `expect` is its exit code."""
+    def starmill(
+        self, *arguments: object, expect: int = 0, seconds: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
+        """The finished command; `expect` is its exit code, `seconds` how long it may take."""
         command = [str(STARMILL), *map(str, arguments)]
         done = subprocess.run(
             command, env=self.environment, cwd=self.path.parent, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
+            stdin=subprocess.DEVNULL, timeout=seconds, check=False,
         )  # fmt: skip
         assert expect in (None, done.returncode), (
             f"{command[1:]} ended with {done.returncode}:\n{done.stderr}"

@@ -18,6 +18,7 @@ from storage.ledger.filing import Refusal
 from storage.ledger.generations import Call, Found, OverBudget, Purchase, cost_nano_usd
 from worker.calling import make_call, require_running
 from worker.context import RunContext
+from worker.replaying import as_recorded, require_as_recorded
 
 HARD_RETRIES = 3
 BUSY_SECONDS = 0.5
@@ -51,7 +52,7 @@ async def ask_until_accepted(
     """`render` gets the number of the attempt. Soft rejections (wrong form) and hard ones (no usable
     answer at all) have budgets of their own size; a unit that was interrupted goes on where it was."""
     while True:
-        request = render(work.rejections)
+        request = await as_recorded(context, endpoint, render(work.rejections), work)
         completion, purchase = await ask(context, work, endpoint, request)
         try:
             value = parse(completion)
@@ -95,6 +96,7 @@ async def ask(
         else:
             found = await runtime.reserve(call)
         if isinstance(found, Completion):
+            require_as_recorded(context, endpoint, request, found)
             return found, None
         if isinstance(found, Refusal):
             raise (ContextOverflow if found.reason == "context_overflow" else BadRequest)(found.detail)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.ablation import Cell, cells
-from models.errors import BadRequest, ContextOverflow
+from models.errors import BadRequest
 from models.execution import Verdict
 from models.experiment import Experiment
 from models.retrieval.forms import present
@@ -21,6 +21,7 @@ from storage.ledger.claims import Work
 from storage.ledger.generations import Purchase
 from storage.ledger.outcomes import Outcome
 from storage.ledger.planning import Run
+from storage.ledger.repeats import Repeats
 from storage.schema import ALREADY_CORRECT, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class RunContext:
         self.choosing = asyncio.Lock()
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}
+        # Examples that share their id or request with others; filled by `worker.replaying`.
+        self.repeats: Repeats | None = None
 
     @cached_property
     def slots(self) -> dict[str, list[Slot]]:
@@ -105,8 +108,7 @@ class RunContext:
 
     def refused(self, work: Work, error: BadRequest) -> Outcome:
         """The server does not take the unit's request."""
-        reason = "context_overflow" if isinstance(error, ContextOverflow) else "bad_request"
-        return self.failed(work, reason, str(error))
+        return self.failed(work, error.reason, str(error))
 
 
 def query_of(work: Work, wording: str) -> str:

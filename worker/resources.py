@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
@@ -14,10 +15,13 @@ from redis.asyncio import Redis
 from models.backends import model_identity, open_backend, open_local_backend, provider
 from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
+from models.backends.replay import Replay
 from models.endpoints import Teacher
+from models.errors import DatasetError, ServiceError
 from models.execution import Program, ProgramLimits, Verdict
 from models.experiment import Experiment
 from models.load import LoadReading
+from models.recording import Recording
 from models.retrieval.settings import Corpus, Search
 from models.sandbox import Sandbox
 from models.students import Student
@@ -26,6 +30,7 @@ from models.types import Hit, Passage, Query
 from storage.ledger.generations import Purchase
 from storage.limits.base import Outcome, Quota, Report
 from storage.limits.shared import RedisLimiter, connect
+from storage.recordings import read_recording
 from storage.settings import Settings
 from worker.gate import Gate, OpenGate
 
@@ -72,6 +77,7 @@ class Resources:
         url = settings.gateway_url
         self._gateway = Gateway(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
+        self._recordings: dict[tuple[str, str], Recording] = {}
         self._models: dict[str, LocalBackend] = {}
         self._identities: dict[str, str] = {}
         self._gates: dict[str, Gate] = {}
@@ -94,6 +100,16 @@ class Resources:
             # The endpoint is kept: another object could get its id.
             known = self._lines[id(endpoint)] = (endpoint, self._line(endpoint))
         return known[1]
+
+    def recording(self, endpoint: Teacher | Student) -> Recording:
+        """What an endpoint of backend `replay` answers from. Raises ServiceError."""
+        key = (endpoint.recording or "", endpoint.recording_sha256)
+        if key not in self._recordings:
+            try:
+                self._recordings[key] = read_recording(Path(key[0]), key[1])
+            except DatasetError as error:
+                raise ServiceError(str(error)) from None
+        return self._recordings[key]
 
     def loads(self) -> dict[str, LoadReading]:
         """How full the engines of this process are, by model."""
@@ -157,7 +173,9 @@ class Resources:
         if isinstance(endpoint, Student) and endpoint.runs_in_worker:
             model = self._model(endpoint)
             return Line(endpoint.name, model, OpenGate(), TokenEstimate(), model)
-        name = f"{provider(endpoint)}/{endpoint.model_name}/{endpoint.api_key_env}"
+        # A recording has no part in the limits of whom it stands for.
+        whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
+        name = f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
         self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
         estimate = self._estimates.setdefault(name, TokenEstimate())
         return Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
@@ -172,7 +190,10 @@ class Resources:
     def _backend(self, endpoint: Teacher | Student) -> Backend:
         key = endpoint.model_dump_json(exclude=SHARED)
         if key not in self._backends:
-            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
+            if endpoint.backend == "replay":
+                self._backends[key] = Replay(self.recording(endpoint))
+            else:
+                self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
         return self._backends[key]
 
     def _gate(self, name: str) -> Gate:

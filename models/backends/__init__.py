@@ -55,7 +55,8 @@ def model_identity(endpoint: Teacher | Student) -> str:
 
 def provider(endpoint: Teacher | Student) -> str:
     """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`; or the backend
-    that runs the model in the worker, with what is changed of the model."""
+    that runs the model in the worker, with what is changed of the model. A replay stands for whoever it
+    would ask; a recording may know better."""
     if endpoint.backend == "embedded":
         return "embedded"
     if isinstance(endpoint, Student) and endpoint.runs_in_worker:

@@ -18,6 +18,7 @@ class What(StrEnum):
     SYNTHETIC = "synthetic"
     ANSWERS = "answers"
     FAILURES = "failures"
+    GENERATIONS = "generations"
 
 
 class Format(StrEnum):
@@ -47,8 +48,8 @@ def export(
     ] = Style.RAW,
     only: Annotated[Only | None, typer.Option(help="only synthetic rows whose rationale is correct")] = None,
 ) -> None:
-    """Write synthetic data, answers or failures to a file, complete or not at all."""
-    selection = Selection(what.value, style.value, accepted=only is not None)
+    """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
+    selection = Selection(what.value, style.value, accepted=only is not None, format=format_.value)
     out = messages()
     with open_ledger() as db:
         chosen = planning.load_run(db, run)

@@ -25,6 +25,7 @@ from producer.datasets import check_right_passages, read_dataset, require_tests
 from producer.drive import drive
 from producer.experiments import load_experiment
 from producer.local.stack import local_stack
+from producer.recordings import pin_recordings
 from producer.report import build_report
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 from producer.status import Status, read_status
@@ -110,6 +111,7 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
 
 def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
     """Everything that can be wrong is looked at before the run is written."""
+    experiment = pin_recordings(experiment)
     splits = read_dataset(experiment.dataset)
     check_right_passages(experiment, splits)
     require_tests(experiment, splits)

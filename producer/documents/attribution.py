@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import DatasetError
-from producer.jsonl import read_json
+from storage.jsonl import read_json
 
 FILE_NAME = "attribution.json"
 

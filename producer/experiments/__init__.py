@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from models.encoders.checkpoint import PACKAGED
 from models.errors import DatasetError, ExperimentError
 from models.experiment import Experiment
-from producer.jsonl import read_objects
+from storage.jsonl import read_objects
 
 PRESETS = Path(__file__).parent
 BUNDLED = "bundled:"
@@ -24,6 +24,8 @@ PATHS = (
     ("passages", "encoder"),
     ("augment", "seeds"),
     ("rationale", "seeds"),
+    ("teacher", "recording"),
+    ("students", "recording"),
 )
 # The reader of dates and numbers raises ValueError.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -108,16 +110,18 @@ def _shorthand(parents: list[str], parent: str) -> str:
 
 def _anchor(config: dict[str, Any], folder: Path) -> None:
     for section, key in PATHS:
-        block = config.get(section)
-        if not isinstance(block, dict) or not isinstance(block.get(key), str):
-            continue
-        value = block[key]
-        if key == "encoder" and value == PACKAGED:
-            continue
-        if value.startswith(BUNDLED):
-            block[key] = str(PRESETS / value.removeprefix(BUNDLED))
-        else:
-            block[key] = str((folder / Path(value).expanduser()).resolve())
+        found = config.get(section)
+        for block in found if isinstance(found, list) else [found]:
+            if isinstance(block, dict) and isinstance(block.get(key), str):
+                block[key] = _anchored(key, block[key], folder)
+
+
+def _anchored(key: str, value: str, folder: Path) -> str:
+    if key == "encoder" and value == PACKAGED:
+        return value
+    if value.startswith(BUNDLED):
+        return str(PRESETS / value.removeprefix(BUNDLED))
+    return str((folder / Path(value).expanduser()).resolve())
 
 
 def _inline_seeds(config: dict[str, Any]) -> None:

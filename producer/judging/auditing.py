@@ -12,8 +12,8 @@ from models.answers.failure_modes import FAILURE_MODES, failure_modes
 from models.errors import DatasetError
 from models.judges import RULES, correct
 from producer.datasets import json_rows
-from producer.jsonl import read_objects
 from producer.judging.fields import key_field, text_field
+from storage.jsonl import read_objects
 
 EXAMPLES = 3
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from models.errors import DatasetError
 from models.metrics import WIDTH, Interval, as_judged, intervals, row_stats, scores
-from producer.jsonl import read_objects
 from producer.judging.fields import key_field, text_field
+from storage.jsonl import read_objects
 
 Rules = Literal["paper", "strict"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 
 import worker.resources
 from models.backends.openai import OpenAIBackend
+from models.recording import recorded
 from models.retrieval.records import to_record
 from models.types import Hit, Passage, Request
 from storage.ledger import feeding
+from storage.ledger.recorded import generations as recorded_generations
 from storage.schema import DONE, FAILED, GENERATIONS, TEST, TRAIN
 from storage.settings import Settings
+from tests.chores import write_jsonl
 from tests.clock import Clock
 from tests.openai_server import OpenAIServer
 from tests.openai_server.replies import words
@@ -69,14 +73,20 @@ def found(request: str, rank: int) -> dict[str, Any]:
     return to_record(Hit(Passage(f"{request}.{rank}", f"{request}, rank {rank}", "", text), 1.0 / rank))
 
 
-@pytest.fixture
-def student(tmp_path: Path, redis_url: str, openai_server: OpenAIServer) -> Iterator[Student]:
+@contextmanager
+def opened(home: Path, redis_url: str) -> Iterator[Runtime]:
     clock = Clock(time.time())
-    runtime = Runtime(Settings(home=tmp_path, redis_url=redis_url), clock)
+    runtime = Runtime(Settings(home=home, redis_url=redis_url), clock=clock)
     runtime.db.migrate()
-    yield Student(runtime, openai_server)
+    yield runtime
     runtime.close()
     runtime._loop.close()  # a worker leaves that to the end of its process
+
+
+@pytest.fixture
+def student(tmp_path: Path, redis_url: str, openai_server: OpenAIServer) -> Iterator[Student]:
+    with opened(tmp_path, redis_url) as runtime:
+        yield Student(runtime, openai_server)
 
 
 def test_what_fits_is_shown_whole(student: Student) -> None:
@@ -116,6 +126,21 @@ def test_a_guess_spares_calls_that_the_server_would_refuse(student: Student) -> 
     unit = student.asked(max_model_len=150, params={"max_tokens": 20})
     assert unit.result["dropped"]["passages"] in range(4, PASSAGES)
     assert student.server.stats()["statuses"] == {"200": 1}
+
+
+def test_a_replay_shows_as_much_as_was_recorded(student: Student, redis_url: str, tmp_path: Path) -> None:
+    """Whatever a guess would be."""
+    student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
+    unit = student.asked()
+    answers = recorded_generations(student.runtime.db, "small-1")
+    path = write_jsonl(tmp_path / "r.jsonl", [recorded(each.request, each.completion) for each in answers])
+    student.server.forget()
+    with opened(tmp_path / "again", redis_url) as runtime:
+        repeated = Student(runtime, student.server)
+        replay = {"backend": "replay", "recording": str(path)}
+        again = repeated.asked(**replay, max_model_len=150)
+    assert (again.state, again.result, again.generation) == (DONE, unit.result, unit.generation)
+    assert student.server.stats()["calls"] == 0
 
 
 class Counting(OpenAIBackend):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from models.stages import SAMPLE
-from models.types import Rejection
+from models.types import Rejection, Request
 from producer.documents.attribution import Attribution, write_attributions
 from producer.report import build_report
 from storage.database import Database
@@ -21,6 +21,7 @@ from storage.ledger.claims import Work
 from storage.ledger.planning import load_run
 from storage.ledger.rows import rows as finished_rows
 from storage.passages.naming import index_path
+from storage.recordings import read_recording
 from storage.schema import TEST, TRAIN
 from tests.command_line import command_line, starmill
 from tests.ledger_data import (
@@ -316,3 +317,52 @@ def test_rows_are_read_as_they_are_written(db: Database) -> None:
     rest = [row["row"] for row in streamed]
     assert first == [0, 1, 2, 3, 4]
     assert rest == list(range(5, 200))
+
+
+def test_generations_are_a_recording(db: Database) -> None:
+    """All that the run was answered, what it rejected included; and nothing of other runs."""
+    plan_mixed(db, "other", seed=1).finish(TEST, "answer", answer)
+    run = plan_mixed(db)
+    run.reject(TRAIN, "augment", Rejection("null"), None)
+    finish_train(run)
+    assert starmill("export", "small-1", "--what", "generations", "-o", "recording.jsonl") == 0
+    rows = lines("recording.jsonl")
+    assert [row["stage"] for row in rows].count("augment") == 1 + 5
+    assert {row["stage"] for row in rows} == {"augment", "rationale", "rationalize"}
+    assert [row["key"] for row in rows] == sorted({row["key"] for row in rows})
+    [rejected] = [row for row in rows if row["text"] is None]
+    assert rejected == {
+        "key": rejected["key"],
+        "stage": "augment",
+        "request": rejected["request"],
+        "text": None,
+        "finish_reason": "stop",
+        "refusal": None,
+        "usage": {"prompt": 100, "cached": 40, "completion": 20},
+        "cost_usd": COST / 1e9,
+    }
+    recording = read_recording(Path("recording.jsonl"))
+    for row in rows:
+        request = Request.from_body(row["request"])
+        assert recording.named(request).key == row["key"]
+        assert recording.answer(request).text == row["text"]
+
+
+def test_of_common_calls_the_recording_tells_what_each_was_given(db: Database) -> None:
+    run = plan_mixed(db, augment={"batch_size": 5})
+    run.finish(TRAIN, "augment", lambda work: "missing" if work.example.row == 2 else augmented(work))
+    assert starmill("export", "small", "--what", "generations", "-o", "recording.jsonl") == 0
+    given = [row for row in lines("recording.jsonl") if "request" not in row]
+    sentence = "This requires sorting."
+    assert [(row["question_id"], row["text"]) for row in given] == [
+        ("q0", sentence), ("q1", sentence), ("q2", None), ("q3", sentence), ("q4", sentence),
+    ]  # fmt: skip
+    assert {(row["stage"], row["split"]) for row in given} == {("augment", "train")}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "hf"])
+def test_generations_have_no_columns(db: Database, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_mixed(db)
+    assert starmill("export", "small", "--what", "generations", "--format", kind, "-o", "rows") == 2
+    said = capsys.readouterr().err
+    assert said == f"starmill: --format {kind} has no columns for generations: take --format jsonl\n"

@@ -68,7 +68,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("passages", {"source": "jsonl"}, "passages: source jsonl needs a path"),
         ("passages", {"packages": []}, "passages: source installed needs at least one package"),
         ("passages", {"method": "sparse"}, "passages.method: Input should be 'dense'"),
-        ("teacher", "vllm", "teacher.backend: Input should be 'openai' or 'embedded' (found"),
+        ("teacher", "vllm", "teacher.backend: Input should be 'openai', 'embedded' or 'replay' (found"),
         ("teacher", {}, "teacher.backend: is required"),
         ("teacher", {"backend": "openai"}, "teacher: backend openai needs a model"),
         (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from models import prompts
 from models.answers import check
-from models.errors import ContextOverflow
+from models.errors import ContextOverflow, NotRecorded
 from models.prompts import fitting
 from models.prompts.fitting import Extent
 from models.students import Student
@@ -59,7 +59,8 @@ async def _ask(
     render: Callable[[Extent, int], Request],
 ) -> tuple[Asked[str], Extent]:
     """The answer to the first of `ways` that fits, and that one. Where the server knows better, the next is
-    tried. Raises ContextOverflow where the request alone is too long."""
+    tried; of a recording, that which was recorded. Raises ContextOverflow where the request alone is too
+    long, NotRecorded where no way was recorded."""
     place = await _first_way(context, student, ways, lambda extent: render(extent, 0))
     while True:
         extent = ways[place]
@@ -69,7 +70,7 @@ async def _ask(
 
         try:
             asked = await ask_until_accepted(context, work, student, attempt, _any_text, soft_retries=0)
-        except ContextOverflow:
+        except (ContextOverflow, NotRecorded):
             place += 1
             if place == len(ways):
                 raise
@@ -81,7 +82,7 @@ async def _first_way(
     context: RunContext, student: Student, ways: Sequence[Extent], render: Callable[[Extent], Request]
 ) -> int:
     """Tokens are counted where the backend can, else guessed: then the server has the last word."""
-    if student.max_model_len is None:
+    if student.max_model_len is None or student.backend == "replay":
         return 0
     line = context.runtime.resources.line(student)
     # A model that runs here can count once it is open.

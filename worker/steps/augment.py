@@ -14,6 +14,7 @@ from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, Parked, ask, ask_until_accepted
 from worker.context import RunContext
+from worker.replaying import as_recorded
 from worker.seeds import augmentation_seeds
 from worker.steps.requests import chat
 
@@ -84,8 +85,8 @@ async def _together(context: RunContext, works: list[Work], requests: list[str])
     params = {**teacher.params, **config.params}
     if "max_tokens" in params:
         params["max_tokens"] *= len(requests)
-    request = chat(teacher, messages, params, (0, 0))
     try:
+        request = await as_recorded(context, teacher, chat(teacher, messages, params, (0, 0)))
         completion, purchase = await ask(context, works[0], teacher, request, works)
     except Parked:
         return []

@@ -1,0 +1,25 @@
+"""Which examples share an id or a request with one before them, in their split and dataset."""
+
+from __future__ import annotations
+
+from storage.database import Database
+from storage.ledger import claims
+from storage.ledger.repeats import repeats
+from storage.schema import TEST, TRAIN
+from tests.ledger_data import LedgerRun, example
+from tests.small_run import LEASE, ids
+
+
+def test_repeats_are_counted_in_the_order_of_the_split(database: Database) -> None:
+    keys = [("x", "a"), ("x", "b"), ("y", "a"), ("x", "a")]
+    train = [example(row, request, question_id=key) for row, (key, request) in enumerate(keys)]
+    test = [example(0, "a", question_id="x")]
+    LedgerRun.plan(database, train, test, "other", name="other")
+    LedgerRun.plan(database, train[::-1], test, "small-1")
+    LedgerRun.plan(database, train, test, "small-2")
+    found = repeats(database, "small-2")
+    works = claims.claim(database, "worker", ids(database, "small-2", stage="augment"), 1.8e9, LEASE)
+    row_of = {work.example_id: work.example.row for work in works if work.split == TRAIN}
+    assert {row_of[each]: before for each, before in found.of_id.items()} == {1: 1, 3: 2}
+    assert {row_of[each]: before for each, before in found.of_request.items()} == {2: 1, 3: 2}
+    assert TEST not in {work.split for work in works}

@@ -1,0 +1,175 @@
+"""Recorded answers are found by what was asked, or by stage and example."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import DatasetError, NotRecorded
+from models.recording import Asker, Recording
+from models.types import Completion, Message, Request, Usage
+from producer.recordings import pin_recordings
+from storage.recordings import read_recording
+from tests.experiment_files import LEAST, load, refusal
+
+ASKED = Request("openai", "m", (Message("user", "sort"),), None, {"temperature": 0.5, "stop": ["\n"]}, (1, 2))
+PROMPT = Request("host:1/v1", "m", prompt="one two", params={"top_k": 3})
+SORTED = {"request": ASKED.body(), "text": "sorted(x)", "finish_reason": "length",
+          "usage": {"prompt": 9, "cached": 3, "completion": 2}}  # fmt: skip
+FIRST = Asker("rationale", "train", "7-1", "sort it")
+
+
+def recording(*rows: dict[str, Any]) -> Recording:
+    """As it comes from a file."""
+    return Recording("r.jsonl", "ab" * 32, enumerate(json.loads(json.dumps(rows)), 1))
+
+
+def answer(found: Recording, request: Request, asker: Asker | None = None) -> Completion:
+    return found.answer(found.named(request, asker))
+
+
+def of_stage(key: dict[str, Any], text: str, stage: str = "rationale") -> dict[str, Any]:
+    return {"stage": stage, "text": text, **key}
+
+
+def test_a_recorded_request_is_answered_whoever_is_asked() -> None:
+    found = recording(SORTED, {"request": PROMPT.body(), "text": None, "refusal": "no"})
+    expected = Completion("sorted(x)", "length", Usage(9, 3, 2))
+    assert answer(found, replace(ASKED, provider="replay")) == expected
+    assert answer(found, PROMPT) == Completion(None, "stop", Usage(), "no")
+
+
+def test_it_keeps_the_identity_that_it_was_recorded_with() -> None:
+    named = recording(SORTED).named(replace(ASKED, provider="replay"))
+    assert (named, named.key) == (ASKED, ASKED.key)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "n"}, {"draw": (1, 3)}, {"params": {}}, {"messages": (Message("system", "sort"),)}],
+)  # fmt: skip
+def test_whatever_else_is_asked_is_not_recorded(other: dict[str, Any]) -> None:
+    with pytest.raises(NotRecorded, match="holds no answer to this request to"):
+        recording(SORTED).named(replace(ASKED, **other))
+
+
+def test_a_stage_of_an_example_is_answered_by_id_or_by_request() -> None:
+    found = recording(of_stage({"question_id": "7-1"}, "by id"), of_stage({"request": "count"}, "by request"))
+    assert answer(found, ASKED, FIRST).text == "by id"
+    assert answer(found, ASKED, replace(FIRST, question_id="8", request="count")).text == "by request"
+    for asker in (replace(FIRST, stage="rationalize"), replace(FIRST, question_id="8"), None):
+        with pytest.raises(NotRecorded):
+            found.named(ASKED, asker)
+
+
+def test_the_nth_line_of_a_key_answers_the_nth_example_with_it() -> None:
+    found = recording(of_stage({"question_id": 7}, "a"), of_stage({"question_id": "7"}, "b"))
+    asker = replace(FIRST, question_id="7")
+    named = [found.named(ASKED, replace(asker, nth_of_id=nth)) for nth in (0, 1)]
+    assert [found.answer(request).text for request in named] == ["a", "b"]
+    # The same words are another generation for each line, and none that was bought.
+    assert len({ASKED.key, *(request.key for request in named)}) == 3
+    with pytest.raises(NotRecorded, match="rationale of 7"):
+        found.named(ASKED, replace(asker, nth_of_id=2))
+
+
+def test_augmentations_of_test_say_so() -> None:
+    row = of_stage({"question_id": "7-1"}, "This requires", "augment")
+    found = recording(row, {**row, "split": "test", "text": "that"})
+    assert answer(found, ASKED, replace(FIRST, stage="augment")).text == "This requires"
+    assert answer(found, ASKED, replace(FIRST, stage="augment", split="test")).text == "that"
+
+
+def test_a_whole_request_comes_before_a_stage() -> None:
+    assert (
+        answer(recording(of_stage({"question_id": "7-1"}, "loose"), SORTED), ASKED, FIRST).text == "sorted(x)"
+    )
+
+
+def test_where_several_answered_the_provider_is_told() -> None:
+    other = replace(ASKED, provider="host:2/v1")
+    found = recording(SORTED, {"request": other.body(), "text": "other"})
+    assert answer(found, ASKED).text == "sorted(x)"
+    assert answer(found, other).text == "other"
+    with pytest.raises(NotRecorded, match="answers of host:2/v1 and openai to this request to m; tell with"):
+        found.named(replace(ASKED, provider="host:3/v1"))
+    alike = recording(SORTED, {**SORTED, "request": other.body()})
+    assert answer(alike, replace(ASKED, provider="host:3/v1")).text == "sorted(x)"
+
+
+def test_the_same_answer_twice_is_one() -> None:
+    assert answer(recording(SORTED, SORTED), ASKED).text == "sorted(x)"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({}, "has no 'text'; its keys are none"),
+        ({"text": 1}, "'text' must be a text, found int"),
+        ({"text": "x"}, "needs a 'request' as the ledger stores it, or a 'stage': augment, rationale, "),
+        ({"text": "x", "stage": "judge", "question_id": "1"}, "or a 'stage': augment, rationale, "),
+        ({"text": "x", "stage": "answer"}, "needs a 'question_id' or a 'request', a text"),
+        ({"text": "x", "stage": "answer", "question_id": True}, "needs a 'question_id' or a 'request'"),
+        ({"text": "x", "stage": "answer", "question_id": "1", "split": "train"}, "cannot be train"),
+        ({"text": "x", "request": {}}, "'request' needs model, messages or prompt, params and draw"),
+        ({**SORTED, "request": {**ASKED.body(), "draw": [1]}}, "'request' needs model"),
+        ({**SORTED, "request": {**ASKED.body(), "messages": ["hello"]}}, "'request' needs model"),
+        ({**SORTED, "usage": {"prompt": -1}}, "'usage' must give numbers of tokens for cached, completion"),
+        ({**SORTED, "usage": {"total_tokens": 3}}, "'usage' must give numbers of tokens"),
+        ({**SORTED, "text": "other"}, "answers the request of line 1 in another way"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_named(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DatasetError, match=r"^r\.jsonl:2: ") as error:
+        recording(SORTED, row)
+    assert says in str(error.value)
+
+
+def test_a_file_is_read_plain_or_gzipped_and_only_if_it_is_the_one(tmp_path: Path) -> None:
+    line = json.dumps(of_stage({"question_id": "7-1"}, "x")) + "\n"
+    plain, packed = tmp_path / "r.jsonl", tmp_path / "r.jsonl.gz"
+    plain.write_text(line)
+    packed.write_bytes(gzip.compress(line.encode()))
+    for path in (plain, packed):
+        assert answer(read_recording(path, read_recording(path).digest), ASKED, FIRST).text == "x"
+    with pytest.raises(DatasetError, match=r"r\.jsonl: is not the recording whose recording_sha256 is a"):
+        read_recording(plain, "a" * 64)
+    plain.write_text("\n")
+    with pytest.raises(DatasetError, match=r"r\.jsonl: holds no recorded answers"):
+        read_recording(plain)
+    with pytest.raises(DatasetError, match=r"none\.jsonl: no such file"):
+        read_recording(tmp_path / "none.jsonl")
+
+
+def test_an_experiment_knows_the_recording_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    endpoint = {"backend": "replay", "model": "m", "recording": "r.jsonl"}
+    config = LEAST | {"teacher": endpoint, "students": [{**endpoint, "name": "pupil"}, "embedded"]}
+    path.write_text(json.dumps(SORTED) + "\n")
+    found = load(tmp_path, config)
+    assert found.teacher.recording == found.students[0].recording == str(path)
+    pinned = pin_recordings(found)
+    assert pinned.teacher.recording_sha256 == pinned.students[0].recording_sha256 != ""
+    assert pinned.students[1] == found.students[1]
+    assert pin_recordings(pinned) == pinned
+    path.write_text(json.dumps(SORTED) + "\n\n")
+    with pytest.raises(DatasetError, match="is not the recording"):
+        pin_recordings(pinned)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [
+        ({"backend": "replay", "model": "m"}, "backend replay needs a recording, and the model"),
+        ({"backend": "replay", "recording": "r"}, "backend replay needs a recording, and the model"),
+        ({"backend": "embedded", "recording": "r"}, "a recording belongs to backend replay"),
+    ],
+)  # fmt: skip
+def test_a_replay_needs_a_recording_and_a_model(tmp_path: Path, endpoint: dict[str, str], says: str) -> None:
+    assert says in refusal(tmp_path, LEAST | {"teacher": endpoint})
+    assert says in refusal(tmp_path, LEAST | {"students": [endpoint]})
