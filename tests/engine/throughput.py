@@ -2,8 +2,8 @@
 
     python -m tests.engine.throughput [--rows N] [--model FOLDER]
 
-The worker answers first; its prompts are then given to `vllm.LLM` in one process, all at once, twice. Both start
-with an open engine and an empty cache of prompts. Prints one JSON object.
+The worker answers first; its prompts are then given to `vllm.LLM` in one process, all at once, twice. Both
+start with an open engine and an empty cache of prompts. Prints one JSON object.
 """
 
 from __future__ import annotations
