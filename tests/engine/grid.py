@@ -21,7 +21,7 @@ from producer.feed import Feeder
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
-from storage.schema import DONE, FAILED, GENERATIONS, TEST, TRAIN, UNITS
+from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, TEST, TRAIN, UNITS
 from storage.settings import Settings
 from tests.chores import chores
 from tests.small_run import Hand
@@ -59,10 +59,12 @@ class Grid:
         return {row.reason for row in self._answers(UNITS.c.reason) if row.reason}
 
     def texts(self) -> dict[tuple[int, str], str]:
-        """What was answered, by example and variant."""
+        """What was answered, by row and variant."""
         columns = (UNITS.c.example_id, UNITS.c.variant, UNITS.c.result, UNITS.c.state)
-        return {(row.example_id, row.variant): row.result["text"]
-                for row in self._answers(*columns) if row.state == DONE}  # fmt: skip
+        with self.db.read() as connection:
+            rows = dict(connection.execute(select(EXAMPLES.c.id, EXAMPLES.c.row)).all())
+        return {(rows[unit.example_id], unit.variant): unit.result["text"]
+                for unit in self._answers(*columns) if unit.state == DONE}  # fmt: skip
 
     def prompts(self) -> dict[str, str]:
         """Every prompt that was asked, and its answer."""
