@@ -25,6 +25,8 @@ def open_backend(
 
     Raises AccessError without a key that is needed, ServiceError without the embedded server.
     """
+    if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+        return open_local_backend(endpoint)
     if isinstance(endpoint, Student) and endpoint.replicas:
         return Replicas(endpoint, gateway)
     if endpoint.backend != "embedded":

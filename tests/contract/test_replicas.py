@@ -80,6 +80,7 @@ def test_whoever_is_slow_gets_less(openai_server: OpenAIServer, other_server: Op
 
 
 def test_a_dead_replica_costs_no_row(openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="models.backends.replicas")
     answers = ask_backend(lambda: opened(DEAD, openai_server.url), MANY)
     assert all(isinstance(answer, Completion) for answer in answers)
     assert openai_server.stats()["answers"] == len(MANY)

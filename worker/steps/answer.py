@@ -11,7 +11,7 @@ from models.prompts import fitting
 from models.prompts.fitting import Extent
 from models.students import Student
 from models.tokens import answer_limit
-from models.types import Completion, Rejection, Request
+from models.types import MALFORMED, Completion, Rejection, Request
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, ask_until_accepted
@@ -108,6 +108,6 @@ async def _first_way(
 def _any_text(completion: Completion) -> str | Rejection:
     """A student's bad answer is a result; only what is no answer at all is asked for again."""
     verdict = check(completion)
-    if isinstance(verdict, Rejection) and verdict.reason in {"null", "html", "malformed"}:
+    if isinstance(verdict, Rejection) and (completion.text is None or completion.finish_reason == MALFORMED):
         return verdict
     return completion.text or ""
