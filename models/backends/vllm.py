@@ -195,7 +195,7 @@ class VLLMBackend:
 def _stat_logger(load: Load) -> Callable[..., Any]:
     from vllm.v1.metrics.loggers import StatLoggerBase
 
-    class Occupancy(StatLoggerBase):  # type: ignore[misc]
+    class Occupancy(StatLoggerBase):  # type: ignore[misc]  # without vLLM its base is unknown
         """vLLM tells after every step how many sequences run and wait."""
 
         def __init__(self, *_: Any, **__: Any) -> None: ...

@@ -114,6 +114,7 @@ class Supervisor:
                 stderr=output,
                 # Ctrl-C is for the parent: it stops the children in order.
                 start_new_session=True,
+                # One system call, whose library is loaded: nothing that another thread could hold a lock of.
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
         alive = [each.process.pid for each in self.services if each.process]
@@ -138,7 +139,7 @@ def _command_of(pid: int) -> str:
         except OSError:
             return ""
     shown = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (where it lies differs by system)
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return shown.stdout.strip()
