@@ -1,4 +1,4 @@
-"""Models to open: the packaged SmolLM2 as a plain checkpoint, and tiny ones with random weights."""
+"""Models to open: the packaged SmolLM2 as a plain checkpoint, and random weights, tiny or of full size."""
 
 from __future__ import annotations
 
@@ -62,6 +62,36 @@ def tiny_mpt(folder: Path, tokenizer: Path) -> Path:
         n_heads=TINY["heads"],
         max_seq_len=TINY["context"],
     )
+
+
+SHAPES = ("llama-7b", "mpt-7b")
+
+
+def seven_billion(shape: str, folder: Path, tokenizer: Path) -> Path:
+    """LLaMA-7B (Alpaca's) or MPT-7B in bfloat16, made on the GPU; the vocabulary is the tokenizer's."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MptConfig, MptForCausalLM
+
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    known = {"vocab_size": len(words), "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
+    kinds = {
+        # The defaults of LlamaConfig are those of LLaMA-7B.
+        "llama-7b": lambda: LlamaForCausalLM(LlamaConfig(**known)),
+        "mpt-7b": lambda: MptForCausalLM(MptConfig(d_model=4096, n_heads=32, n_layers=32, **known)),
+    }
+    torch.manual_seed(7)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("cuda"):
+            model = kinds[shape]()
+    finally:
+        torch.set_default_dtype(usual)
+    model.save_pretrained(folder)
+    del model
+    torch.cuda.empty_cache()
+    words.save_pretrained(folder)
+    return folder
 
 
 def _save(folder: Path, tokenizer: Path, model: Any, config: Any, **shape: float) -> Path:

@@ -39,14 +39,17 @@ class Grid:
     run: Run
     settings: Settings
 
-    def feed_until(self, answered: int, seconds: float = 300) -> float:
-        """Feed until so many answers are final; the seconds that it took."""
+    def feed_until(
+        self, answered: int, seconds: float = 300, by: subprocess.Popen[bytes] | None = None
+    ) -> float:
+        """Feed until so many answers are final, by a worker that lives; the seconds that it took."""
         started = time.monotonic()
         with closing(Feeder(self.db, self.run, self.settings)) as feeder:
             feeder.lead()
             while sum(self.states().values()) < answered:
                 feeder.tick()
                 assert time.monotonic() - started < seconds, f"{self.states()} in {seconds:.0f} s"
+                assert by is None or by.poll() is None, f"the worker stopped; see {log_of(self.settings)}"
                 time.sleep(0.05)
         return time.monotonic() - started
 
@@ -93,7 +96,7 @@ def planned(
     settings: Settings, model: Path, rows: int, name: str = "grid", word: str = "asked", **student: Any
 ) -> Iterator[Grid]:
     """Shots 0 and 2 for each row; the train split is done."""
-    params = {"temperature": 0, "max_tokens": 24}
+    params = student.pop("params", {"temperature": 0, "max_tokens": 24})
     engine = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "gpu_memory_utilization": 0.2}
     experiment = Experiment.model_validate({
         "name": name, "dataset": {"path": ".", "train": "train.jsonl", "test": "test.jsonl"},

@@ -1,9 +1,11 @@
 """Tokens a second through queue, ledger and worker, beside the engine alone on the same prompts.
 
-    python -m tests.engine.throughput [--rows N] [--model FOLDER]
+    python -m tests.engine.throughput [--rows N] [--model FOLDER] [--gpu]
+    python -m tests.engine.throughput --gpu --shape llama-7b --tokenizer FOLDER --rows 2048
 
 The worker answers first; its prompts are then given to `vllm.LLM` in one process, all at once, twice. Both
-start with an open engine and an empty cache of prompts. Prints one JSON object.
+start with an open engine and an empty cache of prompts. `--shape` makes a model of random weights first: it
+says nothing sensible, at the speed of a trained one. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,23 +23,41 @@ from sqlalchemy import func, select
 
 from producer.status import read_status
 from storage.schema import GENERATIONS
-from tests.engine.checkpoints import smollm2
+from tests.engine.checkpoints import SHAPES, seven_billion, smollm2
 from tests.engine.grid import Grid, planned, settings_in, worker
 from tests.services import running_valkey
 
 WARM_ROWS = 4
 PATIENCE = 3600.0
+CPU = {"threads": 18, "tokens": 24, "engine": {}}
+GPU = {
+    "threads": 64, "tokens": 64,
+    "engine": {"dtype": "bfloat16", "enforce_eager": False, "max_num_seqs": 256,
+               "gpu_memory_utilization": 0.85},
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=256, help="two prompts each")
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--model", type=Path, help="a checkpoint; default SmolLM2 out of its package")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights instead, on a GPU")
+    parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer for --shape")
+    parser.add_argument(
+        "--gpu", action="store_true", help="bfloat16, compiled, 256 sequences, 64 tokens each"
+    )
     options = parser.parse_args()
+    if options.shape and not options.tokenizer:
+        parser.error("--shape needs --tokenizer")
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
-        model = options.model or smollm2(Path(folder, "smollm2"))
-        found = by_worker(model, Path(folder, "home"), options.rows)
-        alone = bare(found.pop("student"), found.pop("prompts"))
+        if options.shape:
+            model = seven_billion(options.shape, Path(folder, options.shape), options.tokenizer)
+        else:
+            model = options.model or smollm2(Path(folder, "smollm2"))
+        found = by_worker(model, Path(folder, "home"), options.rows, GPU if options.gpu else CPU)
+        student, prompts = found.pop("student"), found.pop("prompts")
+        print(json.dumps(found), file=sys.stderr)
+        alone = bare(student, prompts)
     speeds = [round(tokens / seconds, 1) for tokens, seconds in alone]
     print(json.dumps({
         **found, "bare_tokens": alone[0][0], "bare_tokens_per_second": speeds,
@@ -44,13 +65,17 @@ def main() -> None:
     }, indent=1))  # fmt: skip
 
 
-def by_worker(model: Path, home: Path, rows: int) -> dict[str, Any]:
+def by_worker(model: Path, home: Path, rows: int, how: dict[str, Any]) -> dict[str, Any]:
+    student = {"engine": how["engine"], "params": {"temperature": 0, "max_tokens": how["tokens"]}}
     with running_valkey() as redis_url:
         settings = settings_in(home, redis_url)
-        with planned(settings, model, WARM_ROWS, "warm", word="warm") as warm, worker(settings):
-            warm.feed_until(2 * WARM_ROWS, PATIENCE)
-            with planned(settings, model, rows) as grid:
-                seconds = grid.feed_until(2 * rows, PATIENCE)
+        with (
+            planned(settings, model, WARM_ROWS, "warm", word="warm", **student) as warm,
+            worker(settings, threads=how["threads"]) as process,
+        ):
+            warm.feed_until(2 * WARM_ROWS, PATIENCE, process)
+            with planned(settings, model, rows, **student) as grid:
+                seconds = grid.feed_until(2 * rows, PATIENCE, process)
                 time.sleep(3)
                 [engine] = read_status(grid.db, grid.run, time.time()).engines
                 tokens = completion_tokens(grid)
