@@ -67,7 +67,7 @@ def test_no_route_tells_anything_without_the_password(site: Served, tmp_path: Pa
         replies = [
             site.ask(path, method),
             site.ask(path, method, accept="text/html"),
-            site.ask(path, method, password="wrong", x=path),
+            site.ask(path, method, password="wrong"),
             site.ask(path, method, bearer=""),
             site.ask(path, method, cookie="starmill_session=wrong"),
             site.ask(f"{path}?password={quote(PASSWORD)}", method),
