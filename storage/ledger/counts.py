@@ -106,7 +106,7 @@ def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
     return _reasons(
         db,
         select(UNITS.c.reason, func.count())
-        .where(UNITS.c.run_id == run_id, UNITS.c.state == FAILED)
+        .where(UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED)
         .group_by(UNITS.c.reason),
     )
 
