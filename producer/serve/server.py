@@ -7,7 +7,6 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -88,4 +87,3 @@ async def _serve(
     finally:
         await tables.close()
         readings.close()
-        sys.stderr.flush()

@@ -17,7 +17,7 @@ from producer.serve.readings import Reading
 from producer.status import Status
 from storage.ledger.counts import IN_FLIGHT
 from storage.ledger.overview import RunLine
-from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED, WAITING
+from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED
 
 HERE = Path(__file__).parent
 # Drawn in this order; what is left of a bar has not begun.
@@ -109,5 +109,4 @@ def _templates() -> Environment:
     )  # fmt: skip
     found.filters["number"] = lambda value: f"{value:,.0f}"
     found.filters["moment"] = moment
-    found.globals["WAITING"] = WAITING
     return found
