@@ -10,6 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from producer.delivering import delivering
 from producer.feed import Feeder
+from producer.limits import LimitWatch
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
 from producer.stopping import Stop
@@ -41,7 +42,7 @@ def drive(
         feeder.lead()
         planning.start_run(db, run.id, time.time())
         with stop.deferred(), delivering(db, run):
-            return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show, stop)
+            return _drive(db, planning.load_run(db, run.id), settings, feeder, supervisor, show, stop)
     finally:
         feeder.close()
 
@@ -49,12 +50,14 @@ def drive(
 def _drive(
     db: Database,
     run: Run,
+    settings: Settings,
     feeder: Feeder,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
     stop: Stop,
 ) -> Status:
     led = shown = time.monotonic()
+    limits = LimitWatch(settings)
     while True:
         stop.check()
         try:
@@ -66,7 +69,7 @@ def _drive(
             if ended or now - shown > SHOW_SECONDS:
                 if supervisor:
                     supervisor.check()
-                status = read_status(db, run, time.time())
+                status = read_status(db, run, time.time(), limits)
                 show(status)
                 if ended:
                     return status
