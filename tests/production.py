@@ -49,7 +49,9 @@ def production_redis(folder: Path, *options: str) -> Iterator[ProductionRedis]:
         try:
             admin = redis.Redis(port=port, username="admin", password="any", decode_responses=True)
             wait_until(lambda: _answers(admin), "Redis answers")
-            yield ProductionRedis(f"redis://starmill:{secrets['redis-password']}@127.0.0.1:{port}/0", port, admin)
+            yield ProductionRedis(
+                f"redis://starmill:{secrets['redis-password']}@127.0.0.1:{port}/0", port, admin
+            )
             admin.close()
         finally:
             process.terminate()

@@ -40,7 +40,9 @@ def read_procfile(path: Path) -> dict[str, str]:
         if not found:
             raise UsageError(f"{path}:{number}: expected `name: command`, found {line.strip()[:60]!r}")
         if found["name"] in commands:
-            raise UsageError(f"{path}:{number}: {found['name']} is there already; give each a name of its own")
+            raise UsageError(
+                f"{path}:{number}: {found['name']} is there already; give each a name of its own"
+            )
         commands[found["name"]] = found["command"]
     return commands
 
