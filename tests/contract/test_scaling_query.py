@@ -80,7 +80,7 @@ def test_runs_that_are_paused_or_wait_for_a_batch_need_no_worker(ledger: Databas
             .values(lease_owner="batch", lease_until=clock() + LEASE)
         )  # fmt: skip
     assert backlog(ledger, "teacher") == before - 1
-    planning.pause_run(ledger, run.id, "paused by a test", clock())
+    planning.stop_run(ledger, run.id, "paused by a test", paused=True)
     assert backlog(ledger, "teacher") == 0
 
 
