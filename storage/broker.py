@@ -16,6 +16,8 @@ VISIBILITY_SECONDS = 900
 # How a worker ends that cannot do its work: started again, it could not either.
 UNFIT = os.EX_UNAVAILABLE
 UNFIT_SAYS = "starmill worker: "
+# Set while a feed service is alive that feeds into this Redis.
+SERVED = "starmill:feed"
 
 
 def task_name(stage: str) -> str:
@@ -56,7 +58,8 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
 
 
 class Queues:
-    """Lengths of the Redis lists that Celery's queues are. Raises ServiceError when Redis is away."""
+    """Lengths of the Redis lists that Celery's queues are, and whether a service feeds them. Raises
+    ServiceError where the URL is none; RedisError while Redis is away."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -78,6 +81,14 @@ class Queues:
         for queue in queues:
             pipeline.llen(queue)
         return [int(length) for length in pipeline.execute()]
+
+    def announce(self, seconds: float) -> None:
+        """Let others know for so long that a feed service is there."""
+        self._redis.set(SERVED, 1, px=round(1000 * seconds))
+
+    def is_served(self) -> bool:
+        """Whether a feed service is there."""
+        return bool(self._redis.exists(SERVED))
 
     @property
     def address(self) -> str:

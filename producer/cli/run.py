@@ -22,7 +22,7 @@ from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger
 from producer.cli.indexing import bring_up_to_date
 from producer.datasets import check_right_passages, read_dataset, require_tests
-from producer.drive import drive
+from producer.drive import StoppedWatching, drive
 from producer.experiments import load_experiment
 from producer.local.stack import local_stack
 from producer.recordings import pin_recordings
@@ -147,6 +147,8 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
             try:
                 with _progress() as show:
                     return drive(db, chosen, used, started.supervisor if started else None, show, stop)
+            except StoppedWatching:
+                raise
             except KeyboardInterrupt:
                 planning.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
@@ -154,6 +156,10 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
                     messages().print(f"batches that go on at the provider: {open_batches}; "
                                      "their answers are fetched when the run goes on")  # fmt: skip
                 raise
+    except StoppedWatching as watched:
+        messages().print(f"run {chosen.id} goes on, fed by {watched.leader}; "
+                         f"stop it with `starmill pause {chosen.id}`")  # fmt: skip
+        raise
     except KeyboardInterrupt:
         messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")
         raise
