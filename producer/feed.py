@@ -77,24 +77,26 @@ class Feeder:
             return
         units = feeding.take_sendable(self.db, self.run.id, queue, room, now, PATIENCE)
         with self._celery.producer_pool.acquire(block=True) as producer:
+            first_of = {unit_id: example for unit_id, _, example in units}
             for stage, unit_ids in self._tasks(units):
-                self._send(producer, queue, stage, unit_ids)
+                self._send(producer, queue, stage, unit_ids, first_of[unit_ids[0]])
 
-    def _tasks(self, units: Sequence[tuple[int, str]]) -> Iterator[tuple[str, list[int]]]:
+    def _tasks(self, units: Sequence[tuple[int, str, str]]) -> Iterator[tuple[str, list[int]]]:
         by_stage: dict[str, list[int]] = {}
-        for unit_id, stage in units:
+        for unit_id, stage, _ in units:
             by_stage.setdefault(stage, []).append(unit_id)
         for stage, unit_ids in by_stage.items():
             size = self._units_per_task[stage]
             for start in range(0, len(unit_ids), size):
                 yield stage, unit_ids[start : start + size]
 
-    def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int]) -> None:
+    def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int], example: str) -> None:
+        """Flower and Celery show `argsrepr` for the arguments: run, first unit and how many more, example."""
         more = f" +{len(unit_ids) - 1}" if len(unit_ids) > 1 else ""
         self._celery.send_task(
             task_name(stage),
             args=(self.run.id, unit_ids),
-            argsrepr=f"({self.run.id}, {unit_ids[0]}{more})",
+            argsrepr=f"{self.run.id} units {unit_ids[0]}{more}, example {example}",
             queue=queue,
             producer=producer,
             retry=False,
