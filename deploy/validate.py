@@ -1,7 +1,7 @@
-"""Is everything in deploy/ what its tools accept? `make lint` runs it with the tools of requirements-deploy.lock.
+"""Is everything in deploy/ what its tools accept? `make lint` asks, with the tools of requirements-deploy.lock.
 
-Usage: validate.py [FOLDER]. Prints a line for each problem, and for each tool that is not here. Exit code 1 if there is a
-problem; where CI is set, also if a tool is missing.
+Usage: validate.py [FOLDER]. Prints a line for each problem, and for each tool that is not here. Exit code 1 if
+there is a problem; where CI is set, also if a tool is missing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,16 @@ def compose(folder: Path) -> Iterator[str]:
         copy = shutil.copytree(folder, Path(name, "deploy"), ignore=shutil.ignore_patterns("secrets"))
         yield from _said([str(copy / "secrets.sh")])
         for extra in ([], ["-f", str(copy / "compose.execution.yaml")]):
-            command = [client, "-f", str(copy / "compose.yaml"), *extra, "--profile", "*", "config", "--quiet"]
+            command = [
+                client,
+                "-f",
+                str(copy / "compose.yaml"),
+                *extra,
+                "--profile",
+                "*",
+                "config",
+                "--quiet",
+            ]
             yield from (line.replace(name, "") for line in _said(command))
 
 
@@ -107,7 +116,9 @@ def grafana(folder: Path) -> Iterator[str]:
             yield f"{path.name}: two panels lie in the same place"
         for panel in panels:
             for target in panel.get("targets", []):
-                yield from (f"{path.name}: {panel['title']}: {line}" for line in _promql(promtool, target["expr"]))
+                yield from (
+                    f"{path.name}: {panel['title']}: {line}" for line in _promql(promtool, target["expr"])
+                )
 
 
 def _promql(promtool: str, expression: str) -> Iterator[str]:

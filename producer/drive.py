@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from models.errors import UsageError
 from producer.feeding import AWAY, TICK_SECONDS, Feeding
+from producer.limits import LimitWatch
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
 from producer.stopping import Stop
@@ -57,7 +58,7 @@ def drive(
                              f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
         planning.start_run(db, run.id, time.time())
         with stop.deferred():
-            return _drive(db, planning.load_run(db, run.id), feeding, supervisor, show, stop)
+            return _drive(db, planning.load_run(db, run.id), settings, feeding, supervisor, show, stop)
 
 
 def _is_served(settings: Settings) -> bool:
@@ -71,12 +72,14 @@ def _is_served(settings: Settings) -> bool:
 def _drive(
     db: Database,
     run: Run,
+    settings: Settings,
     feeding: Feeding,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
     stop: Stop,
 ) -> Status:
     shown = time.monotonic()
+    limits = LimitWatch(settings)
     while True:
         if stop.requested and feeding.leader and not feeding.leads:
             raise StoppedWatching(feeding.leader)
@@ -87,7 +90,7 @@ def _drive(
             if ended or now - shown > SHOW_SECONDS:
                 if supervisor:
                     supervisor.check()
-                status = read_status(db, run, time.time())
+                status = read_status(db, run, time.time(), limits)
                 show(status)
                 if ended:
                     return status

@@ -17,6 +17,7 @@ from producer.cli import (
     run,
     runs,
     score,
+    serve,
     status,
     steering,
 )
@@ -31,7 +32,7 @@ app = typer.Typer(
 for command in (
     run.run, feed.feed, steering.pause, steering.resume, status.status, report.report, export.export,
     score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
-    experiments.experiments,
+    experiments.experiments, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")

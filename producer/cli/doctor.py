@@ -27,6 +27,7 @@ EXTRAS = {
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
     "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
     "parquet": (("pyarrow",), "starmill export --format parquet|hf"),
+    "run page": (("starlette", "uvicorn", "jinja2", "prometheus_client"), "starmill serve"),
 }
 
 

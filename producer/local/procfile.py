@@ -1,7 +1,7 @@
-"""Runs a Procfile without containers: `python -m producer.local.procfile [--log-dir FOLDER] PROCFILE [NAME]...`
+"""A Procfile without containers: `python -m producer.local.procfile [--log-dir FOLDER] PROCFILE [NAME]...`
 
-A line is `name: command`, for /bin/sh; `release` is run before the others and must succeed. What dies is started
-again, until it has died five times in a minute; SIGTERM or Ctrl-C stops all in reverse order.
+A line is `name: command`, for /bin/sh; `release` is run before the others and must succeed. What dies is
+started again, until it has died five times in a minute; SIGTERM or Ctrl-C stops all in reverse order.
 """
 
 from __future__ import annotations

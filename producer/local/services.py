@@ -56,6 +56,18 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
     return Service("redis", [str(get_binary_path()), str(config)], logs / "redis.log", ready), url
 
 
+def local_redis(root: Path) -> str | None:
+    """URL of the Redis that the last local run of this home started; it may have ended."""
+    try:
+        text = (root / "local" / "redis" / "redis.conf").read_text("utf-8")
+    except OSError:
+        return None
+    said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    if "port" not in said or "requirepass" not in said:
+        return None
+    return f"redis://:{said['requirepass']}@127.0.0.1:{said['port']}/0"
+
+
 def model_service(logs: Path) -> tuple[Service, str]:
     """The packaged model behind its own OpenAI-compatible server; and its URL."""
     _require("xllamacpp", "the embedded model", "name another backend for teacher and students")

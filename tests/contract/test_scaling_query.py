@@ -1,4 +1,4 @@
-"""The queries by which KEDA scales workers, on a real PostgreSQL ledger: the units that a worker could do now."""
+"""The queries by which KEDA scales workers, on a real PostgreSQL ledger: units that a worker could do now."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import yaml
 from sqlalchemy import update
 
+from storage.database import Database
 from storage.ledger import planning
 from storage.schema import UNITS
-from storage.database import Database
 from tests.clock import Clock
 from tests.services import Postgres
 from tests.small_run import LEASE, Hand, claim_one, ids, plan, units

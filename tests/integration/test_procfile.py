@@ -1,14 +1,16 @@
-"""deploy/Procfile runs: every process of it, against a Redis with one restricted user and a real PostgreSQL."""
+"""deploy/Procfile runs, all of it: a Redis with one restricted user, a real PostgreSQL, a model server."""
 
 from __future__ import annotations
 
-import os
+import base64
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,22 +24,23 @@ from tests.production import DEPLOY, production_redis
 from tests.services import Postgres, free_port
 
 LAUNCHER = (sys.executable, "-m", "producer.local.procfile")
+PASSWORD = "open sesame"
 
 
 @contextmanager
-def launched(home: Home, *names: str) -> Iterator[subprocess.Popen[str]]:
+def launched(home: Home, *names: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [*LAUNCHER, str(DEPLOY / "Procfile"), *names]
-    with subprocess.Popen(
-        command, env=home.environment, cwd=home.path.parent, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, env=home.environment, cwd=home.path.parent) as process:
         try:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
-    assert process.returncode == 0, process.stderr and process.stderr.read()
+            process.wait(120)
+    assert process.returncode == 0
+    assert not home.processes()
 
 
+@pytest.mark.timeout(400)
 def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres: Postgres) -> None:
     data = write_data(tmp_path / "data", train=6, test=4)
     with (
@@ -45,22 +48,74 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
         postgres.new_database() as database,
         running("--references", str(data / "references.jsonl")) as server,
     ):
+        page, flower = free_port(), free_port()
         settings = {
             "STARMILL_REDIS_URL": broker.url, "STARMILL_DATABASE_URL": database, "OPENAI_API_KEY": "key",
-            "PAGE_PORT": str(free_port()), "FLOWER_PORT": str(free_port()),
-            "STARMILL_DASHBOARD_PASSWORD": "open sesame", "STARMILL_LOG_LEVEL": "WARNING",
+            "PAGE_PORT": str(page), "FLOWER_PORT": str(flower), "STARMILL_DASHBOARD_PASSWORD": PASSWORD,
         }  # fmt: skip
         home = Home(tmp_path / "home", settings)
-        with launched(home, "teacher", "retrieve", "judge", "student"):
-            home.starmill("run", write_experiment(data, server.url))
+        with launched(home) as launcher:
+            for port in (page, flower):
+                wait_until(lambda port=port: answers(port), "page and Flower answer")
+            home.starmill("run", write_experiment(data, server.url), seconds=240)
             with home.ledger() as ledger:
                 [run] = planning.list_runs(ledger)
             assert run.state == "finished"
-            assert home.json("status")["units"]["done"] == run.planned
-        assert refused(broker.admin) == []
+            assert 'state="finished"} 1.0' in get(page, "/metrics")
+            wait_until(
+                lambda: "teacher@" in get(flower, "/api/workers?refresh=1"), "Flower knows the workers"
+            )
+            # The service fed the run; `starmill run` watched it.
+            assert launcher.poll() is None
+            # Ready units are counted and the pages are read by a user who may do no more than that.
+            assert refused(broker.admin) == []
+            assert PASSWORD not in "".join(home.processes().values()).replace(f"={PASSWORD}", "")
 
 
-def refused(admin: object) -> list[str]:
+def answers(port: int) -> bool:
+    try:
+        return bool(get(port, "/"))
+    except OSError:
+        return False
+
+
+def get(port: int, path: str) -> str:
+    login = base64.b64encode(f"starmill:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Basic {login}"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return str(response.read().decode())
+
+
+def refused(admin: Any) -> list[str]:
     """What Redis did not let its user do."""
-    log = admin.acl_log()  # type: ignore[attr-defined]
-    return [f"{entry['reason']} {entry['context']} {entry['object']}" for entry in log]
+    return [f"{entry['reason']} {entry['context']} {entry['object']}" for entry in admin.acl_log()]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("feeder: starmill feed\nnonsense\n", "Procfile:2: expected `name: command`, found 'nonsense'"),
+        ("a: true\na: false\n", "Procfile:2: a is there already; give each a name of its own"),
+        ("a:\n", "Procfile:1: expected `name: command`, found 'a:'"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "Procfile"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_procfile(path)
+    assert str(error.value) == f"{tmp_path}/{says}"
+
+
+def test_nothing_is_started_when_the_release_fails(tmp_path: Path) -> None:
+    path = tmp_path / "Procfile"
+    path.write_text("release: exit 3\nstarted: touch started; sleep 60\n")
+    home = Home(tmp_path / "home")
+    done = subprocess.run(
+        [*LAUNCHER, str(path)], env=home.environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == "release: exit 3 ended with 3; nothing was started\n"
+    assert not (tmp_path / "started").exists()
