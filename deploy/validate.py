@@ -1,7 +1,7 @@
-"""Is everything in deploy/ what its tools accept? `make lint` asks, with the tools of requirements-deploy.lock.
+"""Is everything in deploy/ what its tools accept? `make lint` asks those of requirements-deploy.lock.
 
-Usage: validate.py [FOLDER]. Prints a line for each problem, and for each tool that is not here. Exit code 1 if
-there is a problem; where CI is set, also if a tool is missing.
+Usage: validate.py [FOLDER]. Prints a line for each problem, and for each tool that is not here. Exit code 1
+if there is a problem; where CI is set, also if a tool is missing.
 """
 
 from __future__ import annotations
