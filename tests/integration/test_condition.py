@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from models.errors import ServiceError
 from producer.cli import main
@@ -145,13 +146,17 @@ def test_a_worker_opens_no_more_connections_than_is_promised(database: Database)
     async def all_at_once() -> None:
         await asyncio.gather(*(runtime.ledger(_sleep) for _ in range(40)))
 
-    with database.read() as connection:
-        count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        before = connection.exec_driver_sql(count).scalar_one()
-        runtime.wait_for(all_at_once())
-        after = connection.exec_driver_sql(count).scalar_one()
+    before = connections(database)
+    runtime.wait_for(all_at_once())
+    opened = connections(database) - before
     runtime.close()
-    assert after - before == WORKER_CONNECTIONS
+    assert opened == WORKER_CONNECTIONS
+
+
+def connections(db: Database) -> int:
+    count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    with db.read() as connection:
+        return int(connection.exec_driver_sql(count).scalar_one())
 
 
 def _sleep(db: Database) -> None:
