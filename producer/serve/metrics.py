@@ -55,7 +55,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class Samples(Collector):
     """The values of one scrape."""
 

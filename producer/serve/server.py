@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -42,6 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # whoever reads the address may ask at once
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -67,6 +69,7 @@ async def _serve(
 ) -> None:
     readings, tables, streams = Readings(db, LimitWatch(settings)), TableMaker(folder), Streams()
     app = application(Site(readings, tables, Doors(password), streams), hosts)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells at INFO that it starts and ends
     # Who connects is who asks: an address that the client itself tells would get around the slow-down.
     server = _Server(uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
