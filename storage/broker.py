@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.exceptions import RedisError
@@ -27,7 +28,7 @@ def task_name(stage: str) -> str:
 
 def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]:
     return {
-        "broker_url": settings.broker,
+        "broker_url": _verified(settings.broker),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
@@ -55,6 +56,15 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
         "worker_send_task_events": True,
         "task_send_sent_event": False,
     }
+
+
+def _verified(url: str) -> str:
+    """kombu believes any server behind a bare `rediss://`, where redis-py asks for a certificate."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs=" in parts.query:
+        return url
+    query = "&".join(filter(None, (parts.query, "ssl_cert_reqs=required")))
+    return urlunsplit(parts._replace(query=query))
 
 
 class Queues:

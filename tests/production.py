@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import ssl
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import redis
 
+from tests.openai_server import process_that_prints_its_url
 from tests.pipeline import wait_until
 from tests.services import free_port
 
@@ -72,39 +68,8 @@ def behind_tls(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
          "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    ready: Future[tuple[int, Callable[[], None]]] = Future()
-    thread = threading.Thread(target=lambda: asyncio.run(_forward(port, context, ready)))
-    thread.start()
-    tls_port, stop = ready.result(10)
-    try:
-        yield tls_port, certificate
-    finally:
-        stop()
-        thread.join(10)
-
-
-async def _forward(port: int, context: ssl.SSLContext, ready: Future[tuple[int, Callable[[], None]]]) -> None:
-    """Until it is told to stop, from any thread."""
-
-    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, back), copy(there, writer))
-
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        stop = partial(loop.call_soon_threadsafe, ended.set)
-        ready.set_result((server.sockets[0].getsockname()[1], stop))
-        await ended.wait()
+    with process_that_prints_its_url("tests.tls_end", str(port), str(certificate), str(key)) as url:
+        yield int(url.rpartition(":")[2]), certificate
 
 
 def _answers(client: redis.Redis) -> bool:

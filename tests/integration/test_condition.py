@@ -150,6 +150,7 @@ def test_a_worker_opens_no_more_connections_than_is_promised(database: Database)
     runtime.wait_for(all_at_once())
     opened = connections(database) - before
     runtime.close()
+    runtime._loop.close()
     assert opened == WORKER_CONNECTIONS
 
 
