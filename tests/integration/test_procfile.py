@@ -40,7 +40,7 @@ def launched(home: Home, *names: str) -> Iterator[subprocess.Popen[bytes]]:
     assert not home.processes()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres: Postgres) -> None:
     data = write_data(tmp_path / "data", train=6, test=4)
     with (
@@ -57,7 +57,7 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
         with launched(home) as launcher:
             for port in (page, flower):
                 wait_until(lambda port=port: answers(port), "page and Flower answer")
-            home.starmill("run", write_experiment(data, server.url), seconds=240)
+            home.starmill("run", write_experiment(data, server.url), seconds=400)
             with home.ledger() as ledger:
                 [run] = planning.list_runs(ledger)
             assert run.state == "finished"
