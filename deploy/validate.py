@@ -1,7 +1,7 @@
 """Is everything in deploy/ what its tools accept? `make lint` asks those of requirements-deploy.lock.
 
-Usage: validate.py [FOLDER]. Prints a line for each problem, and for each tool that is not here. Exit code 1
-if there is a problem; where CI is set, also if a tool is missing.
+Usage: validate.py [FOLDER [CHECK...]]. Prints a line for each problem, and for each tool that is not here.
+Exit code 1 if there is a problem; where CI is set, also if a tool is missing.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Missing(Exception):
     """A tool is not on this machine."""
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, wanted: list[str]) -> int:
     problems, missing = 0, 0
-    for check in (dockerfile, compose, kubernetes, prometheus, grafana):
+    checks = (dockerfile, compose, kubernetes, prometheus, grafana)
+    for check in (each for each in checks if not wanted or each.__name__ in wanted):
         try:
             for problem in check(folder):
                 problems += 1
@@ -202,4 +203,5 @@ def _kubectl() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent))
+    given = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+    sys.exit(main(given, sys.argv[2:]))
