@@ -136,7 +136,7 @@ def test_images_are_built_here_or_pinned_to_a_release() -> None:
 def test_workers_may_finish_the_longest_call_before_they_are_killed() -> None:
     longest = Endpoint.model_fields["timeout"].default
     for pod in pods().values():
-        if "worker" in pod["containers"][0].get("args", [])[2:4]:
+        if pod["containers"][0].get("args", [])[3:4] == ["worker"]:
             assert pod["terminationGracePeriodSeconds"] >= longest + 30
     assert (
         int(yaml.safe_load(TEXTS["compose.yaml"])["x-worker"]["stop_grace_period"].removesuffix("s"))
