@@ -58,7 +58,7 @@ def postgres_condition(db: Database, clock: Callable[[], float] = time.time) -> 
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[Remark]:
-    info: dict[str, Any] = client.info()  # type: ignore[assignment]
+    info: dict[str, Any] = client.info()
     version = str(info.get("valkey_version") or info["redis_version"])
     supported = tuple(map(int, str(info["redis_version"]).split(".")[:2])) >= OLDEST_REDIS
     yield _remark("Redis version", supported, version, f"{version}: use 6.0 or newer")
@@ -81,7 +81,7 @@ def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[Remark]:
     host = str(options.get("host") or "")
     yield _link("Redis", host, secured, checked, "rediss://", "drop ssl_cert_reqs from the URL")
     yield _latency("Redis", client.ping)
-    seconds, micro = client.time()  # type: ignore[misc]
+    seconds, micro = client.time()
     yield _skew("Redis", int(seconds) + int(micro) / 1e6, clock)
 
 
