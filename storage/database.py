@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 class Database:
     """Connections to the ledger. `read()` and `write()` are one transaction each.
 
-    Raises ServiceError where the database cannot be reached, with the address but not the password.
+    Raises ServiceError where the database cannot be reached, with the address but not the password. Each
+    connection to SQLite may keep `cache_mib` of pages.
     """
 
-    def __init__(self, url: str, pool_size: int = 5) -> None:
+    def __init__(self, url: str, pool_size: int = 5, cache_mib: int = 32) -> None:
         try:
             self.url = make_url(url)
         except ArgumentError as error:
@@ -37,7 +39,7 @@ class Database:
         if kind not in {"sqlite", "postgresql", "postgres"}:
             raise ServiceError(f"STARMILL_DATABASE_URL: only SQLite and PostgreSQL, not {kind}; {GIVE}")
         try:
-            self.engine = _open(self.url, pool_size)
+            self.engine = _open(self.url, pool_size, cache_mib)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
         self._writing = self.engine.execution_options(write=True)
@@ -122,10 +124,10 @@ class Database:
             ) from None
 
 
-def _open(url: URL, pool_size: int) -> Engine:
+def _open(url: URL, pool_size: int, cache_mib: int) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": 60, "check_same_thread": False})
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", partial(_configure_sqlite, cache_mib))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if url.drivername in {"postgresql", "postgres"}:
@@ -136,10 +138,10 @@ def _open(url: URL, pool_size: int) -> Engine:
     )
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(cache_mib: int, connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
-    for pragma in ("busy_timeout=60000", "synchronous=NORMAL", "cache_size=-32000"):
+    for pragma in ("busy_timeout=60000", "synchronous=NORMAL", f"cache_size={-1000 * cache_mib}"):
         connection.execute(f"PRAGMA {pragma}")
     _use_wal(connection)
 

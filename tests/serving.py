@@ -30,7 +30,7 @@ from tests.pipeline import STARMILL, Home
 PASSWORD = "correct horse battery"
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script>'
 RUN, PAUSED_RUN = "small-1", "paper-2"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from storage.settings import Settings, load_settings
 
 MODULES = ("starlette", "uvicorn", "jinja2", "prometheus_client")
 SHORTEST = 8
+# Whoever only reads now and then does not need the whole ledger in memory.
+CACHE_MIB = 2
 
 
 def serve(
@@ -37,7 +39,7 @@ def serve(
     settings = load_settings()
     password = _password(settings, host)
     configure_logging(settings.log_level, settings.log_format)
-    with open_ledger(settings) as db:
+    with open_ledger(settings, cache_mib=CACHE_MIB) as db:
         listener = server.listen(host, port)
         shown = f"[{host}]" if ":" in host else host
         say = messages().print

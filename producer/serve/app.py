@@ -180,7 +180,7 @@ class Site:
 
     async def _draw_run(self, run_id: str) -> str:
         try:
-            reading = await self.readings.read(run_id)
+            reading = await self.readings.latest(run_id)
         except KeyError:
             raise HTTPException(404, "no such run") from None
         self.tables.begin(reading.line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -38,7 +39,7 @@ class Streams:
         self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]
     ) -> AsyncIterator[str]:
         self._open += 1
-        shown, silent = "", 0.0
+        shown, said = "", time.monotonic()
         try:
             while goes_on():
                 pause = TICK_SECONDS
@@ -46,12 +47,12 @@ class Streams:
                     drawn = await draw()
                 except ServiceError:
                     drawn, pause = shown, AWAY_SECONDS
-                silent += pause
+                now = time.monotonic()
                 if drawn != shown:
-                    shown, silent = drawn, 0.0
+                    shown, said = drawn, now
                     yield "event: page\n" + "".join(f"data: {line}\n" for line in drawn.splitlines()) + "\n"
-                elif silent >= SILENCE_SECONDS:
-                    silent = 0.0
+                elif now - said >= SILENCE_SECONDS:
+                    said = now
                     yield ": still here\n\n"
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), pause)

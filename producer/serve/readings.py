@@ -84,8 +84,13 @@ class Readings:
             return known
         return await asyncio.shield(self._begin(line))
 
+    async def latest(self, run_id: str) -> Reading:
+        """What is known, at once; it is counted anew meanwhile, if that is due. Raises KeyError."""
+        await self.begin(run_id)
+        return self._known.get(run_id) or await self.read(run_id)
+
     async def begin(self, run_id: str) -> None:
-        """Have it counted without waiting for it, if that is due."""
+        """Have it counted without waiting for it, if that is due. Raises KeyError."""
         line = (await self.runs())[run_id]
         self._asked[run_id] = self._clock()
         known = self._known.get(run_id)

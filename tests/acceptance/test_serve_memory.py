@@ -52,8 +52,9 @@ def _measure(home: Home, units: int) -> float:
             most, now, spent = _megabytes(site, "VmHWM"), _megabytes(site, "VmRSS"), _cpu_seconds(site) - cpu
             took = site.ask("/metrics", bearer=PASSWORD).text
     [counting] = re.findall(r"^starmill_reading_duration_seconds\{.*\} (.*)$", took, re.MULTILINE)
+    share = 100 * spent / seconds
     print(f"{units:,} units: {idle:.0f} MB at start, {now:.0f} at the end, {most:.0f} at most; one count "
-          f"{float(counting):.2f} s; {100 * spent / seconds:.0f} % of a processor, {VIEWERS} viewers")  # fmt: skip
+          f"{float(counting):.2f} s; {share:.0f} % of a processor, {VIEWERS} viewers")  # fmt: skip
     return most
 
 
