@@ -42,7 +42,7 @@ def launched(home: Home, *names: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.timeout(600)
 def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres: Postgres) -> None:
-    data = write_data(tmp_path / "data", train=6, test=4)
+    data = write_data(tmp_path / "data", train=3, test=2)
     with (
         production_redis(tmp_path) as broker,
         postgres.new_database() as database,
@@ -57,7 +57,8 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
         with launched(home) as launcher:
             for port in (page, flower):
                 wait_until(lambda port=port: answers(port), "page and Flower answer")
-            home.starmill("run", write_experiment(data, server.url), seconds=400)
+            grid = {"shots": [0, 2], "retrieval": [True], "rationale": ["star"]}
+            home.starmill("run", write_experiment(data, server.url, grid=grid), seconds=400)
             with home.ledger() as ledger:
                 [run] = planning.list_runs(ledger)
             assert run.state == "finished"
