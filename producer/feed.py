@@ -17,7 +17,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from models.errors import UsageError
 from models.stages import queues
 from storage.broker import Queues, celery_settings, task_name
 from storage.database import Database
@@ -27,7 +26,7 @@ from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 PATIENCE = 10.0
-LEADER_LEASE = 15.0
+LEADER_LEASE = 8.0
 
 
 class Feeder:
@@ -39,7 +38,7 @@ class Feeder:
         self.db = db
         self.run = run
         self.clock = clock
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{_processes()}"
         self._window = settings.queue_window
         self._queues = queues(run.experiment)
         self._redis = Queues(settings.broker)
@@ -50,14 +49,12 @@ class Feeder:
         if batch > 1:
             self._units_per_task["augment"] = batch
 
-    def lead(self) -> None:
-        """Become the run's one feeder, or stay it. Raises UsageError while another is alive."""
+    def lead(self) -> str:
+        """Become the run's one feeder, or stay it; the name of who is."""
         leader = feeding.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
         if leader != self.name and _is_dead(leader):
             leader = feeding.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader)
-        if leader != self.name:
-            raise UsageError(f"run {self.run.id} is being fed by {leader}; "
-                             f"watch it with `starmill status {self.run.id} --watch`")  # fmt: skip
+        return leader
 
     def tick(self) -> bool:
         """Send what fits into the queues; True once every unit of the run is final."""
@@ -80,24 +77,26 @@ class Feeder:
             return
         units = feeding.take_sendable(self.db, self.run.id, queue, room, now, PATIENCE)
         with self._celery.producer_pool.acquire(block=True) as producer:
+            first_of = {unit_id: example for unit_id, _, example in units}
             for stage, unit_ids in self._tasks(units):
-                self._send(producer, queue, stage, unit_ids)
+                self._send(producer, queue, stage, unit_ids, first_of[unit_ids[0]])
 
-    def _tasks(self, units: Sequence[tuple[int, str]]) -> Iterator[tuple[str, list[int]]]:
+    def _tasks(self, units: Sequence[tuple[int, str, str]]) -> Iterator[tuple[str, list[int]]]:
         by_stage: dict[str, list[int]] = {}
-        for unit_id, stage in units:
+        for unit_id, stage, _ in units:
             by_stage.setdefault(stage, []).append(unit_id)
         for stage, unit_ids in by_stage.items():
             size = self._units_per_task[stage]
             for start in range(0, len(unit_ids), size):
                 yield stage, unit_ids[start : start + size]
 
-    def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int]) -> None:
+    def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int], example: str) -> None:
+        """Flower and Celery show `argsrepr` for the arguments: run, first unit and how many more, example."""
         more = f" +{len(unit_ids) - 1}" if len(unit_ids) > 1 else ""
         self._celery.send_task(
             task_name(stage),
             args=(self.run.id, unit_ids),
-            argsrepr=f"({self.run.id}, {unit_ids[0]}{more})",
+            argsrepr=f"{self.run.id} units {unit_ids[0]}{more}, example {example}",
             queue=queue,
             producer=producer,
             retry=False,
@@ -105,10 +104,19 @@ class Feeder:
         )
 
 
+def _processes() -> int:
+    """Which numbers of processes are meant: containers may share a host's name, and each has a process 1."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
 def _is_dead(leader: str) -> bool:
     """A feeder of this machine whose process is gone; of other machines only the lease tells."""
-    host, _, pid = leader.rpartition(":")
-    if host != socket.gethostname():
+    here, _, number = leader.partition(":")
+    pid, _, processes = number.partition(":")
+    if (here, processes) != (socket.gethostname(), str(_processes())):
         return False
     try:
         os.kill(int(pid), 0)

@@ -18,6 +18,8 @@ from models.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
+# A worker process asks the ledger from so many threads, whatever its -c is.
+WORKER_CONNECTIONS = 4
 GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
@@ -81,6 +83,11 @@ class Database:
                 command.upgrade(config, "head")
         except CommandError as error:
             raise ServiceError(f"{self}: {error}; it was made by another release of Starmill") from None
+
+    def is_new(self) -> bool:
+        """Whether it has no tables yet. Raises ServiceError where it cannot be reached."""
+        self._check_reachable()
+        return self._revision() is None
 
     def require_current(self) -> None:
         """Raise ServiceError unless the schema is the one of this release."""

@@ -11,6 +11,7 @@ from producer.cli import (
     experiments,
     export,
     failures,
+    feed,
     index,
     report,
     run,
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run.run, steering.pause, steering.resume, status.status, report.report, export.export,
+    run.run, feed.feed, steering.pause, steering.resume, status.status, report.report, export.export,
     score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
     experiments.experiments, serve.serve,
 ):  # fmt: skip

@@ -113,7 +113,7 @@ def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> l
 def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, logs: Path) -> Service:
     command = [
         sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(served),
-        "-P", "threads", "-c", str(threads), "-n", f"{name}@%h", "-l", "WARNING",
+        "-P", "threads", "-c", str(threads), "-n", f"{_node_name(served)}@%h", "-l", "WARNING",
         "--without-gossip", "--without-mingle",
     ]  # fmt: skip
     environment = {
@@ -130,6 +130,12 @@ def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, 
     if settings.gateway_url:
         environment["STARMILL_GATEWAY_URL"] = settings.gateway_url.get_secret_value()
     return Service(name, command, logs / f"{name}.log", lambda: True, environment)
+
+
+def _node_name(served: Sequence[str]) -> str:
+    """What Flower and logs call a worker: what it serves."""
+    kinds = dict.fromkeys(queue.partition(".")[0] for queue in served)
+    return served[0] if len(served) == 1 else "+".join(kinds)
 
 
 def _listens(port: int) -> Callable[[], bool]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, case, exists, or_, select, upda
 from models.ablation import cells
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.schema import FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
+from storage.schema import EXAMPLES, FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
 
 
 def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None) -> str:
@@ -40,19 +40,24 @@ def resign(db: Database, run_id: str, feeder: str) -> None:
 
 def take_sendable(
     db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
-) -> list[tuple[int, str]]:
-    """(unit, stage) of at most `limit` ready units with neither a live lease nor a recent message.
+) -> list[tuple[int, str, str]]:
+    """(unit, stage, example such as `test/12`) of at most `limit` ready units with neither a live lease nor
+    a recent message.
 
     They are noted as sent before they are sent: a crash in between costs `patience` seconds, after
     which they are taken again.
     """
     with db.write() as connection:
-        units = connection.execute(_sendable(run_id, queue, now, patience).limit(limit)).all()
+        sendable = _sendable(run_id, queue, now, patience).limit(limit)
+        named = sendable.join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id).add_columns(
+            UNITS.c.split, EXAMPLES.c.row
+        )
+        units = connection.execute(named).all()
         if units:
             connection.execute(
                 update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)
             )
-    return [(unit.id, unit.stage) for unit in units]
+    return [(unit.id, unit.stage, f"{unit.split}/{unit.row}") for unit in units]
 
 
 def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: float) -> bool:
