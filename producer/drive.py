@@ -16,6 +16,7 @@ from producer.stopping import Stop
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
+from storage.logs import about
 from storage.schema import RUNNING
 from storage.settings import Settings
 
@@ -40,7 +41,7 @@ def drive(
     try:
         feeder.lead()
         planning.start_run(db, run.id, time.time())
-        with stop.deferred(), delivering(db, run):
+        with about(run=run.id), stop.deferred(), delivering(db, run):
             return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show, stop)
     finally:
         feeder.close()

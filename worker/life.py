@@ -10,6 +10,7 @@ from itertools import groupby
 from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError, WorkerUnfit
 from storage.ledger import claims, planning
 from storage.ledger.claims import Work
+from storage.logs import about
 from worker import steps
 from worker.asking import Parked
 from worker.calling import GivenBack
@@ -22,13 +23,20 @@ log = logging.getLogger(__name__)
 async def live(runtime: Runtime, unit_ids: Sequence[int]) -> None:
     """Units that are done, or in another worker's hands, are not claimed: their message is spent."""
     works = await runtime.claim(unit_ids)
+    log.debug("claimed %d of %d units", len(works), len(unit_ids))
     alike = [list(group) for _, group in groupby(works, key=lambda work: (work.run_id, work.stage))]
     await asyncio.gather(*(_live(runtime, group) for group in alike))
 
 
 async def _live(runtime: Runtime, works: list[Work]) -> None:
     context = await runtime.context(works[0].run_id)
-    await asyncio.gather(*(_end(context, group) for group in steps.groups(context, works)))
+    await asyncio.gather(*(_end_told(context, group) for group in steps.groups(context, works)))
+
+
+async def _end_told(context: RunContext, works: list[Work]) -> None:
+    units = ",".join(str(work.unit_id) for work in works)
+    with about(run=context.run.id, stage=works[0].stage, unit=units):
+        await _end(context, works)
 
 
 async def _end(context: RunContext, works: list[Work]) -> None:
@@ -37,8 +45,10 @@ async def _end(context: RunContext, works: list[Work]) -> None:
     try:
         ended = await steps.do(context, works)
     except Parked:
+        log.debug("parked until its batch is answered")
         return
     except GivenBack:
+        log.debug("given back")
         await _give_back(runtime, works)
         return
     except (AccessError, BudgetUsedUp, ServiceError) as error:
@@ -57,6 +67,10 @@ async def _end(context: RunContext, works: list[Work]) -> None:
         log.exception("run %s: %s of units %s broke", context.run.id, stage, [work.unit_id for work in works])
         ended = [context.failed(work, "internal_error", f"{type(error).__name__}: {error}") for work in works]
     await runtime.finish(ended)
+    for outcome in ended:
+        # The name of a reason, never its detail, which may quote a prompt or an answer.
+        log.log(logging.INFO if outcome.reason else logging.DEBUG, "unit %d: %s", outcome.work.unit_id,
+                outcome.reason or "done")  # fmt: skip
 
 
 async def _give_back(runtime: Runtime, works: list[Work]) -> None:

@@ -30,9 +30,14 @@ def runtime() -> Runtime:
         return _open[0]
 
 
-def _log(**_: Any) -> None:
+def _log(sender: str = "", **_: Any) -> None:
+    """`sender` is the name of the worker."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, sender)
+
+
+def _leave_logs(**_: Any) -> None:
+    """Where something hears this signal, Celery sets up no logging of its own."""
 
 
 def _check_options(
@@ -85,8 +90,9 @@ def _give_up(message: str) -> None:
 
 
 # Celery keeps weak references to receivers: these functions live as long as the module.
-setup_logging.connect(_log)
+celeryd_init.connect(_log)
 celeryd_init.connect(_check_options)
+setup_logging.connect(_leave_logs)
 worker_init.connect(_start)
 worker_shutting_down.connect(_stop_waiting)
 worker_shutdown.connect(_close)
