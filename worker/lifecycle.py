@@ -14,6 +14,7 @@ from models.errors import StarmillError
 from storage.broker import UNFIT, UNFIT_SAYS, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
+from worker import tracing
 from worker.runtime import Runtime
 
 # As named on the command line, and as the module that Celery makes of it.
@@ -56,7 +57,8 @@ def _check_options(
         conf.broker_transport_options = settings["broker_transport_options"]
 
 
-def _start(**_: Any) -> None:
+def _start(sender: Any = None, **_: Any) -> None:
+    tracing.open_tracing(str(getattr(sender, "hostname", "")))
     try:
         runtime().check()
     except StarmillError as error:
@@ -70,6 +72,11 @@ def _stop_waiting(**_: Any) -> None:
 
 
 def _close(**_: Any) -> None:
+    _close_runtime()
+    tracing.close_tracing()
+
+
+def _close_runtime() -> None:
     with _lock:
         while _open:
             opened = _open.pop()
