@@ -42,7 +42,7 @@ class FlowerProcess:
     def tasks(self, run: str) -> list[dict[str, Any]]:
         """Those of a run, as Flower's API tells of them."""
         found = self.json("/api/tasks?limit=100000").values()
-        return [task for task in found if task["args"] and task["args"].startswith(f"{run} ")]
+        return [task for task in found if task["kwargs"] == f"run {run}"]
 
     def memory_mib(self) -> float:
         """What is resident. Linux only."""

@@ -104,6 +104,7 @@ def test_tasks_agree_with_the_ledger(watched: Watched) -> None:
 def test_tasks_and_workers_say_what_they_are_about(watched: Watched) -> None:
     tasks = watched.flower.tasks(watched.run)
     assert {task["worker"] for task in tasks} == {WORKER}
+    assert {task["args"].split()[0] for task in tasks} == {f"small-{watched.run.rpartition('-')[2]}"}
     examples = {task["args"].rpartition(" ")[2] for task in tasks}
     assert {"train/0", "test/0"} <= examples
     assert examples <= {f"train/{row}" for row in range(6)} | {f"test/{row}" for row in range(4)}

@@ -15,7 +15,7 @@ from tests.flower_process import FlowerProcess, running_flower
 from tests.pipeline import Home, wait_until
 
 STEP = 600  # tasks; Redis drops a subscriber that is too far behind
-ARGUMENTS = "demo-20261126-021500-1a2b units {} +7, example train/{}"
+ARGUMENTS = "demo-1a2b units {} +7, example train/{}"
 
 
 @pytest.mark.marathon
@@ -49,7 +49,9 @@ def send_task(dispatcher: EventDispatcher, number: int) -> int:
     """The events of one task, as a worker sends them; how many they are."""
     task = str(uuid.uuid4())
     name, args = "starmill.rationale", ARGUMENTS.format(number, number)
-    dispatcher.send("task-received", uuid=task, name=name, args=args, kwargs="{}", retries=0)
+    dispatcher.send(
+        "task-received", uuid=task, name=name, args=args, kwargs="run demo-20261126-021500-1a2b", retries=0
+    )
     dispatcher.send("task-started", uuid=task, pid=1)
     dispatcher.send("task-succeeded", uuid=task, result="None", runtime=2.5)
     return 3
