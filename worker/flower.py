@@ -29,7 +29,7 @@ DEFAULTS = {
     "address": "127.0.0.1",
     "max_tasks": 10_000,
     "max_workers": 500,
-    "tasks_columns": "name,args,state,worker,received,runtime",
+    "tasks_columns": "name,args,state,worker,received,runtime,uuid",
 }
 ELSEWHERE = ("basic_auth", "auth")
 
