@@ -1,5 +1,5 @@
 """Flower beside a real worker: it agrees with the ledger, tells nobody without password, and keeps secrets.
-The worker's log says what each line is about."""
+The worker's log says what each line is about, and its traces reach a collector."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ from tests.flower_process import (
 )
 from tests.leaks import tells
 from tests.openai_server import running
+from tests.otlp import Collector, collecting
 from tests.pipeline import Home, wait_until
 from tests.services import running_valkey
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 REDIS_PASSWORD = "redis-password-0f3c9d5e7a1b"
 KEY = "sk-marked-1e2d3c4b5a697887"
@@ -56,6 +57,7 @@ class Watched:
     flower: FlowerProcess
     log: Path
     data: Path
+    traces: Collector
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with (
         running("--references", str(data / "references.jsonl")) as server,
         running_valkey(password=REDIS_PASSWORD) as redis_url,
+        collecting() as collector,
     ):
         endpoint = {"base_url": server.url, "max_concurrency": 4, "api_key_env": "MARKED_KEY"}
         experiment = write_experiment(
@@ -73,15 +76,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             teacher={"backend": "openai", "model": "large", **endpoint},
             students=[{"name": "small", "backend": "server", "model": "small", **endpoint}],
         )
-        loud = {"STARMILL_LOG_LEVEL": "DEBUG", "STARMILL_LOG_FORMAT": "json", "OPENAI_LOG": "debug"}
+        loud = {"STARMILL_LOG_LEVEL": "DEBUG", "STARMILL_LOG_FORMAT": "json", "OPENAI_LOG": "debug",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}  # fmt: skip
         home = Home(folder / "home", {"STARMILL_REDIS_URL": redis_url, "MARKED_KEY": KEY, **loud})
         with home.ledger():
             pass  # workers want tables
         server.configure(p429=0.1, retry_after="0.1")
         served = ",".join(queues(load_experiment(str(experiment))))
         with running_flower(home) as flower, running_worker(home, served, WORKER) as log:
-            home.starmill("run", experiment, seconds=300)
-            yield Watched(home, home.json("status")["run"], flower, log, data)
+            home.starmill("run", experiment, seconds=600)
+            yield Watched(home, home.json("status")["run"], flower, log, data, collector)
 
 
 def test_tasks_agree_with_the_ledger(watched: Watched) -> None:
@@ -204,6 +208,15 @@ def test_logs_hold_no_request(watched: Watched) -> None:
         row["request"] for split in ("train", "test") for row in read_jsonl(watched.data / f"{split}.jsonl")
     ]
     assert [request for request in requests if request in log or json.dumps(request)[1:-1] in log] == []
+
+
+def test_the_workers_units_are_traced(watched: Watched) -> None:
+    query = select(UNITS.c.id).where(UNITS.c.state.in_((DONE, FAILED)))
+    with watched.home.ledger() as db, db.read() as connection:
+        lived = set(connection.scalars(query))
+    wait_until(lambda: set(watched.traces.units()) >= lived, "the last spans", 20)
+    assert {resource["service.instance.id"] for resource in watched.traces.resources} == {WORKER}
+    assert not [body for body in watched.traces.bodies if tells(body, (REDIS_PASSWORD, KEY, PASSWORD))]
 
 
 @pytest.mark.parametrize(
