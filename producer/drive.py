@@ -19,6 +19,7 @@ from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
+from storage.logs import about
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def drive(
             raise UsageError(f"run {run.id} is being fed by {feeding.leader}; "
                              f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
         planning.start_run(db, run.id, time.time())
-        with stop.deferred():
+        with about(run=run.id), stop.deferred():
             return _drive(db, planning.load_run(db, run.id), settings, feeding, supervisor, show, stop)
 
 

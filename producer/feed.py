@@ -91,12 +91,14 @@ class Feeder:
                 yield stage, unit_ids[start : start + size]
 
     def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int], example: str) -> None:
-        """Flower and Celery show `argsrepr` for the arguments: run, first unit and how many more, example."""
+        """Flower and Celery show the `repr`s: in short, as tables cut them, and the whole name of the run."""
+        run = f"{self.run.experiment.name}-{self.run.id.rpartition('-')[2]}"
         more = f" +{len(unit_ids) - 1}" if len(unit_ids) > 1 else ""
         self._celery.send_task(
             task_name(stage),
             args=(self.run.id, unit_ids),
-            argsrepr=f"{self.run.id} units {unit_ids[0]}{more}, example {example}",
+            argsrepr=f"{run} units {unit_ids[0]}{more}, example {example}",
+            kwargsrepr=f"run {self.run.id}",
             queue=queue,
             producer=producer,
             retry=False,

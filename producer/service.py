@@ -19,6 +19,7 @@ from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
+from storage.logs import set_about
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class FeedService:
                 thread.start()
 
     def _feed(self, run: Run) -> None:
+        set_about(run=run.id)
         try:
             with closing(Feeding(self.db, run, self.settings)) as feeding:
                 while not self._stopping.is_set() and not self._tick(feeding):

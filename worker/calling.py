@@ -15,6 +15,7 @@ from models.types import Completion, Request, Usage
 from storage.ledger import planning
 from storage.limits.base import Outcome, Report
 from storage.schema import RUNNING
+from worker import tracing
 from worker.context import RunContext
 from worker.resources import Line
 
@@ -75,7 +76,8 @@ async def _attempt(
     await opened(context, line)
     asked = time.monotonic()
     try:
-        permit = await line.gate.enter(charged)
+        with tracing.span("wait for limit"):
+            permit = await line.gate.enter(charged)
     except asyncio.CancelledError:
         if context.runtime.stopping.is_set():
             raise GivenBack from None
@@ -86,7 +88,10 @@ async def _attempt(
         if started - asked > PATIENCE:
             await require_running(context)
         report = Report(Outcome.FAILED)
-        completion = await line.backend.complete(request)
+        with tracing.call_span(request) as span:
+            completion = await line.backend.complete(request)
+            if span:
+                tracing.answered(span, completion)
         report = line.report(Outcome.OK, completion.usage.prompt + completion.usage.completion - charged)
     except RateLimited as error:
         report = line.report(Outcome.LIMITED, -charged, error.retry_after)

@@ -27,6 +27,7 @@ EXTRAS = {
     "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
     "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
+    "Flower": (("flower",), "watching workers: celery -A worker flower"),
     "parquet": (("pyarrow",), "starmill export --format parquet|hf"),
     "run page": (("starlette", "uvicorn", "jinja2", "prometheus_client"), "starmill serve"),
 }
