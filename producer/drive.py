@@ -10,7 +10,7 @@ from contextlib import closing
 from redis.exceptions import RedisError
 
 from models.errors import UsageError
-from producer.feeding import AWAY, TICK_SECONDS, Feeding
+from producer.feeding import AWAY, Feeding
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
 from producer.stopping import Stop
@@ -78,8 +78,8 @@ def _drive(
 ) -> Status:
     shown = time.monotonic()
     while True:
-        if stop.requested and feeding.leader and not feeding.leads:
-            raise StoppedWatching(feeding.leader)
+        if stop.requested and not feeding.leads and (leader := feeding.look()):
+            raise StoppedWatching(leader)
         stop.check()
         try:
             now = time.monotonic()
@@ -96,4 +96,4 @@ def _drive(
         except AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             time.sleep(1)
-        time.sleep(TICK_SECONDS)
+        time.sleep(feeding.pause)
