@@ -12,7 +12,7 @@ from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
 from models.students import Student
 from models.types import Completion, Request, Usage
-from storage.ledger import planning
+from storage.ledger import generations, planning
 from storage.limits.base import Outcome, Report
 from storage.schema import RUNNING
 from worker.context import RunContext
@@ -51,12 +51,12 @@ async def _try_again(
     async def attempt() -> tuple[Completion, float]:
         if failed:
             raise failed.pop()
+        await _require_ours(context, request)
         return await _attempt(context, line, request, expected)
 
-    async def complain(state: RetryCallState) -> None:
+    def complain(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.info("%s: %s; again in %.1f s", line.name, error, state.upcoming_sleep)
-        await require_running(context)
 
     patient = AsyncRetrying(
         retry=retry_if_exception_type(TransportError),
@@ -84,7 +84,7 @@ async def _attempt(
     try:
         started = time.monotonic()
         if started - asked > PATIENCE:
-            await require_running(context)
+            await _require_ours(context, request)
         report = Report(Outcome.FAILED)
         completion = await line.backend.complete(request)
         report = line.report(Outcome.OK, completion.usage.prompt + completion.usage.completion - charged)
@@ -120,6 +120,17 @@ def _wait(state: RetryCallState) -> float:
     """After a rate limit the gate knows when; otherwise full jitter, doubling up to LONGEST_WAIT seconds."""
     error = state.outcome.exception() if state.outcome else None
     return 0.0 if isinstance(error, RateLimited) else _backoff(state)
+
+
+async def _require_ours(context: RunContext, request: Request) -> None:
+    """Raises GivenBack where the call may not be made any more: a worker that was cut off for longer than
+    its lease would pay for what another has bought since."""
+    await require_running(context)
+    runtime = context.runtime
+    if not await runtime.ledger(
+        generations.renew, runtime.owner, request.key, runtime.clock(), runtime.lease
+    ):
+        raise GivenBack
 
 
 async def require_running(context: RunContext) -> None:

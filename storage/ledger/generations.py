@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.endpoints import Price
@@ -106,6 +106,19 @@ def storable(completion: Completion) -> Completion:
     """No database stores null characters or lone surrogates in text."""
     text, refusal = completion.text, completion.refusal
     return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
+
+
+def renew(db: Database, owner: str, key: str, now: float, lease: float) -> bool:
+    """Keep a reserved call; False where it is another's by now, or bought."""
+    with db.write() as connection:
+        renewed = connection.execute(
+            update(GENERATIONS)
+            .where(
+                GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
+            )
+            .values(lease_until=now + lease)
+        )
+        return bool(renewed.rowcount)
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
