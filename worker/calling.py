@@ -125,10 +125,9 @@ def _wait(state: RetryCallState) -> float:
 async def _require_ours(context: RunContext, request: Request) -> None:
     """Raises GivenBack where the call may not be made any more: a worker that was cut off for longer than
     its lease would pay for what another has bought since."""
-    await require_running(context)
     runtime = context.runtime
-    if not await runtime.ledger(
-        generations.renew, runtime.owner, request.key, runtime.clock(), runtime.lease
+    if runtime.stopping.is_set() or not await runtime.ledger(
+        generations.may_be_bought, runtime.owner, request.key, context.run.id
     ):
         raise GivenBack
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.endpoints import Price
@@ -18,7 +18,7 @@ from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.budget import Refusal
 from storage.ledger.claims import Work
-from storage.schema import BATCH, GENERATIONS, RUNS
+from storage.schema import BATCH, GENERATIONS, RUNNING, RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,14 @@ def storable(completion: Completion) -> Completion:
     return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
 
 
-def renew(db: Database, owner: str, key: str, now: float, lease: float) -> bool:
-    """Keep a reserved call; False where it is another's by now, or bought."""
-    with db.write() as connection:
-        renewed = connection.execute(
-            update(GENERATIONS)
-            .where(
-                GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
-            )
-            .values(lease_until=now + lease)
-        )
-        return bool(renewed.rowcount)
+def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
+    """Whether the run runs, and the call is still reserved for `owner`: not another's by now, nor bought."""
+    ours = exists().where(
+        GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
+    )
+    query = select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state == RUNNING, ours)
+    with db.read() as connection:
+        return connection.execute(query).first() is not None
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
