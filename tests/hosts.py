@@ -49,11 +49,11 @@ class Network:
         return ["ip", "netns", "exec", f"{self._name}-{host}"]
 
     def cut_off(self, host: str) -> None:
-        """As in a switch that is broken: nobody is told, and connections stay open at both ends."""
-        _ip("link", "set", self._cable(host), "nomaster")
+        """Nobody is told: connections stay open at both ends."""
+        _ip("link", "set", self._cable(host), "down")
 
     def join(self, host: str) -> None:
-        _ip("link", "set", self._cable(host), "master", self._name)
+        _ip("link", "set", self._cable(host), "up")
 
     def slow_down(self, host: str) -> None:
         """Both ways. A token bucket, since not every kernel has netem."""
