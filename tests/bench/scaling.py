@@ -16,17 +16,28 @@ SIZES = (10**5, 10**6, 10**8)
 # Of a core, so that a peak finds some left.
 USED = 0.6
 CORES = 4
+# A feeder whose queue runs short ticks so many times as often.
+OFTENEST = 4
 
 
 def main() -> None:
     options = _options()
     costs = json.loads(options.costs.read_text())
+    if options.other:
+        costs["worker_ms_of_cpu_per_unit"] = of_one_more(costs, json.loads(options.other.read_text()))
     columns = [reckoned(costs, options, units) for units in SIZES]
     lines = ["| units | " + " | ".join(f"10^{round(math.log10(size))}" for size in SIZES) + " |",
              "|---|" + "---:|" * len(SIZES)]  # fmt: skip
     for name in columns[0]:
         lines.append(f"| {name} | " + " | ".join(shown(column[name]) for column in columns) + " |")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def of_one_more(costs: dict[str, Any], other: dict[str, Any]) -> float:
+    """Milliseconds of the worker for a unit, without what it pays once; of two measurements that differ in
+    size."""
+    spent = [each["worker_ms_of_cpu_per_unit"] * each["units"] for each in (costs, other)]
+    return float((spent[1] - spent[0]) / (other["units"] - costs["units"]))
 
 
 def reckoned(costs: dict[str, Any], options: argparse.Namespace, units: int) -> dict[str, float]:
@@ -47,7 +58,7 @@ def reckoned(costs: dict[str, Any], options: argparse.Namespace, units: int) -> 
         "calls in flight": calls / minutes / 60 * options.latency,
         "cores of workers": workers,
         f"worker machines of {CORES} cores": math.ceil(workers / CORES),
-        "cores of the feeder": cores(costs["feeder_ms_of_cpu_per_unit"]),
+        "cores of the feeder for each run": OFTENEST * costs["feeder_share_of_a_core"] / USED,
         "cores of Redis": cores(costs["redis_us_of_cpu_per_unit"] / 1000),
         "Redis commands a second": a_second * costs["redis_commands_per_unit"],
         "MB of Redis if all were queued at once": units * costs["redis_bytes_per_message"] / 8 / 1e6,
@@ -66,6 +77,7 @@ def shown(value: float) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scaling", description=__doc__)
     parser.add_argument("costs", type=Path, metavar="COSTS.json")
+    parser.add_argument("--other", type=Path, help="costs measured at another size")
     for name, default, says in (
         ("input", 0.15, "dollars for a million prompt tokens"),
         ("output", 0.60, "dollars for a million tokens of answers"),

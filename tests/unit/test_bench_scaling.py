@@ -6,10 +6,10 @@ import argparse
 
 import pytest
 
-from tests.bench.scaling import CORES, USED, reckoned
+from tests.bench.scaling import CORES, USED, of_one_more, reckoned
 
 COSTS = {
-    "units": 100, "calls": 50, "worker_ms_of_cpu_per_unit": 6, "feeder_ms_of_cpu_per_unit": 0.6,
+    "units": 100, "calls": 50, "worker_ms_of_cpu_per_unit": 6, "feeder_share_of_a_core": 0.03,
     "redis_us_of_cpu_per_unit": 60, "redis_commands_per_unit": 3, "redis_bytes_per_message": 800,
     "postgres_ms_of_cpu_per_unit": 1.2, "postgres_commits_per_unit": 0.5, "ledger_bytes_per_unit": 2000,
     "postgres_wal_bytes_per_unit": 4000, "planning_us_of_cpu_per_unit": 60,
@@ -34,3 +34,10 @@ def test_a_million_units() -> None:
     assert plan["GB of ledger"] == pytest.approx(2)
     options.tpm = 1_100_000.0
     assert reckoned(COSTS, options, 10**6)["hours at the provider's limits"] == pytest.approx(500 / 60)
+
+
+def test_what_is_paid_once_is_no_cost_of_a_unit() -> None:
+    """A second to start, then 4 ms each."""
+    small, large = ({"units": n, "worker_ms_of_cpu_per_unit": (1000 + 4 * n) / n} for n in (100, 300))
+    assert of_one_more(small, large) == pytest.approx(4)
+    assert of_one_more(large, small) == pytest.approx(4)
