@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -57,7 +58,8 @@ class Feeding:
         """Seconds until the next tick is due."""
         if not self.leads:
             return WATCH_SECONDS
-        return SHORT_TICK_SECONDS if self._feeder.is_short else TICK_SECONDS
+        # Not in step with others: no run is always the first to fill a queue.
+        return random.uniform(0.5, 1.5) * (SHORT_TICK_SECONDS if self._feeder.is_short else TICK_SECONDS)
 
     def look(self) -> str:
         """Who leads now; nothing where nobody does."""

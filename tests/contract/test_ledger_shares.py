@@ -77,9 +77,12 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
     rooms = {run: Shares(database, clock) for run in ("first", "second")}
     queue: list[tuple[str, int]] = []
     done = {"first": 0, "second": 0}
+    order = list(rooms)
 
     def turn() -> None:
-        for run, share in rooms.items():
+        order.reverse()  # as it comes in time, where feeders are not in step
+        for run in order:
+            share = rooms[run]
             waiting = sum(1 for of, _ in queue if of == run)
             room = max(0, share.room(TEACHER, run, waiting))
             taken = feeding.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
@@ -94,9 +97,9 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
         turn()
     plan(database, clock, "second", train=400, seed=1)
     before = done["first"]
-    for _ in range(4):
+    for _ in range(6):
         turn()
     # What was in the queue before it came is done first; from then on they take turns.
     waited = LEAST - 50
-    assert done["second"] >= (4 * 50 - waited) // 2 - 8
-    assert done["first"] - before + done["second"] == 4 * 50
+    assert done["second"] >= 0.8 * (6 * 50 - waited) / 2
+    assert done["first"] - before + done["second"] == 6 * 50
