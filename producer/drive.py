@@ -10,7 +10,7 @@ from contextlib import closing
 from redis.exceptions import RedisError
 
 from models.errors import UsageError
-from producer.feeding import AWAY, TICK_SECONDS, Feeding
+from producer.feeding import AWAY, Feeding
 from producer.limits import LimitWatch
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
@@ -82,8 +82,8 @@ def _drive(
     shown = time.monotonic()
     limits = LimitWatch(settings)
     while True:
-        if stop.requested and feeding.leader and not feeding.leads:
-            raise StoppedWatching(feeding.leader)
+        if stop.requested and not feeding.leads and (leader := feeding.look()):
+            raise StoppedWatching(leader)
         stop.check()
         try:
             now = time.monotonic()
@@ -100,4 +100,4 @@ def _drive(
         except AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             time.sleep(1)
-        time.sleep(TICK_SECONDS)
+        time.sleep(feeding.pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,14 +12,17 @@ from sqlalchemy import exc
 
 from producer.delivering import delivering
 from producer.feed import Feeder
+from producer.sharing import Shares
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import feeding, planning
 from storage.ledger.planning import Run
 from storage.schema import RUNNING
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
+SHORT_TICK_SECONDS = 0.05
+WATCH_SECONDS = 0.5
 LEAD_SECONDS = 2.0
 # What the database says while it is away, or has no connection to spare.
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
@@ -34,12 +38,13 @@ class Feeding:
         run: Run,
         settings: Settings,
         patience: float = 0.0,
+        shares: Shares | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.db = db
         self.run = run
         self.leader = ""
-        self._feeder = Feeder(db, run, settings)
+        self._feeder = Feeder(db, run, settings, shares=shares)
         self._clock = clock
         self._offer_at = clock() + patience
         self._batches = ExitStack()
@@ -47,6 +52,18 @@ class Feeding:
     @property
     def leads(self) -> bool:
         return self.leader == self._feeder.name
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next tick is due."""
+        if not self.leads:
+            return WATCH_SECONDS
+        # Not in step with others: no run is always the first to fill a queue.
+        return random.uniform(0.5, 1.5) * (SHORT_TICK_SECONDS if self._feeder.is_short else TICK_SECONDS)
+
+    def look(self) -> str:
+        """Who leads now; nothing where nobody does."""
+        return feeding.leader(self.db, self.run.id, time.time())
 
     def offer(self) -> None:
         """Become the run's leader, or stay it, if nobody else is."""

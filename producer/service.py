@@ -13,7 +13,8 @@ from contextlib import closing
 
 from redis.exceptions import RedisError
 
-from producer.feeding import AWAY, TICK_SECONDS, Feeding
+from producer.feeding import AWAY, Feeding
+from producer.sharing import Shares
 from producer.stopping import Stop
 from storage.broker import Queues
 from storage.database import Database
@@ -36,6 +37,7 @@ class FeedService:
     def __init__(self, db: Database, settings: Settings) -> None:
         self.db = db
         self.settings = settings
+        self._shares = Shares(db)
         self._stopping = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
@@ -71,9 +73,9 @@ class FeedService:
     def _feed(self, run: Run) -> None:
         set_about(run=run.id)
         try:
-            with closing(Feeding(self.db, run, self.settings)) as feeding:
+            with closing(Feeding(self.db, run, self.settings, shares=self._shares)) as feeding:
                 while not self._stopping.is_set() and not self._tick(feeding):
-                    self._stopping.wait(TICK_SECONDS if feeding.leads else LOOK_SECONDS)
+                    self._stopping.wait(feeding.pause)
         except Exception as error:
             log.exception("run %s cannot be fed", run.id)
             said = f"it cannot be fed: {type(error).__name__}: {error}"

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from storage.database import Database
 from storage.ledger import shares
 
-# Units of a queue that wait or are worked on, also while no worker is seen.
-LEAST = 128
+# Units of a queue, also while workers hold fewer: a new one finds work at once.
+LEAST = 64
 REFRESH_SECONDS = 0.25
 
 

@@ -11,6 +11,7 @@ import redis
 from redis.exceptions import RedisError
 
 from models.errors import ServiceError
+from models.keepalive import tcp_options
 from storage.settings import Settings
 
 VISIBILITY_SECONDS = 900
@@ -39,6 +40,7 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            "socket_keepalive_options": tcp_options(),
         },
         "task_serializer": "json",
         "accept_content": ["json"],

@@ -14,12 +14,19 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
+from models import keepalive
 from models.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
 # A worker process asks the ledger from so many threads, whatever its -c is.
 WORKER_CONNECTIONS = 4
+_KEEPALIVE = {
+    "keepalives_idle": keepalive.IDLE,
+    "keepalives_interval": keepalive.INTERVAL,
+    "keepalives_count": keepalive.COUNT,
+}
+_CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
 GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
@@ -132,10 +139,19 @@ def _open(url: URL, pool_size: int, cache_mib: int) -> Engine:
         return engine
     if url.drivername in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
-    options = {"connect_timeout": 5}
-    return create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=options
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=_CONNECT
     )
+    event.listen(engine, "connect", _configure_postgres)
+    return engine
+
+
+def _configure_postgres(connection: Any, _record: object) -> None:
+    """The server, too, must notice that a client's machine is gone: it may hold locks."""
+    connection.autocommit = True
+    for name, value in _KEEPALIVE.items():
+        connection.execute(f"SET tcp_{name} = {value}")
+    connection.autocommit = False
 
 
 def _configure_sqlite(cache_mib: int, connection: Any, _record: object) -> None:

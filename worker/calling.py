@@ -12,7 +12,7 @@ from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
 from models.students import Student
 from models.types import Completion, Request, Usage
-from storage.ledger import planning
+from storage.ledger import generations, planning
 from storage.limits.base import Outcome, Report
 from storage.schema import RUNNING
 from worker import tracing
@@ -52,12 +52,12 @@ async def _try_again(
     async def attempt() -> tuple[Completion, float]:
         if failed:
             raise failed.pop()
+        await _require_ours(context, request)
         return await _attempt(context, line, request, expected)
 
-    async def complain(state: RetryCallState) -> None:
+    def complain(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.info("%s: %s; again in %.1f s", line.name, error, state.upcoming_sleep)
-        await require_running(context)
 
     patient = AsyncRetrying(
         retry=retry_if_exception_type(TransportError),
@@ -86,7 +86,7 @@ async def _attempt(
     try:
         started = time.monotonic()
         if started - asked > PATIENCE:
-            await require_running(context)
+            await _require_ours(context, request)
         report = Report(Outcome.FAILED)
         with tracing.call_span(request) as span:
             completion = await line.backend.complete(request)
@@ -125,6 +125,16 @@ def _wait(state: RetryCallState) -> float:
     """After a rate limit the gate knows when; otherwise full jitter, doubling up to LONGEST_WAIT seconds."""
     error = state.outcome.exception() if state.outcome else None
     return 0.0 if isinstance(error, RateLimited) else _backoff(state)
+
+
+async def _require_ours(context: RunContext, request: Request) -> None:
+    """Raises GivenBack where the call may not be made any more: a worker that was cut off for longer than
+    its lease would pay for what another has bought since."""
+    runtime = context.runtime
+    if runtime.stopping.is_set() or not await runtime.ledger(
+        generations.may_be_bought, runtime.owner, request.key, context.run.id
+    ):
+        raise GivenBack
 
 
 async def require_running(context: RunContext) -> None:

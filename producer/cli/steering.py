@@ -20,7 +20,7 @@ from storage.settings import load_settings
 
 
 def pause(run: RunArgument) -> None:
-    """Pause a running run: calls in flight are finished, no more are made, and what feeds it ends."""
+    """Pause a running run: calls in flight are finished, no more are made, and `starmill run` ends."""
     with open_ledger() as db:
         chosen = planning.load_run(db, run)
         if not planning.stop_run(db, chosen.id, "paused by hand", paused=True):

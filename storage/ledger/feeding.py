@@ -28,6 +28,13 @@ def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead:
         return connection.execute(select(RUNS.c.feeder).where(RUNS.c.id == run_id)).scalar_one() or ""
 
 
+def leader(db: Database, run_id: str, now: float) -> str:
+    """The feeder of a run, or nothing where none is alive."""
+    query = select(RUNS.c.feeder).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
+    with db.read() as connection:
+        return connection.execute(query).scalar() or ""
+
+
 def resign(db: Database, run_id: str, feeder: str) -> None:
     """Stop feeding; another may begin at once."""
     with db.write() as connection:

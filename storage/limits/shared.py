@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from models.keepalive import tcp_options
 from storage.limits import base
 from storage.limits.base import Answer, Quota, Report
 
@@ -23,8 +24,9 @@ def keys(name: str) -> list[str]:
 def connect(url: str) -> Redis:
     """A client whose calls fail within seconds when Redis is away: those who wait try again by themselves."""
     return Redis.from_url(
-        url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
-    )
+        url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True,
+        socket_keepalive_options=tcp_options(), retry=Retry(NoBackoff(), 0),
+    )  # fmt: skip
 
 
 class RedisLimiter:
