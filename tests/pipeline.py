@@ -116,7 +116,7 @@ class Home:
     def services(self, word: str) -> set[int]:
         """Pids of these services; none for the instant in which the list is written anew."""
         lines = (self.path / "local" / "pids").read_text().splitlines()
-        return {int(line.partition(" ")[0]) for line in lines if word in line}
+        return {int(line.partition("\t")[0]) for line in lines if word in line}
 
     def redis_url(self) -> str:
         """Of the embedded Redis of a local run."""

@@ -130,7 +130,7 @@ def served(home: Home, *arguments: str, password: str | None = PASSWORD) -> Iter
             yield Served(found.group(), process, said)
             process.terminate()
             out, told = process.communicate(timeout=SECONDS)
-            assert (process.returncode, out, told) == (0, "", "")
+            assert (process.returncode, out, told) == (0, "", ""), (process.returncode, out, told)
         finally:
             process.kill()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 MOST_DEATHS = 5
 DEATHS_WITHIN = 60.0
-PR_SET_PDEATHSIG = 1
+BOUND = Path(__file__).with_name("bound.py")
 
 
 @dataclass(slots=True)
@@ -97,8 +96,8 @@ class Supervisor:
     def stop_leftovers(self) -> None:
         """End what a killed parent left behind, so that no data folder has two owners."""
         for line in self._pids.read_text().splitlines() if self._pids.exists() else []:
-            pid, _, command = line.partition(" ")
-            if _command_of(int(pid)) != command:
+            pid, started, *_ = [*line.split("\t"), ""]
+            if not started or _started(int(pid)) != started:
                 continue
             log.warning("stopping process %s, left behind by an earlier run", pid)
             _end(int(pid))
@@ -111,7 +110,7 @@ class Supervisor:
     def _spawn(self, service: Service) -> None:
         with service.log.open("ab") as output:
             service.process = subprocess.Popen(
-                service.command,
+                _bound(service.command),
                 cwd=self.folder,
                 env={**os.environ, **service.environment},
                 stdin=subprocess.DEVNULL,
@@ -119,32 +118,30 @@ class Supervisor:
                 stderr=output,
                 # Ctrl-C is for the parent: it stops the children in order.
                 start_new_session=True,
-                # One system call, whose library is loaded: nothing that another thread could hold a lock of.
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
-        alive = [each.process.pid for each in self.services if each.process]
-        self._pids.write_text("".join(f"{pid} {_command_of(pid)}\n" for pid in alive))
+        alive = [(each.process.pid, each.command) for each in self.services if each.process]
+        lines = [f"{pid}\t{_started(pid)}\t{' '.join(command)}\n" for pid, command in alive]
+        self._pids.write_text("".join(lines))
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _bound(command: Sequence[str]) -> list[str]:
+    """Ends with this process, also after kill -9; elsewhere than on Linux the next run ends it."""
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", str(BOUND), str(os.getpid()), *command]
 
 
-def _command_of(pid: int) -> str:
-    """The command line of a living process, or nothing."""
+def _started(pid: int) -> str:
+    """When a living process was started, or nothing: a number may be given again, but not that moment."""
     if sys.platform == "linux":
         try:
-            return (
-                Path(f"/proc/{pid}/cmdline")
-                .read_bytes()
-                .replace(b"\0", b" ")
-                .decode(errors="replace")
-                .strip()
-            )
+            # The name before it, in parentheses, may hold anything. See proc(5): state 3, starttime 22.
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             return ""
+        return "" if fields[0] == "Z" else fields[19]
     shown = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 (where it lies differs by system)
+        ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607 (where it lies differs by system)
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return shown.stdout.strip()
@@ -156,7 +153,7 @@ def _end(pid: int) -> None:
             os.kill(pid, sent)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if not _command_of(pid):
+            if not _started(pid):
                 return
             time.sleep(0.1)
 

@@ -86,7 +86,7 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
             waiting = sum(1 for of, _ in queue if of == run)
             room = max(0, share.room(TEACHER, run, waiting))
             taken = feeding.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
-            queue.extend((run, unit) for unit, _ in taken)
+            queue.extend((run, unit) for unit, _, _ in taken)
         next_units, queue[:] = [unit for _, unit in queue[:50]], queue[50:]
         for work in claims.claim(database, "worker", next_units, clock(), LEASE):
             Hand(database, planning.load_run(database, work.run_id), clock).done(work)
