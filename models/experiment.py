@@ -20,6 +20,7 @@ from pydantic import (
 
 from models.endpoints import Count, Name, Params, Section, Teacher, Whole
 from models.execution import ProgramLimits
+from models.quality.settings import Quality
 from models.retrieval.settings import Passages
 from models.students import Student
 
@@ -189,6 +190,7 @@ LIMITS = dict.fromkeys(("rpm", "tpm", "max_concurrency", "timeout"), True)
 ENGINE = {"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "enforce_eager"}
 STEERING: Mapping[str, Any] = {
     "budget_usd": True,
+    "quality": True,
     "teacher": LIMITS,
     "students": {"__all__": {**LIMITS, "replicas": True, "engine": ENGINE}},
 }
@@ -206,6 +208,7 @@ class Experiment(Section):
     rationale: Rationale = Rationale()
     grid: Grid = Grid()
     judge: Judge = Judge()
+    quality: Quality = Quality()
     units_per_task: UnitsPerTask = UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0

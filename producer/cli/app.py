@@ -12,6 +12,7 @@ from producer.cli import (
     export,
     failures,
     index,
+    quality,
     report,
     run,
     runs,
@@ -29,9 +30,10 @@ app = typer.Typer(
 )
 for command in (
     run.run, steering.pause, steering.resume, status.status, report.report, export.export,
-    score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
+    score.score, audit.audit, quality.quality, failures.failures, failures.retry, runs.runs, doctor.doctor,
     experiments.experiments,
 ):  # fmt: skip
     app.command()(command)
+data.app.command("quality")(quality.data_quality)
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")

@@ -4,7 +4,7 @@ each of its right ones."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
@@ -43,13 +43,15 @@ Json = dict[str, Any]
 Make = Callable[[SyntheticExample, Row, Json], Json]
 
 
-def synthetic_rows(db: Database, run: Run, make: Make, *, accepted: bool) -> Iterator[Json]:
+def synthetic_rows(
+    db: Database, run: Run, make: Make, *, accepted: bool, without: Container[int] = ()
+) -> Iterator[Json]:
     """Train examples that have a rationale, in the order of the train split; one with several right ones
-    is a row for each."""
+    is a row for each. Rationales of the units `without` are left out."""
     shared = _shared_calls(db, run)
     for example in synthetic_examples(db, run):
         chosen = example.right or (() if accepted else example.tried[-1:])
-        for rationale in chosen:
+        for rationale in (row for row in chosen if row.unit_id not in without):
             yield make(example, rationale, _provenance(run, example, rationale, shared))
 
 
