@@ -98,6 +98,11 @@ def _options(rationale: Rationale) -> list[str]:
     said = []
     if (samples := rationale.samples) > 1:
         said.append(f"- the first rationale of a request is that of {samples} whose code most agree on")
+    if (rounds := rationale.rounds) > 1:
+        said.append(
+            f"- requests were reasoned about in {rounds} rounds, each shown right rationales of the one "
+            "before; the latest right one counts"
+        )
     if (most := rationale.stop_at) > 1:
         said.append(f"- each right rationale of a request is a row of its own, {most} at most")
     return said

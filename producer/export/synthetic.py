@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+from models.rounds import round_of
 from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
 from producer.synthetic import SyntheticExample, pass_number, source_of, synthetic_examples
 from storage.database import Database
@@ -26,6 +27,7 @@ SYNTHETIC: Shape = {
     "correct": bool,
     "source": str,
     "hint_leak": bool,
+    "round": int,
     "pass": int,
     "provenance": PROVENANCE,
 }
@@ -73,6 +75,7 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
         "correct": bool(final.result["correct"]),
         "source": source_of(final),
         "hint_leak": bool(final.result.get("hint_leak")),
+        "round": round_of(final.variant),
         "pass": pass_number(final),
         "provenance": provenance,
     }

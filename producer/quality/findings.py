@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from models.errors import UsageError
 from models.quality import FILTERS, Filters, Mark, Quality
-from producer.quality.sets import Listed, Rows, SyntheticSet, question_of
+from models.retrieval.words import question_of
+from producer.quality.sets import Listed, Rows, SyntheticSet
 from storage.database import Database
 from storage.ledger.planning import Run
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.quality import Candidate
-from models.retrieval.words import group_of
+from models.retrieval.words import question_of
 from models.types import Example
 from producer.synthetic import SyntheticExample, synthetic_examples
 from storage.database import Database
@@ -75,11 +75,6 @@ class DatasetSet:
 
     def test(self) -> Iterator[Example]:
         return iter(self.splits[TEST])
-
-
-def question_of(question_id: str, row: int) -> str:
-    """What paraphrases share; empty where the dataset names no questions and the row's number stands in."""
-    return "" if question_id == str(row) else group_of(question_id)
 
 
 def _listed(example: SyntheticExample, rationale: Row) -> Listed:
