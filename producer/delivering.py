@@ -23,6 +23,7 @@ from producer.batch import BatchDelivery
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
+from storage.logs import set_about
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
@@ -49,6 +50,7 @@ def delivering(db: Database, run: Run) -> Iterator[None]:
 
 
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
+    set_about(run=run.id)
     patient = Retrying(
         retry=retry_if_exception_type(MENDS_ITSELF),
         wait=_wait,

@@ -1,28 +1,39 @@
-"""Feeds a run until it ends, and tells how it goes."""
+"""Feeds a run until it ends, or watches who feeds it, and tells how it goes."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from redis.exceptions import RedisError
 
-from producer.delivering import delivering
-from producer.feed import Feeder
+from models.errors import UsageError
+from producer.feeding import AWAY, Feeding
+from producer.limits import LimitWatch
 from producer.local.supervisor import Supervisor
 from producer.status import Status, read_status
 from producer.stopping import Stop
+from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run
-from storage.schema import RUNNING
+from storage.logs import about
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
-TICK_SECONDS = 0.2
 SHOW_SECONDS = 1.0
-LEAD_SECONDS = 5.0
+# How long a service that is there may take to notice a run.
+SERVICE_SECONDS = 5.0
+
+
+class StoppedWatching(KeyboardInterrupt):
+    """The run goes on: `leader` feeds it."""
+
+    def __init__(self, leader: str) -> None:
+        super().__init__(leader)
+        self.leader = leader
 
 
 def drive(
@@ -34,45 +45,59 @@ def drive(
     stop: Stop,
 ) -> Status:
     """Until every unit is final, or the run is stopped from elsewhere, or paused because only a person
-    can help. Raises KeyboardInterrupt when `stop` is asked for, UsageError where another feeder is alive,
-    ServiceError where a local service is not."""
-    feeder = Feeder(db, run, settings)
-    try:
-        feeder.lead()
+    can help. A run that another process feeds is watched, and fed once that one has ended.
+
+    Raises KeyboardInterrupt when `stop` is asked for, StoppedWatching where another feeds the run; with
+    local services, which only this process can feed, UsageError where another does, ServiceError where
+    one of them is broken.
+    """
+    with closing(Feeding(db, run, settings, patience=SERVICE_SECONDS)) as feeding:
+        if supervisor or not _is_served(settings):
+            feeding.offer()
+        if supervisor and not feeding.leads:
+            raise UsageError(f"run {run.id} is being fed by {feeding.leader}; "
+                             f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
         planning.start_run(db, run.id, time.time())
-        with stop.deferred(), delivering(db, run):
-            return _drive(db, planning.load_run(db, run.id), feeder, supervisor, show, stop)
-    finally:
-        feeder.close()
+        with about(run=run.id), stop.deferred():
+            return _drive(db, planning.load_run(db, run.id), settings, feeding, supervisor, show, stop)
+
+
+def _is_served(settings: Settings) -> bool:
+    with closing(Queues(settings.broker)) as broker:
+        try:
+            return broker.is_served()
+        except RedisError:
+            return False
 
 
 def _drive(
     db: Database,
     run: Run,
-    feeder: Feeder,
+    settings: Settings,
+    feeding: Feeding,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
     stop: Stop,
 ) -> Status:
-    led = shown = time.monotonic()
+    shown = time.monotonic()
+    limits = LimitWatch(settings)
     while True:
+        if stop.requested and not feeding.leads and (leader := feeding.look()):
+            raise StoppedWatching(leader)
         stop.check()
         try:
             now = time.monotonic()
-            if now - led > LEAD_SECONDS:
-                feeder.lead()
-                led = now
-            ended = feeder.tick() or planning.run_state(db, run.id)[0] != RUNNING
+            ended = feeding.tick()
             if ended or now - shown > SHOW_SECONDS:
                 if supervisor:
                     supervisor.check()
-                status = read_status(db, run, time.time())
+                status = read_status(db, run, time.time(), limits)
                 show(status)
                 if ended:
                     return status
                 # Counting a million rows takes a while: spend at most a tenth of the time on it.
                 shown = time.monotonic() + 10 * (time.monotonic() - now)
-        except (OperationalError, InterfaceError) as error:
-            log.warning("the database is away: %s", error.orig)
+        except AWAY as error:
+            log.warning("the database is away: %s", getattr(error, "orig", error))
             time.sleep(1)
-        time.sleep(TICK_SECONDS)
+        time.sleep(feeding.pause)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from storage.passages.milvus import MilvusStore
 from storage.passages.naming import corpus_hash, index_name, index_path
 from storage.passages.ranking import SLACK
 from storage.passages.snapshot import Snapshot, write_snapshot
+from storage.passages.vectors import CorpusVectors
 
 # What an interrupted build loses at most: a few seconds of encoding.
 PASSAGES_AT_ONCE = 256
@@ -68,15 +69,17 @@ def build_index(
     ):
         stored = store.keys()
         new = [passage for key, passage in passages.items() if key not in stored]
+        vectors = CorpusVectors(passages, known.dimension)
+        vectors.recall(path, known.fingerprint)
         if new:
-            _encode(new, encoder or open_encoder(config.encoder), store, progress or _ignore)
+            _encode(new, encoder or open_encoder(config.encoder), store, vectors, progress or _ignore)
         store.delete(stored - passages.keys())
         store.seal()
-        vectors = _vectors(store, passages)
-        _probe(store, vectors)
+        vectors.complete(store)
+        _probe(store, vectors.rows)
         store.publish(name)
         write_attributions(path, sources)
-        write_snapshot(path, list(passages.values()), vectors, known.fingerprint)
+        write_snapshot(path, list(passages.values()), vectors.rows, known.fingerprint)
         store.drop_others(name)
     return Index(name, path, len(passages), known.fingerprint, len(new))
 
@@ -88,27 +91,21 @@ def _is_current(path: Path, fingerprint: str, corpus: str) -> bool:
         return False
 
 
-def _encode(passages: list[Passage], encoder: Encoder, store: MilvusStore, progress: Progress) -> None:
+def _encode(
+    passages: list[Passage], encoder: Encoder, store: MilvusStore, vectors: CorpusVectors, progress: Progress
+) -> None:
     progress(0, len(passages))
     for start in range(0, len(passages), PASSAGES_AT_ONCE):
         part = passages[start : start + PASSAGES_AT_ONCE]
-        store.upsert(part, encoder.encode([passage_text(passage, encoder.template) for passage in part]))
+        encoded = encoder.encode([passage_text(passage, encoder.template) for passage in part])
+        store.upsert(part, encoded)
+        for passage, vector in zip(part, encoded, strict=True):
+            vectors.put(passage.key, vector)
         progress(start + len(part), len(passages))
 
 
 def _ignore(_done: int, _total: int) -> None:
     """Nobody is watching."""
-
-
-def _vectors(store: MilvusStore, passages: Mapping[str, Passage]) -> NDArray[np.float32]:
-    """What the store holds, in the order of `passages`."""
-    place = {key: row for row, key in enumerate(passages)}
-    vectors = np.full((len(passages), store.dimension), np.nan, dtype=np.float32)
-    for passage, vector in store.rows():
-        vectors[place[passage.key]] = vector
-    if missing := int(np.isnan(vectors).any(axis=1).sum()):
-        raise ServiceError(f"{store.place} lost {missing} of {len(passages)} passages; build the index again")
-    return vectors
 
 
 def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:

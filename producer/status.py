@@ -9,8 +9,10 @@ from typing import Any
 from models.backends import model_identity
 from models.load import LoadReading
 from models.stages import STAGES
+from producer.limits import LimitUse, LimitWatch
 from storage.database import Database
 from storage.ledger import counts, engines, planning
+from storage.ledger.budget import Budget, read_budget
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
 from storage.ledger.planning import Run
 from storage.schema import FAILED, READY, RUNNING, WAITING
@@ -44,18 +46,21 @@ class EngineStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`rate` is in units per minute over the last minute; `eta` in seconds, None while nothing moves."""
+    """`rate` is in units per minute over the last minute; `eta` in seconds, None while nothing moves.
+    `limits` are those that a running run uses; none where Redis cannot be asked."""
 
     run: Run
     state: str
     message: str
     funnel: Funnel
     spending: Spending
+    budget: Budget
     rate: float
     eta: float | None
     failures: dict[str, int]
     rejections: dict[str, int]
     engines: tuple[EngineStatus, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
 
     @property
     def units(self) -> Counter[str]:
@@ -90,14 +95,17 @@ class Status:
                 "completion": self.spending.usage.completion,
             },
             "cost_usd": self.spending.dollars,
+            "charged_usd": self.budget.charged / 1e9,
+            "budget_usd": None if self.budget.limit is None else self.budget.limit / 1e9,
             "failures": self.failures,
             "rejections": self.rejections,
             "engines": [engine.document() for engine in self.engines],
+            "limits": [limit.document() for limit in self.limits],
         }  # fmt: skip
 
 
-def read_status(db: Database, run: Run, now: float) -> Status:
-    """Counted from the ledger at `now`, seconds since the epoch."""
+def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = None) -> Status:
+    """Counted from the ledger at `now`, seconds since the epoch; with `limits` how far they are used."""
     state, message = planning.run_state(db, run.id)
     funnel = counts.funnel(db, run.id, now)
     units = funnel.total()
@@ -106,9 +114,11 @@ def read_status(db: Database, run: Run, now: float) -> Status:
     left = sum(units[open_state] for open_state in (WAITING, READY, IN_FLIGHT))
     moving = state == RUNNING and rate > 0
     return Status(
-        run, state, message, funnel, counts.spending(db, run.id), rate if state == RUNNING else 0.0,
+        run, state, message, funnel, counts.spending(db, run.id), read_budget(db, run.id),
+        rate if state == RUNNING else 0.0,
         left * 60 / rate if moving else None,
         counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
+        limits.read(run) if limits and state == RUNNING else (),
     )  # fmt: skip
 
 

@@ -7,12 +7,17 @@ from rich.table import Table
 from rich.text import Text
 
 from models.stages import STAGES
+from producer.limits import LimitUse
 from producer.status import EngineStatus, Status
 from storage.ledger.counts import IN_FLIGHT
+from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
+from storage.limits.usage import REQUESTS, TOKENS
 from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
 
 COLUMNS = (("waiting", WAITING), ("ready", READY), ("in flight", IN_FLIGHT), ("done", DONE),
            ("skipped", SKIPPED), ("failed", FAILED))  # fmt: skip
+
+USES = {REQUESTS: "calls/min", TOKENS: "tokens/min", IN_FLIGHT_CALLS: "in flight"}
 
 
 def funnel_table(status: Status) -> Table:
@@ -44,7 +49,7 @@ def summary_line(status: Status) -> Text:
         else "all final",
         f"{status.spending.calls:,} calls",
         f"{usage.prompt:,} + {usage.completion:,} tokens",
-        f"${status.spending.dollars:,.4f}",
+        dollars(status),
     ]
     return Text(", ".join(parts))
 
@@ -56,6 +61,7 @@ def reasons_line(title: str, reasons: dict[str, int]) -> Text:
 def progress(status: Status) -> Group:
     lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
     lines += [_engine_line(engine) for engine in status.engines if engine.alive]
+    lines += [_limit_line(limit) for limit in status.limits]
     if status.rejections:
         lines.append(reasons_line("rejected answers", status.rejections))
     if status.failures:
@@ -63,6 +69,32 @@ def progress(status: Status) -> Group:
     if status.state == PAUSED and status.message:
         lines.append(Text(f"paused: {status.message}"))
     return Group(*lines)
+
+
+def dollars(status: Status) -> str:
+    most = status.budget.limit
+    return f"${status.spending.dollars:,.4f}" + ("" if most is None else f" of ${most / 1e9:,.2f}")
+
+
+def limit_words(limit: LimitUse) -> list[str]:
+    """What is used of each limit that is known, and what holds calls up."""
+    use = limit.use
+    parts = [
+        f"{use.used[of]:,.0f} of {use.allowed[of]:,.0f} {words}"
+        for of, words in USES.items()
+        if of in use.allowed
+    ]
+    if use.refused:
+        parts.append(f"{use.refused:,} of {use.calls:,} calls refused (429)")
+    if use.blocked:
+        parts.append(f"blocked for {duration(use.blocked)} (Retry-After)")
+    if use.circuit_open:
+        parts.append("the server is away: probing")
+    return parts
+
+
+def _limit_line(limit: LimitUse) -> Text:
+    return Text(f"limits of {', '.join(limit.endpoints)}: " + ", ".join(limit_words(limit)))
 
 
 def _engine_line(engine: EngineStatus) -> Text:

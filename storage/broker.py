@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.exceptions import RedisError
 
 from models.errors import ServiceError
+from models.keepalive import tcp_options
 from storage.settings import Settings
 
 VISIBILITY_SECONDS = 900
 # How a worker ends that cannot do its work: started again, it could not either.
 UNFIT = os.EX_UNAVAILABLE
 UNFIT_SAYS = "starmill worker: "
+# Set while a feed service is alive that feeds into this Redis.
+SERVED = "starmill:feed"
 
 
 def task_name(stage: str) -> str:
@@ -25,7 +29,7 @@ def task_name(stage: str) -> str:
 
 def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]:
     return {
-        "broker_url": settings.broker,
+        "broker_url": _verified(settings.broker),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
@@ -36,6 +40,7 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            "socket_keepalive_options": tcp_options(),
         },
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -55,8 +60,18 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
     }
 
 
+def _verified(url: str) -> str:
+    """kombu believes any server behind a bare `rediss://`, where redis-py asks for a certificate."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs=" in parts.query:
+        return url
+    query = "&".join(filter(None, (parts.query, "ssl_cert_reqs=required")))
+    return urlunsplit(parts._replace(query=query))
+
+
 class Queues:
-    """Lengths of the Redis lists that Celery's queues are. Raises ServiceError when Redis is away."""
+    """Lengths of the Redis lists that Celery's queues are, and whether a service feeds them. Raises
+    ServiceError where the URL is none; RedisError while Redis is away."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -78,6 +93,14 @@ class Queues:
         for queue in queues:
             pipeline.llen(queue)
         return [int(length) for length in pipeline.execute()]
+
+    def announce(self, seconds: float) -> None:
+        """Let others know for so long that a feed service is there."""
+        self._redis.set(SERVED, 1, px=round(1000 * seconds))
+
+    def is_served(self) -> bool:
+        """Whether a feed service is there."""
+        return bool(self._redis.exists(SERVED))
 
     @property
     def address(self) -> str:

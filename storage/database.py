@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,30 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
+from models import keepalive
 from models.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
+# A worker process asks the ledger from so many threads, whatever its -c is.
+WORKER_CONNECTIONS = 4
+_KEEPALIVE = {
+    "keepalives_idle": keepalive.IDLE,
+    "keepalives_interval": keepalive.INTERVAL,
+    "keepalives_count": keepalive.COUNT,
+}
+_CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
 GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
 class Database:
     """Connections to the ledger. `read()` and `write()` are one transaction each.
 
-    Raises ServiceError where the database cannot be reached, with the address but not the password.
+    Raises ServiceError where the database cannot be reached, with the address but not the password. Each
+    connection to SQLite may keep `cache_mib` of pages.
     """
 
-    def __init__(self, url: str, pool_size: int = 5) -> None:
+    def __init__(self, url: str, pool_size: int = 5, cache_mib: int = 32) -> None:
         try:
             self.url = make_url(url)
         except ArgumentError as error:
@@ -35,7 +46,7 @@ class Database:
         if kind not in {"sqlite", "postgresql", "postgres"}:
             raise ServiceError(f"STARMILL_DATABASE_URL: only SQLite and PostgreSQL, not {kind}; {GIVE}")
         try:
-            self.engine = _open(self.url, pool_size)
+            self.engine = _open(self.url, pool_size, cache_mib)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
         self._writing = self.engine.execution_options(write=True)
@@ -80,6 +91,11 @@ class Database:
         except CommandError as error:
             raise ServiceError(f"{self}: {error}; it was made by another release of Starmill") from None
 
+    def is_new(self) -> bool:
+        """Whether it has no tables yet. Raises ServiceError where it cannot be reached."""
+        self._check_reachable()
+        return self._revision() is None
+
     def require_current(self) -> None:
         """Raise ServiceError unless the schema is the one of this release."""
         self._check_reachable()
@@ -115,24 +131,33 @@ class Database:
             ) from None
 
 
-def _open(url: URL, pool_size: int) -> Engine:
+def _open(url: URL, pool_size: int, cache_mib: int) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": 60, "check_same_thread": False})
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", partial(_configure_sqlite, cache_mib))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if url.drivername in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
-    options = {"connect_timeout": 5}
-    return create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=options
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=_CONNECT
     )
+    event.listen(engine, "connect", _configure_postgres)
+    return engine
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_postgres(connection: Any, _record: object) -> None:
+    """The server, too, must notice that a client's machine is gone: it may hold locks."""
+    connection.autocommit = True
+    for name, value in _KEEPALIVE.items():
+        connection.execute(f"SET tcp_{name} = {value}")
+    connection.autocommit = False
+
+
+def _configure_sqlite(cache_mib: int, connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
-    for pragma in ("busy_timeout=60000", "synchronous=NORMAL", "cache_size=-32000"):
+    for pragma in ("busy_timeout=60000", "synchronous=NORMAL", f"cache_size={-1000 * cache_mib}"):
         connection.execute(f"PRAGMA {pragma}")
     _use_wal(connection)
 

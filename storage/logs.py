@@ -1,14 +1,58 @@
-"""Logs go to standard error: one line of text, or one JSON object, for each record."""
+"""Logs go to standard error: one line of text, or one JSON object, for each record.
+
+Both say what a line is about, as far as that is known where it is written: `run`, `stage` and `unit` (ids,
+parted by commas, where several share a call or a task), and the `worker`.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
          # Two lines for each task: the ledger and Flower tell the same.
          "celery.app.trace", "celery.worker.strategy")  # fmt: skip
+# With a dot, so that `openai._base_client` is meant and `openai_server` is not.
+_NOISY_TREES = tuple(f"{name}." for name in NOISY)
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 (nobody writes into it)
+
+
+def set_about(**fields: str) -> None:
+    """What this thread or task, and what it starts, is about from now on."""
+    _about.set(fields)
+
+
+@contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """Within the block, lines are about this too."""
+    token = _about.set({**_about.get(), **fields})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+class About(logging.Filter):
+    """Gives each record what it is about. Drops what noisy libraries say below WARNING, whatever level
+    they give themselves: at DEBUG they print what is asked."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._process = {"worker": worker} if worker else {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.about = {**_about.get(), **self._process}
+        return record.levelno >= logging.WARNING or not f"{record.name}.".startswith(_NOISY_TREES)
+
+
+class TextLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.fields = "".join(f" {name}={value}" for name, value in _of(record).items())
+        return super().format(record)
 
 
 class JsonLines(logging.Formatter):
@@ -17,6 +61,7 @@ class JsonLines(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
+            **_of(record),
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -24,11 +69,17 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure_logging(level: str, form: str) -> None:
+def configure_logging(level: str, form: str, worker: str = "") -> None:
     """`form` is `text` or `json`. Libraries that chat at INFO are heard from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    text = TextLines("%(asctime)s %(levelname)s %(name)s%(fields)s %(message)s")
     handler.setFormatter(JsonLines() if form == "json" else text)
+    handler.addFilter(About(worker))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def _of(record: logging.LogRecord) -> Mapping[str, str]:
+    found: Mapping[str, str] = getattr(record, "about", {})
+    return found

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     milvus_uri: str | None = Field(None, description="passages; default Milvus Lite in HOME")
     embedded_url: str | None = Field(None, description="server of the embedded model; `--local` starts one")
     gateway_url: SecretStr | None = Field(None, description="gateway of model calls, with its token")
+    dashboard_password: SecretStr | None = Field(None, description="password of Flower and of the run page")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line of text or one JSON object")
     lease_seconds: float = Field(

@@ -30,7 +30,10 @@ class Browser:
     url: str
 
     def open(self, page: Path) -> None:
-        self._post("url", {"url": page.as_uri()})
+        self.visit(page.as_uri())
+
+    def visit(self, url: str) -> None:
+        self._post("url", {"url": url})
 
     def run(self, script: str) -> Any:
         """The value of a script's `return`."""

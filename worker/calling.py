@@ -12,9 +12,10 @@ from models.endpoints import Teacher
 from models.errors import ModelError, RateLimited, TransportError
 from models.students import Student
 from models.types import Completion, Request, Usage
-from storage.ledger import planning
+from storage.ledger import generations, planning
 from storage.limits.base import Outcome, Report
 from storage.schema import RUNNING
+from worker import tracing
 from worker.context import RunContext
 from worker.resources import Line
 
@@ -51,12 +52,12 @@ async def _try_again(
     async def attempt() -> tuple[Completion, float]:
         if failed:
             raise failed.pop()
+        await _require_ours(context, request)
         return await _attempt(context, line, request, expected)
 
-    async def complain(state: RetryCallState) -> None:
+    def complain(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.info("%s: %s; again in %.1f s", line.name, error, state.upcoming_sleep)
-        await require_running(context)
 
     patient = AsyncRetrying(
         retry=retry_if_exception_type(TransportError),
@@ -75,7 +76,8 @@ async def _attempt(
     await opened(context, line)
     asked = time.monotonic()
     try:
-        permit = await line.gate.enter(charged)
+        with tracing.span("wait for limit"):
+            permit = await line.gate.enter(charged)
     except asyncio.CancelledError:
         if context.runtime.stopping.is_set():
             raise GivenBack from None
@@ -84,9 +86,12 @@ async def _attempt(
     try:
         started = time.monotonic()
         if started - asked > PATIENCE:
-            await require_running(context)
+            await _require_ours(context, request)
         report = Report(Outcome.FAILED)
-        completion = await line.backend.complete(request)
+        with tracing.call_span(request) as span:
+            completion = await line.backend.complete(request)
+            if span:
+                tracing.answered(span, completion)
         report = line.report(Outcome.OK, completion.usage.prompt + completion.usage.completion - charged)
     except RateLimited as error:
         report = line.report(Outcome.LIMITED, -charged, error.retry_after)
@@ -120,6 +125,16 @@ def _wait(state: RetryCallState) -> float:
     """After a rate limit the gate knows when; otherwise full jitter, doubling up to LONGEST_WAIT seconds."""
     error = state.outcome.exception() if state.outcome else None
     return 0.0 if isinstance(error, RateLimited) else _backoff(state)
+
+
+async def _require_ours(context: RunContext, request: Request) -> None:
+    """Raises GivenBack where the call may not be made any more: a worker that was cut off for longer than
+    its lease would pay for what another has bought since."""
+    runtime = context.runtime
+    if runtime.stopping.is_set() or not await runtime.ledger(
+        generations.may_be_bought, runtime.owner, request.key, context.run.id
+    ):
+        raise GivenBack
 
 
 async def require_running(context: RunContext) -> None:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
+from celery.bin.base import CeleryOption
+from click import Context
 
 from storage.broker import celery_settings
 from storage.settings import load_settings
 
 app = Celery("starmill", include=["worker.tasks", "worker.lifecycle"])
 app.add_defaults(lambda: celery_settings(load_settings()))
+
+
+def _before_flower(context: Context, *_: Any) -> None:
+    if context.info_name == "flower":
+        from worker.flower import guard
+
+        guard()
+
+
+# Celery adds preload options to each of its commands, those of plugins too, and asks them first. This one
+# is never given: it is where Starmill comes between `celery -A worker flower` and Flower.
+app.user_options["preload"].add(
+    CeleryOption(["--guard"], hidden=True, expose_value=False, is_eager=True, callback=_before_flower)
+)

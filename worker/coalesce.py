@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -35,7 +36,8 @@ class Coalesced(Generic[Item, Result]):
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+            # A context of its own: what is logged in there is not about whoever came first.
+            self._pump = asyncio.create_task(self._run(), context=Context())
         return await done
 
     async def _run(self) -> None:

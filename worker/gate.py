@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, replace
 
 from redis.exceptions import RedisError
@@ -121,7 +122,8 @@ class Gate:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._begin)
+        # A context of its own: what is logged in there is not about the call that happened to be first.
+        self._timer = self._loop.call_at(due, self._begin, context=Context())
 
     def _due(self) -> float | None:
         if not self._waiting and not self._in_flight and not self._reports:

@@ -14,6 +14,7 @@ from models.errors import StarmillError
 from storage.broker import UNFIT, UNFIT_SAYS, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
+from worker import tracing
 from worker.runtime import Runtime
 
 # As named on the command line, and as the module that Celery makes of it.
@@ -30,9 +31,14 @@ def runtime() -> Runtime:
         return _open[0]
 
 
-def _log(**_: Any) -> None:
+def _log(sender: str = "", **_: Any) -> None:
+    """`sender` is the name of the worker."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, sender)
+
+
+def _leave_logs(**_: Any) -> None:
+    """Where something hears this signal, Celery sets up no logging of its own."""
 
 
 def _check_options(
@@ -51,7 +57,8 @@ def _check_options(
         conf.broker_transport_options = settings["broker_transport_options"]
 
 
-def _start(**_: Any) -> None:
+def _start(sender: Any = None, **_: Any) -> None:
+    tracing.open_tracing(str(getattr(sender, "hostname", "")))
     try:
         runtime().check()
     except StarmillError as error:
@@ -65,6 +72,11 @@ def _stop_waiting(**_: Any) -> None:
 
 
 def _close(**_: Any) -> None:
+    _close_runtime()
+    tracing.close_tracing()
+
+
+def _close_runtime() -> None:
     with _lock:
         while _open:
             opened = _open.pop()
@@ -85,8 +97,9 @@ def _give_up(message: str) -> None:
 
 
 # Celery keeps weak references to receivers: these functions live as long as the module.
-setup_logging.connect(_log)
+celeryd_init.connect(_log)
 celeryd_init.connect(_check_options)
+setup_logging.connect(_leave_logs)
 worker_init.connect(_start)
 worker_shutting_down.connect(_stop_waiting)
 worker_shutdown.connect(_close)

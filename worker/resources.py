@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
 
-from models.backends import model_identity, open_backend, open_local_backend, provider
+from models.backends import limit_name, model_identity, open_backend, open_local_backend
 from models.backends.base import Backend, LocalBackend
 from models.backends.gateway import Gateway
 from models.backends.replay import Replay
@@ -173,9 +173,7 @@ class Resources:
         if isinstance(endpoint, Student) and endpoint.runs_in_worker:
             model = self._model(endpoint)
             return Line(endpoint.name, model, OpenGate(), TokenEstimate(), model)
-        # A recording has no part in the limits of whom it stands for.
-        whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
-        name = f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
+        name = limit_name(endpoint)
         self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
         estimate = self._estimates.setdefault(name, TokenEstimate())
         return Line(endpoint.name, self._backend(endpoint), self._gate(name), estimate)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from models.types import Rejection
-from storage.database import Database
+from storage.database import WORKER_CONNECTIONS, Database
 from storage.ledger import claims, engines, generations, outcomes, planning
 from storage.ledger.claims import Work
 from storage.ledger.generations import Call, Found, Purchase
@@ -55,7 +55,7 @@ class Runtime:
         self.db = Database(settings.database)
         self.resources = Resources(settings, self.owner)
         # SQLite has one writer; more threads would only queue for its lock.
-        self._ledger_threads = ThreadPoolExecutor(1 if self.db.is_sqlite else 4, "ledger")
+        self._ledger_threads = ThreadPoolExecutor(1 if self.db.is_sqlite else WORKER_CONNECTIONS, "ledger")
         self._contexts: dict[str, RunContext] = {}
         self._reading = asyncio.Lock()
         self._loop = asyncio.new_event_loop()

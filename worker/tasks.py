@@ -6,17 +6,22 @@ from collections.abc import Callable
 
 from models.stages import STAGES
 from storage.broker import task_name
+from storage.logs import set_about
 from worker import lifecycle
 from worker.celery import app
 from worker.life import live
 
 
-def _work(run_id: str, unit_ids: list[int]) -> None:
-    """`run_id` is there for people who watch the queue; the units know their run."""
-    runtime = lifecycle.runtime()
-    runtime.wait_for(live(runtime, unit_ids))
+def _task(stage: str) -> Callable[..., None]:
+    def work(run_id: str, unit_ids: list[int]) -> None:
+        """`run_id` is there for people who watch the queue; the units know their run."""
+        # Not taken back: what Celery says in this thread after the task is about it. The next sets its own.
+        set_about(run=run_id, stage=stage, unit=",".join(map(str, unit_ids)))
+        runtime = lifecycle.runtime()
+        runtime.wait_for(live(runtime, unit_ids))
+
+    task: Callable[..., None] = app.task(name=task_name(stage), acks_late=True)(work)
+    return task
 
 
-TASKS: dict[str, Callable[..., None]] = {
-    stage: app.task(name=task_name(stage), acks_late=True)(_work) for stage in STAGES
-}
+TASKS: dict[str, Callable[..., None]] = {stage: _task(stage) for stage in STAGES}

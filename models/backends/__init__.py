@@ -69,6 +69,13 @@ def provider(endpoint: Teacher | Student) -> str:
     return url.netloc.lower() + url.path.rstrip("/")
 
 
+def limit_name(endpoint: Teacher | Student) -> str:
+    """What shares the limits of requests, tokens and calls in flight: one model, asked with one key. A
+    recording has no part in the limits of whom it stands for."""
+    whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
+    return f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
+
+
 def _changes(student: Student) -> list[str]:
     dtype = student.engine.dtype
     changes = [student.quantization, None if dtype == "auto" else dtype, student.engine.tokenizer]

@@ -16,6 +16,7 @@ from models.backends.failures import Address, as_connection_error, error_of_stat
 from models.backends.gateway import Gateway
 from models.endpoints import Endpoint
 from models.errors import AccessError, Unavailable
+from models.keepalive import open_socket
 from models.types import JSON, MALFORMED, Completion, Limits, Request, Usage
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class OpenAIBackend:
             import aiohttp
 
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=open_socket),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 trust_env=not is_loopback(self._gateway.url if self._gateway else self._url),

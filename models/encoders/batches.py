@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 MOST_TEXTS = 32
 CHARACTERS = 4_000
 LONGEST = 1_000
+# Each text is padded to the longest of its batch: a request may be of 10 tokens or of 50. A batch of a few
+# texts keeps a processor as busy as one of many.
+FEW_TEXTS = 4
+SIMILAR = 0.8
 
 
 def encode_in_batches(
     texts: Sequence[str], dimension: int, threads: int, encode: Callable[[list[str]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes 4 to 32 at once.
+    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes up to 32 at once.
 
     Texts are sorted by length, so that little is padded.
     """
@@ -36,6 +40,8 @@ def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
     start = 0
     while start < len(longest_first):
         longest = min(LONGEST, max(1, len(texts[longest_first[start]])))
-        count = min(MOST_TEXTS, CHARACTERS // longest)
-        yield longest_first[start : start + count]
-        start += count
+        rows = longest_first[start : start + min(MOST_TEXTS, CHARACTERS // longest)]
+        similar = sum(len(texts[row]) >= SIMILAR * longest for row in rows)
+        rows = rows[: max(FEW_TEXTS, similar)]
+        yield rows
+        start += len(rows)

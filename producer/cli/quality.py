@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from models.errors import UsageError
 from models.quality import FILTERS, Quality
 from producer.cli.common import JsonOption, OptionalRun, console, find_run, messages, open_ledger, print_json
 from producer.cli.export import Only
@@ -57,7 +58,10 @@ def data_quality(
 ) -> None:
     """Duplicates among the train rows of an experiment, and what of its test split stands in them."""
     chosen = load_experiment(experiment, set_ or [])
-    names = [name for name in named_filters(filter_) if name in OF_DATASETS]
+    names = OF_DATASETS if filter_ == ALL else named_filters(filter_)
+    if lacking := [name for name in names if name not in OF_DATASETS]:
+        known = ", ".join(OF_DATASETS)
+        raise UsageError(f"--filter {lacking[0]}: no teacher has written rows of a dataset; take {known}")
     rows = DatasetSet(read_dataset(chosen.dataset))
     _tell({"experiment": chosen.name}, rows, chosen.quality, names, output, as_json)
 

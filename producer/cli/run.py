@@ -22,7 +22,7 @@ from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger
 from producer.cli.indexing import bring_up_to_date
 from producer.datasets import check_right_passages, read_dataset, require_tests
-from producer.drive import drive
+from producer.drive import StoppedWatching, drive
 from producer.experiments import load_experiment
 from producer.local.stack import local_stack
 from producer.recordings import pin_recordings
@@ -47,25 +47,29 @@ class Here:
 
     local: bool
     gateway: bool
+    no_flower: bool
 
     def __str__(self) -> str:
-        return " --local" * self.local + " --gateway" * self.gateway
+        return " --local" * self.local + " --gateway" * self.gateway + " --no-flower" * self.no_flower
 
 
 LocalOption = Annotated[bool, typer.Option("--local", help="start Redis, model and worker here as well")]
 GatewayOption = Annotated[
     bool, typer.Option("--gateway", help="with --local: calls outlive a killed worker, and are paid once")
 ]
+NoFlowerOption = Annotated[
+    bool, typer.Option("--no-flower", help="with --local: start no Flower, though it is installed")
+]
 
 
-def asked_for(local: bool, gateway: bool, settings: Settings) -> Here:
+def asked_for(local: bool, gateway: bool, no_flower: bool, settings: Settings) -> Here:
     """Raises UsageError where the options or the gateway's URL cannot be used."""
     if gateway and not local:
         raise UsageError("--gateway goes with --local; elsewhere start `python -m worker.gateway` "
                          "and set STARMILL_GATEWAY_URL for it and for the workers")  # fmt: skip
     if settings.gateway_url:
         address_and_token(settings.gateway_url.get_secret_value())
-    return Here(local, gateway)
+    return Here(local, gateway, no_flower)
 
 
 def run(
@@ -74,6 +78,7 @@ def run(
     ] = None,
     local: LocalOption = False,
     gateway: GatewayOption = False,
+    no_flower: NoFlowerOption = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
     ] = None,
@@ -87,7 +92,7 @@ def run(
     configure_logging("WARNING", settings.log_format)
     if resume and (experiment or set_ or new):
         raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
-    here = asked_for(local, gateway, settings)
+    here = asked_for(local, gateway, no_flower, settings)
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
     with Stop() as stop, open_ledger(settings) as db:
@@ -140,13 +145,20 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
     try:
         if chosen.state != PLANNED:
             _build_index(chosen.experiment, settings)
-        stack = local_stack(chosen.experiment, settings, here.gateway) if here.local else nullcontext()
+        flower = not here.no_flower
+        stack = (
+            local_stack(chosen.experiment, settings, here.gateway, flower) if here.local else nullcontext()
+        )
         with stack as started:
+            if started and started.flower:
+                messages().print(started.flower)
             used = started.settings if started else settings
             Queues(used.broker).check()
             try:
                 with _progress() as show:
                     return drive(db, chosen, used, started.supervisor if started else None, show, stop)
+            except StoppedWatching:
+                raise
             except KeyboardInterrupt:
                 planning.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
@@ -154,6 +166,10 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
                     messages().print(f"batches that go on at the provider: {open_batches}; "
                                      "their answers are fetched when the run goes on")  # fmt: skip
                 raise
+    except StoppedWatching as watched:
+        messages().print(f"run {chosen.id} goes on, fed by {watched.leader}; "
+                         f"stop it with `starmill pause {chosen.id}`")  # fmt: skip
+        raise
     except KeyboardInterrupt:
         messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")
         raise

@@ -11,8 +11,10 @@ from rich.live import Live
 from models.errors import UsageError
 from producer import view
 from producer.cli.common import JsonOption, OptionalRun, console, find_run, open_ledger, print_json
+from producer.limits import LimitWatch
 from producer.status import read_status
 from storage.schema import RUNNING
+from storage.settings import load_settings
 
 WATCH_SECONDS = 2.0
 
@@ -25,9 +27,11 @@ def status(
     """Units per stage and state, speed, ETA, tokens, dollars, failures by reason."""
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other")
-    with open_ledger() as db:
+    settings = load_settings()
+    limits = LimitWatch(settings)
+    with open_ledger(settings) as db:
         chosen = find_run(db, run)
-        found = read_status(db, chosen, time.time())
+        found = read_status(db, chosen, time.time(), limits)
         if as_json:
             print_json(found.document())
             return
@@ -37,5 +41,5 @@ def status(
         with Live(view.progress(found), console=console(), auto_refresh=False) as live:
             while found.state == RUNNING:
                 time.sleep(WATCH_SECONDS)
-                found = read_status(db, chosen, time.time())
+                found = read_status(db, chosen, time.time(), limits)
                 live.update(view.progress(found), refresh=True)

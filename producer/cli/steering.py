@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from models.errors import UsageError
 from models.experiment import Experiment
 from producer.cli.common import RunArgument, messages, open_ledger
-from producer.cli.run import GatewayOption, LocalOption, asked_for, go_on
+from producer.cli.run import GatewayOption, LocalOption, NoFlowerOption, asked_for, go_on
 from producer.stopping import Stop
 from storage.ledger import planning
 from storage.ledger.planning import Run
@@ -20,7 +20,7 @@ from storage.settings import load_settings
 
 
 def pause(run: RunArgument) -> None:
-    """Pause a running run: calls in flight are finished, no more are made, and what feeds it ends."""
+    """Pause a running run: calls in flight are finished, no more are made, and `starmill run` ends."""
     with open_ledger() as db:
         chosen = planning.load_run(db, run)
         if not planning.stop_run(db, chosen.id, "paused by hand", paused=True):
@@ -32,6 +32,7 @@ def resume(
     run: RunArgument,
     local: LocalOption = False,
     gateway: GatewayOption = False,
+    no_flower: NoFlowerOption = False,
     budget_usd: Annotated[
         float | None, typer.Option("--budget-usd", metavar="AMOUNT", help="what the run may cost in all")
     ] = None,
@@ -39,7 +40,7 @@ def resume(
     """Go on with a run that was paused or interrupted, as `starmill run --resume` does."""
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
-    here = asked_for(local, gateway, settings)
+    here = asked_for(local, gateway, no_flower, settings)
     with Stop() as stop, open_ledger(settings) as db:
         chosen = planning.load_run(db, run)
         if budget_usd is not None:

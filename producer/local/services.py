@@ -56,6 +56,18 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
     return Service("redis", [str(get_binary_path()), str(config)], logs / "redis.log", ready), url
 
 
+def local_redis(root: Path) -> str | None:
+    """URL of the Redis that the last local run of this home started; it may have ended."""
+    try:
+        text = (root / "local" / "redis" / "redis.conf").read_text("utf-8")
+    except OSError:
+        return None
+    said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    if "port" not in said or "requirepass" not in said:
+        return None
+    return f"redis://:{said['requirepass']}@127.0.0.1:{said['port']}/0"
+
+
 def model_service(logs: Path) -> tuple[Service, str]:
     """The packaged model behind its own OpenAI-compatible server; and its URL."""
     _require("xllamacpp", "the embedded model", "name another backend for teacher and students")
@@ -101,7 +113,7 @@ def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> l
 def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, logs: Path) -> Service:
     command = [
         sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(served),
-        "-P", "threads", "-c", str(threads), "-n", f"{name}@%h", "-l", "WARNING",
+        "-P", "threads", "-c", str(threads), "-n", f"{_node_name(served)}@%h", "-l", "WARNING",
         "--without-gossip", "--without-mingle",
     ]  # fmt: skip
     environment = {
@@ -118,6 +130,12 @@ def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, 
     if settings.gateway_url:
         environment["STARMILL_GATEWAY_URL"] = settings.gateway_url.get_secret_value()
     return Service(name, command, logs / f"{name}.log", lambda: True, environment)
+
+
+def _node_name(served: Sequence[str]) -> str:
+    """What Flower and logs call a worker: what it serves."""
+    kinds = dict.fromkeys(queue.partition(".")[0] for queue in served)
+    return served[0] if len(served) == 1 else "+".join(kinds)
 
 
 def _listens(port: int) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ from models.endpoints import Teacher
 from models.errors import ServiceError
 from models.experiment import Experiment
 from models.students import Student
+from producer.local.flower import flower_service
 from producer.local.services import gateway_service, model_service, redis_service, worker_services
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings
@@ -20,15 +21,20 @@ from storage.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """`settings` are those with which the rest of the process reaches what was started."""
+    """`settings` are those with which the rest of the process reaches what was started; `flower` says in a
+    line how a person reaches Flower, or nothing."""
 
     supervisor: Supervisor
     settings: Settings
+    flower: str = ""
 
 
 @contextmanager
-def local_stack(experiment: Experiment, settings: Settings, gateway: bool = False) -> Iterator[Stack]:
-    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). Then workers."""
+def local_stack(
+    experiment: Experiment, settings: Settings, gateway: bool = False, flower: bool = False
+) -> Iterator[Stack]:
+    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). Then workers,
+    and Flower (if wanted and installed)."""
     folder, logs = settings.root / "local", settings.root / "logs"
     for made in (folder, logs):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +59,11 @@ def local_stack(experiment: Experiment, settings: Settings, gateway: bool = Fals
             used = settings.model_copy(update=found)
             for service in worker_services(experiment, used, logs):
                 supervisor.start(service)
-            yield Stack(supervisor, used)
+            said = ""
+            if flower and (found_flower := flower_service(used, folder, logs)):
+                service, said = found_flower
+                supervisor.start(service)
+            yield Stack(supervisor, used, said)
         finally:
             supervisor.stop()
 

@@ -28,13 +28,14 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(slots=True)
 class Service:
-    """A process to keep alive. `ready` tells whether it can be used yet."""
+    """A process to keep alive. `ready` tells whether it can be used yet; nothing needs an `optional` one."""
 
     name: str
     command: Sequence[str]
     log: Path
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
     process: subprocess.Popen[bytes] | None = None
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_DEATHS))
 
@@ -70,8 +71,12 @@ class Supervisor:
             now = time.monotonic()
             service.deaths.append(now)
             if len(service.deaths) == MOST_DEATHS and now - service.deaths[0] < DEATHS_WITHIN:
-                raise ServiceError(f"{service.name} died {MOST_DEATHS} times in a minute: "
-                                   f"{_last_words(service.log)}")  # fmt: skip
+                why = f"{service.name} died {MOST_DEATHS} times in a minute: {_last_words(service.log)}"
+                if not service.optional:
+                    raise ServiceError(why)
+                log.warning("%s; going on without it", why)
+                service.process = None
+                continue
             log.warning("%s died with %s; starting it again", service.name, service.process.returncode)
             self._spawn(service)
 

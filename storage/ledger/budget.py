@@ -7,10 +7,12 @@ killed leaves its part behind; the next call that seems too dear finds that out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
+from storage.database import Database
 from storage.schema import GENERATIONS, RUNS
 
 _TAKE = (
@@ -36,6 +38,21 @@ _MOVE = (
     .where(RUNS.c.id == bindparam("run"))
     .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """In billionths of a dollar; `limit` is None without a `budget_usd`. `charged` is what was bought and
+    what the calls in flight may cost."""
+
+    limit: int | None
+    charged: int
+
+
+def read_budget(db: Database, run_id: str) -> Budget:
+    query = select(RUNS.c.budget_nano_usd, RUNS.c.charged_nano_usd).where(RUNS.c.id == run_id)
+    with db.read() as connection:
+        return Budget(*connection.execute(query).one())
 
 
 class Refusal(Enum):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, case, desc, func, select
+from sqlalchemy import Select, desc, func, literal, select, union_all
 
 from models.types import Usage
 from storage.database import Database
@@ -19,6 +19,8 @@ from storage.schema import (
     READY,
     REJECTIONS,
     SKIPPED,
+    TEST,
+    TRAIN,
     UNITS,
     WAITING,
 )
@@ -63,14 +65,23 @@ class Spending:
 
 
 def funnel(db: Database, run_id: str, now: float) -> Funnel:
-    flying = and_(UNITS.c.state == READY, UNITS.c.lease_until >= now)
-    state = case((flying, IN_FLIGHT), else_=UNITS.c.state)
-    group = (UNITS.c.split, UNITS.c.stage, UNITS.c.variant, state)
-    query = select(*group, func.count()).where(UNITS.c.run_id == run_id).group_by(*group)
+    cell = (UNITS.c.split, UNITS.c.stage, UNITS.c.variant)
+    of_run = UNITS.c.run_id == run_id
+    # The first is answered by an index alone, which leads the second to ready units; one statement sees one
+    # moment.
+    states = select(*cell, UNITS.c.state, func.count()).where(of_run).group_by(*cell, UNITS.c.state)
+    live = (UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == READY, UNITS.c.lease_until >= now)
+    flying = select(*cell, literal(IN_FLIGHT), func.count()).where(of_run, *live).group_by(*cell)
     counted = Funnel()
     with db.read() as connection:
-        for split, stage, variant, found, number in connection.execute(query):
-            counted.rows.setdefault((split, stage, variant), Counter())[found] += number
+        for split, stage, variant, found, number in connection.execute(union_all(states, flying)):
+            of_cell = counted.rows.setdefault((split, stage, variant), Counter())
+            of_cell[found] += number
+            if found == IN_FLIGHT:
+                of_cell[READY] -= number
+    for of_cell in counted.rows.values():
+        if not of_cell[READY]:
+            del of_cell[READY]
     return counted
 
 
@@ -95,7 +106,7 @@ def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
     return _reasons(
         db,
         select(UNITS.c.reason, func.count())
-        .where(UNITS.c.run_id == run_id, UNITS.c.state == FAILED)
+        .where(UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED)
         .group_by(UNITS.c.reason),
     )
 

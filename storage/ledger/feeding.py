@@ -11,7 +11,7 @@ from models.ablation import cells
 from models.rounds import SAMPLE, named, rationales, starts
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.schema import FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
+from storage.schema import EXAMPLES, FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
 
 
 def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None) -> str:
@@ -29,6 +29,13 @@ def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead:
         return connection.execute(select(RUNS.c.feeder).where(RUNS.c.id == run_id)).scalar_one() or ""
 
 
+def leader(db: Database, run_id: str, now: float) -> str:
+    """The feeder of a run, or nothing where none is alive."""
+    query = select(RUNS.c.feeder).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
+    with db.read() as connection:
+        return connection.execute(query).scalar() or ""
+
+
 def resign(db: Database, run_id: str, feeder: str) -> None:
     """Stop feeding; another may begin at once."""
     with db.write() as connection:
@@ -41,19 +48,24 @@ def resign(db: Database, run_id: str, feeder: str) -> None:
 
 def take_sendable(
     db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
-) -> list[tuple[int, str]]:
-    """(unit, stage) of at most `limit` ready units with neither a live lease nor a recent message.
+) -> list[tuple[int, str, str]]:
+    """(unit, stage, example such as `test/12`) of at most `limit` ready units with neither a live lease nor
+    a recent message.
 
     They are noted as sent before they are sent: a crash in between costs `patience` seconds, after
     which they are taken again.
     """
     with db.write() as connection:
-        units = connection.execute(_sendable(run_id, queue, now, patience).limit(limit)).all()
+        sendable = _sendable(run_id, queue, now, patience).limit(limit)
+        named = sendable.join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id).add_columns(
+            UNITS.c.split, EXAMPLES.c.row
+        )
+        units = connection.execute(named).all()
         if units:
             connection.execute(
                 update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)
             )
-    return [(unit.id, unit.stage) for unit in units]
+    return [(unit.id, unit.stage, f"{unit.split}/{unit.row}") for unit in units]
 
 
 def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: float) -> bool:

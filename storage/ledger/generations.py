@@ -18,7 +18,7 @@ from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.budget import Refusal
 from storage.ledger.claims import Work
-from storage.schema import BATCH, GENERATIONS, RUNS
+from storage.schema import BATCH, GENERATIONS, RUNNING, RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,16 @@ def storable(completion: Completion) -> Completion:
     """No database stores null characters or lone surrogates in text."""
     text, refusal = completion.text, completion.refusal
     return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
+
+
+def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
+    """Whether the run runs, and the call is still reserved for `owner`: not another's by now, nor bought."""
+    ours = exists().where(
+        GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
+    )
+    query = select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state == RUNNING, ours)
+    with db.read() as connection:
+        return connection.execute(query).first() is not None
 
 
 def abandon(db: Database, owner: str, key: str) -> None:

@@ -122,6 +122,14 @@ def list_runs(db: Database) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def running_runs(db: Database) -> list[Run]:
+    """Those that are to be fed, oldest first."""
+    query = select(RUNS).where(RUNS.c.state == RUNNING).order_by(RUNS.c.created_at)
+    with db.read() as connection:
+        rows = connection.execute(query).all()
+    return [_run(row) for row in rows]
+
+
 def plan_run(
     db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
 ) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, exists, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.rounds import MOST_ROUNDS, SAMPLE, SAMPLES, named
@@ -26,6 +26,8 @@ from storage.schema import (
     REJECTIONS,
     RUNS,
     SKIPPED,
+    TEST,
+    TRAIN,
     UNITS,
     UPSTREAM_FAILED,
     WAITING,
@@ -71,18 +73,8 @@ def rows(
     examples: Sequence[int] | None = None,
 ) -> Iterator[Row]:
     """In the order of planning, in bounded memory; of some hundred `examples` at most."""
-    columns = (
-        UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
-        EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
-        UNITS.c.state, UNITS.c.reason, UNITS.c.detail, UNITS.c.attempts, UNITS.c.rejections,
-        UNITS.c.result, UNITS.c.generation, GENERATIONS.c.model, GENERATIONS.c.cost_nano_usd,
-        EXAMPLES.c.oracle,
-    )  # fmt: skip
     query = (
-        select(*columns)
-        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
-        .outerjoin(GENERATIONS, GENERATIONS.c.key == UNITS.c.generation)
-        .where(
+        _select(
             UNITS.c.run_id == run_id,
             UNITS.c.stage.in_(stages),
             UNITS.c.state.in_(states),
@@ -97,12 +89,32 @@ def rows(
         with db.read() as connection:
             page = connection.execute(query.where(UNITS.c.id > last)).all()
         for found in page:
-            values = list(found)
-            values[15] = values[15] or {}
-            yield Row(*values)
+            yield _row(found)
         if len(page) < PAGE:
             return
         last = page[-1].id
+
+
+def _select(*wanted: ColumnElement[bool]) -> Select[Any]:
+    columns = (
+        UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
+        EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
+        UNITS.c.state, UNITS.c.reason, UNITS.c.detail, UNITS.c.attempts, UNITS.c.rejections,
+        UNITS.c.result, UNITS.c.generation, GENERATIONS.c.model, GENERATIONS.c.cost_nano_usd,
+        EXAMPLES.c.oracle,
+    )  # fmt: skip
+    return (
+        select(*columns)
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        .outerjoin(GENERATIONS, GENERATIONS.c.key == UNITS.c.generation)
+        .where(*wanted)
+    )
+
+
+def _row(found: Any) -> Row:
+    values = list(found)
+    values[15] = values[15] or {}
+    return Row(*values)
 
 
 def example_ids(db: Database, run_id: str, split: str) -> list[int]:
@@ -133,6 +145,15 @@ def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[R
     """The dead-letter table: units that failed, with the reason."""
     found = rows(db, run_id, stages=STAGES, states=(FAILED,))
     return (row for row in found if reason in (None, row.reason))
+
+
+def failed(db: Database, run_id: str, reason: str | None, after: int, most: int) -> list[Row]:
+    """A page of them: the first `most` units whose id is above `after`."""
+    wanted = [UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED]
+    wanted += [UNITS.c.reason == reason] if reason is not None else []
+    query = _select(*wanted, UNITS.c.id > after).order_by(UNITS.c.id).limit(most)
+    with db.read() as connection:
+        return [_row(found) for found in connection.execute(query)]
 
 
 def rejected_texts(db: Database, unit_id: int) -> list[tuple[str, str, str | None]]:

@@ -28,6 +28,7 @@ GROWTH_TO_LIMIT = 0.03  # of the known limit, a second
 GROWTH = 0.01  # of what the server took, a second, where no limit is known
 MEMORY = 0.99  # share of that rate that is remembered after a second
 FLOOR = 6.0  # least rate a minute that 429s cut to
+USE_SECONDS = 60.0  # over which the use of the limits is told, recent calls counting more
 STATE_TTL = 3600  # what nobody used for longer is forgotten
 
 

@@ -14,6 +14,8 @@ STATE   hash, plain numbers; 0 and absent are the same. Times are seconds since 
   since, starts, ends, limited   this window: its start, calls granted, answers, 429s without Retry-After
   failures                   failures in a row
   backoff                    seconds between failed probe and next; 0: the circuit is closed
+  requests_used, tokens_used calls started lately and their tokens, fading over USE_SECONDS; used_at: since when
+  calls, refused             all that were granted; all 429s: for those who watch
   probe_at, probe_until      when the next probe may go; until when nothing is heard of the one that is out
 OWNERS  hash, owner -> "IN_FLIGHT HEARD": calls in flight, time of the last exchange. None in flight: no field.
 CALL    JSON object; 0 is "not said" in all of it
@@ -53,6 +55,7 @@ local function note(outcome, retry_after, probe)
     state.ends = state.ends + 1
     close_circuit()
   elseif outcome == 'limited' then
+    state.refused = state.refused + 1
     if retry_after > 0 then
       state.blocked_until = math.max(state.blocked_until, now + retry_after)
     else
@@ -78,6 +81,11 @@ for _, report in ipairs(call.reports) do
   if tpm > 0 then state.told_tpm = tpm end
   note(outcome, retry_after, probe == 1)
 end
+
+local faded = math.exp(-math.max(0, now - state.used_at) / USE_SECONDS)
+state.requests_used = state.requests_used * faded
+state.tokens_used = math.max(0, state.tokens_used * faded + correction)
+state.used_at = now
 
 local function least(said, told)
   if said > 0 and told > 0 then return math.min(said, told) end
@@ -167,7 +175,8 @@ local function charge(tokens, in_flight)
     state.tokens_due = math.max(state.tokens_due, start - BURST) + seconds
     state.tokens_last = start
   end
-  state.starts = state.starts + 1
+  state.starts, state.calls = state.starts + 1, state.calls + 1
+  state.requests_used, state.tokens_used = state.requests_used + 1, state.tokens_used + tokens
   return start
 end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from storage.limits.base import (
     PROBE_WAIT,
     SAMPLE,
     SLACK,
+    USE_SECONDS,
     WINDOW,
     Answer,
     Outcome,
@@ -48,6 +50,11 @@ class State:
     starts: float = 0.0
     ends: float = 0.0
     limited: float = 0.0
+    requests_used: float = 0.0
+    tokens_used: float = 0.0
+    used_at: float = 0.0
+    calls: float = 0.0
+    refused: float = 0.0
     failures: float = 0.0
     backoff: float = 0.0
     probe_at: float = 0.0
@@ -72,6 +79,7 @@ class MemoryLimiter:
             self.state.told_rpm = report.rpm or self.state.told_rpm
             self.state.told_tpm = report.tpm or self.state.told_tpm
             self._note(report, now)
+        self._fade(correction, now)
         rpm = least(quota.rpm, self.state.told_rpm)
         tpm = least(quota.tpm, self.state.told_tpm)
         self._adapt(rpm, now)
@@ -104,6 +112,7 @@ class MemoryLimiter:
             state.ends += 1
             self._close_circuit()
         elif report.outcome == Outcome.LIMITED:
+            state.refused += 1
             if report.retry_after:
                 state.blocked_until = max(state.blocked_until, now + report.retry_after)
             else:
@@ -120,6 +129,13 @@ class MemoryLimiter:
             state.failures += 1
             if state.failures >= FAILURES:
                 self._open_circuit(FIRST_PROBE, now)
+
+    def _fade(self, correction: int, now: float) -> None:
+        state = self.state
+        faded = math.exp(-max(0.0, now - state.used_at) / USE_SECONDS)
+        state.requests_used *= faded
+        state.tokens_used = max(0.0, state.tokens_used * faded + correction)
+        state.used_at = now
 
     def _close_circuit(self) -> None:
         self.state.failures = self.state.backoff = self.state.probe_until = 0
@@ -185,6 +201,9 @@ class MemoryLimiter:
             state.tokens_due = max(state.tokens_due, start - BURST) + seconds
             state.tokens_last = start
         state.starts += 1
+        state.calls += 1
+        state.requests_used += 1
+        state.tokens_used += tokens
         if state.backoff:
             state.probe_until = now + PROBE_TTL
         return Answer(True, start - now, probe=state.backoff > 0)

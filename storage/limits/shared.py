@@ -11,15 +11,22 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from models.keepalive import tcp_options
 from storage.limits import base
 from storage.limits.base import Answer, Quota, Report
+
+
+def keys(name: str) -> list[str]:
+    """Of the state and of the owners, as exchange.lua tells them."""
+    return [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
 
 
 def connect(url: str) -> Redis:
     """A client whose calls fail within seconds when Redis is away: those who wait try again by themselves."""
     return Redis.from_url(
-        url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
-    )
+        url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True,
+        socket_keepalive_options=tcp_options(), retry=Retry(NoBackoff(), 0),
+    )  # fmt: skip
 
 
 class RedisLimiter:
@@ -28,7 +35,7 @@ class RedisLimiter:
 
     def __init__(self, redis: Redis, name: str, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
-        self._keys = [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
+        self._keys = keys(name)
         self._clock = clock
         self._script = redis.register_script(_script())
 

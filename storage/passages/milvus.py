@@ -89,7 +89,12 @@ class MilvusStore:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dimension)
         schema.add_field("passage", DataType.JSON)
         index = client.prepare_index_params()
-        index.add_index("vector", index_type="HNSW", metric_type="IP", params=GRAPH)
+        # Lite looks at each row in Python whatever index it has: a graph would save it a third of a search,
+        # and takes longer to build than everything else.
+        kind = (
+            {"index_type": "HNSW", "params": GRAPH} if self._connection.is_server else {"index_type": "FLAT"}
+        )
+        index.add_index("vector", metric_type="IP", **kind)
         client.create_collection(
             self.collection, schema=schema, index_params=index, consistency_level="Strong"
         )
@@ -114,19 +119,17 @@ class MilvusStore:
         """Have what was written indexed, and searched by that index.
 
         A server indexes after it has answered, and searches a rough index until it loads the collection anew.
+        Lite indexes a collection that is not loaded when it loads it, else some time later.
         """
         with self._connection.explained() as client:
+            client.release_collection(self.collection)
             client.flush(self.collection)
-            if self._connection.is_server:
-                deadline = time.monotonic() + INDEXING_SECONDS
-                while client.describe_index(self.collection, "vector")["pending_index_rows"]:
-                    if time.monotonic() > deadline:
-                        raise ServiceError(
-                            f"{self.place} has not indexed its passages in {INDEXING_SECONDS} s"
-                        )
-                    time.sleep(INDEXING_LOOK_SECONDS)
-                client.release_collection(self.collection)
-                client.load_collection(self.collection)
+            deadline = time.monotonic() + INDEXING_SECONDS
+            while (client.describe_index(self.collection, "vector") or {}).get("pending_index_rows"):
+                if time.monotonic() > deadline:
+                    raise ServiceError(f"{self.place} has not indexed its passages in {INDEXING_SECONDS} s")
+                time.sleep(INDEXING_LOOK_SECONDS)
+            client.load_collection(self.collection)
 
     def publish(self, index: str) -> None:
         """From now on the name of the index stands for this collection."""
@@ -135,6 +138,12 @@ class MilvusStore:
                 client.alter_alias(self.collection, index)
             else:
                 client.create_alias(self.collection, index)
+
+    def count(self) -> int:
+        """Passages in the store: Lite counts a hundred times faster than it tells their keys."""
+        with self._connection.explained() as client:
+            [found] = client.query(self.collection, filter="", output_fields=["count(*)"])
+        return int(found["count(*)"])
 
     def keys(self) -> set[str]:
         return {row["key"] for row in self._iterate(["key"], KEYS_A_PAGE)}

@@ -2,6 +2,7 @@
 
 NAME/meta.json            which version is published, and what it holds; replaced atomically
 NAME/VERSION/vectors.npy       float32, [count, dimension], unit length by default, in the order of the keys
+NAME/VERSION/codes.npy         the same in 8 bits, scales.npy their scales: see codes.py
 NAME/VERSION/passages.jsonl    one passage a line, in the same order
 NAME/VERSION/offsets.npy       int64, [count + 1], where each line starts
 """
@@ -25,10 +26,15 @@ from numpy.typing import NDArray
 
 from models.errors import ServiceError
 from models.types import Hit, Passage
+from storage.passages.codes import Codes
 from storage.passages.naming import corpus_hash
 from storage.passages.ranking import SLACK, check_dimension, ranked
 
 QUERIES_AT_ONCE = 64
+# So many queries are compared with the codes, one by one; more pay for reading the vectors themselves.
+FEW = 8
+NO_ERROR = np.zeros(1, dtype=np.float32)
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,13 @@ class Snapshot:
         self.path = path
         self.meta = meta
         self._vectors: NDArray[np.float32] = np.load(folder / "vectors.npy", mmap_mode="r")
+        self._codes = Codes.load(folder)
         self._offsets = np.load(folder / "offsets.npy")
         with (folder / "passages.jsonl").open("rb") as lines:
             self._lines = mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ)
-        shapes = (self._vectors.shape, self._offsets.shape, len(self._lines))
-        if shapes != ((meta.count, meta.dimension), (meta.count + 1,), self._offsets[-1]):
+        shapes = (self._vectors.shape, self._codes.numbers.shape, self._offsets.shape, len(self._lines))
+        shape = (meta.count, meta.dimension)
+        if shapes != (shape, shape, (meta.count + 1,), self._offsets[-1]):
             raise ValueError("sizes do not match")
 
     @classmethod
@@ -119,17 +127,21 @@ class Snapshot:
         found = []
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             queries = vectors[start : start + QUERIES_AT_ONCE]
-            rough = queries.astype(np.float32) @ self._vectors.T
-            found += [self._best(query, scores, k) for query, scores in zip(queries, rough, strict=True)]
+            if len(vectors) <= FEW:
+                rough = [self._codes.scores(query) for query in queries]
+            else:
+                rough = [(scores, NO_ERROR) for scores in queries.astype(np.float32) @ self._vectors.T]
+            found += [self._best(query, *each, k) for query, each in zip(queries, rough, strict=True)]
         return found
 
     def _best(
-        self, query: NDArray[np.floating[Any]], rough: NDArray[np.float32], k: int
+        self, query: NDArray[np.floating[Any]], scores: Floats, errors: Floats, k: int
     ) -> list[tuple[int, float]]:
-        rows = np.arange(len(rough))
-        if k < len(rough):
-            least = np.partition(rough, len(rough) - k)[len(rough) - k]
-            rows = np.flatnonzero(rough >= least - SLACK * max(1, abs(least)))
+        """`scores` [count] are off by `errors` at most: all that may be among the `k` best is scored anew."""
+        rows = np.arange(len(scores))
+        if k < len(scores):
+            least = np.partition(scores - errors, len(scores) - k)[len(scores) - k]
+            rows = np.flatnonzero(scores + errors >= least - SLACK * max(1, abs(least)))
         # Rows lie in the order of keys, so a row number decides a tie as its key would.
         found = ranked(query, self._vectors[rows], rows.tolist(), k)
         return [(int(rows[place]), score) for place, score in found]
@@ -146,7 +158,9 @@ def write_snapshot(
     folder = Path(tempfile.mkdtemp(prefix="v-", dir=path))
     keys = [passage.key for passage in passages]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    np.save(folder / "vectors.npy", vectors[order].astype(np.float32, copy=False))
+    ordered = vectors[order].astype(np.float32, copy=False)
+    np.save(folder / "vectors.npy", ordered)
+    Codes.of(ordered).save(folder)
     lines = [json.dumps(asdict(passages[row])).encode() + b"\n" for row in order]
     np.save(folder / "offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
     (folder / "passages.jsonl").write_bytes(b"".join(lines))

@@ -148,8 +148,11 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
         wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
         [run] = planning.list_runs(db)
         assert_refused(ready, f"process {process.pid} runs --local in", "run", small, "--local")
-        elsewhere = Home(ready.path, {"STARMILL_REDIS_URL": ready.redis_url()})
-        assert_refused(elsewhere, f"run {run.id} is being fed by", "run", "--resume", run.id)
+        ledger = f"sqlite:///{ready.path / 'ledger.db'}"
+        elsewhere = home_with_indexes_of(
+            ready, ready.path.with_name("elsewhere"), STARMILL_DATABASE_URL=ledger
+        )
+        assert_refused(elsewhere, f"run {run.id} is being fed by", "run", "--resume", run.id, "--local")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 3

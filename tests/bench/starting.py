@@ -121,8 +121,12 @@ def _warm_up(installation: Installation) -> None:
     feeder = Feeder(db, run, installation.settings)
     try:
         feeder.lead()
-        feeder.tick()
-        wait_until(lambda: installation.final(WARM_UP) >= load.concurrency, "the workers are warm")
+
+        def warm() -> bool:
+            feeder.tick()
+            return installation.final(WARM_UP) >= load.concurrency
+
+        wait_until(warm, "the workers are warm")
     finally:
         feeder.close()
         planning.stop_run(db, WARM_UP, "warm")

@@ -92,7 +92,7 @@ def test_heartbeat_keeps_what_its_owner_holds(database: Database, clock: Clock) 
 
 def test_release_gives_back_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    [(unit, _), *_] = feeding.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
+    [(unit, *_), *_] = feeding.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
     claim(database, clock, "me", [unit])
     claims.release(database, "they", [unit])
     assert claim(database, clock, "they", [unit]) == []

@@ -13,14 +13,14 @@ TEACHER = "teacher.teacher"
 
 def take(db: Database, clock: Clock, limit: int = 100, queue: str = TEACHER) -> list[int]:
     taken = feeding.take_sendable(db, "small-1", queue, limit, clock(), PATIENCE)
-    return [unit for unit, _ in taken]
+    return [unit for unit, *_ in taken]
 
 
 def test_ready_units_are_sent_in_order_and_in_bounds(database: Database, clock: Clock) -> None:
     plan(database, clock, train=10)
     wanted = ids(database, stage="augment")
     assert feeding.take_sendable(database, "small-1", TEACHER, 4, clock(), PATIENCE) == [
-        (unit, "augment") for unit in wanted[:4]
+        (unit, "augment", f"train/{row}") for row, unit in enumerate(wanted[:4])
     ]
     assert take(database, clock, 4) == wanted[4:8]
     assert take(database, clock, 4) == wanted[8:]

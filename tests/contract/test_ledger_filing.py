@@ -108,7 +108,7 @@ def test_an_answer_frees_its_units_at_once(hand: Hand, works: list[Work]) -> Non
     file(hand, *works)
     answer(hand)
     taken = feeding.take_sendable(hand.db, "small-1", "teacher.teacher", 9, hand.clock(), PATIENCE)
-    assert [unit_id for unit_id, _ in taken] == [work.unit_id for work in works]
+    assert [unit_id for unit_id, *_ in taken] == [work.unit_id for work in works]
     claimed = again(hand, *works)
     assert {work.generation for work in claimed} == {KEY}
     assert file(hand, *claimed) == ANSWER

@@ -8,7 +8,7 @@ import pytest
 
 from models.types import Completion, Usage
 from storage.database import Database
-from storage.ledger import claims, counts, generations, outcomes
+from storage.ledger import claims, counts, generations, outcomes, planning
 from storage.ledger.claims import Work
 from storage.ledger.counts import Spending
 from storage.ledger.generations import Busy, Call, Found, Purchase
@@ -109,6 +109,25 @@ def test_expired_call_is_taken_over(hand: Hand, works: list[Work]) -> None:
     assert reserve(hand, "dead", works[0]) == Busy()
     generations.abandon(hand.db, "dead", request().key)
     assert reserve(hand, "third", works[0]) == Busy()
+
+
+def test_who_lost_a_call_may_not_make_it(hand: Hand, works: list[Work], clock: Clock) -> None:
+    key, run = request().key, works[0].run_id
+    reserve(hand, "cut off", works[0])
+    assert generations.may_be_bought(hand.db, "cut off", key, run)
+    clock.advance(LEASE + 1)
+    assert generations.may_be_bought(hand.db, "cut off", key, run)  # nobody else wanted it
+    assert reserve(hand, "other", works[1]) is None
+    assert not generations.may_be_bought(hand.db, "cut off", key, run)
+    assert generations.may_be_bought(hand.db, "other", key, run)
+    commit(hand, works[1], purchase(request()))
+    assert not generations.may_be_bought(hand.db, "other", key, run)
+
+
+def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[Work]) -> None:
+    reserve(hand, "me", works[0])
+    planning.stop_run(hand.db, works[0].run_id, "enough", paused=True)
+    assert not generations.may_be_bought(hand.db, "me", request().key, works[0].run_id)
 
 
 def test_only_one_takes_over(hand: Hand, works: list[Work]) -> None:

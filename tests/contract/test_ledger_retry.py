@@ -183,7 +183,7 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
         feeding.open_barrier(db, run)
         for queue in queues(run.experiment):
             taken = feeding.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
-            for work in claims.claim(db, f"w{chance.random()}", [unit for unit, _ in taken], clock(), LEASE):
+            for work in claims.claim(db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE):
                 end(hand, chance, work, failing)
             assert counts.funnel(db, run.id, clock()).total().total() == run.planned
         if feeding.finish_run(db, run.id, clock()):

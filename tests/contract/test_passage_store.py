@@ -258,6 +258,23 @@ def test_unusable_snapshot_is_refused(tmp_path: Path) -> None:
         Snapshot.open(tmp_path)
 
 
+@pytest.mark.parametrize("lengths", [1.0, 30.0])
+def test_snapshot_misses_nothing_by_its_codes(lengths: float, tmp_path: Path) -> None:
+    """One query is compared with codes, nine with the vectors; near ones need the bound of the error."""
+    rng = np.random.default_rng(13)
+    centre = rng.standard_normal(DIMENSION)
+    close = unit(centre + 0.002 * rng.standard_normal((400, DIMENSION)))
+    vectors = close * rng.uniform(1, lengths, (400, 1)).astype(np.float32)
+    vectors[17] = 0
+    held = passages(400)
+    snapshot = write_snapshot(tmp_path, held, vectors, FINGERPRINT)
+    queries = close[:9] + unit(rng.standard_normal((9, DIMENSION))) * np.float32(0.01)
+    for query, hits in zip(queries, snapshot.search(queries, 5), strict=True):
+        assert [hit.passage for hit in hits] == expected(held, vectors, query, 5)
+        assert snapshot.search(query[np.newaxis], 5) == [hits]
+    assert len(snapshot.search(np.zeros((1, DIMENSION), dtype=np.float32), 5)[0]) == 5
+
+
 def test_snapshot_is_read_by_row_and_by_id(tmp_path: Path) -> None:
     vectors = unit(np.random.default_rng(12).standard_normal((6, DIMENSION)))
     held = [*passages(5), Passage("m.f2", "f2", "f2()", "An overload.", "m")]

@@ -144,3 +144,5 @@ def test_a_dataset_is_looked_at_without_a_run(
     assert said["filters"]["contamination"]["kinds"] == {"answer": 1}
     assert starmill("data", "quality", "mine.yaml", "--set", "quality.contamination.answers=false") == 0
     assert re.search(r"contamination +0 +yes", capsys.readouterr().out)
+    assert starmill("data", "quality", "mine.yaml", "--filter", "hint_leak") == 2
+    assert "--filter hint_leak: no teacher has written rows of a dataset" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from tests.openai_server.behaviour import Behaviour
 
 def main() -> None:
     options = vars(_parser().parse_args())
-    port, references = options.pop("port"), options.pop("references")
+    host, port, references = options.pop("host"), options.pop("port"), options.pop("references")
     answers = Answers.load(references) if references else Answers()
-    asyncio.run(_serve(Server(answers, Behaviour(**options)), port))
+    asyncio.run(_serve(Server(answers, Behaviour(**options)), host, port))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.openai_server",
         description="A model server that speaks the OpenAI protocol, costs nothing, and can be made to fail.",
     )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) picks a free one")
     parser.add_argument("--references", type=Path, metavar="JSONL", help="rows of `request, reference`")
     defaults = Behaviour()
@@ -39,15 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _serve(server: Server, port: int) -> None:
+async def _serve(server: Server, host: str, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     runner = web.AppRunner(application(server), access_log=None, shutdown_timeout=0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    host, bound = runner.addresses[0][:2]
-    print(json.dumps({"url": f"http://{host}:{bound}/v1"}), flush=True)
+    await web.TCPSite(runner, host, port).start()
+    address, bound = runner.addresses[0][:2]
+    print(json.dumps({"url": f"http://{address}:{bound}/v1"}), flush=True)
     await ended.wait()
     await runner.cleanup()
 

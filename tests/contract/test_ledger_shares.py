@@ -1,0 +1,105 @@
+"""What feeders share the workers by; and that they come to even shares."""
+
+from __future__ import annotations
+
+from producer.sharing import LEAST, REFRESH_SECONDS, Shares
+from storage.database import Database
+from storage.ledger import claims, feeding, planning, shares
+from storage.schema import BATCH, FOREVER
+from tests.clock import Clock
+from tests.small_run import LEASE, PATIENCE, Hand, ids, plan
+
+TEACHER = "teacher.teacher"
+
+
+def two_runs(db: Database, clock: Clock, large: int = 400, small: int = 10) -> None:
+    plan(db, clock, "large", train=large)
+    plan(db, clock, "small", train=small, seed=1)
+
+
+def test_units_in_hand_are_counted_by_queue_and_run(database: Database, clock: Clock) -> None:
+    two_runs(database, clock)
+    augment = ids(database, "large", stage="augment")
+    retrieve = ids(database, "small", stage="retrieve", split="test")
+    claims.claim(database, "a worker", augment[:3], clock(), LEASE)
+    claims.claim(database, "worker", retrieve, clock(), LEASE)
+    claims.claim(database, BATCH, augment[3:9], clock(), FOREVER)
+    assert shares.in_flight(database, clock()) == {(TEACHER, "large"): 3, ("retrieve", "small"): 2}
+    clock.advance(LEASE + 1)
+    assert shares.in_flight(database, clock()) == {}
+
+
+def test_demands_are_those_of_running_runs_and_bounded(database: Database, clock: Clock) -> None:
+    two_runs(database, clock)
+    claims.claim(database, BATCH, ids(database, "small", stage="augment")[:4], clock(), FOREVER)
+    assert shares.demands(database, TEACHER, 100) == {"large": 100, "small": 6}
+    assert shares.demands(database, "judge", 100) == {"large": 0, "small": 0}
+    planning.stop_run(database, "large", "enough")
+    assert shares.demands(database, TEACHER, 100) == {"small": 6}
+
+
+def test_what_a_worker_took_up_waits_no_longer(database: Database, clock: Clock) -> None:
+    plan(database, clock)
+    first, second, third = ids(database, stage="augment")
+    assert shares.still_waiting(database, [first, third], clock()) == {first, third}
+    claims.claim(database, "worker", [first, second], clock(), LEASE)
+    assert shares.still_waiting(database, [first, second, third], clock()) == {third}
+    clock.advance(LEASE + 1)
+    assert shares.still_waiting(database, [first, second, third], clock()) == {first, second, third}
+
+
+def test_a_run_that_comes_has_its_share_at_once(database: Database, clock: Clock) -> None:
+    plan(database, clock, "large", train=400)
+    alone = Shares(database, clock)
+    assert alone.room(TEACHER, "large", 0) == LEAST
+    assert alone.room(TEACHER, "large", LEAST) == 0
+    plan(database, clock, "small", train=10, seed=1)
+    clock.advance(REFRESH_SECONDS)
+    assert alone.room(TEACHER, "large", LEAST) == -10
+    # Another process comes to the same numbers.
+    assert Shares(database, clock).room(TEACHER, "small", 0) == LEAST - 10
+
+
+def test_what_workers_hold_counts_and_as_much_may_wait(database: Database, clock: Clock) -> None:
+    two_runs(database, clock, large=400, small=400)
+    held = ids(database, "large", stage="augment")[:200]
+    claims.claim(database, "worker", held, clock(), LEASE)
+    each = Shares(database, clock)
+    assert each.room(TEACHER, "small", 0) == 200
+    # All that workers hold is the large run's: it is to have no more than what keeps it alive.
+    assert each.room(TEACHER, "large", 0) == LEAST // 2
+
+
+def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
+    """A worker that does fifty units at a time, first come first served: the runs go on evenly, also
+    while the first of them had the queue for itself before."""
+    plan(database, clock, "first", train=400)
+    rooms = {run: Shares(database, clock) for run in ("first", "second")}
+    queue: list[tuple[str, int]] = []
+    done = {"first": 0, "second": 0}
+    order = list(rooms)
+
+    def turn() -> None:
+        order.reverse()  # as it comes in time, where feeders are not in step
+        for run in order:
+            share = rooms[run]
+            waiting = sum(1 for of, _ in queue if of == run)
+            room = max(0, share.room(TEACHER, run, waiting))
+            taken = feeding.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
+            queue.extend((run, unit) for unit, _ in taken)
+        next_units, queue[:] = [unit for _, unit in queue[:50]], queue[50:]
+        for work in claims.claim(database, "worker", next_units, clock(), LEASE):
+            Hand(database, planning.load_run(database, work.run_id), clock).done(work)
+            done[work.run_id] += 1
+        clock.advance(REFRESH_SECONDS)
+
+    for _ in range(3):
+        turn()
+    plan(database, clock, "second", train=400, seed=1)
+    before = done["first"]
+    for _ in range(6):
+        turn()
+    # What was in the queue before it came is done first; from then on they take turns.
+    waited = LEAST - 50
+    assert done["second"] >= 0.8 * (6 * 50 - waited) / 2
+    assert done["first"] - before + done["second"] == 6 * 50

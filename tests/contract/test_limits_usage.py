@@ -1,0 +1,84 @@
+"""Whoever watches the limits sees what they hold, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from storage.limits.base import Outcome, Quota, Report
+from storage.limits.shared import keys
+from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect, read_use
+from tests.clock import Clock
+from tests.limits import Limits, limits
+
+QUOTA = Quota(rpm=600, tpm=60_000, max_concurrency=8)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with connect(redis_url) as found:
+        yield found
+
+
+@pytest.fixture
+def model(redis_url: str, clock: Clock) -> Iterator[Limits]:
+    with limits(redis_url, clock) as found:
+        yield found
+
+
+def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> Use:
+    return read_use(client, "model", quota, clock())
+
+
+def test_nobody_has_called_yet(client: redis.Redis, clock: Clock) -> None:
+    found = use(client, clock)
+    assert set(found.used.values()) == {0}
+    assert found.allowed == {REQUESTS: 600, TOKENS: 60_000, IN_FLIGHT: 8}
+    assert use(client, clock, Quota()).allowed == {}
+    assert use(client, clock, Quota()).shares == {}
+
+
+def test_steady_calls_show_as_calls_a_minute(client: redis.Redis, model: Limits, clock: Clock) -> None:
+    for _ in range(600):
+        model.ask(10, reports=[Report(Outcome.OK, tokens=5)])
+        clock.advance(0.5)
+    found = use(client, clock)
+    assert found.used[REQUESTS] == pytest.approx(120, rel=0.02)
+    assert found.used[TOKENS] == pytest.approx(120 * 15, rel=0.02)
+    assert found.calls == 600
+    clock.advance(60)
+    assert use(client, clock).used[REQUESTS] == pytest.approx(120 / 2.718, rel=0.03)
+
+
+def test_calls_in_flight_are_those_of_living_owners(client: redis.Redis, model: Limits, clock: Clock) -> None:
+    model.ask(owner="one", in_flight=3)
+    model.ask(owner="two", in_flight=2)
+    assert use(client, clock).used[IN_FLIGHT] == 5
+    assert use(client, clock).shares[IN_FLIGHT] == 5 / 8
+    clock.advance(10.1)
+    assert use(client, clock).used[IN_FLIGHT] == 0
+
+
+def test_refusals_blocks_and_outages_are_told(client: redis.Redis, model: Limits, clock: Clock) -> None:
+    model.ask(
+        0,
+        reports=[
+            Report(Outcome.LIMITED, retry_after=30.0, rpm=100),
+            Report(Outcome.LIMITED, retry_after=5.0),
+        ],
+    )
+    found = use(client, clock)
+    assert (found.refused, found.blocked, found.circuit_open) == (2, 30, False)
+    assert found.allowed[REQUESTS] == 100
+    model.ask(reports=[Report(Outcome.FAILED)] * 10)
+    assert use(client, clock).circuit_open
+
+
+def test_reading_changes_nothing(client: redis.Redis, model: Limits, clock: Clock) -> None:
+    model.ask(7, 7, rpm=60)
+    before = [client.hgetall(key) for key in keys("model")]
+    use(client, clock)
+    assert read_use(client, "model", QUOTA).used[REQUESTS] >= 0
+    assert [client.hgetall(key) for key in keys("model")] == before

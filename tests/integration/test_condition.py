@@ -1,0 +1,182 @@
+"""`starmill doctor` on real servers in good order, and in each wrong one; Redis behind TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from models.errors import ServiceError
+from producer.cli import main
+from storage.broker import Queues, celery_settings
+from storage.condition import Remark, postgres_condition, redis_condition
+from storage.database import WORKER_CONNECTIONS, Database
+from storage.limits.base import Quota
+from storage.limits.shared import RedisLimiter, connect
+from storage.settings import Settings
+from tests.production import ProductionRedis, behind_tls, production_redis
+from tests.services import Postgres
+from worker.runtime import Runtime
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[ProductionRedis]:
+    with production_redis(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    db = Database(postgres.empty_ledger())
+    yield db
+    db.close()
+
+
+def wrong(remarks: list[Remark]) -> dict[str, str]:
+    """What is said of what is not in order."""
+    return {each.name: each.says for each in remarks if not each.ok and "latency" not in each.name}
+
+
+def test_a_redis_set_up_as_deploy_says_is_in_order(broker: ProductionRedis) -> None:
+    assert wrong(redis_condition(broker.url)) == {}
+    assert broker.admin.acl_log() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name", "remedy"),
+    [
+        ("appendonly", "no", "Redis log", "set `appendonly yes`"),
+        ("maxmemory-policy", "allkeys-lru", "Redis memory", "set `maxmemory-policy noeviction`"),
+    ],
+)
+def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
+    broker: ProductionRedis, setting: str, value: str, name: str, remedy: str
+) -> None:
+    broker.admin.config_set(setting, value)
+    said = wrong(redis_condition(broker.url))
+    assert set(said) == {name}
+    assert remedy in said[name]
+
+
+def test_a_clock_that_differs_is_noticed(broker: ProductionRedis, database: Database) -> None:
+    late = {"Redis clock": redis_condition(broker.url, lambda: time.time() - 30),
+            "PostgreSQL clock": postgres_condition(database, lambda: time.time() - 30)}  # fmt: skip
+    for name, remarks in late.items():
+        assert wrong(remarks)[name].startswith("is 30 s from this machine's")
+
+
+def test_a_redis_elsewhere_without_tls_is_warned_of(tmp_path: Path) -> None:
+    with production_redis(tmp_path, "--bind", "127.0.0.1", "::1") as server:
+        # Another name of this machine: nothing tells that from another machine.
+        url = server.url.replace("127.0.0.1", "0.0.0.0")
+        assert "use rediss://" in wrong(redis_condition(url))["Redis link"]
+
+
+def test_a_user_that_may_not_tell_is_no_traceback(broker: ProductionRedis) -> None:
+    broker.admin.acl_setuser("starmill", commands=["-info"])
+    with pytest.raises(ServiceError, match=r"Redis cannot be asked: .*its user needs \+info"):
+        redis_condition(broker.url)
+
+
+def test_redis_behind_tls(broker: ProductionRedis, tmp_path: Path) -> None:
+    """Queue, limits and doctor; a certificate that nobody vouches for is refused."""
+    with behind_tls(broker.port, tmp_path) as (port, certificate):
+        plain = broker.url.replace("redis://", "rediss://").replace(str(broker.port), str(port))
+        url = f"{plain}?ssl_ca_certs={certificate}"
+        assert wrong(redis_condition(url)) == {}
+        assert (
+            "any server would be believed"
+            in wrong(redis_condition(f"{plain}?ssl_cert_reqs=none"))["Redis link"]
+        )
+        with pytest.raises(ServiceError, match="certificate verify failed"):
+            Queues(plain).check()
+        Queues(url).check()
+        app = Celery(set_as_current=False)
+        app.conf.update(celery_settings(Settings(redis_url=url)))
+        with app.connection_for_write() as connection, connection.SimpleQueue("judge") as queue:
+            queue.put({"unit": 1})
+            assert queue.get(timeout=10).payload == {"unit": 1}
+        assert asyncio.run(exchange(url))
+        app.conf.update(celery_settings(Settings(redis_url=plain)))
+        with app.connection_for_write() as connection, pytest.raises(OperationalError, match="certificate"):
+            connection.ensure_connection(max_retries=1, timeout=3)
+        app.close()
+
+
+async def exchange(url: str) -> bool:
+    client = connect(url)
+    limiter = RedisLimiter(client, "model")
+    [answer] = await limiter.exchange(Quota(60, None, 4), "worker", 0, [], [10])
+    await limiter.close()
+    return answer.granted
+
+
+def test_a_postgresql_for_tests_is_told_from_one_for_work(database: Database) -> None:
+    """The server of the tests forgets commits when it loses power, as a server for work must not."""
+    said = wrong(postgres_condition(database))
+    assert said == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
+
+
+def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
+    with database.read() as connection:
+        most = int(connection.exec_driver_sql("SHOW max_connections").scalar_one())
+    others = [
+        Database(database.url.render_as_string(hide_password=False), pool_size=1) for _ in range(most - 12)
+    ]
+    try:
+        held = [other.engine.connect() for other in others]
+        said = wrong(postgres_condition(database))
+        for connection in held:
+            connection.close()
+    finally:
+        for other in others:
+            other.close()
+    assert "raise max_connections" in said["PostgreSQL connections"]
+
+
+def test_a_worker_opens_no_more_connections_than_is_promised(database: Database) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    runtime = Runtime(Settings(database_url=url))
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(runtime.ledger(_sleep) for _ in range(40)))
+
+    before = connections(database)
+    runtime.wait_for(all_at_once())
+    opened = connections(database) - before
+    runtime.close()
+    runtime._loop.close()
+    assert opened == WORKER_CONNECTIONS
+
+
+def connections(db: Database) -> int:
+    count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    with db.read() as connection:
+        return int(connection.exec_driver_sql(count).scalar_one())
+
+
+def _sleep(db: Database) -> None:
+    with db.read() as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(0.02)")
+
+
+def test_an_old_schema_is_told_and_not_touched(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    monkeypatch.setenv("STARMILL_DATABASE_URL", database.url.render_as_string(hide_password=False))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor"])
+        assert ended.value.code == 2
+        said = capsys.readouterr().out
+        assert "schema is 0001, this release needs" in said
+    finally:
+        with database.write() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{database._head()}'")

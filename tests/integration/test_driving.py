@@ -1,0 +1,91 @@
+"""Whether `starmill run` feeds or watches is decided by who is there already."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from models.errors import UsageError
+from producer.drive import StoppedWatching, drive
+from producer.feed import Feeder
+from producer.local.supervisor import Supervisor
+from producer.stopping import Stop
+from storage.broker import Queues
+from storage.database import Database
+from storage.ledger import feeding, planning
+from storage.ledger.planning import Run
+from storage.schema import RUNNING
+from storage.settings import Settings
+from tests.clock import Clock
+from tests.small_run import plan
+
+LEASE = 60.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    return Settings(home=tmp_path, redis_url=redis_url, _env_file=None)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def run(database: Database) -> Run:
+    return plan(database, Clock(time.time()), started=False)
+
+
+@pytest.fixture
+def stop() -> Stop:
+    """Asked for before anything is done."""
+    asked = Stop()
+    asked.requested = True
+    return asked
+
+
+def test_a_run_that_nobody_feeds_is_fed(database: Database, run: Run, settings: Settings, stop: Stop) -> None:
+    with pytest.raises(KeyboardInterrupt) as raised:
+        drive(database, run, settings, None, lambda _status: None, stop)
+    assert not isinstance(raised.value, StoppedWatching)
+    # It leads no more, so that another may at once.
+    assert feeding.leader(database, run.id, time.time()) == ""
+
+
+def test_who_stops_watching_learns_who_feeds(
+    database: Database, run: Run, settings: Settings, stop: Stop
+) -> None:
+    feeding.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    with pytest.raises(StoppedWatching) as raised:
+        drive(database, run, settings, None, lambda _status: None, stop)
+    assert raised.value.leader == "elsewhere:7:0"
+    assert planning.run_state(database, run.id)[0] == RUNNING
+    assert feeding.leader(database, run.id, time.time()) == "elsewhere:7:0"
+
+
+def test_what_local_workers_do_only_this_process_can_feed(
+    database: Database, run: Run, settings: Settings, stop: Stop, tmp_path: Path
+) -> None:
+    feeding.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    with pytest.raises(UsageError, match="is being fed by elsewhere:7:0; watch it with"):
+        drive(database, run, settings, Supervisor(tmp_path), lambda _status: None, stop)
+
+
+def test_a_dead_feeder_of_this_machine_is_replaced_at_once(
+    database: Database, run: Run, settings: Settings
+) -> None:
+    feeder = Feeder(database, run, settings)
+    host, _, processes = feeder.name.split(":")
+    for dead, here in ((f"{host}:4194305:{processes}", True), (f"{host}:4194305:1", False)):
+        feeding.lead(database, run.id, dead, time.time(), LEASE)
+        assert (feeder.lead() == feeder.name) is here
+        feeding.resign(database, run.id, feeder.name)
+    feeder.close()
+
+
+def test_a_service_is_known_for_as_long_as_it_says(settings: Settings) -> None:
+    broker = Queues(settings.broker)
+    assert not broker.is_served()
+    broker.announce(0.2)
+    assert broker.is_served()
+    time.sleep(0.3)  # Redis keeps its own time
+    assert not broker.is_served()
+    broker.close()

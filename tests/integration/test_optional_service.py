@@ -1,0 +1,51 @@
+"""A service that keeps dying ends a run, unless nothing needs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.errors import ServiceError
+from producer.local.supervisor import MOST_DEATHS, Service, Supervisor
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    found = Supervisor(tmp_path)
+    yield found
+    found.stop()
+
+
+def check_often(supervisor: Supervisor) -> None:
+    """Each time when what was started is dead."""
+    for _ in range(2 * MOST_DEATHS):
+        for service in supervisor.services:
+            if service.process:
+                service.process.wait()
+        supervisor.check()
+
+
+def dying(tmp_path: Path, optional: bool) -> Service:
+    command = ["sh", "-c", "echo no port; exit 3"]
+    return Service("flower", command, tmp_path / "flower.log", lambda: True, optional=optional)
+
+
+def test_what_is_needed_ends_the_run(supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.start(dying(tmp_path, optional=False))
+    with pytest.raises(ServiceError, match="flower died 5 times in a minute: no port"):
+        check_often(supervisor)
+
+
+def test_what_is_optional_is_given_up(
+    supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor.start(dying(tmp_path, optional=True))
+    with caplog.at_level(logging.WARNING):
+        check_often(supervisor)
+    assert "no port" in caplog.messages[-1]
+    assert "going on without it" in caplog.messages[-1]
+    assert len(caplog.messages) == MOST_DEATHS
+    assert (tmp_path / "flower.log").read_text().count("no port") == MOST_DEATHS

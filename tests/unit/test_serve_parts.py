@@ -1,0 +1,155 @@
+"""The parts of the run page that need no server."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from producer.limits import LimitWatch
+from producer.serve import readings as readings_module
+from producer.serve.doors import (
+    FREE_TRIES,
+    LONGEST_PAUSE,
+    MOST_SESSIONS,
+    SESSION_SECONDS,
+    Doors,
+    TooManyTries,
+)
+from producer.serve.metrics import FAMILIES
+from producer.serve.readings import REST, Readings
+from producer.status import Status
+from storage.database import Database
+from storage.ledger import feeding, planning
+from storage.ledger.planning import Run
+from storage.settings import load_settings
+from tests.clock import Clock
+from tests.small_run import plan
+
+METRICS = Path(__file__).resolve().parents[2] / "deploy" / "METRICS.md"
+
+
+def test_every_metric_is_in_the_list_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]+) \|", METRICS.read_text("utf-8"), re.MULTILINE)
+    listed = {name: (kind, tuple(labels.split(", "))) for name, kind, labels in rows}
+    assert listed == {
+        name: ("counter" if name.endswith("_total") else "gauge", labels)
+        for name, (labels, _) in FAMILIES.items()
+    }
+
+
+def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
+    doors = Doors("right", clock)
+    pauses = []
+    for _ in range(12):
+        try:
+            assert not doors.accepts("wrong", "10.0.0.1")
+        except TooManyTries as error:
+            pauses.append(error.seconds)
+            with pytest.raises(TooManyTries):
+                doors.accepts("right", "10.0.0.1")
+            clock.advance(error.seconds)
+            assert not doors.accepts("wrong", "10.0.0.1")
+    assert pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE][: len(pauses)]
+    assert len(pauses) == 12 - FREE_TRIES
+    # Others are not held up, and who waits gets in.
+    assert doors.accepts("right", "10.0.0.2")
+    clock.advance(LONGEST_PAUSE)
+    assert doors.accepts("right", "10.0.0.1")
+    assert not doors.accepts("wrong", "10.0.0.1")
+
+
+def test_a_network_of_ipv6_is_one_address(clock: Clock) -> None:
+    doors = Doors("right", clock)
+    for last in range(FREE_TRIES):
+        assert not doors.accepts("", f"2001:db8::{last}")
+    with pytest.raises(TooManyTries):
+        doors.accepts("right", "2001:db8::ffff")
+    assert doors.accepts("right", "2001:db8:1::1")
+
+
+def test_sessions_end(clock: Clock) -> None:
+    doors = Doors("right", clock)
+    first, second = doors.open_session(), doors.open_session()
+    assert first != second
+    doors.end_session(first)
+    assert [doors.knows(token) for token in (first, second, "", "x")] == [False, True, False, False]
+    clock.advance(SESSION_SECONDS)
+    assert not doors.knows(second)
+    oldest = doors.open_session()
+    for _ in range(MOST_SESSIONS):
+        doors.open_session()
+    assert not doors.knows(oldest)
+
+
+class Counted:
+    """Counts of real runs that take `seconds` of the clock."""
+
+    def __init__(self, clock: Clock, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times: list[str] = []
+        real = readings_module.read_status
+
+        def read(db: Database, run: Run, now: float, limits: LimitWatch | None = None) -> Status:
+            self.times.append(run.id)
+            found = real(db, run, now, limits)
+            clock.advance(seconds)
+            return found
+
+        monkeypatch.setattr(readings_module, "read_status", read)
+
+
+def test_viewers_share_a_count_and_counting_takes_a_tenth_of_the_time(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    db.migrate()
+    plan(db, clock, "one")
+    plan(db, clock, "two", seed=1)
+    seconds = 3.0
+    counted = Counted(clock, seconds, monkeypatch)
+
+    async def watch() -> None:
+        readings = Readings(db, LimitWatch(load_settings()), clock)
+        together = await asyncio.gather(*(readings.read("one") for _ in range(50)))
+        assert counted.times == ["one"]
+        assert len({id(each) for each in together}) == 1
+        await readings.read("two")
+        begin, before = clock(), len(counted.times)
+        for _ in range(2000):
+            clock.advance(1)
+            await asyncio.gather(*(readings.read(run) for run in ("one", "two", "one")))
+        spent = seconds * (len(counted.times) - before)
+        assert 0.06 < spent / (clock() - begin) <= 0.1
+        with pytest.raises(KeyError):
+            await readings.read("three")
+        readings.close()
+
+    asyncio.run(watch())
+    assert REST > 10
+    db.close()
+
+
+def test_a_finished_run_is_counted_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    db.migrate()
+    run = plan(db, clock, "done", train=0, test=0)
+    assert feeding.finish_run(db, run.id, clock())
+    counted = Counted(clock, 0.01, monkeypatch)
+
+    async def watch() -> None:
+        readings = Readings(db, LimitWatch(load_settings()), clock)
+        for _ in range(5):
+            clock.advance(1000)
+            assert (await readings.read("done")).status.state == "finished"
+        planning.start_run(db, "done", clock())
+        clock.advance(1000)
+        assert (await readings.read("done")).status.state == "running"
+        readings.close()
+
+    asyncio.run(watch())
+    assert counted.times == ["done", "done"]
+    db.close()

@@ -1,0 +1,164 @@
+"""OpenTelemetry traces of units, where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER asks for them.
+
+    unit answer            one for each unit; run, stage, unit, example, variant, and how it ended
+      claim
+      wait for limit       until the limits of all workers let the call start
+      chat gpt-4o-mini     the call, after the GenAI semantic conventions
+      commit
+
+A call or a search that serves several units hangs below the first of them; the others link to that one. No
+prompt, answer or message of an error is ever told. Off, each place that tells something costs one `if`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from models.types import Completion, Request
+from storage.ledger.claims import Work
+from storage.ledger.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+log = logging.getLogger(__name__)
+# Most time for the last spans when the worker stops: the collector may be away.
+LAST_SECONDS = 5.0
+ASKED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+NO_SPAN = nullcontext(None)
+_provider: TracerProvider | None = None
+_tracer: Any = None
+
+
+def open_tracing(worker: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Trace from now on, if the environment asks for it. Says so where it cannot be done."""
+    global _provider, _tracer  # noqa: PLW0603 (one for each process, as its logs are)
+    if not _wanted(environment):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("no traces, though the environment asks for them: pip install 'starmill[otel]'")
+        return
+    named = {} if "OTEL_SERVICE_NAME" in environment else {"service.name": "starmill"}
+    resource = Resource.create({**named, "service.instance.id": worker})
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _tracer = _provider.get_tracer("starmill")
+
+
+def _wanted(environment: Mapping[str, str]) -> bool:
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "")
+    if exporter == "none" or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if exporter not in {"", "otlp"}:
+        log.warning("OTEL_TRACES_EXPORTER=%s: traces are sent as otlp, or not at all (none)", exporter)
+        return False
+    return exporter == "otlp" or any(environment.get(name) for name in ASKED_BY)
+
+
+def close_tracing() -> None:
+    """Send what is left, as far as there is someone who takes it."""
+    global _provider, _tracer
+    provider, _provider, _tracer = _provider, None, None
+    if provider:
+        thread = threading.Thread(target=provider.shutdown, daemon=True)
+        thread.start()
+        thread.join(LAST_SECONDS)
+
+
+def span(name: str) -> AbstractContextManager[Span | None]:
+    """A part of a unit's life."""
+    return NO_SPAN if _tracer is None else _span(name, {})
+
+
+def call_span(request: Request) -> AbstractContextManager[Span | None]:
+    """A call to a model. To be told by `answered` what came of it."""
+    if _tracer is None:
+        return NO_SPAN
+    operation = "chat" if request.prompt is None else "text_completion"
+    about = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": request.provider,
+        "gen_ai.request.model": request.model,
+    }
+    return _span(f"{operation} {request.model}", about)
+
+
+def answered(call: Span, completion: Completion) -> None:
+    call.set_attribute("gen_ai.usage.input_tokens", completion.usage.prompt)
+    call.set_attribute("gen_ai.usage.output_tokens", completion.usage.completion)
+    call.set_attribute("gen_ai.response.finish_reasons", [completion.finish_reason])
+
+
+def unit_spans(
+    works: Sequence[Work], claimed: tuple[int, int]
+) -> AbstractContextManager[dict[int, Span] | None]:
+    """The lives of units that end together, from when they were being claimed (ns since the epoch) on; by
+    unit, to be told by `ended`."""
+    return NO_SPAN if _tracer is None else _unit_spans(works, claimed)
+
+
+def ended(spans: Mapping[int, Span], outcomes: Sequence[Outcome]) -> None:
+    """How they ended; a unit that was given back is in none of the outcomes."""
+    from opentelemetry.trace import StatusCode
+
+    for outcome in outcomes:
+        unit = spans[outcome.work.unit_id]
+        unit.set_attribute("starmill.outcome", outcome.reason or "done")
+        unit.set_status(StatusCode.ERROR if outcome.reason else StatusCode.OK)
+
+
+@contextmanager
+def _span(name: str, attributes: Mapping[str, str]) -> Iterator[Span]:
+    from opentelemetry.trace import SpanKind, StatusCode
+
+    kind = SpanKind.CLIENT if attributes else SpanKind.INTERNAL
+    with _tracer.start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as opened:
+        try:
+            yield opened
+        except BaseException as error:
+            # Its name only: the message may quote what was asked.
+            opened.set_attribute("error.type", type(error).__name__)
+            opened.set_status(StatusCode.ERROR)
+            raise
+
+
+@contextmanager
+def _unit_spans(works: Sequence[Work], claimed: tuple[int, int]) -> Iterator[dict[int, Span]]:
+    from opentelemetry.trace import Link, set_span_in_context, use_span
+
+    tracer, began = _tracer, claimed[0]
+    links: list[Link] = []
+    spans: dict[int, Span] = {}
+    for work in works:
+        about = {
+            "starmill.run": work.run_id,
+            "starmill.stage": work.stage,
+            "starmill.unit": work.unit_id,
+            "starmill.example": f"{work.split}/{work.example.row}",
+            "starmill.variant": work.variant,
+        }
+        spans[work.unit_id] = unit = tracer.start_span(
+            f"unit {work.stage}", start_time=began, attributes=about, links=links
+        )
+        links = links or [Link(unit.get_span_context())]
+        tracer.start_span("claim", context=set_span_in_context(unit), start_time=began).end(claimed[1])
+    first = spans[works[0].unit_id]
+    try:
+        with use_span(first, record_exception=False, set_status_on_exception=False):
+            yield spans
+    finally:
+        for unit in spans.values():
+            unit.end()
