@@ -47,7 +47,7 @@ class Mark:
 
 class Filters:
     """The filters of `names`, with the settings given or their defaults. Of rows that are alike the first
-    stays. Memory grows by some hundred bytes a row; nothing is compared all with all."""
+    stays. Memory grows by about a kilobyte a row; nothing is compared all with all."""
 
     def __init__(
         self, settings: Quality, names: Sequence[str], test: Iterable[tuple[str, str, str]] = ()
