@@ -20,7 +20,9 @@ from pydantic import (
 
 from models.endpoints import Count, Name, Params, Section, Teacher, Whole
 from models.execution import ProgramLimits
+from models.quality.settings import Quality
 from models.retrieval.settings import Passages
+from models.rounds import MOST_PASSES, MOST_ROUNDS
 from models.students import Student
 
 RationaleSource = Literal["none", "first_pass", "star"]
@@ -101,17 +103,19 @@ class Augment(Section):
 
 
 class Rationale(Section):
-    """`passes` is the number of rationalization rounds; `retries` how often an answer without
+    """`passes` is the number of rationalizations; `retries` how often an answer without
     code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
     right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
     keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
     `samples` first rationales are drawn for each example, and where there is more than one the `vote`
     chooses between their codes (self-consistency, Wang et al., 2022). An example goes on through its
-    passes until `stop_at` of its rationales are right. Correctness `execution` means that the tests pass;
-    a row without tests is compared by `tree`."""
+    passes until `stop_at` of its rationales are right. All this is done in each of the `rounds`, with right
+    rationales of the round before as exemplars (STaR, Zelikman et al., 2022). Correctness `execution` means
+    that the tests pass; a row without tests is compared by `tree`."""
 
     correctness: Literal["paper", "strict", "tree", "execution"] = "strict"
-    passes: Annotated[Whole, Field(ge=0, le=10)] = 1
+    passes: Annotated[Whole, Field(ge=0, le=MOST_PASSES)] = 1
+    rounds: Annotated[Whole, Field(ge=1, le=MOST_ROUNDS)] = 1
     drop_wrong: bool = True
     hint: Literal["paper", "explain"] = "explain"
     retries: Annotated[Whole, Field(ge=0, le=10)] = 1
@@ -189,6 +193,7 @@ LIMITS = dict.fromkeys(("rpm", "tpm", "max_concurrency", "timeout"), True)
 ENGINE = {"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "enforce_eager"}
 STEERING: Mapping[str, Any] = {
     "budget_usd": True,
+    "quality": True,
     "teacher": LIMITS,
     "students": {"__all__": {**LIMITS, "replicas": True, "engine": ENGINE}},
 }
@@ -206,6 +211,7 @@ class Experiment(Section):
     rationale: Rationale = Rationale()
     grid: Grid = Grid()
     judge: Judge = Judge()
+    quality: Quality = Quality()
     units_per_task: UnitsPerTask = UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0

@@ -2,6 +2,9 @@
 
 train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
                             (samples 0 ... n -> vote)
+                         -> the same in round 2, 3, ...
+                            ^
+        barrier: every unit of the round before is final
                 -> retrieve, for each other search whose cells show exemplars
       retrieve the request's own vector, where exemplars are chosen by it (in test, too)
 test    [augment ->] [retrieve ->] answer -> judge
@@ -18,6 +21,7 @@ from models.ablation import cells
 from models.experiment import Experiment
 from models.retrieval.searches import Searches
 from models.retrieval.settings import BASE
+from models.rounds import SAMPLE, named, passed
 
 Stage = Literal["augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
 STAGES: tuple[Stage, ...] = ("augment", "retrieve", "rationale", "rationalize", "answer", "judge")
@@ -27,8 +31,6 @@ WORDINGS = ("raw", "augmented")
 BARRIER: Step = ("barrier", "", 0)
 # The variant of the unit that records the vector of a request.
 VECTOR = "vector"
-# The variant of rationales that are voted on; what they elect has the variant "", as a single one has.
-SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,14 @@ def train_slots(experiment: Experiment) -> list[Slot]:
     slots += [Slot("retrieve", variant, "retrieve", asked) for variant in sorted(set(shown))]
     if any(cell.exemplars in ("nearest", "diverse") for cell in cells(experiment)):
         slots.append(Slot("retrieve", VECTOR, "retrieve"))
-    slots += _rationales(teacher, ("retrieve", query, 0), experiment.rationale.samples)
-    before: Step = ("rationale", "", 0)
-    for number in range(1, experiment.rationale.passes + 1):
-        slots.append(Slot("rationalize", f"pass-{number}", teacher, (before,)))
-        before = slots[-1].step
+    for number in range(1, experiment.rationale.rounds + 1):
+        slots += _round(experiment, number, ("retrieve", query, 0))
     return slots
+
+
+def round_barrier(number: int) -> Step:
+    """What the first units of a later round wait for."""
+    return ("barrier", named(number), 0)
 
 
 def train_wording(experiment: Experiment) -> str:
@@ -77,12 +81,21 @@ def train_wording(experiment: Experiment) -> str:
     return "augmented" if experiment.augment.enabled else "raw"
 
 
-def _rationales(teacher: str, before: Step, samples: int) -> list[Slot]:
-    """One, or several and the vote on them, which asks no model."""
-    if samples == 1:
-        return [Slot("rationale", "", teacher, (before,))]
-    drawn = [Slot("rationale", SAMPLE, teacher, (before,), number) for number in range(samples)]
-    return [*drawn, Slot("rationale", "", "judge", tuple(slot.step for slot in drawn), gathers=True)]
+def _round(experiment: Experiment, number: int, found: Step) -> list[Slot]:
+    """A rationale, or several and the vote on them, which asks no model; then the passes."""
+    teacher = f"teacher.{experiment.teacher.name}"
+    before = (found,) if number == 1 else (found, round_barrier(number))
+    if (samples := experiment.rationale.samples) == 1:
+        slots = [Slot("rationale", named(number), teacher, before)]
+    else:
+        slots = [
+            Slot("rationale", named(number, SAMPLE), teacher, before, sample) for sample in range(samples)
+        ]
+        drawn = tuple(slot.step for slot in slots)
+        slots.append(Slot("rationale", named(number), "judge", drawn, gathers=True))
+    for place in range(1, experiment.rationale.passes + 1):
+        slots.append(Slot("rationalize", passed(number, place), teacher, (slots[-1].step,)))
+    return slots
 
 
 def eval_slots(experiment: Experiment) -> list[Slot]:

@@ -71,6 +71,7 @@ class Feeder:
 
     def tick(self) -> bool:
         """Send what fits into the queues; True once every unit of the run is final."""
+        feeding.open_rounds(self.db, self.run)
         feeding.open_barrier(self.db, self.run)
         self.is_short = False
         try:

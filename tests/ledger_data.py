@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import select
 
 from models.experiment import Experiment
-from models.stages import SAMPLE, downstream, fed_by, gathered_by
+from models.rounds import SAMPLES
+from models.stages import downstream, fed_by, gathered_by
 from models.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
 from storage.ledger import claims, feeding, outcomes, planning, samples
@@ -121,7 +122,7 @@ class LedgerRun:
     def _voted(self, work: Work, answer: dict[str, Any]) -> Outcome:
         """A sample with a call of its own, or a vote, which rests on the sample that `elected` names."""
         slots = self.run.slots[work.split]
-        if work.variant == SAMPLE:
+        if work.variant in SAMPLES:
             bought = self._purchase(work, json.dumps(answer))
             return Outcome(work, answer, generation=bought.request.key, purchase=bought,
                            feeds=fed_by(slots, work.step))  # fmt: skip

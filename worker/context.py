@@ -41,6 +41,8 @@ class RunContext:
         self.space: Space | None = None
         self.covering: dict[tuple[str, str, int], list[int]] = {}
         self.choosing = asyncio.Lock()
+        # Right rationales of a round, fixed once the next one is open; filled by `worker.rounds`.
+        self.accepted: dict[int, list[tuple[int, str]]] = {}
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}
         # Examples that share their id or request with others; filled by `worker.replaying`.

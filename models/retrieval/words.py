@@ -19,6 +19,11 @@ def group_of(question_id: str) -> str:
     return question_id.rpartition("-")[0] or question_id
 
 
+def question_of(question_id: str, row: int) -> str:
+    """The same; empty where the dataset names no questions and the row's number stands in for them."""
+    return "" if question_id == str(row) else group_of(question_id)
+
+
 def without_literals(request: str) -> str:
     """`request` less quoted literals and variables; all of it where nothing else is left."""
     return " ".join(_LITERAL.sub(" ", request).split()) or request

@@ -13,6 +13,7 @@ from producer.cli import (
     failures,
     feed,
     index,
+    quality,
     report,
     run,
     runs,
@@ -31,9 +32,10 @@ app = typer.Typer(
 )
 for command in (
     run.run, feed.feed, steering.pause, steering.resume, status.status, report.report, export.export,
-    score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
+    quality.quality, score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
     experiments.experiments, serve.serve,
 ):  # fmt: skip
     app.command()(command)
+data.app.command("quality")(quality.data_quality)
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from producer.cli.common import RunArgument, messages, open_ledger
-from producer.export import WRITERS, Selection, select_rows
+from producer.export import WRITERS, Selection, heed_filters, select_rows
+from producer.quality import named_filters
 from storage.ledger import planning
 from storage.schema import FINISHED
 
@@ -47,14 +48,26 @@ def export(
         Style, typer.Option(help="synthetic rows as they are, or as messages for fine-tuning")
     ] = Style.RAW,
     only: Annotated[Only | None, typer.Option(help="only synthetic rows whose rationale is correct")] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME,NAME",
+            help="leave out rows that these filters mark; all, or none of the experiment's own",
+        ),
+    ] = None,
 ) -> None:
     """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
-    selection = Selection(what.value, style.value, accepted=only is not None, format=format_.value)
+    filters = None if filter_ is None else named_filters(filter_)
+    selection = Selection(what.value, style.value, only is not None, format_.value, filters)
     out = messages()
     with open_ledger() as db:
         chosen = planning.load_run(db, run)
+        selection = heed_filters(db, chosen, selection)
         written = WRITERS[format_](output, select_rows(db, chosen, selection), selection, chosen)
     out.print(f"wrote {written:,} rows to {output}", markup=False)
+    if selection.left_out.counts:
+        out.print(str(selection.left_out), markup=False)
     if not written:
         out.print(f"run {chosen.id} has no rows of this kind, or none yet", markup=False)
     if chosen.state != FINISHED:

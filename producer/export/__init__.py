@@ -1,6 +1,6 @@
 """Rows that leave the ledger: synthetic data, students' answers and failures, in formats for others."""
 
-from producer.export.selection import Selection, select_rows
+from producer.export.selection import Selection, heed_filters, select_rows
 from producer.export.writers import WRITERS
 
-__all__ = ["WRITERS", "Selection", "select_rows"]
+__all__ = ["WRITERS", "Selection", "heed_filters", "select_rows"]

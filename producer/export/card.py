@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from models.experiment import Rationale
+from models.quality import FILTERS
 from producer.documents.attribution import Attribution
 from producer.export.selection import Selection
 from storage.ledger.planning import Run
@@ -53,7 +54,7 @@ def dataset_card(
         f"# {run.name}: {selection.what}",
         WHAT[selection.what],
         "## Counts",
-        "\n".join([f"- rows: {count:,}", *counts]),
+        "\n".join([f"- rows: {count:,}", *counts, *_left_out(selection)]),
         "## How it was made",
         "\n".join([
             f"- run: {run.id} of experiment {run.name}, made with Starmill",
@@ -80,10 +81,28 @@ def _notices(documentation: Sequence[Attribution]) -> list[str]:
     return ["## Documentation", "Passages were taken from:", "\n".join(f"- {said}" for said in documentation)]
 
 
+def _left_out(selection: Selection) -> list[str]:
+    if not selection.left_out.counts:
+        return []
+    marked = selection.left_out.counts
+    said = [
+        f"    - {name}: {marked[name]:,} (a row that {FILTERS[name]})" for name in FILTERS if name in marked
+    ]
+    return [
+        f"- left out by filters, which may mark a row more than once: {len(selection.left_out.units):,}",
+        *said,
+    ]
+
+
 def _options(rationale: Rationale) -> list[str]:
     said = []
     if (samples := rationale.samples) > 1:
         said.append(f"- the first rationale of a request is that of {samples} whose code most agree on")
+    if (rounds := rationale.rounds) > 1:
+        said.append(
+            f"- requests were reasoned about in {rounds} rounds, each shown right rationales of the one "
+            "before; the latest right one counts"
+        )
     if (most := rationale.stop_at) > 1:
         said.append(f"- each right rationale of a request is a row of its own, {most} at most")
     return said

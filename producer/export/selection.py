@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from models.errors import UsageError
@@ -12,27 +12,33 @@ from producer.export.failures import FAILURE, failure_rows
 from producer.export.generations import generation_rows
 from producer.export.shapes import Shape
 from producer.export.synthetic import CHAT, SYNTHETIC, as_chat, as_row, synthetic_rows
+from producer.quality import LeftOut, leave_out
 from storage.database import Database
 from storage.ledger.planning import Run
 
+NOTHING = LeftOut()
 What = Literal["synthetic", "answers", "failures", "generations"]
 Style = Literal["raw", "chat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`accepted` keeps synthetic examples with a right rationale only. Raises UsageError where `style`
-    or `accepted` is asked of other rows than synthetic ones, or a format other than jsonl of generations,
-    whose requests have no columns."""
+    """`accepted` keeps synthetic examples with a right rationale only. `filters` are those of
+    `models.quality` whose marked rows are left out; None are the experiment's own, which `accepted` heeds.
+    Raises UsageError where one of these or `style` is asked of other rows than synthetic ones, or a format
+    other than jsonl of generations, whose requests have no columns."""
 
     what: What = "synthetic"
     style: Style = "raw"
     accepted: bool = False
     format: str = "jsonl"
+    filters: tuple[str, ...] | None = None
+    left_out: LeftOut = NOTHING
 
     def __post_init__(self) -> None:
-        if self.what != "synthetic" and (self.accepted or self.style != "raw"):
-            option = "--only accepted" if self.accepted else f"--style {self.style}"
+        if self.what != "synthetic" and (self.accepted or self.style != "raw" or self.filters is not None):
+            style = f"--style {self.style}" if self.style != "raw" else "--filter"
+            option = "--only accepted" if self.accepted else style
             raise UsageError(f"{option} is for synthetic data: leave it out, or --what {self.what}")
         if self.what == "generations" and self.format != "jsonl":
             raise UsageError(f"--format {self.format} has no columns for generations: take --format jsonl")
@@ -42,11 +48,21 @@ class Selection:
         return CHAT if self.style == "chat" else _SHAPES[self.what]
 
 
+def heed_filters(db: Database, run: Run, selection: Selection) -> Selection:
+    """The selection with the rows that its filters mark left out."""
+    names = selection.filters
+    if names is None:
+        names = run.experiment.quality.heeded if selection.accepted else ()
+    if not names:
+        return selection
+    return replace(selection, left_out=leave_out(db, run, names, accepted=selection.accepted))
+
+
 def select_rows(db: Database, run: Run, selection: Selection) -> Iterator[dict[str, Any]]:
     """JSON values of the selection's shape, in the order of the dataset, in bounded memory."""
     if selection.what == "synthetic":
         make = as_chat if selection.style == "chat" else as_row
-        return synthetic_rows(db, run, make, accepted=selection.accepted)
+        return synthetic_rows(db, run, make, accepted=selection.accepted, without=selection.left_out.units)
     return _ROWS[selection.what](db, run)
 
 

@@ -4,9 +4,10 @@ each of its right ones."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+from models.rounds import round_of
 from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
 from producer.synthetic import SyntheticExample, pass_number, source_of, synthetic_examples
 from storage.database import Database
@@ -26,6 +27,7 @@ SYNTHETIC: Shape = {
     "correct": bool,
     "source": str,
     "hint_leak": bool,
+    "round": int,
     "pass": int,
     "provenance": PROVENANCE,
 }
@@ -43,13 +45,15 @@ Json = dict[str, Any]
 Make = Callable[[SyntheticExample, Row, Json], Json]
 
 
-def synthetic_rows(db: Database, run: Run, make: Make, *, accepted: bool) -> Iterator[Json]:
+def synthetic_rows(
+    db: Database, run: Run, make: Make, *, accepted: bool, without: Container[int] = ()
+) -> Iterator[Json]:
     """Train examples that have a rationale, in the order of the train split; one with several right ones
-    is a row for each."""
+    is a row for each. Rationales of the units `without` are left out."""
     shared = _shared_calls(db, run)
     for example in synthetic_examples(db, run):
         chosen = example.right or (() if accepted else example.tried[-1:])
-        for rationale in chosen:
+        for rationale in (row for row in chosen if row.unit_id not in without):
             yield make(example, rationale, _provenance(run, example, rationale, shared))
 
 
@@ -71,6 +75,7 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
         "correct": bool(final.result["correct"]),
         "source": source_of(final),
         "hint_leak": bool(final.result.get("hint_leak")),
+        "round": round_of(final.variant),
         "pass": pass_number(final),
         "provenance": provenance,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from models.ablation import Cell, cells
 from models.answers.failure_modes import FAILURE_MODES, failure_modes
-from models.stages import SAMPLE
+from models.rounds import SAMPLES
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.planning import Run
@@ -93,7 +93,9 @@ def excerpt(text: str) -> str:
 def _texts(db: Database, run: Run) -> Iterator[Row]:
     """Of rationales that were voted on, only what they elected counts."""
     found = rows(db, run.id, stages=STAGES)
-    return (unit for unit in found if unit.variant != SAMPLE and isinstance(unit.result.get("text"), str))
+    return (
+        unit for unit in found if unit.variant not in SAMPLES and isinstance(unit.result.get("text"), str)
+    )
 
 
 def _of_rationale(unit: Row) -> list[str]:

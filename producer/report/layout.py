@@ -165,6 +165,7 @@ def statistic_lines(report: Report) -> list[tuple[str, str]]:
             (f"Became correct, rationalization pass {each.number}", _of(each.correct, each.tried))
             for each in found.passes
         ),
+        *_rounds(found),
         ("Accepted in all", _of(found.accepted, found.examples)),
         ("Still wrong", f"{found.still_wrong:,}"),
         ("Rationales that mention their hint", f"{found.hint_leaks:,}"),
@@ -177,6 +178,22 @@ def statistic_lines(report: Report) -> list[tuple[str, str]]:
         ("Tokens", _tokens(found)),
         ("Cost", f"${found.cost_usd:,.4f}"),
     ]
+
+
+def _rounds(found: Statistics) -> list[tuple[str, str]]:
+    """How many are right after each round; said once, where there is one."""
+    if len(found.rounds) < 2:
+        return []
+    lines = []
+    for each in found.rounds:
+        lines += [
+            (
+                f"Round {each.number}, correct at the first pass",
+                _of(each.first_pass_correct, each.rationales),
+            ),
+            (f"Round {each.number}, correct after all passes", _of(each.correct, each.rationales)),
+        ]
+    return lines
 
 
 def _of(part: int, whole: int) -> str:

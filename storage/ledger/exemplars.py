@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,14 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.experiment import RationaleSource
-from models.stages import SAMPLE, VECTOR, WORDINGS
+from models.retrieval.words import question_of
+from models.rounds import SAMPLES, counting, named, pass_of, rationales, round_of
+from models.stages import VECTOR, WORDINGS
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
+
+REASONED = ("rationale", "rationalize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,9 @@ def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
     if source == "none":
         return frozenset(pool(db, run.id))
     right = UNITS.c.result["correct"].as_boolean()
-    stages = ["rationale"] if source == "first_pass" else ["rationale", "rationalize"]
-    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(stages), UNITS.c.variant != SAMPLE]
+    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(REASONED), UNITS.c.variant.not_in(SAMPLES)]
+    if source == "first_pass":
+        wanted.append(UNITS.c.variant == named(1))
     if run.experiment.rationale.drop_wrong:
         wanted.append(right.is_(True))
     with db.read() as connection:
@@ -69,10 +75,16 @@ def vectors(db: Database, run_id: str) -> list[tuple[int, str, str]]:
 
 
 def worked(
-    db: Database, run_id: str, example_ids: Sequence[int], source: RationaleSource, retrieval: str = ""
+    db: Database,
+    run_id: str,
+    example_ids: Sequence[int],
+    source: RationaleSource,
+    retrieval: str = "",
+    of_round: int | None = None,
 ) -> list[Worked]:
     """The examples in the order of `example_ids`. `retrieval` is the variant of the unit that found their
-    passages; without it, or where that one failed, they have none."""
+    passages; without it, or where that one failed, they have none. Rationales are those of the round that
+    counts, or `of_round`."""
     results: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
     with db.read() as connection:
         examples = {
@@ -83,30 +95,63 @@ def worked(
             UNITS.c.example_id.in_(example_ids),
             UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
-            UNITS.c.variant != SAMPLE,
+            UNITS.c.variant.not_in(SAMPLES),
         )
         for example_id, stage, variant, result in connection.execute(units):
             results.setdefault(example_id, {})[stage, variant] = result
     return [
-        _worked(examples[example_id], results.get(example_id, {}), source, retrieval)
+        _worked(examples[example_id], results.get(example_id, {}), source, retrieval, of_round)
         for example_id in example_ids
     ]
 
 
-def final_rationale(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any] | None:
+def final_rationale(
+    results: dict[tuple[str, str], dict[str, Any]], of_round: int | None = None
+) -> dict[str, Any] | None:
     """The right one if there is one, else the last: what is still wrong after all passes is kept."""
-    order = sorted(
-        (key for key in results if key[0] in {"rationale", "rationalize"}),
-        key=lambda key: int(key[1].removeprefix("pass-") or 0),
+    rounds: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for _, variant in sorted((key for key in results if key[0] in REASONED), key=lambda key: pass_of(key[1])):
+        stage = "rationalize" if pass_of(variant) else "rationale"
+        rounds[round_of(variant)].append(results[stage, variant])
+    asked = [of_round] if of_round else sorted(rounds)
+    tried = counting([rounds[number] for number in asked], _is_right)
+    return next(filter(_is_right, tried), tried[-1] if tried else None)
+
+
+def accepted(db: Database, run_id: str, of_round: int) -> list[tuple[int, str]]:
+    """(example, question) of the train examples with a right rationale in a round, in order; the question
+    is empty where the dataset names none."""
+    query = (
+        select(UNITS.c.example_id, EXAMPLES.c.question_id, EXAMPLES.c.row)
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        .where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.split == TRAIN,
+            UNITS.c.state == DONE,
+            UNITS.c.stage.in_(REASONED),
+            UNITS.c.variant.in_(rationales(of_round)),
+            UNITS.c.result["correct"].as_boolean().is_(True),
+        )
+        .distinct()
+        .order_by(UNITS.c.example_id)
     )
-    tried = [results[key] for key in order]
-    return next((result for result in tried if result["correct"]), tried[-1] if tried else None)
+    with db.read() as connection:
+        return [(example, question_of(name, row)) for example, name, row in connection.execute(query)]
+
+
+def _is_right(result: dict[str, Any]) -> bool:
+    return bool(result["correct"])
 
 
 def _worked(
-    example: Any, results: dict[tuple[str, str], dict[str, Any]], source: RationaleSource, retrieval: str
+    example: Any,
+    results: dict[tuple[str, str], dict[str, Any]],
+    source: RationaleSource,
+    retrieval: str,
+    of_round: int | None,
 ) -> Worked:
-    found = results.get(("rationale", "")) if source == "first_pass" else final_rationale(results)
+    first = results.get(("rationale", named(1)))
+    found = first if source == "first_pass" else final_rationale(results, of_round)
     rationale = found["text"] if found and source != "none" else ""
     retrieved = results.get(("retrieve", retrieval), {})
     augmented = results.get(("augment", ""), {})

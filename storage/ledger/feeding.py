@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, exists, or_, select, update
 
 from models.ablation import cells
+from models.rounds import SAMPLE, named, rationales, starts
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import EXAMPLES, FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
@@ -97,6 +98,33 @@ def open_barrier(db: Database, run: Run) -> bool:
     return bool(opened)
 
 
+def open_rounds(db: Database, run: Run) -> int:
+    """Set free the units of each round whose predecessor is final; how many. It is decided by counting, so
+    it may be asked again at any time: a unit that waits for its round alone has one need left."""
+    freed = 0
+    for number in range(2, run.experiment.rationale.rounds + 1):
+        before = {
+            "rationale": [*rationales(number - 1), named(number - 1, SAMPLE)],
+            "rationalize": rationales(number - 1),
+        }
+        if _has_open_among(db, run.id, before):
+            break
+        waiting = (
+            UNITS.c.run_id == run.id,
+            UNITS.c.split == TRAIN,
+            UNITS.c.state == WAITING,
+            UNITS.c.stage == "rationale",
+            UNITS.c.variant == starts(number, run.experiment.rationale.samples),
+            UNITS.c.needs <= 1,
+        )
+        with db.read() as connection:
+            if not connection.execute(select(exists().where(*waiting))).scalar_one():
+                continue
+        with db.write() as connection:
+            freed += connection.execute(update(UNITS).where(*waiting).values(needs=0, state=READY)).rowcount
+    return freed
+
+
 def finish_run(db: Database, run_id: str, now: float) -> bool:
     """Mark the run as finished if every unit is final; True if it is."""
     with db.read() as connection:
@@ -127,6 +155,18 @@ def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[An
         )
         .order_by(UNITS.c.id)
     )
+
+
+def _has_open_among(db: Database, run_id: str, variants: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a train unit of these variants, by stage, is not final."""
+    of_run = (UNITS.c.run_id == run_id, UNITS.c.split == TRAIN)
+    found = [
+        exists().where(*of_run, UNITS.c.state == state, UNITS.c.stage == stage, UNITS.c.variant.in_(names))
+        for stage, names in variants.items()
+        for state in OPEN
+    ]
+    with db.read() as connection:
+        return bool(connection.execute(select(or_(*found))).scalar_one())
 
 
 def _barrier_is_open(connection: Connection, run_id: str) -> bool:

@@ -84,6 +84,8 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
 def config_hash(experiment: Experiment, dataset: str) -> str:
     """The same experiment on the same data is the same run, wherever the files lie."""
     config = experiment.model_dump(mode="json", exclude={"dataset": {"path"}, **STEERING})
+    if experiment.rationale.rounds == 1:  # runs of before there were rounds go on
+        del config["rationale"]["rounds"]
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 

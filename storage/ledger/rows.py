@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from models.stages import SAMPLE, STAGES, Step, downstream, gathered_by
+from models.rounds import MOST_ROUNDS, SAMPLE, SAMPLES, named
+from models.stages import STAGES, Step, downstream, gathered_by
 from models.types import Request
 from storage.database import Database
 from storage.ledger.planning import Run
@@ -206,16 +207,20 @@ def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
     """A vote that had no samples is retried by way of them."""
     vote = UNITS.alias("vote")
     of_sample = [
-        UNITS.c.variant == SAMPLE,
+        or_(
+            *(
+                and_(UNITS.c.variant == named(number, SAMPLE), vote.c.variant == named(number))
+                for number in range(1, MOST_ROUNDS + 1)
+            )
+        ),
         *(vote.c[name] == UNITS.c[name] for name in ("run_id", "example_id", "stage")),
-        vote.c.variant == "",
     ]
     without = and_(vote.c.state == FAILED, vote.c.reason == NO_SAMPLES)
     unvoted = exists().where(*of_sample, or_(vote.c.state == WAITING, without)).correlate(UNITS)
     wanted = [
         UNITS.c.state == FAILED,
         UNITS.c.reason.is_distinct_from(NO_SAMPLES),
-        or_(UNITS.c.variant != SAMPLE, unvoted),
+        or_(UNITS.c.variant.not_in(SAMPLES), unvoted),
     ]
     if reason == NO_SAMPLES:
         return [*wanted, exists().where(*of_sample, without).correlate(UNITS)]

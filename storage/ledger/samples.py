@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from models.stages import SAMPLE
+from models.rounds import SAMPLE, named, rationales, round_of
 from storage.database import Database
 from storage.ledger.claims import Work
 from storage.schema import DONE, UNITS
@@ -29,7 +29,7 @@ def answered(db: Database, vote: Work) -> list[Sample]:
             UNITS.c.run_id == vote.run_id,
             UNITS.c.example_id == vote.example_id,
             UNITS.c.stage == vote.stage,
-            UNITS.c.variant == SAMPLE,
+            UNITS.c.variant == named(round_of(vote.variant), SAMPLE),
             UNITS.c.state == DONE,
         )
         .order_by(UNITS.c.sample)
@@ -39,7 +39,7 @@ def answered(db: Database, vote: Work) -> list[Sample]:
 
 
 def right_before(db: Database, work: Work) -> int:
-    """How many rationales of earlier passes are right; samples are none, but the vote on them is."""
+    """How many rationales of earlier passes of the round are right; samples are none, but the vote is."""
     query = (
         select(func.count())
         .select_from(UNITS)
@@ -47,7 +47,7 @@ def right_before(db: Database, work: Work) -> int:
             UNITS.c.run_id == work.run_id,
             UNITS.c.example_id == work.example_id,
             UNITS.c.stage.in_(("rationale", "rationalize")),
-            UNITS.c.variant != SAMPLE,
+            UNITS.c.variant.in_(rationales(round_of(work.variant))),
             UNITS.c.state == DONE,
             UNITS.c.id < work.unit_id,
             UNITS.c.result["correct"].as_boolean().is_(True),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.stages import SAMPLE
+from models.rounds import SAMPLE
 from models.types import Rejection, Request
 from producer.documents.attribution import Attribution, write_attributions
 from producer.report import build_report
@@ -146,6 +146,7 @@ def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.
         "correct": True,
         "source": "star",
         "hint_leak": False,
+        "round": 1,
         "pass": 1,
         "provenance": {
             "run": "small-1",

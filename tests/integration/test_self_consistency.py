@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models.stages import SAMPLE
+from models.rounds import SAMPLE
 from models.voting import majority
 from storage.ledger.rows import Row, rows
 from storage.schema import ALREADY_CORRECT, DONE, FAILED, FINAL, GENERATIONS, SKIPPED, TRAIN, UPSTREAM_FAILED

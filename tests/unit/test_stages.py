@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 from models.ablation import cells
 from models.experiment import ExemplarChoice, Experiment
 from models.retrieval.searches import Searches
+from models.rounds import SAMPLE, SAMPLES, counting, named, pass_of, passed, rationales, round_of
 from models.stages import (
     BARRIER,
-    SAMPLE,
     STAGES,
     VECTOR,
     Slot,
+    Step,
     downstream,
     eval_slots,
     fed_by,
     gathered_by,
     queues,
+    round_barrier,
     train_slots,
     train_wording,
 )
@@ -58,7 +60,11 @@ def experiments(draw: st.DrawFn) -> Experiment:
         passages={"alternatives": ALTERNATIVES},
         students=[{"backend": "embedded", "name": name} for name in names],
         augment={"enabled": draw(st.booleans())},
-        rationale={"passes": draw(st.integers(0, 10)), "samples": draw(st.integers(1, 5))},
+        rationale={
+            "passes": draw(st.integers(0, 10)),
+            "samples": draw(st.integers(1, 5)),
+            "rounds": draw(st.integers(1, 3)),
+        },
         grid=grid,
     )
 
@@ -67,10 +73,14 @@ def graphs(given_experiment: Experiment) -> list[list[Slot]]:
     return [train_slots(given_experiment), eval_slots(given_experiment)]
 
 
+def barriers(given_experiment: Experiment) -> set[Step]:
+    return {BARRIER, *(round_barrier(number) for number in range(2, given_experiment.rationale.rounds + 1))}
+
+
 @given(experiments())
 def test_units_are_unique_and_wait_for_earlier_ones(drawn: Experiment) -> None:
     for slots in graphs(drawn):
-        before = {BARRIER}
+        before = barriers(drawn)
         for slot in slots:
             assert slot.stage in STAGES
             assert slot.step not in before
@@ -83,7 +93,7 @@ def test_units_are_unique_and_wait_for_earlier_ones(drawn: Experiment) -> None:
 def test_downstream_is_all_that_cannot_happen_without(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         for failed in slots:
-            happened = {BARRIER}
+            happened = barriers(drawn)
             for slot in slots:
                 enough = any if slot.gathers else all
                 if slot != failed and enough(step in happened for step in slot.after):
@@ -97,7 +107,8 @@ def test_only_samples_may_fail_without_harm(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         for slot in slots:
             gathered = gathered_by(slots, slot.step)
-            assert gathered == ([("rationale", "", 0)] if slot.variant == SAMPLE else [])
+            voted = [("rationale", named(round_of(slot.variant)), 0)]
+            assert gathered == (voted if slot.variant in SAMPLES else [])
             assert set(gathered) <= set(fed_by(slots, slot.step))
             assert not set(gathered).intersection(downstream(slots, slot.step))
 
@@ -106,7 +117,7 @@ def test_only_samples_may_fail_without_harm(drawn: Experiment) -> None:
 def test_each_need_is_fed_once(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         fed = Counter(step for slot in slots for step in fed_by(slots, slot.step))
-        opened = Counter(fed_by(slots, BARRIER))
+        opened = Counter(step for barrier in barriers(drawn) for step in fed_by(slots, barrier))
         assert {slot.step: len(slot.after) for slot in slots if slot.after} == fed + opened
 
 
@@ -186,3 +197,34 @@ def test_train_examples_go_from_request_to_rationalization() -> None:
     bare = train_slots(experiment(augment={"enabled": False}, rationale={"passes": 0}))
     assert [dataclasses.astuple(slot)[:2] for slot in bare] == [("retrieve", "raw"), ("rationale", "")]
     assert bare[0].after == ()
+
+
+def test_rounds_follow_each_other() -> None:
+    slots = train_slots(experiment(rationale={"passes": 1, "rounds": 2}))
+    found = ("retrieve", "augmented", 0)
+    assert [(slot.step, slot.after) for slot in slots[2:]] == [
+        (("rationale", "", 0), (found,)),
+        (("rationalize", "pass-1", 0), (("rationale", "", 0),)),
+        (("rationale", "round-2", 0), (found, ("barrier", "round-2", 0))),
+        (("rationalize", "round-2/pass-1", 0), (("rationale", "round-2", 0),)),
+    ]
+    # What is right in one round is asked again in the next.
+    assert downstream(slots, ("rationale", "", 0)) == [("rationalize", "pass-1", 0)]
+    several = train_slots(experiment(rationale={"samples": 2, "rounds": 2}))
+    assert ("rationale", "round-2/sample", 1) in [slot.step for slot in several]
+
+
+@given(st.integers(1, 10), st.integers(1, 10))
+def test_variants_name_their_round_and_pass(number: int, place: int) -> None:
+    for variant, of_pass in ((named(number), 0), (named(number, SAMPLE), 0), (passed(number, place), place)):
+        assert (round_of(variant), pass_of(variant)) == (number, of_pass)
+    assert named(number, SAMPLE) in SAMPLES
+    assert passed(number, place) in rationales(number)
+    assert not set(rationales(number)) & {*SAMPLES, *rationales(number % 10 + 1)}
+
+
+def test_the_latest_round_with_a_right_rationale_counts() -> None:
+    rounds = [[False, True], [True], [False], []]
+    assert counting(rounds, bool) == [True]
+    assert counting([[False], [False, False], []], bool) == [False, False]
+    assert counting([[], []], bool) == ()

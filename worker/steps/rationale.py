@@ -6,50 +6,40 @@ et al., 2022). The hint is not stored with the rationale.
 
 from __future__ import annotations
 
-import random
-from dataclasses import replace
-
 from models import prompts
 from models.answers import REASONS, Rationale, parse_rationale
 from models.execution import Verdict
 from models.judges import correct
-from models.retrieval.forms import present
 from models.retrieval.settings import BASE
-from models.stages import SAMPLE, train_wording
+from models.rounds import SAMPLES, pass_of
+from models.stages import train_wording
 from models.types import Rejection
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, ask_until_accepted
 from worker.context import RunContext, query_of
 from worker.execution import meets_tests, stored
-from worker.seeds import rationale_seeds
+from worker.rounds import shown_to_teacher
 from worker.steps.requests import chat
 from worker.steps.vote import enough, vote
 
 
 async def rationale(context: RunContext, work: Work) -> Outcome:
     """One answer; or, where several are drawn, one of them or the vote on them."""
-    if work.variant != SAMPLE and context.experiment.rationale.samples > 1:
+    if work.variant not in SAMPLES and context.experiment.rationale.samples > 1:
         return await vote(context, work)
     return await _reason(context, work, hint=None, sample=work.sample)
 
 
 async def rationalize(context: RunContext, work: Work) -> Outcome:
-    number = int(work.variant.removeprefix("pass-"))
-    return await _reason(context, work, hint=work.example.reference, sample=number)
+    return await _reason(context, work, hint=work.example.reference, sample=pass_of(work.variant))
 
 
 async def _reason(context: RunContext, work: Work, hint: str | None, sample: int) -> Outcome:
     config, teacher = context.experiment.rationale, context.experiment.teacher
     wording = train_wording(context.experiment)
     query = query_of(work, wording)
-    drawn = random.Random(f"{context.experiment.seed}/{work.example.row}")
-    seeds = rationale_seeds(config)
-    # In their own order: fewer different beginnings, more of which the server has cached.
-    exemplars = [
-        replace(seeds[place], passages=present(seeds[place].passages, context.experiment.passages))
-        for place in sorted(drawn.sample(range(len(seeds)), min(config.exemplars, len(seeds))))
-    ]
+    exemplars = await shown_to_teacher(context, work)
     passages = context.presented(context.chosen_for(work, wording, BASE), BASE)
     messages = prompts.rationale(query, passages, exemplars, hint, config.hint)
     asked = await ask_until_accepted(
@@ -85,7 +75,7 @@ async def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> 
     if verdict:
         result["execution"] = stored(verdict)
     # A right sample ends nothing: the vote does.
-    final = right and work.variant != SAMPLE and await enough(context, work)
+    final = right and work.variant not in SAMPLES and await enough(context, work)
     return context.done(work, result, correct=final, generation=asked.generation, purchase=asked.purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip
 

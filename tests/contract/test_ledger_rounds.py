@@ -1,0 +1,149 @@
+"""A round waits until every example has ended the one before, and is shown what was right in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.rounds import SAMPLE, named
+from storage.database import Database
+from storage.ledger import exemplars, feeding, planning, rows
+from storage.ledger.claims import Work
+from storage.schema import DONE, FAILED, READY, SKIPPED, TRAIN, WAITING
+from tests.clock import Clock
+from tests.small_run import Hand, experiment, plan, units
+
+RIGHT, STAR, WRONG, NO_PASSAGES = range(4)
+TWO = {"passes": 1, "rounds": 2}
+
+
+def text(work: Work) -> dict[str, Any]:
+    return {"text": f"{work.stage} {work.variant} {work.example.row}", "correct": False}
+
+
+def right(work: Work) -> dict[str, Any]:
+    return text(work) | {"correct": True}
+
+
+def begin(database: Database, clock: Clock, **sections: Any) -> Hand:
+    """Every example of the train split has its passages, but one."""
+    hand = Hand(database, plan(database, clock, train=4, **{"rationale": TWO, **sections}), clock)
+    for work in hand.take(TRAIN, "augment"):
+        hand.done(work, {"query": f"query {work.example.row}"})
+    for work in hand.take(TRAIN, "retrieve"):
+        if work.example.row == NO_PASSAGES:
+            hand.failed(work)
+        else:
+            hand.done(work, {"passages": []})
+    return hand
+
+
+def first_round(hand: Hand) -> None:
+    for work in hand.take(TRAIN, "rationale", ""):
+        hand.correct(work, right(work)) if work.example.row == RIGHT else hand.done(work, text(work))
+    for work in hand.take(TRAIN, "rationalize", "pass-1"):
+        hand.done(work, right(work) if work.example.row == STAR else text(work))
+
+
+def states(hand: Hand, variant: str) -> list[str]:
+    return [unit.state for unit in units(hand.db, hand.run.id, variant=variant, split=TRAIN)]
+
+
+def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    later = [WAITING, WAITING, WAITING, SKIPPED]
+    assert states(hand, "round-2") == later
+    assert feeding.open_rounds(database, hand.run) == 0
+    works = hand.take(TRAIN, "rationale", "")
+    for work in works[1:]:
+        hand.correct(work, right(work))
+    assert feeding.open_rounds(database, hand.run) == 0
+    hand.done(works[0], text(works[0]))
+    assert feeding.open_rounds(database, hand.run) == 0
+    assert states(hand, "round-2") == later
+    [left] = hand.take(TRAIN, "rationalize", "pass-1")
+    hand.failed(left)
+    assert feeding.open_rounds(database, hand.run) == 3
+    assert states(hand, "round-2") == [READY, READY, READY, SKIPPED]
+    assert feeding.open_rounds(database, hand.run) == 0
+    assert not feeding.open_barrier(database, hand.run)
+    hand.finish_train()
+    assert states(hand, "round-2/pass-1") == [DONE, DONE, DONE, SKIPPED]
+    assert feeding.open_rounds(database, hand.run) == 0
+    assert feeding.open_barrier(database, hand.run)
+
+
+def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    first_round(hand)
+    found = exemplars.accepted(database, hand.run.id, 1)
+    ids = [example for example, _ in found]
+    of_row = {unit.example_id: row for row, unit in enumerate(units(database, stage="augment", split=TRAIN))}
+    assert ([of_row[example] for example in ids], {question for _, question in found}) == (
+        [RIGHT, STAR],
+        {"q0", "q1"},
+    )
+    assert exemplars.accepted(database, hand.run.id, 2) == []
+    feeding.open_rounds(database, hand.run)
+    for work in hand.take(TRAIN, "rationale", "round-2"):
+        hand.correct(work, right(work)) if work.example.row == STAR else hand.done(work, text(work))
+
+    def rationales(source: Any, of_round: int | None = None) -> list[str]:
+        return [
+            each.rationale
+            for each in exemplars.worked(database, hand.run.id, ids, source, "augmented", of_round)
+        ]
+
+    assert rationales("star", 1) == ["rationale  0", "rationalize pass-1 1"]
+    # Students see the latest right one; the first pass is that of the first round.
+    assert rationales("star") == ["rationale  0", "rationale round-2 1"]
+    assert rationales("first_pass") == ["rationale  0", "rationale  1"]
+    assert exemplars.eligible(database, hand.run, "first_pass") == {ids[RIGHT]}
+    assert exemplars.eligible(database, hand.run, "star") == set(ids)
+
+
+def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> None:
+    """What lacked its passages goes through both rounds, though the second is open."""
+    hand = begin(database, clock)
+    first_round(hand)
+    assert feeding.open_rounds(database, hand.run) == 3
+    assert rows.retry(database, hand.run) == 1
+    assert states(hand, "round-2") == [READY, READY, READY, WAITING]
+    [retrieve] = hand.take(TRAIN, "retrieve")
+    hand.done(retrieve, {"passages": []})
+    assert feeding.open_rounds(database, hand.run) == 0
+    [again] = hand.take(TRAIN, "rationale", "")
+    hand.correct(again, right(again))
+    assert feeding.open_rounds(database, hand.run) == 1
+    assert states(hand, "round-2") == [READY] * 4
+
+
+def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock, rationale={"passes": 0, "rounds": 2, "samples": 2})
+    for variant in (SAMPLE, ""):
+        for work in hand.take(TRAIN, "rationale", variant):
+            hand.done(work, text(work))
+    assert feeding.open_rounds(database, hand.run) == 6
+    works = hand.take(TRAIN, "rationale", named(2, SAMPLE))
+    assert len(works) == 6
+    hand.failed(works[0])
+    # The vote has one need left, as a unit that waits for its round has, and is not opened with it.
+    assert feeding.open_rounds(database, hand.run) == 0
+    assert states(hand, "round-2") == [WAITING, WAITING, WAITING, SKIPPED]
+    # A sample is of use until it was voted on; so are the passages of the last row.
+    assert rows.retry(database, hand.run, "null") == 2
+    assert FAILED not in states(hand, named(2, SAMPLE))
+    for work in works[1:]:
+        hand.done(work, text(work))
+    assert states(hand, "round-2") == [WAITING, READY, READY, WAITING]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_one_round_is_the_run_that_it_was(rounds: int) -> None:
+    plain = experiment()
+    with_rounds = experiment(rationale={"passes": 2, "rounds": rounds})
+    same = planning.config_hash(plain, "data") == planning.config_hash(with_rounds, "data")
+    assert same == (rounds == 1)
+    heeding = experiment(quality={"exact": True})
+    assert planning.config_hash(plain, "data") == planning.config_hash(heeding, "data")

@@ -1,0 +1,102 @@
+"""A run of two rounds: the second is shown what the first got right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from models.types import Request
+from storage.ledger.rows import rows
+from storage.schema import DONE, GENERATIONS, TRAIN
+from tests.chores import write_data, write_experiment
+from tests.openai_server import OpenAIServer, running
+from tests.pipeline import Ended, Home, paid, run_locally
+
+EXAMPLES = 10
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIServer]:
+    data = write_data(tmp_path_factory.mktemp("rounds") / "data", train=EXAMPLES, test=2)
+    with running("--references", str(data / "references.jsonl")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -> Ended:
+    folder = tmp_path_factory.mktemp("run")
+    data = write_data(folder / "data", train=EXAMPLES, test=2)
+    experiment = write_experiment(
+        data,
+        server.url,
+        rationale={"hint": "paper", "rounds": 2, "passes": 0},
+        grid={"shots": [2], "retrieval": [False], "rationale": ["star"]},
+    )
+    return run_locally(Home(folder / "home"), experiment)
+
+
+def asked(ended: Ended, variant: str) -> dict[int, Request]:
+    """What the teacher was asked in a round, by train row."""
+    with ended.home.ledger() as db:
+        units = {
+            unit.generation: unit.number
+            for unit in rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
+            if unit.variant == variant
+        }
+        query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(GENERATIONS.c.key.in_(units))
+        with db.read() as connection:
+            return {units[key]: Request.from_body(body) for key, body in connection.execute(query)}
+
+
+def results(ended: Ended, variant: str) -> dict[int, dict[str, Any]]:
+    with ended.home.ledger() as db:
+        found = rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
+        return {unit.number: unit.result for unit in found if unit.variant == variant}
+
+
+def test_each_example_is_shown_what_others_got_right(ended: Ended) -> None:
+    first, second = asked(ended, ""), asked(ended, "round-2")
+    assert set(first) == set(second) == set(range(EXAMPLES))
+    right = {row: said for row, said in results(ended, "").items() if said["correct"]}
+    assert 2 <= len(right) < EXAMPLES
+    choices = set()
+    for row, request in second.items():
+        said = [message.content for message in request.messages if message.role == "assistant"]
+        others = {found["text"] for other, found in right.items() if other != row}
+        assert len(said) == len(set(said)) == 2
+        assert set(said) <= others
+        assert request.messages[-1] == first[row].messages[-1]
+        # An exemplar is asked as the example itself was.
+        turns = [message.content for message in request.messages if message.role == "user"]
+        assert turns[0] in {before.messages[-1].content for before in first.values()}
+        choices.add(tuple(said))
+    assert len(choices) > 1
+
+
+def test_rounds_are_counted_and_exported(ended: Ended) -> None:
+    statistics = json.loads(ended.home.starmill("report", ended.run, "--format", "json").stdout)["statistics"]
+    counts = [
+        sum(said["correct"] for said in results(ended, variant).values()) for variant in ("", "round-2")
+    ]
+    assert [(each["rationales"], each["correct"]) for each in statistics["rounds"]] == [
+        (EXAMPLES, count) for count in counts
+    ]
+    assert "Round 2, correct after all passes" in ended.said.stdout
+    exported = ended.home.export(ended.run, "synthetic")
+    right = {row: 1 for row, said in results(ended, "").items() if said["correct"]}
+    right |= {row: 2 for row, said in results(ended, "round-2").items() if said["correct"]}
+    assert {row["row"]: row["round"] for row in exported if row["correct"]} == right
+    assert {row["round"] for row in exported if not row["correct"]} <= {2}
+    assert statistics["accepted"] == len(right)
+
+
+def test_nothing_is_bought_again(ended: Ended, server: OpenAIServer) -> None:
+    before = paid(server)
+    assert max(before.values()) == 1
+    ended.home.starmill("run", ended.experiment, "--local", "--new")
+    assert paid(server) == before

@@ -1,0 +1,179 @@
+"""Filters mark what they should, whatever stands before it, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.quality import FILTERS, Candidate, Filters, Mark, Quality
+from models.quality.contamination import TestSplit
+from models.quality.minhash import NearDuplicates, jaccard, phrases_of, rows_of_band
+from models.quality.settings import Contamination
+from models.quality.words import ngrams, share_in_script, words
+from tests.experiment_files import LEAST, load, refusal
+
+LONG = "sum the squares of all even numbers below a given limit with a loop"
+TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
+
+
+def marks(rows: list[Candidate], *names: str, test: Any = (), **settings: Any) -> list[Mark]:
+    filters = Filters(Quality.model_validate(settings), names or tuple(FILTERS), test)
+    for row in rows:
+        filters.add(row)
+    return filters.marks()
+
+
+def places(rows: list[Candidate], name: str, **more: Any) -> list[tuple[int, int | None]]:
+    return [(mark.place, mark.other) for mark in marks(rows, name, **more)]
+
+
+@given(st.lists(TEXTS, max_size=30), st.sampled_from([0.5, 0.7, 0.9, 1.0]))
+def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshold: float) -> None:
+    """Equal texts are always found; what is found is like another of its group by the true measure."""
+    near = NearDuplicates(threshold)
+    for text in texts:
+        near.add(text)
+    found = near.pairs()
+    assert all(other < place and other not in found for place, other in found.items())
+    phrases = [phrases_of(text) for text in texts]
+    for place in found:
+        assert any(
+            jaccard(phrases[place], phrases[other]) >= threshold
+            for other in range(len(texts))
+            if other != place and len(phrases[other])
+        )
+    for place, text in enumerate(texts):
+        if text in texts[:place] and len(phrases[place]):
+            assert place in found
+
+
+def test_near_duplicates_are_found_among_many() -> None:
+    """Of 300 texts with two words of forty changed all but a few are found, of 2,000 others none."""
+    draw = random.Random(1)
+    vocabulary = [f"word{number}" for number in range(2000)]
+    texts = [draw.choices(vocabulary, k=60) for _ in range(2000)]
+    changed = []
+    for text in texts[:300]:
+        start = draw.randrange(58)
+        changed.append([*text[:start], "x", "y", *text[start + 2 :]])
+    near = NearDuplicates(0.8)
+    for text in (*texts, *changed):
+        near.add(" ".join(text))
+    found = near.pairs()
+    assert all(place >= 2000 and other == place - 2000 for place, other in found.items())
+    assert len(found) >= 285
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8, 0.95, 1.0])
+def test_bands_catch_what_is_at_the_threshold(threshold: float) -> None:
+    rows = rows_of_band(threshold)
+    assert 1 - (1 - threshold**rows) ** (128 // rows) >= 0.95
+
+
+def test_exact_and_code_duplicates() -> None:
+    rows = [
+        Candidate("Sort x", "sorted(x)", "It sorts.  The answer is sorted(x)"),
+        Candidate("order x", "sorted( x )", "The answer is sorted( x )"),
+        Candidate("sort  x", "sorted(x)", "It sorts. The answer is sorted(x)"),
+        Candidate("sort x", "x - 1", "x - 1"),
+        Candidate("sort x", "x + 1", "x + 1"),
+        Candidate("sort x", "", "nothing"),
+        Candidate("sort y", "", "nothing else"),
+    ]
+    assert places(rows, "exact") == [(2, 0)]
+    assert places(rows, "code") == [(1, 0), (2, 0)]
+
+
+def test_a_duplicate_counts_once_as_exact_or_near() -> None:
+    rows = [Candidate(LONG, "f()"), Candidate(LONG, "f()"), Candidate(LONG + " please", "f()")]
+    both = [(mark.place, mark.filter) for mark in marks(rows, "exact", "near", near=0.7)]
+    assert both == [(1, "exact"), (2, "near")]
+    assert places(rows, "near", near=0.7) == [(1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        (Candidate("Reverse the string `s`!", "x()"), "request"),
+        (Candidate("turn round", "s[ ::-1 ]"), "answer"),
+        (Candidate("turn round", "x()", question="77"), "question"),
+        (Candidate("now " + LONG, "x()"), "words"),
+        (Candidate("turn round", "x()", rationale="We " + LONG), "words"),
+        (Candidate("turn round", "x()", augmentation="We " + LONG), "words"),
+        (Candidate("turn round", "print(a, b, c, d, e, f, g, h, i)"), "code"),
+        (Candidate("reverse a string", "x()"), ""),
+        (Candidate("sum the squares of all even numbers", "x()"), ""),
+        (Candidate("", ""), ""),
+    ],
+)
+def test_contamination(row: Candidate, kind: str) -> None:
+    test = [("reverse the string `s`", "s[::-1]", "77"), (LONG, "a, b, c, d, e, f, g, h", "78")]
+    found = marks([row], "contamination", test=test)
+    assert [mark.kind for mark in found] == ([kind] if kind else [])
+    if kind in {"answer", "code"}:
+        assert not marks([row], "contamination", test=test, contamination={"answers": False})
+
+
+def test_an_overlap_shows_all_words_in_a_row() -> None:
+    split = TestSplit(Contamination(ngram=3))
+    split.add(4, "one two three four five", "")
+    found = split.overlap("zero ONE two, three four six", "", "", "")
+    assert found
+    assert (found.kind, found.other, found.shared) == ("words", 4, ("one", "two", "three", "four"))
+
+
+@given(TEXTS, st.integers(1, 5))
+def test_ngrams_are_all_runs(text: str, n: int) -> None:
+    said = words(text)
+    found = ngrams(said, n)
+    assert len(found) == max(0, len(said) - n + 1)
+    assert all(" ".join(run) in " ".join(said) for run in found)
+
+
+def test_agreement_length_script_and_hints() -> None:
+    rows = [
+        Candidate("sort x", "sorted(x)", "It sorts the list. The answer is sorted(x)", agreement=0.4),
+        Candidate("sort x", "sorted(x)", "Short", agreement=0.6),
+        Candidate("упорядочить x", "sorted(x)", "Список сортируется. The answer is sorted(x)"),
+        Candidate("sort x", "sorted(x)", "As the hint says, the answer is sorted(x)"),
+        Candidate("sort x", "sorted(x)", "It sorts the list x", leaks=True),
+        Candidate("sort x", "sorted(x)", "It \x01\x02\x03\ufffd\ufffd the list x"),
+    ]
+    found = {(mark.place, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
+    assert found == {
+        (0, "agreement"), (1, "length"), (2, "script"), (3, "hint_leak"), (4, "hint_leak"), (5, "script"),
+    }  # fmt: skip
+    assert places(rows, "agreement", agreement=0.3) == []
+    assert [place for place, _ in places(rows, "script", script={"name": "cyrillic", "least": 0.5})] == [
+        0, 1, 3, 4, 5,
+    ]  # fmt: skip
+    assert share_in_script("1 + 2", "latin") == 1.0
+
+
+@given(st.lists(st.builds(Candidate, TEXTS, TEXTS, TEXTS), max_size=20), st.integers(0, 20))
+def test_what_comes_later_changes_no_mark(rows: list[Candidate], count: int) -> None:
+    """Right rows go in first: the others cannot cast one out. Near ones are told by all rows at once."""
+    names = [name for name in FILTERS if name != "near"]
+    first = marks(rows[:count], *names)
+    assert [mark for mark in marks(rows, *names) if mark.place < count] == first
+
+
+def test_settings_have_short_forms(tmp_path: Path) -> None:
+    quality = {"exact": True, "near": 0.9, "contamination": {"ngram": 10}, "length": False, "script": "greek"}
+    found = load(tmp_path, {**LEAST, "quality": quality}).quality
+    assert found.heeded == ("exact", "near", "contamination", "script")
+    assert found.near
+    assert found.near.threshold == 0.9
+    assert found.script
+    assert (found.script.name, found.script.least) == ("greek", 0.9)
+    assert load(tmp_path, LEAST).quality.heeded == ()
+    assert "did you mean" in refusal(tmp_path, {**LEAST, "quality": {"nears": True}})
+    assert "least 9 is above most 3" in refusal(
+        tmp_path, {**LEAST, "quality": {"length": {"least": 9, "most": 3}}}
+    )
+    assert "quality.near" in refusal(tmp_path, {**LEAST, "quality": {"near": 7}})
