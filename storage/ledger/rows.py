@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.stages import SAMPLE, STAGES, Step, downstream, gathered_by
@@ -69,7 +69,11 @@ def rows(
     split: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[Row]:
-    """In the order of planning, in bounded memory; of some hundred `examples` at most."""
+    """In the order of planning, in bounded memory; of some hundred `examples` at most.
+
+    Pages are ranges of the primary key; an index on the run, which an expression cannot use, would be
+    sorted anew for each.
+    """
     columns = (
         UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
@@ -77,12 +81,13 @@ def rows(
         UNITS.c.result, UNITS.c.generation, GENERATIONS.c.model, GENERATIONS.c.cost_nano_usd,
         EXAMPLES.c.oracle,
     )  # fmt: skip
+    of_run = UNITS.c.run_id if examples is not None else UNITS.c.run_id.concat("")
     query = (
         select(*columns)
         .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
         .outerjoin(GENERATIONS, GENERATIONS.c.key == UNITS.c.generation)
         .where(
-            UNITS.c.run_id == run_id,
+            of_run == run_id,
             UNITS.c.stage.in_(stages),
             UNITS.c.state.in_(states),
             *([UNITS.c.split == split] if split else []),
@@ -91,17 +96,25 @@ def rows(
         .order_by(UNITS.c.id)
         .limit(PAGE)
     )
-    last = 0
+    before, last = _range(db, run_id)
     while True:
         with db.read() as connection:
-            page = connection.execute(query.where(UNITS.c.id > last)).all()
+            page = connection.execute(query.where(UNITS.c.id > before, UNITS.c.id <= last)).all()
         for found in page:
             values = list(found)
             values[15] = values[15] or {}
             yield Row(*values)
         if len(page) < PAGE:
             return
-        last = page[-1].id
+        before = page[-1].id
+
+
+def _range(db: Database, run_id: str) -> tuple[int, int]:
+    """All units of the run have numbers above the first and up to the second."""
+    query = select(func.min(UNITS.c.id), func.max(UNITS.c.id)).where(UNITS.c.run_id == run_id)
+    with db.read() as connection:
+        first, last = connection.execute(query).one()
+    return (first or 1) - 1, last or 0
 
 
 def example_ids(db: Database, run_id: str, split: str) -> list[int]:
