@@ -7,6 +7,7 @@ import typer
 from producer.cli import (
     audit,
     data,
+    diff,
     doctor,
     experiments,
     export,
@@ -16,6 +17,7 @@ from producer.cli import (
     run,
     runs,
     score,
+    show,
     status,
     steering,
 )
@@ -29,8 +31,8 @@ app = typer.Typer(
 )
 for command in (
     run.run, steering.pause, steering.resume, status.status, report.report, export.export,
-    score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
-    experiments.experiments,
+    show.show, diff.diff, score.score, audit.audit, failures.failures, failures.retry, runs.runs,
+    doctor.doctor, experiments.experiments,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(index.app, name="index")

@@ -39,7 +39,7 @@ class Selection:
 
     @property
     def shape(self) -> Shape:
-        return CHAT if self.style == "chat" else _SHAPES[self.what]
+        return CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
 
 
 def select_rows(db: Database, run: Run, selection: Selection) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, exists, func, or_, select, tuple_, upda
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.stages import SAMPLE, STAGES, Step, downstream, gathered_by
-from models.types import Request
+from models.types import JSON, Request
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import (
@@ -129,16 +129,59 @@ def example_ids(db: Database, run_id: str, split: str) -> list[int]:
         return list(connection.scalars(query))
 
 
+def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[str]:
+    """Of all examples of these splits, in no order; in bounded memory."""
+    query = (
+        select(EXAMPLES.c.question_id)
+        .join(RUNS, RUNS.c.dataset == EXAMPLES.c.dataset)
+        .where(RUNS.c.id == run_id, EXAMPLES.c.split.in_(splits))
+    )
+    with db.read() as connection:
+        yield from connection.execution_options(yield_per=PAGE).scalars(query)
+
+
 def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
     """What was asked, by the key of the generation."""
-    found: dict[str, Request] = {}
+    return {key: Request.from_body(body) for key, body in bodies(db, keys).items()}
+
+
+def bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
+    """What was asked, as `Request.body` wrote it, by the key of the generation."""
+    found: dict[str, JSON] = {}
     with db.read() as connection:
         for start in range(0, len(keys), PAGE):
             query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
                 GENERATIONS.c.key.in_(keys[start : start + PAGE])
             )
-            found |= {key: Request.from_body(body) for key, body in connection.execute(query) if body}
+            found |= {key: body for key, body in connection.execute(query) if body}
     return found
+
+
+def calls_shared(db: Database, run_id: str, stage: str) -> dict[str, int]:
+    """How many units of the stage rest on one call, for each call on which more than one does."""
+    number = func.count()
+    query = (
+        select(UNITS.c.generation, number)
+        .where(UNITS.c.run_id == run_id, UNITS.c.stage == stage, UNITS.c.state == DONE)
+        .group_by(UNITS.c.generation)
+        .having(number > 1)
+    )
+    with db.read() as connection:
+        return {key: int(count) for key, count in connection.execute(query) if key}
+
+
+def results(
+    db: Database, run_id: str, stage: str, examples: Sequence[int]
+) -> dict[tuple[int, str], dict[str, Any]]:
+    """What units of the stage stored, by example and variant; of some hundred examples at most."""
+    query = select(UNITS.c.example_id, UNITS.c.variant, UNITS.c.result).where(
+        UNITS.c.run_id == run_id,
+        UNITS.c.example_id.in_(examples),
+        UNITS.c.stage == stage,
+        UNITS.c.state == DONE,
+    )
+    with db.read() as connection:
+        return {(row.example_id, row.variant): row.result for row in connection.execute(query)}
 
 
 def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[Row]:
