@@ -15,6 +15,7 @@ from models.stages import STAGES
 from models.types import JSON
 from producer.comparing.compare import CellChange, Comparison, Flip
 from producer.comparing.verdicts import Cell
+from producer.report.samples import visible
 from storage.ledger.counts import Spending
 
 NOTE = (
@@ -137,5 +138,5 @@ def _value(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    words = " ".join(text.split())
+    words = visible(" ".join(text.split()))
     return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.types import JSON
+from producer.report.samples import visible
 
 STATES = {"done": "green", "failed": "red", "skipped": "yellow"}
 YES_NO = {True: "yes", False: "no"}
@@ -135,7 +136,8 @@ class _Row:
                 scores = (f"{unit['scores'][name]:.2f}" for name in SCORES)
                 exact = YES_NO[bool(unit["result"].get("exact_match"))]
                 prediction = " ".join((unit["result"].get("prediction") or "").split())
-                table.add_row(*map(Text, (unit["variant"], str(unit["sample"]), exact, *scores, prediction)))
+                row = (unit["variant"], str(unit["sample"]), exact, *scores, visible(prediction))
+                table.add_row(*map(Text, row))
         yield Text()
         yield table
 
@@ -146,10 +148,7 @@ class _Row:
 
     def _block(self, label: str, text: str) -> Iterator[RenderableType]:
         """On the line of its label where it is one line, else below."""
-        clean = "".join(
-            char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
-        )
-        parts = clean.rstrip("\n").split("\n")
+        parts = visible(text).rstrip("\n").split("\n")
         if len(parts) == 1:
             yield self._indented(Text.assemble((f"{label}: ", "cyan"), parts[0]), 2)
             return
@@ -170,7 +169,7 @@ def _passages(passages: list[JSON]) -> RenderableType:
         called = f"{passage['name']}{passage['signature']}" or passage["id"]
         table.add_row(*map(Text, (
             f"  {rank}", YES_NO[passage["shown"]], YES_NO[passage["oracle"]],
-            f"{passage.get('score', 0.0):.4f}{parts}", called, " ".join(passage["text"].split()),
+            f"{passage.get('score', 0.0):.4f}{parts}", called, visible(" ".join(passage["text"].split())),
         )))  # fmt: skip
     return table
 
