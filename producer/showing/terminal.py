@@ -16,6 +16,7 @@ from producer.report.samples import visible
 
 STATES = {"done": "green", "failed": "red", "skipped": "yellow"}
 YES_NO = {True: "yes", False: "no"}
+LEAST_REPEATED = 6
 SCORES = {"bleu4": "BLEU-4", "char_bleu": "charBLEU", "chrf": "chrF"}
 
 
@@ -28,14 +29,14 @@ def lines(facts: JSON, *, folds: bool) -> Iterator[RenderableType]:
 
 
 class _Row:
-    """Prompts that were shown already are not repeated: samples are asked alike."""
+    """What of a prompt was shown already is not repeated: the calls of an example begin alike."""
 
     def __init__(self, run: str, rule: str, row: JSON, folds: bool) -> None:
         self.run = run
         self.rule = rule
         self.row = row
         self.folds = folds
-        self.prompts: dict[str, str] = {}
+        self.prompts: dict[str, list[str]] = {}
 
     def lines(self) -> Iterator[RenderableType]:
         row = self.row
@@ -58,7 +59,7 @@ class _Row:
             unit["reason"],
             f"taken {unit['attempts']} times" if unit["attempts"] > 1 else None,
             f"by {unit['worker']}" if unit["worker"] else None,
-            unit["ended"],
+            _when(unit["ended"]),
         ]
         heading.append("".join(f", {fact}" for fact in facts if fact), "dim")
         yield heading
@@ -82,11 +83,24 @@ class _Row:
         bought = "" if call["bought_by"] == self.run else f", bought by {call['bought_by']}"
         seconds = "" if call["seconds"] is None else f", {call['seconds']:.2f} s"
         yield from self._block("call", f"{key} to {call['model']}{params}; {_paid(call)}{seconds}{bought}")
-        before = self.prompts.setdefault(call["prompt"], key)
-        yield from self._block("prompt", call["prompt"] if before == key else f"the same as of {before}")
+        yield from self._prompt(key, call["prompt"])
         finish = f" ({call['finish_reason']})" if call["finish_reason"] not in {"stop", None} else ""
         text = call["text"] if call["text"] is not None else call["refusal"] or "(null)"
         yield from self._block(what + finish + (f", {detail}" if detail else ""), text)
+
+    def _prompt(self, key: str, prompt: str) -> Iterator[RenderableType]:
+        """Less the lines that another prompt of the example begins with, which was shown."""
+        words = prompt.split("\n")
+        begun, other = max(
+            ((_alike(words, shown), of) for of, shown in self.prompts.items()), default=(0, "")
+        )
+        self.prompts.setdefault(key, words)
+        if begun == len(words):
+            yield from self._block("prompt", f"the same as of {other}")
+        elif begun < LEAST_REPEATED:
+            yield from self._block("prompt", prompt)
+        else:
+            yield from self._block(f"prompt, after {begun} lines as of {other}", "\n".join(words[begun:]))
 
     def _result(self, unit: JSON) -> Iterator[RenderableType]:
         result: Mapping[str, Any] = unit.get("result", {})
@@ -154,7 +168,7 @@ class _Row:
             return
         yield self._indented(Text(label, "cyan"), 2)
         for part in parts:
-            yield self._indented(Text(part), 4)
+            yield self._indented(Text(part), 4 if part else 0)
 
     def _indented(self, text: Text, by: int) -> RenderableType:
         return Padding(text, (0, 0, 0, by)) if self.folds else Text.assemble(" " * by, text)
@@ -165,13 +179,25 @@ def _passages(passages: list[JSON]) -> RenderableType:
     for heading in ("  rank", "shown", "right", "score", "passage", "text"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "score" else "left")
     for rank, passage in enumerate(passages, 1):
-        parts = "".join(f" {name} {score:.3f}" for name, score in passage.get("scores", {}).items())
+        scores = passage.get("scores", {})
+        # Of one part alone the score is what it is.
+        parts = "".join(f" {name} {score:.3f}" for name, score in scores.items()) if len(scores) > 1 else ""
         called = f"{passage['name']}{passage['signature']}" or passage["id"]
         table.add_row(*map(Text, (
             f"  {rank}", YES_NO[passage["shown"]], YES_NO[passage["oracle"]],
             f"{passage.get('score', 0.0):.4f}{parts}", called, visible(" ".join(passage["text"].split())),
         )))  # fmt: skip
     return table
+
+
+def _alike(words: list[str], others: list[str]) -> int:
+    """How many lines both begin with."""
+    pairs = zip(words, others, strict=False)
+    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(len(words), len(others)))
+
+
+def _when(time: str | None) -> str | None:
+    return f"{time[:19].replace('T', ' ')} UTC" if time else None
 
 
 def _votes(votes: JSON | None) -> str | None:
@@ -185,5 +211,5 @@ def _execution(verdict: JSON | None) -> str | None:
 
 
 def _paid(of: JSON, calls: int | None = None) -> str:
-    counted = "" if calls is None else f"{calls} calls, "
+    counted = "" if calls is None else f"{calls} call{'' if calls == 1 else 's'}, "
     return f"{counted}{of['prompt_tokens']:,} + {of['completion_tokens']:,} tokens, ${of['cost_usd']:.6f}"

@@ -131,6 +131,34 @@ def test_votes_are_shown(db: Database, capsys: pytest.CaptureFixture[str]) -> No
     assert "rationalize pass-1: skipped, already_correct" in printed
 
 
+def test_what_prompts_begin_with_is_shown_once() -> None:
+    call = {
+        "model": "m", "params": {}, "prompt_tokens": 1, "completion_tokens": 1, "cost_usd": 0.0,
+        "seconds": None, "bought_by": "r", "text": "x", "refusal": None, "finish_reason": "stop",
+    }  # fmt: skip
+    unit = {
+        "stage": "augment", "variant": "", "sample": 0, "state": "done", "reason": None, "attempts": 1,
+        "worker": None, "ended": None, "detail": None, "rejected": [],
+    }  # fmt: skip
+    head = "\n".join(f"line {number}" for number in range(8))
+    prompts = {"a": f"{head}\nfirst", "b": f"{head}\nsecond", "c": f"{head}\nfirst", "d": "line 0\nother"}
+    units = [unit | {"call": call | {"generation": key, "prompt": text}} for key, text in prompts.items()]
+    row = {
+        "split": "train",
+        "row": 0,
+        "request": "",
+        "reference": "",
+        "oracle": [],
+        "calls": 4,
+        "units": units,
+    }
+    facts = {"run": "r", "rule": "strict", "question_id": "q", "rows": [row | call]}
+    shown = [str(line) for line in lines(facts, folds=False)]
+    assert [line for line in shown if "prompt" in line] == [
+        "  prompt", "  prompt, after 8 lines as of a: second", "  prompt: the same as of a", "  prompt",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("question", "said"),
     [
