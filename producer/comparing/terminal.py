@@ -23,6 +23,7 @@ NOTE = (
     "95 % interval. Each is one test: of many, some are small by chance."
 )
 LONGEST = 60
+SAME = "(the same)"
 
 
 def tables(found: Comparison) -> Iterator[RenderableType]:
@@ -92,7 +93,9 @@ def _examples(change: CellChange) -> Iterator[RenderableType]:
 
 
 def _flip(flip: Flip) -> tuple[str, ...]:
-    return (str(flip.row), flip.question_id, *map(_short, (flip.reference, flip.before, flip.after)))
+    """Code, or a text that has none: what it comes to stands at its end."""
+    after = SAME if flip.after == flip.before else _end(flip.after)
+    return (str(flip.row), flip.question_id, _short(flip.reference), _end(flip.before), after)
 
 
 def _spending(found: Comparison) -> Iterator[tuple[str, ...]]:
@@ -135,6 +138,11 @@ def _p(value: float) -> str:
 
 def _value(value: Any) -> str:
     return _short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _end(text: str) -> str:
+    words = visible(" ".join(text.split()))
+    return words if len(words) <= LONGEST else "..." + words[3 - LONGEST :]
 
 
 def _short(text: str) -> str:
