@@ -29,7 +29,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises UsageError.
     """
     if path.exists() and not path.is_dir():
-        raise UsageError(f"-o {path}: is a file; this format writes a folder")
+        raise UsageError(f"-o {path}: is a file; this export writes a folder")
     with _beside(path) as temporary:
         temporary.mkdir()
         yield temporary

@@ -131,6 +131,7 @@ class UnitRow(SQLModel, table=True):
     detail: str | None = _text(nullable=True)
     generation: str | None = Field(default=None, max_length=64)
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    worker: str | None = Field(default=None, max_length=64)
 
 
 class GenerationRow(SQLModel, table=True):

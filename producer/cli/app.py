@@ -7,6 +7,7 @@ import typer
 from producer.cli import (
     audit,
     data,
+    diff,
     doctor,
     experiments,
     export,
@@ -19,6 +20,7 @@ from producer.cli import (
     runs,
     score,
     serve,
+    show,
     status,
     steering,
 )
@@ -32,8 +34,8 @@ app = typer.Typer(
 )
 for command in (
     run.run, feed.feed, steering.pause, steering.resume, status.status, report.report, export.export,
-    quality.quality, score.score, audit.audit, failures.failures, failures.retry, runs.runs, doctor.doctor,
-    experiments.experiments, serve.serve,
+    show.show, diff.diff, quality.quality, score.score, audit.audit, failures.failures, failures.retry,
+    runs.runs, doctor.doctor, experiments.experiments, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 data.app.command("quality")(quality.data_quality)

@@ -74,4 +74,6 @@ def find_run(db: Database, run_id: str | None) -> Run:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    # Half a surrogate pair, which a model may emit, becomes the escape that JSON has for it.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())

@@ -7,10 +7,15 @@ from itertools import groupby
 from typing import Any
 
 from models.ablation import Cell, cells
+from models.retrieval.records import hits_of
+from models.retrieval.searches import Searches
+from models.retrieval.selection import select
+from models.types import JSON
+from producer.export.lineage import in_batches, prompt_sha256, starmill_version, unit_name
 from producer.export.shapes import Shape, dollars
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.ledger.rows import Row, rows
+from storage.ledger.rows import Row, bodies, results, rows
 from storage.schema import TEST
 
 ANSWER: Shape = {
@@ -40,8 +45,13 @@ ANSWER: Shape = {
         "run": str,
         "experiment": str,
         "model": str,
+        "unit": str,
         "generation": str,
+        "prompt_sha256": str,
+        "passages": [str],
+        "rule": str,
         "cost_usd": float,
+        "starmill": str,
     },
 }
 
@@ -51,12 +61,52 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     `execution` where not executed. `exemplars` are rows of the train split; `dropped`
     counts what the model's context had no room for."""
     grid = {cell.variant: cell for cell in cells(run.experiment)}
+    searches = Searches.read(run.experiment.passages)
+    for batch in in_batches(_answers(db, run)):
+        asked = bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        found = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
+        for answer, judge in batch:
+            cell = grid[answer.variant]
+            row = _row(run, cell, answer, judge)
+            provenance = _provenance(run, cell, answer, asked.get(answer.generation or ""))
+            provenance["passages"] = _shown(cell, answer, searches, found)
+            yield {**row, "provenance": provenance}
+
+
+def _answers(db: Database, run: Run) -> Iterator[tuple[Row, Row | None]]:
+    """Each with its judge, where that is done: they are planned one after the other."""
     finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
-    # An answer and its judge are planned one after the other.
     for _, units in groupby(finished, key=lambda unit: (unit.example_id, unit.variant, unit.sample)):
         of_stage = {unit.stage: unit for unit in units}
         if answer := of_stage.get("answer"):
-            yield _row(run, grid[answer.variant], answer, of_stage.get("judge"))
+            yield answer, of_stage.get("judge")
+
+
+def _shown(
+    cell: Cell, answer: Row, searches: Searches, found: dict[tuple[int, str], dict[str, Any]]
+) -> list[str]:
+    """Ids of the documentation of the request itself, best first: what its prompt had room for."""
+    if not cell.retrieval:
+        return []
+    record = found.get((answer.example_id, searches.variant(cell.query, cell.retrieval)), {})
+    chosen = select(hits_of(record.get("passages", ())), searches.choices[cell.retrieval])
+    return [hit.passage.id for hit in chosen[: answer.result.get("passages", 0)]]
+
+
+def _provenance(run: Run, cell: Cell, answer: Row, body: JSON | None) -> dict[str, Any]:
+    """`rule` is how the prediction is taken from the answer."""
+    return {
+        "run": run.id,
+        "experiment": run.name,
+        "model": answer.model or run.experiment.student(cell.student).model_name,
+        "unit": unit_name(answer),
+        "generation": answer.generation,
+        "prompt_sha256": prompt_sha256(body),
+        "passages": [],
+        "rule": run.experiment.judge.extraction,
+        "cost_usd": dollars(answer.cost_nano_usd or 0),
+        "starmill": starmill_version(),
+    }
 
 
 def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]:
@@ -85,11 +135,4 @@ def _row(run: Run, cell: Cell, answer: Row, judge: Row | None) -> dict[str, Any]
         "exact_match": verdict.get("exact_match"),
         "execution": executed.get("outcome"),
         "execution_detail": executed.get("detail"),
-        "provenance": {
-            "run": run.id,
-            "experiment": run.name,
-            "model": run.experiment.student(cell.student).model_name,
-            "generation": answer.generation,
-            "cost_usd": dollars(answer.cost_nano_usd or 0),
-        },
     }

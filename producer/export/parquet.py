@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,30 @@ BATCH = 1000
 _ALIASES = {str: "string", int: "int64", float: "double", bool: "bool"}
 
 
-def write_parquet(path: Path, rows: Iterable[dict[str, Any]], shape: Shape) -> int:
-    """How many rows were written. Raises ServiceError where pyarrow is missing."""
+@contextmanager
+def parquet_file(path: Path, shape: Shape) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What is called with each row. Raises ServiceError where pyarrow is missing."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise ServiceError("Parquet needs pyarrow: pip install 'starmill[export]'") from None
     schema = pyarrow.schema(list(_arrow(pyarrow, shape)))
-    remaining = iter(rows)
-    written = 0
+    batch: list[dict[str, Any]] = []
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := list(islice(remaining, BATCH)):
+
+        def write() -> None:
             writer.write_table(pyarrow.Table.from_pylist([_storable(row) for row in batch], schema))
-            written += len(batch)
-    return written
+            batch.clear()
+
+        def add(row: dict[str, Any]) -> None:
+            batch.append(row)
+            if len(batch) == BATCH:
+                write()
+
+        yield add
+        if batch:
+            write()
 
 
 def _arrow(pyarrow: Any, shape: Any) -> Any:
@@ -43,7 +52,7 @@ def _arrow(pyarrow: Any, shape: Any) -> Any:
 def _storable(value: Any) -> Any:
     """Arrow's strings are UTF-8, which has no place for half a surrogate pair."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {name: _storable(part) for name, part in value.items()}
     return [_storable(part) for part in value] if isinstance(value, list) else value

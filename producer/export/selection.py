@@ -45,7 +45,7 @@ class Selection:
 
     @property
     def shape(self) -> Shape:
-        return CHAT if self.style == "chat" else _SHAPES[self.what]
+        return CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
 
 
 def heed_filters(db: Database, run: Run, selection: Selection) -> Selection:

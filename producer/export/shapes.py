@@ -11,8 +11,13 @@ PROVENANCE: Shape = {
     "run": str,
     "experiment": str,
     "teacher": str,
+    "unit": str,
     "generations": [str],
+    "prompt_sha256": str,
+    "passages": [str],
+    "rule": str,
     "cost_usd": float,
+    "starmill": str,
 }
 
 

@@ -3,18 +3,21 @@ each of its right ones."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from models.rounds import round_of
+from models.types import JSON
+from producer.export.lineage import in_batches, prompt_sha256, starmill_version, unit_name
 from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
 from producer.synthetic import SyntheticExample, pass_number, source_of, synthetic_examples
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.ledger.rows import Row, rows
+from storage.ledger.rows import Row, bodies, calls_shared
 
 SYNTHETIC: Shape = {
+    "prompt": str,
+    "completion": str,
     "question_id": str,
     "row": int,
     "request": str,
@@ -39,6 +42,7 @@ CHAT: Shape = {
     "correct": bool,
     "source": str,
     "hint_leak": bool,
+    "pass": int,
     "provenance": PROVENANCE,
 }
 Json = dict[str, Any]
@@ -50,17 +54,29 @@ def synthetic_rows(
 ) -> Iterator[Json]:
     """Train examples that have a rationale, in the order of the train split; one with several right ones
     is a row for each. Rationales of the units `without` are left out."""
-    shared = _shared_calls(db, run)
+    shared = calls_shared(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
+    for batch in in_batches(_chosen(db, run, accepted, without)):
+        asked = bodies(db, [rationale.generation for _, rationale in batch if rationale.generation])
+        for example, rationale in batch:
+            body = asked.get(rationale.generation or "")
+            yield make(example, rationale, _provenance(run, example, rationale, shared, body))
+
+
+def _chosen(
+    db: Database, run: Run, accepted: bool, without: Container[int]
+) -> Iterator[tuple[SyntheticExample, Row]]:
     for example in synthetic_examples(db, run):
         chosen = example.right or (() if accepted else example.tried[-1:])
         for rationale in (row for row in chosen if row.unit_id not in without):
-            yield make(example, rationale, _provenance(run, example, rationale, shared))
+            yield example, rationale
 
 
 def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
     """A row of shape SYNTHETIC. `pass` is 0 for the first rationale."""
     augmented = example.augment.result if example.augment else {}
     return {
+        "prompt": f"{_asked(example, final)}\n\n",
+        "completion": final.result["text"],
         "question_id": final.question_id,
         "row": final.number,
         "request": final.request,
@@ -84,13 +100,16 @@ def as_row(example: SyntheticExample, final: Row, provenance: Json) -> Json:
 def as_chat(example: SyntheticExample, final: Row, provenance: Json) -> Json:
     """A row of shape CHAT, as fine-tuning takes it: the query with its documentation, and the rationale."""
     row = as_row(example, final, provenance)
-    documents = [f"{hit.passage.name}{hit.passage.signature}\n{hit.passage.text}" for hit in example.shown]
-    asked = "\n\n".join([row["query"], *(["Documentation:", *documents] if documents else [])])
     messages = [
-        {"role": "user", "content": asked},
+        {"role": "user", "content": _asked(example, final)},
         {"role": "assistant", "content": row["rationale"]},
     ]
     return {"messages": messages, **{name: row[name] for name in CHAT if name != "messages"}}
+
+
+def _asked(example: SyntheticExample, final: Row) -> str:
+    documents = [f"{hit.passage.name}{hit.passage.signature}\n{hit.passage.text}" for hit in example.shown]
+    return "\n\n".join([_query(example, final), *(["Documentation:", *documents] if documents else [])])
 
 
 def _query(example: SyntheticExample, final: Row) -> str:
@@ -98,7 +117,9 @@ def _query(example: SyntheticExample, final: Row) -> str:
     return str(final.result.get("query") or augmented or final.request)
 
 
-def _provenance(run: Run, example: SyntheticExample, final: Row, shared: Counter[str]) -> Json:
+def _provenance(
+    run: Run, example: SyntheticExample, final: Row, shared: Mapping[str, int], body: JSON | None
+) -> Json:
     """`generations` are the calls that the row rests on, in order, the final rationale's last. A vote
     rests on all samples, and is itself the call of the elected one. Another right rationale of an example
     begins where the one before it ended: no call is paid for in two rows."""
@@ -108,18 +129,16 @@ def _provenance(run: Run, example: SyntheticExample, final: Row, shared: Counter
     lost = [sample for sample in example.samples if first and sample.generation not in elected]
     units = [unit for unit in (example.augment, *lost, *tried) if unit and unit.generation]
     paid = [unit for unit in units if first or unit is not example.augment]
-    cost = sum((unit.cost_nano_usd or 0) / max(1, shared[unit.generation or ""]) for unit in paid)
+    cost = sum((unit.cost_nano_usd or 0) / shared.get(unit.generation or "", 1) for unit in paid)
     return {
         "run": run.id,
         "experiment": run.name,
-        "teacher": run.experiment.teacher.model_name,
+        "teacher": final.model or run.experiment.teacher.model_name,
+        "unit": unit_name(final),
         "generations": [unit.generation for unit in units],
+        "prompt_sha256": prompt_sha256(body),
+        "passages": [hit.passage.id for hit in example.shown],
+        "rule": run.experiment.rationale.correctness,
         "cost_usd": dollars(cost),
+        "starmill": starmill_version(),
     }
-
-
-def _shared_calls(db: Database, run: Run) -> Counter[str]:
-    """How many requests one augmentation call answered: they share its cost."""
-    if run.experiment.augment.batch_size == 1:
-        return Counter()
-    return Counter(unit.generation for unit in rows(db, run.id, stages=("augment",)) if unit.generation)

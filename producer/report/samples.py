@@ -74,14 +74,19 @@ def evenly(of: int, most: int) -> list[int]:
 
 def shown(text: str, start: int = ANSWER_START, end: int = ANSWER_END) -> str:
     """What can be shown of a text: its lines, without what no page can show, cut in the middle."""
-    clean = "".join(
-        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for char in text.replace("\r\n", "\n")
-    )
+    clean = visible(text)
     left_out = len(clean) - start - end
     if left_out <= 0:
         return clean
     return f"{clean[:start]}\n... {left_out:,} characters left out ...\n{clean[-end:]}"
+
+
+def visible(text: str) -> str:
+    """`text` without what moves a cursor, hides or cannot be encoded."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for char in text.replace("\r\n", "\n")
+    )
 
 
 def _tell(answer: Answer, unit: Row, asked: Mapping[str, Request]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, desc, func, literal, select, union_all
+from sqlalchemy import Select, desc, func, literal, select, union, union_all
 
 from models.types import Usage
 from storage.database import Database
@@ -62,6 +62,10 @@ class Spending:
     @property
     def dollars(self) -> float:
         return self.cost_nano_usd / 1e9
+
+    @classmethod
+    def nothing(cls) -> Spending:
+        return cls(0, Usage(), 0, 0.0)
 
 
 def funnel(db: Database, run_id: str, now: float) -> Funnel:
@@ -140,6 +144,21 @@ def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
 def spending_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
     """What the run bought itself for each stage."""
     query = _spending(GENERATIONS.c.stage).where(*_bought(run_id)).group_by(GENERATIONS.c.stage)
+    with db.read() as connection:
+        return {stage: _as_spending(sums) for stage, *sums in connection.execute(query)}
+
+
+def answers_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
+    """What all answers that the run rests on, or rejected, are worth, whichever run bought them."""
+    asked = union(*(
+        select(table.c.generation).where(table.c.run_id == run_id, table.c.generation.is_not(None))
+        for table in (UNITS, REJECTIONS)
+    ))  # fmt: skip
+    query = (
+        _spending(GENERATIONS.c.stage)
+        .where(GENERATIONS.c.done.is_(True), GENERATIONS.c.key.in_(asked))
+        .group_by(GENERATIONS.c.stage)
+    )
     with db.read() as connection:
         return {stage: _as_spending(sums) for stage, *sums in connection.execute(query)}
 

@@ -123,7 +123,7 @@ _END = (
     .values(
         state=bindparam("new_state"), result=bindparam("new_result"), reason=bindparam("new_reason"),
         detail=bindparam("new_detail"), generation=bindparam("new_generation"),
-        finished_at=bindparam("now"), lease_owner=null(), lease_until=null(),
+        finished_at=bindparam("now"), worker=UNITS.c.lease_owner, lease_owner=null(), lease_until=null(),
     )
 )  # fmt: skip
 _COUNT = (

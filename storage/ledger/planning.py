@@ -42,6 +42,7 @@ class Run:
     state: str
     message: str
     experiment: Experiment
+    dataset: str
     planned: int
     created_at: float
     started_at: float
@@ -245,6 +246,7 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _run(row: Any) -> Run:
     return Run(
-        row.id, row.name, row.state, row.message, Experiment.model_validate(row.config), row.planned,
+        row.id, row.name, row.state, row.message, Experiment.model_validate(row.config), row.dataset,
+        row.planned,
         row.created_at, row.started_at, row.finished_at,
     )  # fmt: skip

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.rounds import MOST_ROUNDS, SAMPLE, SAMPLES, named
 from models.stages import STAGES, Step, downstream, gathered_by
-from models.types import Request
+from models.types import JSON, Request
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import (
@@ -72,10 +72,15 @@ def rows(
     split: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[Row]:
-    """In the order of planning, in bounded memory; of some hundred `examples` at most."""
+    """In the order of planning, in bounded memory; of some hundred `examples` at most.
+
+    Pages are ranges of the primary key; an index on the run, which an expression cannot use, would be
+    sorted anew for each.
+    """
+    of_run = UNITS.c.run_id if examples is not None else UNITS.c.run_id.concat("")
     query = (
         _select(
-            UNITS.c.run_id == run_id,
+            of_run == run_id,
             UNITS.c.stage.in_(stages),
             UNITS.c.state.in_(states),
             *([UNITS.c.split == split] if split else []),
@@ -84,15 +89,23 @@ def rows(
         .order_by(UNITS.c.id)
         .limit(PAGE)
     )
-    last = 0
+    before, last = _range(db, run_id)
     while True:
         with db.read() as connection:
-            page = connection.execute(query.where(UNITS.c.id > last)).all()
+            page = connection.execute(query.where(UNITS.c.id > before, UNITS.c.id <= last)).all()
         for found in page:
             yield _row(found)
         if len(page) < PAGE:
             return
-        last = page[-1].id
+        before = page[-1].id
+
+
+def _range(db: Database, run_id: str) -> tuple[int, int]:
+    """All units of the run have numbers above the first and up to the second."""
+    query = select(func.min(UNITS.c.id), func.max(UNITS.c.id)).where(UNITS.c.run_id == run_id)
+    with db.read() as connection:
+        first, last = connection.execute(query).one()
+    return (first or 1) - 1, last or 0
 
 
 def _select(*wanted: ColumnElement[bool]) -> Select[Any]:
@@ -129,16 +142,59 @@ def example_ids(db: Database, run_id: str, split: str) -> list[int]:
         return list(connection.scalars(query))
 
 
+def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[str]:
+    """Of all examples of these splits, in no order; in bounded memory."""
+    query = (
+        select(EXAMPLES.c.question_id)
+        .join(RUNS, RUNS.c.dataset == EXAMPLES.c.dataset)
+        .where(RUNS.c.id == run_id, EXAMPLES.c.split.in_(splits))
+    )
+    with db.read() as connection:
+        yield from connection.execution_options(yield_per=PAGE).scalars(query)
+
+
 def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
     """What was asked, by the key of the generation."""
-    found: dict[str, Request] = {}
+    return {key: Request.from_body(body) for key, body in bodies(db, keys).items()}
+
+
+def bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
+    """What was asked, as `Request.body` wrote it, by the key of the generation."""
+    found: dict[str, JSON] = {}
     with db.read() as connection:
         for start in range(0, len(keys), PAGE):
             query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
                 GENERATIONS.c.key.in_(keys[start : start + PAGE])
             )
-            found |= {key: Request.from_body(body) for key, body in connection.execute(query) if body}
+            found |= {key: body for key, body in connection.execute(query) if body}
     return found
+
+
+def calls_shared(db: Database, run_id: str, stage: str) -> dict[str, int]:
+    """How many units of the stage rest on one call, for each call on which more than one does."""
+    number = func.count()
+    query = (
+        select(UNITS.c.generation, number)
+        .where(UNITS.c.run_id == run_id, UNITS.c.stage == stage, UNITS.c.state == DONE)
+        .group_by(UNITS.c.generation)
+        .having(number > 1)
+    )
+    with db.read() as connection:
+        return {key: int(count) for key, count in connection.execute(query) if key}
+
+
+def results(
+    db: Database, run_id: str, stage: str, examples: Sequence[int]
+) -> dict[tuple[int, str], dict[str, Any]]:
+    """What units of the stage stored, by example and variant; of some hundred examples at most."""
+    query = select(UNITS.c.example_id, UNITS.c.variant, UNITS.c.result).where(
+        UNITS.c.run_id == run_id,
+        UNITS.c.example_id.in_(examples),
+        UNITS.c.stage == stage,
+        UNITS.c.state == DONE,
+    )
+    with db.read() as connection:
+        return {(row.example_id, row.variant): row.result for row in connection.execute(query)}
 
 
 def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[Row]:

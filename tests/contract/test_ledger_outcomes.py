@@ -43,6 +43,7 @@ def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Dat
     hand.clock.advance(3)
     assert outcomes.finish(database, [ended], hand.clock()) == 1
     [unit] = units(database, id=work.unit_id)
+    assert (unit.worker, unit.lease_owner) == ("worker", None)
     assert (unit.state, unit.result, unit.reason, unit.finished_at) == (
         DONE,
         {"query": "q"},

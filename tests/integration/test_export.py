@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 from models.rounds import SAMPLE
 from models.types import Rejection, Request
 from producer.documents.attribution import Attribution, write_attributions
+from producer.export.lineage import prompt_sha256
 from producer.report import build_report
 from storage.database import Database
 from storage.ledger.claims import Work
@@ -48,6 +51,12 @@ from tests.ledger_data import (
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     with command_line(tmp_path, monkeypatch) as opened:
         yield opened
+
+
+def words_of(place: str, row: dict[str, Any]) -> str:
+    """What `LedgerRun` asks for the unit that a row names."""
+    _, _, stage, variant, sample = row["provenance"]["unit"].split("/")
+    return f"{place} {(stage, variant, int(sample))}"
 
 
 def lines(path: str) -> list[dict[str, Any]]:
@@ -133,7 +142,11 @@ def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.
     star = rows[STAR]
     generations = star["provenance"].pop("generations")
     assert len(set(generations)) == 3
+    asked = star["provenance"].pop("prompt_sha256")
+    assert asked == prompt_sha256({"messages": [{"role": "user", "content": words_of("train 2", star)}]})
     assert star == {
+        "prompt": "sort 2. This requires sorting.\n\nDocumentation:\n\nsorted(x)\nSort <it>.\n\n",
+        "completion": "It sorts. The answer is answer(2)",
         "question_id": "q2",
         "row": 2,
         "request": "sort 2",
@@ -152,7 +165,11 @@ def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.
             "run": "small-1",
             "experiment": "small",
             "teacher": "teacher_1",
+            "unit": "train/2/rationalize/pass-1/0",
+            "passages": ["p1"],
+            "rule": "strict",
             "cost_usd": pytest.approx(3 * COST / 1e9),
+            "starmill": version("starmill"),
         },
     }
     assert starmill("export", "small", "-o", "rows.jsonl", "--only", "accepted") == 0
@@ -216,6 +233,9 @@ def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     assert (unjudged["prediction"], unjudged["exact_match"]) == (None, None)
     assert unjudged["exemplars"] == [1, 2]
     assert (unjudged["dropped"], right["dropped"]) == (dropped, {"passages": 0, "exemplars": 0})
+    lineage = right["provenance"]
+    assert (lineage["unit"], lineage["rule"]) == ("test/1/answer/pupil/0-shot/0", "strict")
+    assert len(lineage["prompt_sha256"]) == len(lineage["generation"]) == 64
 
 
 def test_failures_keep_what_was_rejected(db: Database) -> None:
@@ -367,3 +387,114 @@ def test_generations_have_no_columns(db: Database, kind: str, capsys: pytest.Cap
     assert starmill("export", "small", "--what", "generations", "--format", kind, "-o", "rows") == 2
     said = capsys.readouterr().err
     assert said == f"starmill: --format {kind} has no columns for generations: take --format jsonl\n"
+
+
+def plan_phrasings(db: Database, rows: int = 60) -> LedgerRun:
+    """Three phrasings of each question, each with a rationale."""
+    train = [example(row, question_id=f"{row // 3}-{row % 3}") for row in range(rows)]
+    run = LedgerRun.plan(db, train, [])
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    return run
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hf"])
+def test_no_question_is_in_two_splits(db: Database, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from datasets import load_dataset
+
+    plan_phrasings(db)
+    options = ("--split", "train=0.7,validation=0.2,heldout=0.1", "--format", kind, "-o", "set")
+    assert starmill("export", "small", *options) == 0
+    said = capsys.readouterr().err.splitlines()
+    folder = "json" if kind == "jsonl" else "parquet"
+    names = ("train", "validation", "heldout")
+    if kind == "hf":
+        splits = load_dataset(str(Path("set").absolute()), cache_dir="cache")
+    else:
+        files = {name: str(Path(f"set/{name}.{kind}").absolute()) for name in names}
+        splits = load_dataset(folder, data_files=files, cache_dir="cache")
+    assert said[:2] == [
+        "wrote 60 rows to set", ", ".join(f"{name} {splits[name].num_rows}" for name in names)
+    ]  # fmt: skip
+    questions = [{key.partition("-")[0] for key in splits[name]["question_id"]} for name in names]
+    assert all(questions)
+    assert [len(found) for found in questions] == [14, 4, 2]
+    assert len(set().union(*questions)) == 20
+
+
+def test_splits_and_order_are_of_their_seeds(db: Database) -> None:
+    """The same seeds give the same files, in every run over the same rows; others give others."""
+    plan_phrasings(db)
+    for folder, seeds in {"a": "1 2", "b": "1 2", "c": "3 2", "d": "1 4"}.items():
+        split, shuffle = seeds.split()
+        options = ("--split", "train=0.5,test=0.5", "--split-seed", split, "--shuffle", shuffle)
+        assert starmill("export", "small", *options, "-o", folder) == 0
+    texts = {name: Path(name, "train.jsonl").read_bytes() for name in "abcd"}
+    assert texts["a"] == texts["b"]
+    rows = {name: lines(f"{name}/train.jsonl") for name in "acd"}
+    assert {row["question_id"] for row in rows["a"]} != {row["question_id"] for row in rows["c"]}
+    ordered = [[row["row"] for row in rows[name]] for name in "ad"]
+    assert ordered[0] != ordered[1] != sorted(ordered[1]) != ordered[0]
+    assert sorted(ordered[0]) == sorted(ordered[1])
+
+
+def test_what_another_export_left_is_not_mixed_in(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_phrasings(db, 6)
+    assert starmill("export", "small", "--split", "train=0.5,test=0.5", "-o", "set") == 0
+    before = Path("set/train.jsonl").read_bytes()
+    assert starmill("export", "small", "--split", "train=0.5,dev=0.5", "-o", "set") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("starmill: -o set: holds test.jsonl, which")
+    assert Path("set/train.jsonl").read_bytes() == before
+    assert starmill("export", "small", "--split", "train=0.5,test=0.5", "-o", "set") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--split", "train=0.9"], "shares sum to 0.9"),
+        (["--split", "train=0.9,train=0.1"], "'train' is no name of its own"),
+        (["--split", "train,test=1"], "train needs a share"),
+        (["--split", "train=1.5,test=-0.5"], "the share of train is not between 0 and 1"),
+        (["--split", "a/b=1"], "'a/b' is no name"),
+        (["--split", "train=nan"], "the share of train is not between"),
+        (["--split", "train=1", "--what", "generations"], "--split is for rows of examples"),
+        (["--shuffle", "1", "--what", "generations"], "--shuffle is for rows of examples"),
+    ],
+)
+def test_layouts_that_cannot_be(
+    db: Database, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_mixed(db)
+    assert starmill("export", "small", *options, "-o", "rows") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not Path("rows").exists()
+
+
+def test_the_card_says_what_was_asked_and_paid_and_left_out(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    options = ("--only", "accepted", "--split", "train=0.5,test=0.5", "--shuffle", "3")
+    assert starmill("export", "small", "--format", "hf", *options, "-o", "set") == 0
+    header, body = Path("set/README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
+    [config] = yaml.safe_load(header)["configs"]
+    assert [part["split"] for part in config["data_files"]] == ["train", "test"]
+    for said in (
+        "## Prompt", "[user]\ntrain ", f"${5 * COST / 1e9:.6f}", "shuffled with seed 3",
+        "`train.jsonl` in `data`", "## Licence", "rationales that are not correct", version("starmill"),
+    ):  # fmt: skip
+        assert said in body
+
+
+def test_many_rows_are_shuffled_on_disk_as_few_are_in_memory(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from producer.export import shuffling
+
+    rows = [{"question_id": f"q{row % 7}", "row": row, "text": "\ud800"} for row in range(300)]
+    few = list(shuffling.shuffled(rows, 5, tmp_path))
+    monkeypatch.setattr(shuffling, "IN_MEMORY", 20)
+    assert list(shuffling.shuffled(rows, 5, tmp_path)) == few != rows
+    assert Counter(row["row"] for row in few) == Counter(range(300))
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

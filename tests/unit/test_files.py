@@ -66,7 +66,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a file"):
         replacing_file(tmp_path).__enter__()
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file; this format writes a folder"):
+    with pytest.raises(UsageError, match="is a file; this export writes a folder"):
         replacing_folder(tmp_path / "file").__enter__()
     full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(UsageError, match=r"rows: cannot be written: No space left"):

@@ -1,0 +1,145 @@
+"""An example's life as JSON values, with what every rule and score says of its texts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from models.judges import RULES, correct
+from models.metrics import row_stats, scores
+from models.retrieval.records import hits_of
+from models.retrieval.searches import Searches
+from models.retrieval.selection import select
+from models.retrieval.settings import BASE
+from models.stages import VECTOR
+from models.types import JSON
+from producer.export.lineage import prompt_text
+from producer.export.shapes import dollars
+from storage.ledger.lives import Call, Life, Rejected, Unit
+from storage.ledger.planning import Run
+
+DECIMALS = 2
+
+
+def facts(run: Run, found: list[Life]) -> JSON:
+    """`rows` holds an example each: those that share the id. Times are ISO 8601, in UTC."""
+    return {
+        "run": run.id,
+        "experiment": run.name,
+        "question_id": found[0].question_id,
+        "rule": run.experiment.rationale.correctness,
+        "rows": [_row(run, life) for life in found],
+    }
+
+
+def _row(run: Run, life: Life) -> JSON:
+    calls = {
+        call.key: call
+        for unit in life.units
+        for call in (unit.call, *(each.call for each in unit.rejected))
+        if call
+    }
+    return {
+        "split": life.split,
+        "row": life.row,
+        "request": life.request,
+        "reference": life.reference,
+        "oracle": life.oracle,
+        "tests": life.tests,
+        "calls": len(calls),
+        "prompt_tokens": sum(call.prompt_tokens for call in calls.values()),
+        "completion_tokens": sum(call.completion_tokens for call in calls.values()),
+        "cost_usd": dollars(sum(call.cost_nano_usd for call in calls.values())),
+        "units": [_unit(run, life, unit) for unit in life.units],
+    }
+
+
+def _unit(run: Run, life: Life, unit: Unit) -> JSON:
+    said: JSON = {
+        "unit": unit.id,
+        "stage": unit.stage,
+        "variant": unit.variant,
+        "sample": unit.sample,
+        "state": unit.state,
+        "reason": unit.reason,
+        "detail": unit.detail,
+        "attempts": unit.attempts,
+        "worker": unit.worker,
+        "ended": _time(unit.ended),
+        "rejected": [_rejected(each) for each in unit.rejected],
+        "call": _call(unit.call) if unit.call else None,
+    }
+    if unit.result:
+        said |= _result(run, life, unit)
+    return said
+
+
+def _result(run: Run, life: Life, unit: Unit) -> JSON:
+    result = unit.result
+    if unit.stage == "retrieve":
+        return _found(run, life, unit)
+    if unit.stage in {"rationale", "rationalize"}:
+        verdicts = {rule: correct(rule, result["text"], life.reference) for rule in RULES}
+        return {"result": result, "verdicts": verdicts}
+    if unit.stage == "judge":
+        prediction = result.get("prediction") or ""
+        stats = scores([row_stats(prediction, life.reference)])
+        verdicts = {rule: correct(rule, _answer(life, unit), life.reference) for rule in RULES}
+        found = {name: round(value, DECIMALS) for name, value in stats.items()}
+        return {"result": result, "verdicts": verdicts, "scores": found}
+    return {"result": result}
+
+
+def _answer(life: Life, judge: Unit) -> str:
+    """What the student said, of which the judge took its prediction."""
+    step = ("answer", judge.variant, judge.sample)
+    texts = (
+        unit.result.get("text") for unit in life.units if (unit.stage, unit.variant, unit.sample) == step
+    )
+    return next(texts, None) or ""
+
+
+def _found(run: Run, life: Life, unit: Unit) -> JSON:
+    """`shown` marks what the settings of that search choose; an alternative may choose otherwise."""
+    if unit.variant == VECTOR:
+        return {"result": {"dimensions": len(unit.result.get("vector", ()))}}
+    records = unit.result.get("passages", [])
+    settings = Searches.read(run.experiment.passages)
+    search = unit.variant.partition("/")[2] or BASE
+    chosen = {hit.passage.id for hit in select(hits_of(records), settings.choices[search])}
+    passages = [
+        {**record, "shown": record["id"] in chosen, "oracle": record["id"] in life.oracle}
+        for record in records
+    ]
+    return {"result": {"query": unit.result.get("query"), "passages": passages}}
+
+
+def _call(call: Call) -> JSON:
+    return {
+        "generation": call.key,
+        "bought_by": call.run,
+        "model": call.model,
+        "params": call.request.get("params", {}),
+        "draw": call.request.get("draw"),
+        "prompt": prompt_text(call.request),
+        "text": call.text,
+        "refusal": call.refusal,
+        "finish_reason": call.finish_reason,
+        "prompt_tokens": call.prompt_tokens,
+        "cached_tokens": call.cached_tokens,
+        "completion_tokens": call.completion_tokens,
+        "cost_usd": dollars(call.cost_nano_usd),
+        "seconds": call.seconds,
+        "at": _time(call.at),
+    }
+
+
+def _rejected(found: Rejected) -> JSON:
+    call = _call(found.call) if found.call else None
+    return {"attempt": found.attempt, "reason": found.reason, "detail": found.detail, "at": _time(found.at),
+            "call": call}  # fmt: skip
+
+
+def _time(seconds: float | None) -> str | None:
+    return (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    )

@@ -1,0 +1,141 @@
+"""Two runs in a real ledger, compared row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.metrics import mcnemar
+from producer.comparing.configuration import differing
+from storage.database import Database
+from storage.schema import TEST, TRAIN
+from tests.command_line import command_line, starmill
+from tests.ledger_data import COST, LedgerRun, answered, augmented, example, judged, reasoned, retrieved
+
+ROWS = 12
+
+
+@pytest.fixture
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    with command_line(tmp_path, monkeypatch) as opened:
+        yield opened
+
+
+def finished(db: Database, run_id: str, right: set[int], **sections: Any) -> LedgerRun:
+    """Train rows and test rows of these numbers are right, in every cell, at the first pass."""
+    train, test = ([example(row, f"{split} {row}") for row in range(ROWS)] for split in ("sort", "count"))
+    run = LedgerRun.plan(db, train, test, run_id, **sections)
+    run.finish(TRAIN, "augment", augmented)
+    run.finish(TRAIN, "retrieve", retrieved)
+    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=work.example.row in right))
+    run.finish(TRAIN, "rationalize", lambda work: reasoned(work, correct=False))
+    run.open_grid()
+    run.finish(
+        TEST,
+        "answer",
+        lambda work: answered(work.example.reference if work.example.row in right else "wrong()"),
+    )
+    run.finish(TEST, "judge", judged)
+    return run
+
+
+def compared(capsys: pytest.CaptureFixture[str], *runs: str) -> dict[str, Any]:
+    assert starmill("diff", *runs, "--json") == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_what_flipped_is_counted_with_its_significance(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 to 8 are right before, 7 to 9 after: seven are lost, one is gained."""
+    finished(db, "old", set(range(9)))
+    finished(db, "new", {7, 8, 9}, seed=1, teacher={"backend": "openai", "model": "teacher_2"})
+    found = compared(capsys, "old", "new")
+    assert found["same_data"]
+    assert found["configuration"] == {"seed": [0, 1], "teacher.model": ["teacher_1", "teacher_2"]}
+    cells = {(cell["cell"]["stage"], cell["cell"]["variant"]): cell for cell in found["cells"]}
+    assert set(cells) == {
+        ("rationale", "first pass"), ("rationalize", "after all passes"), ("answer", "pupil/0-shot"),
+        ("answer", "pupil/2-shot"), ("answer", "pupil/2-shot/star"),
+    }  # fmt: skip
+    for cell in cells.values():
+        assert (cell["n"], cell["lost"], cell["gained"]) == (ROWS, 7, 1)
+        assert (cell["before"], cell["after"]) == (75.0, 25.0)
+        assert cell["p_value"] == mcnemar(7, 1)
+    bleu = cells["answer", "pupil/0-shot"]["bleu4"]
+    assert bleu["difference"] < bleu["high"] < 0
+    assert cells["rationale", "first pass"]["bleu4"] is None
+    lost = cells["answer", "pupil/0-shot"]["lost_examples"]
+    assert [(flip["row"], flip["before"], flip["after"]) for flip in lost] == [
+        (row, f"answer({row})", "wrong()") for row in range(3)
+    ]
+    [gained] = cells["rationale", "first pass"]["gained_examples"]
+    assert (gained["question_id"], gained["before"], gained["after"]) == ("q9", "wrong()", "answer(9)")
+    # The second run asked the same: it bought only what the first had no need of.
+    worth, bought = (found["spending"]["second"][name] for name in ("answers", "bought"))
+    assert worth["answer"]["cost_usd"] == pytest.approx(3 * ROWS * COST / 1e9)
+    assert "answer" not in bought
+    assert bought["rationalize"]["calls"] == 7
+
+
+def test_a_run_is_not_different_from_itself(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(db, "old", {1})
+    assert starmill("diff", "old", "old") == 0
+    printed = capsys.readouterr().out
+    assert "The configurations are the same." in printed
+    assert "\x1b[" not in printed
+    assert all(cell["p_value"] == 1.0 for cell in compared(capsys, "old", "old")["cells"])
+
+
+def test_cells_of_one_run_alone_are_named(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(db, "old", {1})
+    finished(db, "new", {1}, grid={"shots": [0], "retrieval": [False], "rationale": ["none"]})
+    assert starmill("diff", "old", "new") == 0
+    assert "only in A: answer pupil/2-shot, answer pupil/2-shot/star" in capsys.readouterr().out
+
+
+def test_runs_over_other_data_are_refused(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(db, "old", {1})
+    other = LedgerRun.plan(db, [example(0, "another request")], [], "new")
+    other.finish(TRAIN, "augment", augmented)
+    other.finish(TRAIN, "retrieve", retrieved)
+    other.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    assert starmill("diff", "old", "new") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        "starmill: runs old and new are over other data: no row is in both; compare runs of one dataset"
+    )
+
+
+def test_of_data_that_grew_the_common_rows_are_compared(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run_id, rows in (("old", 2), ("new", 3)):
+        run = LedgerRun.plan(db, [example(row) for row in range(rows)], [], run_id)
+        run.finish(TRAIN, "augment", augmented)
+        run.finish(TRAIN, "retrieve", retrieved)
+        run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    found = compared(capsys, "old", "new")
+    assert not found["same_data"]
+    assert [cell["n"] for cell in found["cells"]] == [2, 2]
+
+
+def test_several_seeds_are_one_row(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = {"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [0, 1, 2]}
+    finished(db, "old", set(range(12)), grid=grid)
+    finished(db, "new", set(), grid=grid)
+    [answer] = [cell for cell in compared(capsys, "old", "new")["cells"] if cell["cell"]["stage"] == "answer"]
+    assert (answer["n"], answer["lost"], answer["before"], answer["after"]) == (ROWS, 12, 100.0, 0.0)
+    # 2 of 4,096 ways to swap rows are as far apart.
+    assert answer["p_value"] < 0.01
+
+
+def test_keys_of_configurations() -> None:
+    first = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}], "same": {}}
+    second = {"a": {"b": 1, "c": [1]}, "d": [{"e": 2}, {"e": 3}], "same": {}}
+    assert differing(first, second) == {"a.c": ([1, 2], [1]), "d.0.e": (1, 2), "d.1.e": (None, 3)}
