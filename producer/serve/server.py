@@ -68,7 +68,8 @@ async def _serve(
 ) -> None:
     readings, tables, streams = Readings(db, LimitWatch(settings)), TableMaker(folder), Streams()
     app = application(Site(readings, tables, Doors(password), streams), hosts)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells at INFO that it starts and ends
+    # Below ERROR it tells that it starts and ends, and of whatever a stranger sends.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # Who connects is who asks: an address that the client itself tells would get around the slow-down.
     server = _Server(uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,

@@ -1,4 +1,4 @@
-"""One model server, one experiment, and the run of it that nobody disturbed."""
+"""One model server, one experiment, and the run of it that nobody disturbed. All here is marathon."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ import pytest
 from tests.chores import write_data, write_experiment
 from tests.openai_server import OpenAIServer, running
 from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.marathon)
 
 
 @pytest.fixture(scope="session")
