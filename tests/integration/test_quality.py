@@ -100,7 +100,7 @@ def test_exports_leave_out_what_the_experiment_heeds(
     card = ("export", "small", "--only", "accepted", "--format", "hf", "-o", "folder")
     assert starmill(*card) == 0
     said = Path("folder/README.md").read_text()
-    assert "left out by filters, which may mark a row more than once: 2" in said
+    assert "rows that filters marked, which may mark a row more than once: 2" in said
     assert "- contamination: 1 (a row that repeats a row of the test split)" in said
 
 
