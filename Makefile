@@ -6,7 +6,7 @@ VLLM   ?= .venv-vllm
 DEPLOY ?= .venv-deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-vllm test-fast lint format bench bench-vllm clean
+.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench bench-vllm clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -26,12 +26,15 @@ lock: install ## pin what is installed now
 demo: install ## the whole pipeline on this machine: no key, no GPU, no root
 	$(BIN)/starmill run demo --local
 
-# Most of a test's time is waiting for processes: two at a time keep two processors busy.
-test: install $(DEPLOY)/.installed ## all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Most of a test's time is waiting for processes: three at a time keep two processors busy.
+test: install $(DEPLOY)/.installed ## the tests, but for those that kill and those that take minutes
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-test-marathon: install ## thousands of rows under random kills; minutes
-	$(BIN)/python -m pytest -m marathon
+test-marathon: install ## whatever is killed heals; thousands of rows
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m marathon
+
+test-scale: install ## six hosts as network namespaces (root); memory after 200,000 tasks and units
+	$(BIN)/python -m pytest -m scale
 
 # vLLM's CPU build asks for more than it needs, and for other releases than the rest of Starmill.
 $(VLLM)/.installed: pyproject.toml requirements-vllm.lock

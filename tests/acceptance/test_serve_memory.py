@@ -16,7 +16,7 @@ from tests.ledger_data import NOW, LedgerRun, example
 from tests.pipeline import Home
 from tests.serving import PASSWORD, Served, served
 
-pytestmark = [pytest.mark.marathon, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 UNITS_AN_EXAMPLE, VIEWERS, SECONDS = 4, 20, 45.0
 # Of ten units six are done, one of fifty failed after an answer that was not accepted.
 STATEMENTS = """

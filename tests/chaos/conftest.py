@@ -1,4 +1,4 @@
-"""One model server, one experiment, and the run of it that nobody disturbed. All here is marathon."""
+"""One model server, one experiment, and its run that nobody disturbed. All here is marathon or scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and not item.get_closest_marker("scale"):
             item.add_marker(pytest.mark.marathon)
 
 

@@ -34,7 +34,7 @@ from tests.workers import celery_worker
 ROWS, CALLS_AT_ONCE, LATENCY_MS, THREADS = 400, 16, 700, 5
 AWAY_SECONDS, BACK_WITHIN = 60.0, 45.0
 
-pytestmark = [pytest.mark.marathon, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.scale, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ STEP = 600  # tasks; Redis drops a subscriber that is too far behind
 ARGUMENTS = "demo-1a2b units {} +7, example train/{}"
 
 
-@pytest.mark.marathon
+@pytest.mark.scale
 @pytest.mark.timeout(1800)
 def test_twice_as_many_events_take_no_more_memory(redis_url: str, tmp_path: Path) -> None:
     home = Home(tmp_path / "home", {"STARMILL_REDIS_URL": redis_url})
@@ -52,7 +52,7 @@ def send_task(dispatcher: EventDispatcher, number: int) -> int:
     dispatcher.send(
         "task-received", uuid=task, name=name, args=args, kwargs="run demo-20261126-021500-1a2b", retries=0
     )
-    dispatcher.send("task-started", uuid=task, pid=1)
+    dispatcher.send("task-started", uuid=task)
     dispatcher.send("task-succeeded", uuid=task, result="None", runtime=2.5)
     return 3
 
