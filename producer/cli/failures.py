@@ -9,7 +9,7 @@ from rich.table import Table
 
 from models.errors import UsageError
 from producer.cli.common import JsonOption, RunArgument, console, messages, open_ledger, print_json
-from storage.ledger import counts, planning, rows
+from storage.ledger import counts, planning, retrying, rows
 from storage.ledger.rows import Row
 
 ReasonOption = Annotated[str | None, typer.Option(metavar="REASON", help="only units that failed for it")]
@@ -45,7 +45,7 @@ def retry(run: RunArgument, reason: ReasonOption = None) -> None:
         chosen = planning.load_run(db, run)
         reasons = counts.failure_reasons(db, chosen.id)
         _check_reason(reason, reasons)
-        sent = rows.retry(db, chosen, reason)
+        sent = retrying.retry(db, chosen, reason)
         if not sent:
             # A sample is of no use once the others were voted on.
             left = "no failed units that anything waits for" if reasons else "no failed units"

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from models.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, feeding, outcomes, rows
+from storage.ledger import claims, counts, feeding, outcomes, retrying, rows
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
 from storage.schema import (
@@ -188,7 +188,7 @@ def test_last_rejection_counts_too(hand: Hand, database: Database) -> None:
     """A retry asks under the next number: under the old one it would read the same answer again."""
     work = take(hand, TRAIN, "augment")
     hand.failed(work, "null", Rejection("null", "no content"))
-    assert rows.retry(database, hand.run) == 1
+    assert retrying.retry(database, hand.run) == 1
     again = claim_one(database, hand.clock, work.unit_id)
     assert (again.rejections, again.budget_from) == (1, 1)
     hand.failed(again, "null", Rejection("null", "no content"))

@@ -12,7 +12,7 @@ import pytest
 from models.stages import downstream, queues
 from models.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, feeding, outcomes, planning, rows, samples
+from storage.ledger import claims, counts, feeding, outcomes, planning, retrying, rows, samples
 from storage.ledger.claims import Work
 from storage.schema import (
     ALREADY_CORRECT,
@@ -47,22 +47,22 @@ def test_failed_unit_is_ready_and_what_it_held_back_waits(hand: Hand, database: 
     hand.done(second)
     claims.release(database, "worker", [third.unit_id])
     others = [unit for unit in units(database) if unit.example_id != first.example_id]
-    assert rows.retry(database, hand.run) == 1
+    assert retrying.retry(database, hand.run) == 1
     again = [unit for unit in units(database) if unit.example_id == first.example_id]
     assert {unit.id: (unit.state, unit.needs) for unit in again} == {
         unit.id: planned[unit.id] for unit in again
     }
     assert {(unit.reason, unit.detail, unit.finished_at, unit.sent_at) for unit in again} == {(None,) * 4}
     assert [unit for unit in units(database) if unit.example_id != first.example_id] == others
-    assert rows.retry(database, hand.run) == 0
+    assert retrying.retry(database, hand.run) == 0
 
 
 def test_retry_by_reason_leaves_the_others(hand: Hand, database: Database) -> None:
     first, second, _ = hand.take(TRAIN, "augment")
     hand.failed(first, "null")
     hand.failed(second, "refusal")
-    assert rows.retry(database, hand.run, "html") == 0
-    assert rows.retry(database, hand.run, "refusal") == 1
+    assert retrying.retry(database, hand.run, "html") == 0
+    assert retrying.retry(database, hand.run, "refusal") == 1
     states = {unit.example_id: unit.state for unit in units(database, stage="rationale")}
     assert (states[first.example_id], states[second.example_id]) == (SKIPPED, WAITING)
     assert counts.failure_reasons(database, hand.run.id) == {"null": 1}
@@ -76,7 +76,7 @@ def test_retry_leaves_what_was_already_correct(hand: Hand, database: Database) -
     hand.correct(first)
     hand.failed(second)
     hand.done(third)
-    assert rows.retry(database, hand.run) == 1
+    assert retrying.retry(database, hand.run) == 1
     skipped = units(database, state=SKIPPED)
     assert {(unit.example_id, unit.reason) for unit in skipped} == {(first.example_id, ALREADY_CORRECT)}
 
@@ -87,7 +87,7 @@ def test_retried_unit_remembers_the_barrier(hand: Hand, database: Database) -> N
     hand.failed(first)
     hand.finish_train()
     assert feeding.open_barrier(database, hand.run)
-    rows.retry(database, hand.run)
+    retrying.retry(database, hand.run)
     hand.done(claim_one(database, hand.clock, first.unit_id))
     behind = units(database, stage="answer", variant="student/2-shot/retrieval", example_id=first.example_id)
     assert [(unit.needs, unit.state) for unit in behind] == [(0, READY)]
@@ -98,7 +98,7 @@ def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
     for attempt in range(3):
         outcomes.reject(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
     hand.failed(replace(work, rejections=3), "null", Rejection("null"))
-    rows.retry(database, hand.run)
+    retrying.retry(database, hand.run)
     again = claim_one(database, hand.clock, work.unit_id)
     assert (again.rejections, again.budget_from) == (4, 4)
     assert [reason for reason, _, _ in rows.rejected_texts(database, work.unit_id)] == ["null"] * 4
@@ -107,9 +107,9 @@ def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
 
 def test_finished_run_goes_on_after_a_retry(hand: Hand, database: Database) -> None:
     live(hand, random.Random(0), failing=1.0)
-    assert rows.retry(database, hand.run, "no such reason") == 0
+    assert retrying.retry(database, hand.run, "no such reason") == 0
     assert planning.run_state(database, hand.run.id)[0] == FINISHED
-    assert rows.retry(database, hand.run) > 0
+    assert retrying.retry(database, hand.run) > 0
     state, message = planning.run_state(database, hand.run.id)
     assert (state, message) == (INTERRUPTED, "failed units are to be tried again")
     assert planning.load_run(database, hand.run.id).finished_at is None
@@ -118,7 +118,7 @@ def test_finished_run_goes_on_after_a_retry(hand: Hand, database: Database) -> N
 
 def test_retry_of_a_running_run_leaves_it_running(hand: Hand, database: Database) -> None:
     hand.failed(hand.take(TRAIN, "augment")[0])
-    rows.retry(database, hand.run)
+    retrying.retry(database, hand.run)
     assert planning.run_state(database, hand.run.id) == (RUNNING, "")
 
 
@@ -131,7 +131,7 @@ def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock:
     def act(number: int) -> None:
         if number == 0:
             for _ in range(10):
-                rows.retry(database, run)
+                retrying.retry(database, run)
         else:
             for work in works[number - 1 :: 3]:
                 hand.failed(work)
@@ -150,7 +150,7 @@ def test_every_run_comes_to_its_end(hand: Hand, database: Database, seed: int) -
         consistent(hand)
         if failing:
             failed = len(ids(database, state=FAILED))
-            assert rows.retry(database, hand.run) == failed
+            assert retrying.retry(database, hand.run) == failed
     assert {(unit.state, unit.reason) for unit in units(database)} <= {
         (DONE, None),
         (SKIPPED, ALREADY_CORRECT),
@@ -167,7 +167,7 @@ def test_every_run_with_votes_comes_to_its_end(database: Database, clock: Clock,
         live(hand, chance, failing)
         consistent(hand)
         if failing:
-            rows.retry(database, hand.run)
+            retrying.retry(database, hand.run)
     failed = units(database, state=FAILED)
     assert failed
     assert {unit.variant for unit in failed} == {"sample"}

@@ -8,7 +8,7 @@ import pytest
 
 from models.rounds import SAMPLE, named
 from storage.database import Database
-from storage.ledger import exemplars, feeding, planning, rows
+from storage.ledger import exemplars, feeding, planning, retrying
 from storage.ledger.claims import Work
 from storage.schema import DONE, FAILED, READY, SKIPPED, TRAIN, WAITING
 from tests.clock import Clock
@@ -108,7 +108,7 @@ def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> No
     hand = begin(database, clock)
     first_round(hand)
     assert feeding.open_rounds(database, hand.run) == 3
-    assert rows.retry(database, hand.run) == 1
+    assert retrying.retry(database, hand.run) == 1
     assert states(hand, "round-2") == [READY, READY, READY, WAITING]
     [retrieve] = hand.take(TRAIN, "retrieve")
     hand.done(retrieve, {"passages": []})
@@ -132,7 +132,7 @@ def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: 
     assert feeding.open_rounds(database, hand.run) == 0
     assert states(hand, "round-2") == [WAITING, WAITING, WAITING, SKIPPED]
     # A sample is of use until it was voted on; so are the passages of the last row.
-    assert rows.retry(database, hand.run, "null") == 2
+    assert retrying.retry(database, hand.run, "null") == 2
     assert FAILED not in states(hand, named(2, SAMPLE))
     for work in works[1:]:
         hand.done(work, text(work))

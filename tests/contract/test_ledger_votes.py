@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.database import Database
-from storage.ledger import claims, counts, exemplars, planning, rows, samples
+from storage.ledger import claims, counts, exemplars, planning, retrying, samples
 from storage.ledger.claims import MOST_CLAIMS, Work
 from storage.schema import DONE, FAILED, NO_SAMPLES, READY, SKIPPED, TRAIN, UPSTREAM_FAILED, WAITING
 from tests.clock import Clock
@@ -102,7 +102,7 @@ def test_vote_without_samples_is_retried_by_way_of_them(
     hand: Hand, database: Database, reason: str | None, sent: int
 ) -> None:
     works = without_samples(hand)
-    assert rows.retry(database, hand.run, reason) == sent
+    assert retrying.retry(database, hand.run, reason) == sent
     assert vote(hand, works[0]) == (WAITING, sent, None)
     assert passes(hand, works[0]) == {(WAITING, None)}
     again = [work for work in drawn(hand) if work.unit_id in {old.unit_id for old in works}]
@@ -117,7 +117,7 @@ def test_sample_is_retried_while_the_vote_waits(hand: Hand, database: Database) 
     first, second, third = drawn(hand)
     hand.failed(first)
     assert vote(hand, first) == (WAITING, 2, None)
-    assert rows.retry(database, hand.run) == 1
+    assert retrying.retry(database, hand.run) == 1
     assert vote(hand, first) == (WAITING, 3, None)
     for work in (second, third):
         hand.done(work)
@@ -131,11 +131,11 @@ def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) ->
     hand.failed(first)
     for work in others:
         hand.done(work)
-    assert rows.retry(database, hand.run) == 0
+    assert retrying.retry(database, hand.run) == 0
     [work] = hand.take(TRAIN, "rationale", "")
     hand.done(work)
     before = units(database)
-    assert rows.retry(database, hand.run) == rows.retry(database, hand.run, "null") == 0
+    assert retrying.retry(database, hand.run) == retrying.retry(database, hand.run, "null") == 0
     assert units(database) == before
     assert planning.run_state(database, hand.run.id) == ("running", "")
 
