@@ -11,7 +11,7 @@ from click import Context
 from storage.broker import celery_settings
 from storage.settings import load_settings
 
-app = Celery("starmill", include=["worker.tasks", "worker.lifecycle"])
+app = Celery("starmill", include=["worker.tasks", "worker.lifecycle"], amqp="worker.reconnecting:PromptAMQP")
 app.add_defaults(lambda: celery_settings(load_settings()))
 
 

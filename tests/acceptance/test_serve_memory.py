@@ -80,7 +80,7 @@ def _watch(site: Served, db: Database) -> None:
         try:
             while time.monotonic() < ends:
                 site.events("/runs/large-1/events" if number % 4 else "/events", 2)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that can fail a test)
             failed.append(error)
 
     viewers = [threading.Thread(target=view, args=[number]) for number in range(VIEWERS)]
