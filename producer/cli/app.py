@@ -18,6 +18,7 @@ from producer.cli import (
     score,
     status,
     steering,
+    task,
 )
 
 app = typer.Typer(
@@ -35,3 +36,4 @@ for command in (
     app.command()(command)
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
+app.add_typer(task.app, name="task")
