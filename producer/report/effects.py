@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from models.ablation import Cell
 from models.metric_names import Metric
 from models.metrics import SCORES, Effect, holm, mcnemar, paired_effects
+from models.metrics.intervals import Floats
 from producer.report.cells import CellScores, Stats, mean_of_seeds, paired
 
 LEVEL = 0.05
@@ -85,7 +86,9 @@ def _without(cell: Cell) -> Cell:
 def _effects(before: Stats, after: Stats, metrics: Sequence[Metric]) -> dict[str, Effect]:
     """Of stats of shape [rows, seeds, WIDTH]. With one seed FLAGS are one flag a row: exact p-values."""
     rows, seeds, width = before.shape
-    scores = {name: mean_of_seeds(SCORES[name], seeds) for name in metrics}
+    scores: dict[str, Callable[[Floats], Floats]] = {
+        name: mean_of_seeds(SCORES[name], seeds) for name in metrics
+    }
     flat = (rows, seeds * width)
     found = paired_effects(before.reshape(flat), after.reshape(flat), scores)
     for name in FLAGS.intersection(metrics) if seeds == 1 else ():

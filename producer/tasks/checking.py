@@ -12,7 +12,7 @@ from typing import Any
 from models.answers import REASONS, parse_augmentation, parse_rationale
 from models.errors import TaskFolderError
 from models.experiment import Experiment
-from models.judges import agree
+from models.judges import Correctness, agree
 from models.prompts import Wording
 from models.task_module import load_module
 from models.types import Completion, Example, Exemplar, Passage, Rejection, Usage
@@ -111,11 +111,13 @@ def _check_references(experiment: Experiment, rows: Iterable[Example], folder: P
     """How many rows there are. A reference is right by the folder's own rules; a judge model is not asked."""
     assert experiment.task
     module = load_module(experiment.task.module, str(folder / "task.py"))
-    rules = {experiment.judge.correctness or "strict", experiment.rationale.correctness}
+    rules: set[Correctness] = {experiment.judge.correctness or "strict"}
+    if experiment.rationale.correctness != "execution":
+        rules.add(experiment.rationale.correctness)
     count = 0
     for count, example in enumerate(rows, 1):
         said = example.reference
-        for rule in rules.difference(("model", "execution")):
+        for rule in rules - {"model"}:
             right = module.correct(said, said) if rule == "module" else agree(rule, said, said)
             if not right:
                 problem = f"row {count}: by rule {rule} its own reference {said!r} is not right"

@@ -13,7 +13,7 @@ from tests.chores import read_jsonl
 from tests.pipeline import STARMILL, Home
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-TUTORIAL = re.search(r"^## Your own task\n(.*?)^## |^### ", README, re.DOTALL | re.MULTILINE)
+TUTORIAL = re.search(r"^## Your own task\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
 # The embedded model takes its time where others compute as well.
 PATIENCE = 170
 

@@ -94,8 +94,8 @@ def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("task.py", "def f(:", "units/task.py:1: is no Python"),
         ("train.jsonl", '{"request": "x"}', "units/train.jsonl:1: has no 'answer'"),
         ("test.jsonl", '{"request": "x", "answer": "y", "oracle": ["z"]}', "row 1 names passage 'z'"),
-        ("augmentations.jsonl", '{"request": "x", "augmentation": "y"}', "augment.seeds, seed 1: the sentence"),
-        ("rationales.jsonl", '{"request": "x", "rationale": "y"}', "rationale.seeds, seed 1: the sentence"),
+        ("augmentations.jsonl", '{"request": "x", "augmentation": "y"}', "augment.seeds, seed 1: the"),
+        ("rationales.jsonl", '{"request": "x", "rationale": "y"}', "rationale.seeds, seed 1: the"),
         ("test.jsonl", '{"request": "x", "answer": "."}', "by rule text its own reference '.' is not"),
     ],
 )  # fmt: skip
