@@ -8,7 +8,8 @@ from models.answers.checks import check
 from models.answers.reasons import reject
 from models.types import Completion, Rejection
 
-_WORD = r"(?P<not>not\s+(?:quite\s+)?)?\b(?P<word>correct|incorrect|right|wrong)\b"
+# "The correct answer is" says nothing of the given one.
+_WORD = r"(?P<not>not\s+(?:quite\s+)?)?\b(?P<word>(?:correct|right)(?!\s+answer)|incorrect|wrong)\b"
 _VERDICT = re.compile(rf"\bverdict\b[\s*:]*(?:is\b)?[\s*:]*{_WORD}", re.IGNORECASE)
 _ANY = re.compile(_WORD, re.IGNORECASE)
 

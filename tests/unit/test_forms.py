@@ -68,6 +68,7 @@ def test_token_f1_counts_what_is_shared() -> None:
         ("The wrong one? No. Verdict: correct.", True),
         ("The given answer is not correct", False),
         ("Incorrect.", False),
+        ("The given answer is incorrect. The correct answer is 1", False),
         ("It is right, so it is correct.", True),
         ("right or wrong", None),
         ("who knows", None),
