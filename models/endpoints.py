@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[Whole, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+Name = Annotated[str, Field(pattern=NAME.pattern)]
 
 RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
 
@@ -112,3 +114,10 @@ class Teacher(Endpoint):
     @property
     def model_name(self) -> str:
         return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+
+class JudgeModel(Teacher):
+    """A model that says whether an answer is right."""
+
+    name: Name = "judge"
+    delivery: Literal["direct"] = "direct"

@@ -4,6 +4,7 @@
     +-- UsageError               the user can mend it: exit code 2, one line
     |   +-- ExperimentError      experiment file: file, key, remedy
     |   +-- DatasetError         data file: file, line, reason
+    |   +-- TaskFolderError      template or module of a task folder: file, line, remedy
     |   +-- ServiceError         Redis, database, Milvus or model server cannot be used
     +-- BudgetUsedUp             the run may not pay for more calls
     +-- WorkerUnfit              this worker cannot do the work, another may: it stops, its units go back
@@ -39,6 +40,14 @@ class ExperimentError(UsageError):
 
 class DatasetError(UsageError):
     """A data file is not valid; `line` counts from 1."""
+
+    def __init__(self, path: object, line: int | None, problem: str) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+
+
+class TaskFolderError(UsageError):
+    """A task folder cannot be used; `line` counts from 1."""
 
     def __init__(self, path: object, line: int | None, problem: str) -> None:
         where = f"{path}:{line}" if line is not None else f"{path}"

@@ -18,12 +18,16 @@ from pydantic import (
     model_validator,
 )
 
-from models.endpoints import Count, Name, Params, Section, Teacher, Whole
+from models.endpoints import Count, JudgeModel, Name, Params, Section, Teacher, Whole
 from models.execution import ProgramLimits
+from models.extraction import Extraction
+from models.judges import Correctness
+from models.metric_names import DEFAULT_METRICS, Metric
 from models.quality.settings import Quality
 from models.retrieval.settings import Passages
 from models.rounds import MOST_PASSES, MOST_ROUNDS
 from models.students import Student
+from models.task_folder import TaskFolder
 
 RationaleSource = Literal["none", "first_pass", "star"]
 ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
@@ -84,17 +88,27 @@ class AugmentationSeed(Section):
     augmentation: str
 
 
+class SeedPassage(Section):
+    """Documentation that a human example shows."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    name: str = ""
+    signature: str = ""
+    text: str
+
+
 class RationaleSeed(Section):
-    """A human example of a rationale; `documentation` is what was retrieved, as text."""
+    """A human example of a rationale; what was retrieved are `passages`, or `documentation`, one text."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
     request: str = Field(validation_alias=AliasChoices("request", "query"))
     documentation: str = Field("", validation_alias=AliasChoices("documentation", "retrieval"))
+    passages: list[SeedPassage] = Field([])
     rationale: str
 
 
 class Augment(Section):
-    """`seeds` may name a JSONL file in the experiment file; without seeds the shipped ones are used."""
+    """`seeds` may name a JSONL file in the experiment file; without, those of the task folder are used."""
 
     enabled: bool = True
     batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
@@ -113,7 +127,7 @@ class Rationale(Section):
     rationales of the round before as exemplars (STaR, Zelikman et al., 2022). Correctness `execution` means
     that the tests pass; a row without tests is compared by `tree`."""
 
-    correctness: Literal["paper", "strict", "tree", "execution"] = "strict"
+    correctness: Literal[Correctness, "execution"] = "strict"
     passes: Annotated[Whole, Field(ge=0, le=MOST_PASSES)] = 1
     rounds: Annotated[Whole, Field(ge=1, le=MOST_ROUNDS)] = 1
     drop_wrong: bool = True
@@ -169,11 +183,24 @@ class Grid(Section):
 
 
 class Judge(Section):
-    """`execution` runs answers against the tests of their rows, each program within `limits`."""
+    """`execution` runs answers against the tests of their rows, each program within `limits`. By the rule
+    `correctness` an answer counts as right, which is the metric `accuracy`. `metrics` are what reports show.
+    `model` gives the verdicts of correctness `model`, here and for rationales."""
 
-    extraction: Literal["paper", "strict"] = "strict"
+    extraction: Extraction = "strict"
+    correctness: Correctness | None = None
+    metrics: list[Metric] = Field(list(DEFAULT_METRICS))
+    model: Annotated[JudgeModel, BeforeValidator(_backend_or_mapping)] | None = None
     execution: Annotated[bool, Field(strict=True)] = False
     limits: ProgramLimits = ProgramLimits()
+
+    _metrics = field_validator("metrics")(_unique)
+
+    @model_validator(mode="after")
+    def _accuracy_has_a_rule(self) -> Self:
+        if "accuracy" in self.metrics and self.correctness is None:
+            raise ValueError("metric accuracy needs a rule; set judge.correctness")
+        return self
 
 
 class UnitsPerTask(Section):
@@ -195,14 +222,17 @@ STEERING: Mapping[str, Any] = {
     "budget_usd": True,
     "quality": True,
     "teacher": LIMITS,
+    "judge": {"model": LIMITS},
     "students": {"__all__": {**LIMITS, "replicas": True, "engine": ENGINE}},
 }
 
 
 class Experiment(Section):
-    """`budget_usd` is what all calls of a run may cost together."""
+    """`budget_usd` is what all calls of a run may cost together. `task` is a task folder, read and filled in
+    when the file is; only configurations written before there were task folders lack it."""
 
     name: Name
+    task: TaskFolder | None = None
     dataset: Dataset
     passages: Passages = Passages()
     teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)]
@@ -255,10 +285,34 @@ class Experiment(Section):
             raise ValueError("budget_usd counts nothing while teacher.price is 0; set teacher.price")
         return self
 
+    @model_validator(mode="after")
+    def _task_has_what_is_used(self) -> Self:
+        if self.task is None:
+            return self
+        if not self.task.prompts.augment and (self.augment.enabled or any(self.grid.augment_test)):
+            raise ValueError(f"task folder {self.task.name} has no augment.j2, so augment.enabled and "
+                             "grid.augment_test must be false")  # fmt: skip
+        rules = {self.rationale.correctness, self.judge.correctness, self.judge.extraction}
+        if "model" in rules and not (self.judge.model and self.task.prompts.verdict):
+            lacks = (
+                "judge.model"
+                if self.task.prompts.verdict
+                else f"a verdict.j2 in task folder {self.task.name}"
+            )
+            raise ValueError(f"rule model needs {lacks}")
+        if "module" in rules and not self.task.module:
+            raise ValueError(f"rule module needs a task.py, which task folder {self.task.name} does not have")
+        return self
+
     @property
     def executes(self) -> bool:
         """Whether workers run what models wrote."""
         return self.judge.execution or self.rationale.correctness == "execution"
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether a judge model gives verdicts."""
+        return "model" in (self.judge.correctness, self.rationale.correctness)
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)

@@ -8,17 +8,18 @@ from typing import Literal
 
 from models.syntax import parse
 
-Extraction = Literal["paper", "strict"]
+# `module` is the `extract` of a task folder's task.py, which workers call.
+Extraction = Literal["paper", "strict", "module"]
 
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
 _FENCE = re.compile(
     r"```(?:(?:python3?|py)(?=\s)|[\w+#.-]*[ \t]*\r?\n)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
 )
-_NEXT_SECTION = re.compile(r"\n[ \t#*]*(?:Query|Request)[ \t*]*:")
+_NEXT_SECTION = re.compile(r"\n[ \t#*]*(?:Query|Request|Question)[ \t*]*:")
 _BLANKS = " \t\r\n\f\v"
 
 
-def extract_prediction(rule: Extraction, text: str) -> str:
+def extract_prediction(rule: Literal["paper", "strict"], text: str) -> str:
     """The code in a student's answer, "" where there is none. Raises nothing.
 
     `paper` is the paper's own extraction. `strict` takes the code of the answer sentence, else the

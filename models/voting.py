@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.syntax import normal_form
@@ -19,15 +19,16 @@ class Vote:
     groups: int
 
 
-def majority(codes: Sequence[str]) -> Vote:
+def majority(codes: Sequence[str], form_of: Callable[[str], str] = normal_form) -> Vote:
     """The most frequent code; of equally frequent ones that which was drawn first.
 
-    Codes are the same where their syntax trees are, or, where Python cannot parse them, where they
-    differ in white space only. Blank ones abstain, unless all are. Raises ValueError without codes.
+    Codes are the same where `form_of` gives the same: as it stands, where their syntax trees are, or, where
+    Python cannot parse them, where they differ in white space only. Blank ones abstain, unless all are.
+    Raises ValueError without codes.
     """
     groups: dict[str, list[int]] = {}
     for place, code in enumerate(codes):
-        groups.setdefault(normal_form(code), []).append(place)
+        groups.setdefault(form_of(code), []).append(place)
     if not groups:
         raise ValueError("no answers to vote on")
     said = [places for form, places in groups.items() if form] or list(groups.values())

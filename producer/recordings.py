@@ -16,7 +16,10 @@ def pin_recordings(experiment: Experiment) -> Experiment:
     """With the hashes of its recordings: another file makes another run, and workers refuse it. Raises
     DatasetError with file, line and reason."""
     students = [_pinned(student) for student in experiment.students]
-    return experiment.model_copy(update={"teacher": _pinned(experiment.teacher), "students": students})
+    pinned = {"teacher": _pinned(experiment.teacher), "students": students}
+    if model := experiment.judge.model:
+        pinned["judge"] = experiment.judge.model_copy(update={"model": _pinned(model)})
+    return experiment.model_copy(update=pinned)
 
 
 def _pinned(endpoint: E) -> E:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.ablation import Cell
+from models.metric_names import DEFAULT_METRICS
 from producer.report import Report, StageCount
-from producer.report.effects import EFFECTS, Comparison, Difference
+from producer.report.effects import Comparison, Difference, compared
 from producer.report.failing import Example, StageFailures
 from producer.report.retrieval import Quality
 from producer.report.spending import QUANTILES, StageSpending
@@ -19,7 +20,7 @@ MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in 
 PLAIN, STAR = Cell("pupil", 0, "", "none"), Cell("pupil", 2, "retrieval", "star", augment_test=True)
 DIFFERENCES = {
     name: Difference(2.5 - 2 * place, -0.5, 4.0, 0.01 + place / 100, 0.02 + place / 10)
-    for place, name in enumerate(EFFECTS)
+    for place, name in enumerate(compared(DEFAULT_METRICS))
 }
 
 

@@ -21,6 +21,7 @@ from storage.ledger.outcomes import Outcome
 from storage.ledger.planning import Run
 from storage.schema import ALREADY_CORRECT, TEST, TRAIN, UNITS, UPSTREAM_FAILED
 from tests.clock import Clock
+from tests.task_folders import conala
 
 LEASE = 20.0
 PATIENCE = 10.0
@@ -34,6 +35,7 @@ def experiment(**sections: Any) -> Experiment:
         "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
         "teacher": "embedded",
         "students": ["embedded"],
+        "task": conala(),
         "rationale": {"passes": 2},
         "grid": {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none", "star"]},
     }

@@ -8,14 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.ablation import Cell, cells
-from models.errors import BadRequest
+from models.errors import BadRequest, ServiceError
 from models.execution import Verdict
 from models.experiment import Experiment
+from models.prompts import Wording
 from models.retrieval.forms import present
 from models.retrieval.records import hits_of
 from models.retrieval.searches import Searches
 from models.retrieval.selection import select
 from models.stages import Slot, downstream, fed_by, gathered_by
+from models.task_module import TaskModule, load_module
 from models.types import Passage, Rejection
 from storage.ledger.claims import Work
 from storage.ledger.generations import Purchase
@@ -55,6 +57,21 @@ class RunContext:
     @cached_property
     def cells(self) -> dict[str, Cell]:
         return {cell.variant: cell for cell in cells(self.experiment)}
+
+    @cached_property
+    def wording(self) -> Wording:
+        """How models are asked. Raises ServiceError, which pauses the run, where nobody wrote that down."""
+        if self.experiment.task is None:
+            raise ServiceError(
+                "the run was planned before there were task folders; start its experiment again with "
+                "`starmill run --new`: what was answered is not paid again"
+            )
+        return Wording(self.experiment.task)
+
+    @cached_property
+    def module(self) -> TaskModule:
+        """The task folder's own Python. Raises TaskFolderError."""
+        return load_module(self.wording.folder.module)
 
     @cached_property
     def searches(self) -> Searches:

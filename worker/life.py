@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError, WorkerUnfit
+from models.errors import AccessError, BadRequest, BudgetUsedUp, ServiceError, TaskFolderError, WorkerUnfit
 from storage.ledger import claims, planning
 from storage.ledger.claims import Work
 from storage.ledger.outcomes import Outcome
@@ -75,6 +75,8 @@ async def _end(context: RunContext, works: list[Work]) -> Sequence[Outcome]:
         await _give_back(runtime, works)
         runtime.give_up(str(error))
         return ()
+    except TaskFolderError as error:
+        ended = [context.failed(work, "task_folder", str(error)) for work in works]
     except BadRequest as error:
         ended = [context.refused(work, error) for work in works]
     except Exception as error:

@@ -1,25 +1,22 @@
-"""The human seeds of a run: the experiment's own, else the shipped ones."""
+"""The human seeds of a run, as prompts show them."""
 
 from __future__ import annotations
 
-from models.experiment import Augment, Rationale
-from models.prompts.seeds import AUGMENTATION_SEEDS, RATIONALE_SEEDS
+from models.experiment import Augment, Rationale, RationaleSeed
 from models.types import Exemplar, Passage
 
 
 def augmentation_seeds(config: Augment) -> list[tuple[str, str]]:
     """(request, augmentation) pairs."""
-    return [(seed.request, seed.augmentation) for seed in config.seeds] or list(AUGMENTATION_SEEDS)
+    return [(seed.request, seed.augmentation) for seed in config.seeds]
 
 
 def rationale_seeds(config: Rationale) -> list[Exemplar]:
-    """The documentation of an experiment's own seed is one text: it becomes one passage without a name."""
-    own = [
-        Exemplar(seed.request, "", seed.rationale, _documentation(seed.documentation))
-        for seed in config.seeds
-    ]
-    return own or list(RATIONALE_SEEDS)
+    """Documentation that is one text becomes one passage without a name."""
+    return [Exemplar(seed.request, "", seed.rationale, _passages(seed)) for seed in config.seeds]
 
 
-def _documentation(text: str) -> tuple[Passage, ...]:
-    return (Passage("", "", "", text.strip()),) if text.strip() else ()
+def _passages(seed: RationaleSeed) -> tuple[Passage, ...]:
+    named = [Passage("", shown.name, shown.signature, shown.text) for shown in seed.passages]
+    text = seed.documentation.strip()
+    return (*named, *([Passage("", "", "", text)] if text else []))

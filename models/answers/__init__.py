@@ -4,6 +4,7 @@ from models.answers.augmentation import parse_augmentation, parse_augmentations
 from models.answers.checks import check
 from models.answers.rationale import Rationale, parse_rationale
 from models.answers.reasons import REASONS, Reason
+from models.answers.verdict import parse_verdict
 from models.extraction import extract_prediction
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "parse_augmentation",
     "parse_augmentations",
     "parse_rationale",
+    "parse_verdict",
 ]

@@ -29,6 +29,7 @@ REASONS: Mapping[str, Reason] = {
     "no_answer": Reason(True, 'the sentence asked for is missing ("The answer is", "This requires")'),
     "no_code": Reason(True, 'nothing follows "The answer is"'),
     "parroted": Reason(True, "the answer merely repeats the request"),
+    "no_verdict": Reason(True, "the judge says neither that the answer is right nor that it is wrong"),
     "hint_leak": Reason(True, "the rationale mentions the hint it was given"),
 }
 

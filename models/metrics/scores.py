@@ -1,6 +1,6 @@
 """All scores of a set of answers, from what is counted in each row.
 
-A row's stats are 43 whole numbers, and the scores of any set of rows are functions of their sum: a million
+A row's stats are 45 whole numbers, and the scores of any set of rows are functions of their sum: a million
 rows need no texts in memory, and a bootstrap draws rows without looking at them again.
 """
 
@@ -16,22 +16,29 @@ from models.metrics.bleu import bleu_stats, corpus_bleu
 from models.metrics.char_bleu import char_bleu, char_bleu_stats
 from models.metrics.chrf import chrf_stats, corpus_chrf
 from models.metrics.intervals import Floats, Interval, bootstrap
+from models.metrics.token_f1 import token_f1
 from models.syntax import normal_form, parse
 
 _BLEU, _CHAR, _CHRF = slice(0, 10), slice(10, 20), slice(20, 38)
-_EXACT, _NORMALISED, _TREE, _PARSES, _COUNT = range(38, 43)
-WIDTH = 43
+_EXACT, _NORMALISED, _TREE, _PARSES, _RIGHT, _F1, _COUNT = range(38, 45)
+WIDTH = 45
+# Token F1 is a fraction, and stats are whole numbers.
+MILLION = 1_000_000
 
 
-def row_stats(prediction: str, reference: str) -> NDArray[np.int64]:
-    """What all scores need to know of one row, shape [WIDTH].
+def row_stats(prediction: str, reference: str, right: bool | None = None) -> NDArray[np.int64]:
+    """What all scores need to know of one row, shape [WIDTH]. `right` is what the run's own rule says of it;
+    without one, equality as it stands.
 
     Equal as it stands, but for white space, and as a syntax tree (or but for white space, where Python
     cannot parse it) are three flags; that the prediction parses is a fourth.
     """
     normalised = prediction.split() == reference.split()
     tree = normalised or normal_form(prediction) == normal_form(reference)
-    flags = (prediction == reference, normalised, tree, parse(prediction) is not None, True)
+    equal = prediction == reference
+    f1 = round(MILLION * token_f1(prediction, reference))
+    right = equal if right is None else right
+    flags = (equal, normalised, tree, parse(prediction) is not None, right, f1, True)
     return np.concatenate(
         [
             bleu_stats(prediction, reference),
@@ -54,9 +61,9 @@ def as_judged(rule: str, prediction: str, reference: str) -> tuple[str, str]:
     return bare(prediction) if code is None else code, bare(reference)
 
 
-def _share(column: int) -> Callable[[Floats], Floats]:
+def _share(column: int, whole: int = 1) -> Callable[[Floats], Floats]:
     def share(sums: Floats) -> Floats:
-        count = sums[..., _COUNT]
+        count = whole * sums[..., _COUNT]
         return 100.0 * np.divide(sums[..., column], count, out=np.zeros_like(count), where=count > 0)
 
     return share
@@ -71,6 +78,8 @@ SCORES: Mapping[str, Callable[[Floats], Floats]] = {
     "normalised_match": _share(_NORMALISED),
     "tree_match": _share(_TREE),
     "parse_rate": _share(_PARSES),
+    "accuracy": _share(_RIGHT),
+    "token_f1": _share(_F1, MILLION),
 }
 
 

@@ -1,22 +1,6 @@
-"""What models are asked: rendering is pure, wording lies in `templates`, shipped examples in `seeds`."""
+"""What models are asked: rendering is pure; the words come from a task folder."""
 
 from models.prompts.formats import Asked, formatted
-from models.prompts.render import (
-    HintStyle,
-    augmentation,
-    augmentations,
-    example_query,
-    rationale,
-    student_prompt,
-)
+from models.prompts.wording import HintStyle, Wording, example_query
 
-__all__ = [
-    "Asked",
-    "HintStyle",
-    "augmentation",
-    "augmentations",
-    "example_query",
-    "formatted",
-    "rationale",
-    "student_prompt",
-]
+__all__ = ["Asked", "HintStyle", "Wording", "example_query", "formatted"]

@@ -7,11 +7,22 @@ never gave, and its template would stand between what the grid varies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.prompts import templates
 from models.students import PromptFormat
 from models.types import Message
+
+CHATML = (
+    "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant gives "
+    "helpful and honest answers.<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+)
+CHATML_STOP = ("<|im_end|>",)
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\n{text}\n\n### Response:"
+)
+ALPACA_STOP = ("### Instruction:", "### Response:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +35,20 @@ class Asked:
     stop: tuple[str, ...] = ()
 
 
-def formatted(prompt_format: PromptFormat, text: str) -> Asked:
-    """`text` in this format.
+def formatted(prompt_format: PromptFormat, text: str, stop: Sequence[str]) -> Asked:
+    """`text` in this format; `stop` is that of its task folder.
 
-    raw     the text alone (the paper); it ends where a model would begin an example of its own
+    raw     the text alone (the paper); it ends at `stop`, where a model would begin its own example
     chatml  MPT-7B-Chat and others: turns between `<|im_start|>` and `<|im_end|>`, after MPT's system message
     alpaca  the template of Stanford Alpaca without an input; it ends where another turn would begin
     chat    one user message
     """
     match prompt_format:
         case "raw":
-            return Asked(prompt=text, stop=templates.STOP)
+            return Asked(prompt=text, stop=tuple(stop))
         case "chatml":
-            return Asked(prompt=templates.CHATML.format(text=text), stop=templates.CHATML_STOP)
+            return Asked(prompt=CHATML.format(text=text), stop=CHATML_STOP)
         case "alpaca":
-            return Asked(prompt=templates.ALPACA.format(text=text), stop=templates.ALPACA_STOP)
+            return Asked(prompt=ALPACA.format(text=text), stop=ALPACA_STOP)
         case "chat":
             return Asked(messages=(Message("user", text),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ class Overlap:
     """A train row repeats test row `other`; `shared` are the words in a row that both have.
 
     request   all words of the request
-    answer    the code, by syntax tree
+    answer    the answer, in the form that the task compares: code by syntax tree
     question  the id of the question, up to its last `-`: another wording of the same
     words     words in a row of the request
     code      words in a row of the code
@@ -40,15 +41,16 @@ class TestSplit:
     # For pytest: the name is the domain's.
     __test__ = False
 
-    def __init__(self, settings: Contamination) -> None:
+    def __init__(self, settings: Contamination, form_of: Callable[[str], str] = normal_form) -> None:
         self._settings = settings
+        self._form_of = form_of
         self._whole: dict[tuple[Kind, object], int] = {}
         self._words: dict[int, int] = {}
         self._code: dict[int, int] = {}
 
     def add(self, place: int, request: str, answer: str, question: str = "") -> None:
         """`place` is what an overlap will name. `question` is empty where rows name none."""
-        for kind, key in self._keys(request, normal_form(answer), question):
+        for kind, key in self._keys(request, self._form_of(answer), question):
             self._whole.setdefault((kind, key), place)
         for known, text in ((self._words, request), (self._code, answer)):
             for run in ngrams(words(text), self._settings.ngram):

@@ -50,16 +50,22 @@ class Filters:
     stays. Memory grows by about a kilobyte a row; nothing is compared all with all."""
 
     def __init__(
-        self, settings: Quality, names: Sequence[str], test: Iterable[tuple[str, str, str]] = ()
+        self,
+        settings: Quality,
+        names: Sequence[str],
+        test: Iterable[tuple[str, str, str]] = (),
+        form_of: Callable[[str], str] = normal_form,
     ) -> None:
-        """`test` holds request, answer and question of the rows of the test split."""
+        """`test` holds request, answer and question of the rows of the test split; answers are the same where
+        `form_of` them is."""
+        self._form_of = form_of
         self._names = [name for name in FILTERS if name in names]
         self._length = settings.length or Length()
         self._agreement = settings.agreement or Agreement()
         self._script = settings.script or Script()
         self._near = NearDuplicates((settings.near or Near()).threshold) if "near" in names else None
         self._contamination = settings.contamination or Contamination()
-        self._test = TestSplit(self._contamination)
+        self._test = TestSplit(self._contamination, form_of)
         if "contamination" in names:
             for place, row in enumerate(test):
                 self._test.add(place, *row)
@@ -70,7 +76,7 @@ class Filters:
     def add(self, row: Candidate) -> None:
         place = self._count
         self._count += 1
-        form = normal_form(row.code) if self._names_any("code", "contamination") else ""
+        form = self._form_of(row.code) if self._names_any("code", "contamination") else ""
         for name in self._names:
             if name != "near" and (mark := _LOOKS[name](self, place, row, form)):
                 self._marks.append(mark)

@@ -12,7 +12,7 @@ from models.endpoints import Count, Section, Whole
 # What each filter says of a row that it marks, for people.
 FILTERS: Mapping[str, str] = {
     "exact": "has the request and text of an earlier row, but for white space",
-    "code": "has the code of an earlier row, by syntax tree",
+    "code": "has the answer of an earlier row, code by syntax tree",
     "near": "is nearly an earlier row: most of its phrases are the same",
     "hint_leak": "mentions the hint that its teacher was given",
     "contamination": "repeats a row of the test split",

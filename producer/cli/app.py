@@ -23,6 +23,7 @@ from producer.cli import (
     show,
     status,
     steering,
+    task,
 )
 
 app = typer.Typer(
@@ -41,3 +42,4 @@ for command in (
 data.app.command("quality")(quality.data_quality)
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
+app.add_typer(task.app, name="task")

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from models.errors import UsageError
+from models.experiment import Experiment
 from models.quality import FILTERS, Quality
 from producer.cli.common import JsonOption, OptionalRun, console, find_run, messages, open_ledger, print_json
 from producer.cli.export import Only
@@ -43,7 +44,7 @@ def quality(
     with open_ledger() as db:
         chosen = find_run(db, run)
         rows = SyntheticSet(db, chosen, only is not None)
-        _tell({"run": chosen.id}, rows, chosen.experiment.quality, names, output, as_json)
+        _tell({"run": chosen.id}, rows, chosen.experiment, names, output, as_json)
 
 
 def data_quality(
@@ -63,13 +64,14 @@ def data_quality(
         known = ", ".join(OF_DATASETS)
         raise UsageError(f"--filter {lacking[0]}: no teacher has written rows of a dataset; take {known}")
     rows = DatasetSet(read_dataset(chosen.dataset))
-    _tell({"experiment": chosen.name}, rows, chosen.quality, names, output, as_json)
+    _tell({"experiment": chosen.name}, rows, chosen, names, output, as_json)
 
 
 def _tell(
-    head: dict[str, Any], rows: Rows, settings: Quality, names: Any, output: Path | None, as_json: bool
+    head: dict[str, Any], rows: Rows, experiment: Experiment, names: Any, output: Path | None, as_json: bool
 ) -> None:
-    found = judge(rows, settings, names)
+    settings = experiment.quality
+    found = judge(rows, settings, names, experiment.rationale.correctness)
     examples = shown(rows, found)
     if output:
         _write_marks(output, rows, found)

@@ -30,12 +30,13 @@ from producer.report import build_report
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 from producer.status import Status, read_status
 from producer.stopping import Stop
+from producer.tasks.checking import check_prompts
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import batches, planning
 from storage.ledger.planning import Run
 from storage.logs import configure_logging
-from storage.schema import FINISHED, PAUSED, PLANNED
+from storage.schema import FINISHED, PAUSED, PLANNED, TRAIN
 from storage.settings import Settings, load_settings
 
 LINE_SECONDS = 10.0
@@ -120,6 +121,7 @@ def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, loca
     splits = read_dataset(experiment.dataset)
     check_right_passages(experiment, splits)
     require_tests(experiment, splits)
+    check_prompts(experiment, splits[TRAIN])
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
         return planning.steer_run(db, found, experiment)

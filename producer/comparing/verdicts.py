@@ -57,8 +57,8 @@ Verdicts = dict[Cell, dict[RowKey, Verdict]]
 def read_verdicts(db: Database, run: Run) -> Verdicts:
     """Rationales after the first pass and after all; answers of students by variant, all seeds together.
 
-    An answer is right where the tests of its row pass, or, where there are none that can be run, where it
-    is the reference."""
+    An answer is right where the tests of its row pass; where there are none that can be run, by the run's own
+    rule; without one, where it is the reference."""
     found: Verdicts = {}
     for example in synthetic_examples(db, run):
         if example.tried:
@@ -84,4 +84,6 @@ def _verdict(found: Verdicts, cell: Cell, unit: Row) -> Verdict:
 
 def _right(judge: Row) -> bool:
     outcome = (judge.result.get("execution") or {}).get("outcome", "unavailable")
-    return outcome == "passed" if outcome != "unavailable" else bool(judge.result.get("exact_match"))
+    if outcome != "unavailable":
+        return bool(outcome == "passed")
+    return bool(judge.result.get("correct", judge.result.get("exact_match")))

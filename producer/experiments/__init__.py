@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from models.encoders.checkpoint import PACKAGED
 from models.errors import DatasetError, ExperimentError
 from models.experiment import Experiment
+from producer import tasks
 from storage.jsonl import read_objects
 
 PRESETS = Path(__file__).parent
@@ -26,10 +27,17 @@ PATHS = (
     ("rationale", "seeds"),
     ("teacher", "recording"),
     ("students", "recording"),
+    ("judge.model", "recording"),
 )
 # The reader of dates and numbers raises ValueError.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-SHORTHANDS = {"train": "file", "test": "file", "teacher": "backend", "students": "backend"}
+SHORTHANDS = {
+    "train": "file",
+    "test": "file",
+    "teacher": "backend",
+    "students": "backend",
+    "model": "backend",
+}
 
 
 def presets() -> dict[str, str]:
@@ -41,16 +49,32 @@ def presets() -> dict[str, str]:
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
-    """The preset or file `name`, with `key.key=value` overrides. Raises ExperimentError, DatasetError."""
+    """The preset or file `name`, with `key.key=value` overrides. Raises as `make_experiment`."""
     path = PRESETS / f"{name}.yaml"
     is_preset = "/" not in name and path.is_file()
     if not is_preset:
         path = Path(name)
     config = _read(path, name)
     # In a file, paths are relative to it; in a preset and on the command line, to where you stand.
-    _anchor(config, Path.cwd() if is_preset else path.parent)
+    return make_experiment(name, config, Path.cwd() if is_preset else path.parent, overrides)
+
+
+def make_experiment(
+    name: str, config: dict[str, Any], here: Path, overrides: Sequence[str] = ()
+) -> Experiment:
+    """The experiment of this configuration, whose paths are seen from `here`, with its task folder filled in.
+
+    Raises ExperimentError, DatasetError, TaskFolderError.
+    """
+    _anchor(config, here)
     for override in overrides:
-        _override(config, override)
+        if override.startswith("task="):
+            _override(config, override)
+            here = Path.cwd()
+    config = _with_task(name, config, here)
+    for override in overrides:
+        if not override.startswith("task="):
+            _override(config, override)
     _anchor(config, Path.cwd())
     _inline_seeds(config)
     try:
@@ -76,6 +100,36 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ExperimentError(name, "", "must be a mapping with name, dataset, teacher, students")
     return config
+
+
+def _with_task(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The experiment with the task folder that it names, and with what that decides where it does not."""
+    named = config.get("task", tasks.DEFAULT)
+    if not isinstance(named, str):
+        raise ExperimentError(name, "task", "must be the name of a shipped task folder, or the path of one")
+    task = tasks.find_task(named, folder)
+    frozen, decided = tasks.read_task(task)
+    _anchor(decided, task)
+    given = {key: value for key, value in config.items() if key != "task"}
+    return _merged(decided, given) | {"task": frozen}
+
+
+def _merged(decided: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What is `given` wins, key by key; documentation from elsewhere has none of the task's settings."""
+    merged = dict(decided)
+    for key, value in given.items():
+        under = merged.get(key)
+        if key in SHORTHANDS and isinstance(under, str) and isinstance(value, dict):
+            under = {SHORTHANDS[key]: under}
+        if (
+            isinstance(under, dict)
+            and isinstance(value, dict)
+            and not (key == "passages" and "source" in value)
+        ):
+            merged[key] = _merged(under, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _override(config: dict[str, Any], override: str) -> None:
@@ -110,7 +164,9 @@ def _shorthand(parents: list[str], parent: str) -> str:
 
 def _anchor(config: dict[str, Any], folder: Path) -> None:
     for section, key in PATHS:
-        found = config.get(section)
+        found: Any = config
+        for part in section.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
         for block in found if isinstance(found, list) else [found]:
             if isinstance(block, dict) and isinstance(block.get(key), str):
                 block[key] = _anchored(key, block[key], folder)

@@ -21,15 +21,20 @@ from storage.ledger.planning import Run
 from storage.schema import FINISHED
 
 WHAT = {
-    "synthetic": "Requests for code with an augmentation, retrieved documentation and a step-by-step "
-    "rationale that ends in code, written by a teacher model.",
+    "synthetic": "Requests with an augmentation, retrieved documentation and a step-by-step rationale that "
+    "ends in an answer, written by a teacher model.",
     "answers": "Answers of the students under test, in each cell of an ablation grid.",
     "failures": "Units of the run that failed, with every answer that was rejected.",
 }
 CORRECT = {
-    "paper": "less trailing full stops, colons and backquotes it ends with the reference code",
-    "strict": 'what follows its last "the answer is" equals the reference code',
-    "tree": 'what follows its last "the answer is" equals the reference code, or has the same syntax tree',
+    "paper": "less trailing full stops, colons and backquotes it ends with the reference",
+    "strict": 'what follows its last "the answer is" equals the reference',
+    "tree": 'what follows its last "the answer is" equals the reference, or has the same syntax tree',
+    "shell": 'what follows its last "the answer is" is the command of the reference, quotes, white space and '
+    "the form of flags aside",
+    "text": 'what follows its last "the answer is" is the reference, case, punctuation and articles aside',
+    "module": "the `task.py` of its task folder says so",
+    "model": "its answer is the reference, case, punctuation and articles aside, or a judge model says so",
     "execution": "its code passes the tests of its row, or, where there are none, has the reference's tree",
 }
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -76,7 +81,7 @@ class Card:
         return {
             "pretty_name": f"{self.run.name} ({self.selection.what})",
             "task_categories": ["text-generation"],
-            "tags": ["code", "synthetic", "starmill"],
+            "tags": ["synthetic", "starmill", *([task.name] if (task := self.run.experiment.task) else [])],
             "size_categories": [next((name for most, name in SIZES if count < most), "n>1M")],
             "configs": [
                 {
@@ -110,9 +115,15 @@ class Card:
         params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
         return [
             f"- run: {run.id} of experiment {run.name}, made with Starmill {starmill_version()}",
+            *([f"- task folder: `{experiment.task.name}`"] if experiment.task else []),
             f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`",
             *(f"- student: {student.name}, `{student.model_name}`" for student in experiment.students),
             f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
+            *(
+                [f"- judge: `{judge.model_name}`"]
+                if experiment.asks_judge and (judge := experiment.judge.model)
+                else []
+            ),
             *_options(experiment.rationale),
             f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
             "times at most; the hint is not part of the data",
@@ -178,7 +189,7 @@ def _filtered(selection: Selection) -> list[str]:
 def _options(rationale: Rationale) -> list[str]:
     said = []
     if (samples := rationale.samples) > 1:
-        said.append(f"- the first rationale of a request is that of {samples} whose code most agree on")
+        said.append(f"- the first rationale of a request is that of {samples} whose answer most agree on")
     if (rounds := rationale.rounds) > 1:
         said.append(
             f"- requests were reasoned about in {rounds} rounds, each shown right rationales of the one "
@@ -193,15 +204,17 @@ def _flaws(run: Run, selection: Selection) -> list[str]:
     executed = run.experiment.rationale.correctness == "execution"
     flaws = [
         "All text but request and reference was written by models"
-        + ("." if executed else "; the code was not executed.")
+        + ("." if executed else "; nothing of it was executed.")
     ]
     if run.state != FINISHED:
         flaws.insert(0, f"The run was {run.state} when this was exported: rows are missing.")
     if selection.what == "synthetic":
         flaws += [
-            "Correct speaks of the final code: the steps before it were not checked.",
+            "Correct speaks of the final answer: the steps before it were not checked.",
             "A right rationale of source `star` was written by a model that had been shown the answer.",
         ]
+        if run.experiment.rationale.correctness == "model":
+            flaws.append("A model judged what is correct, and models err.")
         if not selection.accepted:
             flaws += [
                 "Rows of source `wrong` are included; `correct` tells them apart.",

@@ -100,6 +100,8 @@ def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> l
     threads += (
         sum(each.max_concurrency for each in experiment.students if not each.runs_in_worker) / size.answer
     )
+    if experiment.asks_judge and experiment.judge.model:
+        threads += experiment.judge.model.max_concurrency / size.judge
     # Threads for the calls in flight and as many that get ready.
     shared = [queue for queue in queues(experiment) if queue not in alone]
     services = [_worker("worker", shared, min(512, 2 * ceil(threads) + 4), settings, logs)]

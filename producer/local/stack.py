@@ -48,6 +48,8 @@ def local_stack(
                 supervisor.start(service)
             embedded_url = settings.embedded_url
             endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.students]
+            if experiment.asks_judge and experiment.judge.model:
+                endpoints.append(experiment.judge.model)
             if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):
                 service, embedded_url = model_service(logs)
                 supervisor.start(service)

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from models.errors import UsageError
+from models.judges import form_of
 from models.quality import FILTERS, Filters, Mark, Quality
 from models.retrieval.words import question_of
 from producer.quality.sets import Listed, Rows, SyntheticSet
@@ -79,8 +80,9 @@ class Findings:
         return self.right - sum(self.is_right[place] for place in out)
 
 
-def judge(rows: Rows, settings: Quality, names: Sequence[str]) -> Findings:
-    """All rows in one pass; marks are computed anew from the rows each time, and stored nowhere."""
+def judge(rows: Rows, settings: Quality, names: Sequence[str], rule: str = "tree") -> Findings:
+    """All rows in one pass; marks are computed anew from the rows each time, and stored nowhere. Answers are
+    the same where they have the same form by the correctness `rule`."""
     test_rows = [0]
 
     def test() -> Iterable[tuple[str, str, str]]:
@@ -88,7 +90,7 @@ def judge(rows: Rows, settings: Quality, names: Sequence[str]) -> Findings:
             test_rows[0] += 1
             yield row.request, row.reference, question_of(row.question_id, row.row)
 
-    filters = Filters(settings, names, test())
+    filters = Filters(settings, names, test(), form_of(rule))
     units, is_right = array("Q"), bytearray()
     for listed in rows:
         filters.add(listed.candidate)
@@ -130,7 +132,9 @@ def shown(rows: Rows, found: Findings, most: int = EXAMPLES) -> dict[str, list[S
 
 def leave_out(db: Database, run: Run, names: Sequence[str], *, accepted: bool) -> LeftOut:
     """What an export of the run leaves out where it heeds these filters."""
-    found = judge(SyntheticSet(db, run, accepted), run.experiment.quality, names)
+    experiment = run.experiment
+    rows = SyntheticSet(db, run, accepted)
+    found = judge(rows, experiment.quality, names, experiment.rationale.correctness)
     units = frozenset(found.units[mark.place] for mark in found.marks)
     return LeftOut(units, Counter({name: len(found.marked(name)) for name in found.names}))
 

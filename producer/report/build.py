@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.metric_names import DEFAULT_METRICS, Metric
 from models.stages import STAGES
 from producer.report.cells import read_cells
-from producer.report.effects import Comparison, comparisons
+from producer.report.effects import Comparison, compared, comparisons
 from producer.report.execution import Execution, read_execution, sentences
 from producer.report.failing import StageFailures, stage_failures
 from producer.report.notes import notes
@@ -14,7 +15,7 @@ from producer.report.retrieval import Quality, retrieval_qualities
 from producer.report.samples import Sample, read_samples
 from producer.report.spending import StageSpending, stage_spending
 from producer.report.statistics import Statistics, read_statistics
-from producer.report.tables import METRICS, TableRow, ablation_rows
+from producer.report.tables import HEADINGS, TableRow, ablation_rows
 from storage.database import Database
 from storage.ledger import counts, planning
 from storage.ledger.counts import Funnel
@@ -41,7 +42,8 @@ class StageCount:
 @dataclass(frozen=True, slots=True)
 class Report:
     """`seeds` are those of the grid; `notes` are sentences that belong below the tables. `retrieval` is empty
-    where the dataset knows no right passages, `execution` is None where answers were not executed."""
+    where the dataset knows no right passages, `execution` is None where answers were not executed. `scores`
+    are those that the tables show."""
 
     run: str
     experiment: str
@@ -59,6 +61,7 @@ class Report:
     failing: tuple[StageFailures, ...] = ()
     spending: tuple[StageSpending, ...] = ()
     samples: tuple[Sample, ...] = ()
+    scores: tuple[Metric, ...] = DEFAULT_METRICS
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -66,7 +69,15 @@ class Report:
         executed = sorted(
             {k for cell in self.execution.cells for k in cell.pass_at} if self.execution else ()
         )
-        return {**METRICS, **{f"pass@{k}": f"pass@{k}" for k in executed}}
+        return {
+            **{name: HEADINGS[name] for name in self.scores},
+            **{f"pass@{k}": f"pass@{k}" for k in executed},
+        }
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """Headings of the scores of which paired differences are told."""
+        return {name: HEADINGS[name] for name in compared(self.scores)}
 
     @property
     def finished(self) -> bool:
@@ -82,7 +93,8 @@ def build_report(db: Database, run: Run) -> Report:
     experiment = run.experiment
     execution = read_execution(db, run)
     scores = read_cells(db, run)
-    table = ablation_rows(scores, execution.measures if execution else {})
+    metrics = experiment.judge.metrics
+    table = ablation_rows(scores, execution.measures if execution else {}, metrics)
     said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
     return Report(
         run=run.id,
@@ -97,10 +109,11 @@ def build_report(db: Database, run: Run) -> Report:
         notes=(*said, *(sentences(execution) if execution else ())),
         retrieval=retrieval_qualities(db, run),
         execution=execution,
-        effects=comparisons(scores),
+        effects=comparisons(scores, compared(metrics)),
         failing=stage_failures(db, run),
         spending=stage_spending(db, run.id),
         samples=read_samples(db, run),
+        scores=tuple(metrics),
     )
 
 

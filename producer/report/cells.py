@@ -39,7 +39,8 @@ class CellScores:
     def add(self, unit: Row) -> None:
         done = unit.state == DONE
         if unit.stage == "judge":
-            stats = row_stats(unit.result.get("prediction") or "", unit.reference) if done else None
+            said = unit.result.get("prediction") or ""
+            stats = row_stats(said, unit.reference, unit.result.get("correct")) if done else None
             self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))

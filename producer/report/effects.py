@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from models.ablation import Cell
+from models.metric_names import Metric
 from models.metrics import SCORES, Effect, holm, mcnemar, paired_effects
+from models.metrics.intervals import Floats
 from producer.report.cells import CellScores, Stats, mean_of_seeds, paired
 
-EFFECTS = ("bleu4", "char_bleu", "exact_match")
 LEVEL = 0.05
+# Scores of one answer that are all or nothing.
+FLAGS = {"exact_match", "accuracy", "normalised_match", "tree_match"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,12 @@ class Comparison:
     differences: dict[str, Difference]
 
 
-def comparisons(found: Sequence[CellScores]) -> tuple[Comparison, ...]:
+def compared(metrics: Sequence[Metric]) -> list[Metric]:
+    """Of these metrics, those of which differences are told: all that say whether answers are right."""
+    return [name for name in metrics if name != "parse_rate"]
+
+
+def comparisons(found: Sequence[CellScores], metrics: Sequence[Metric]) -> tuple[Comparison, ...]:
     """Each cell against its student's baseline, then each against itself without documentation."""
     of_cell = {scores.cell: scores for scores in found}
     grid = list(of_cell)
@@ -53,12 +61,12 @@ def comparisons(found: Sequence[CellScores]) -> tuple[Comparison, ...]:
     measured = {}
     for cell, other in dict.fromkeys(pairs):
         if sides := paired(of_cell[other], of_cell[cell]):
-            measured[cell, other] = (int(sides[0][..., -1].sum()), _effects(*sides))
-    corrected = {name: holm([effects[name].p_value for _, effects in measured.values()]) for name in EFFECTS}
+            measured[cell, other] = (int(sides[0][..., -1].sum()), _effects(*sides, metrics))
+    corrected = {name: holm([effects[name].p_value for _, effects in measured.values()]) for name in metrics}
     return tuple(
         Comparison(
             cell, other, other == _baseline(cell, grid), other == _without(cell), n,
-            {name: _difference(effects[name], corrected[name][place]) for name in EFFECTS},
+            {name: _difference(effects[name], corrected[name][place]) for name in metrics},
         )
         for place, ((cell, other), (n, effects)) in enumerate(measured.items())
     )  # fmt: skip
@@ -75,17 +83,19 @@ def _without(cell: Cell) -> Cell:
     return replace(cell, retrieval="")
 
 
-def _effects(before: Stats, after: Stats) -> dict[str, Effect]:
-    """Of stats of shape [rows, seeds, WIDTH]. With one seed exact match is one flag a row: exact p-values."""
+def _effects(before: Stats, after: Stats, metrics: Sequence[Metric]) -> dict[str, Effect]:
+    """Of stats of shape [rows, seeds, WIDTH]. With one seed FLAGS are one flag a row: exact p-values."""
     rows, seeds, width = before.shape
-    scores = {name: mean_of_seeds(SCORES[name], seeds) for name in EFFECTS}
+    scores: dict[str, Callable[[Floats], Floats]] = {
+        name: mean_of_seeds(SCORES[name], seeds) for name in metrics
+    }
     flat = (rows, seeds * width)
     found = paired_effects(before.reshape(flat), after.reshape(flat), scores)
-    if seeds == 1:
-        was, is_now = (SCORES["exact_match"](side[:, 0].astype(np.float64)) > 0 for side in (before, after))
+    for name in FLAGS.intersection(metrics) if seeds == 1 else ():
+        was, is_now = (SCORES[name](side[:, 0].astype(np.float64)) > 0 for side in (before, after))
         p_value = mcnemar(int((was & ~is_now).sum()), int((is_now & ~was).sum()))
-        exact = found["exact_match"]
-        found["exact_match"] = Effect(exact.difference, exact.low, exact.high, p_value)
+        exact = found[name]
+        found[name] = Effect(exact.difference, exact.low, exact.high, p_value)
     return found
 
 

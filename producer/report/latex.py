@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
-    EFFECT,
     EFFECTS_NOTE,
     FAILING,
     FAILING_NOTE,
@@ -23,6 +22,7 @@ from producer.report.layout import (
     answers,
     axes,
     detail,
+    effect_headings,
     effect_lines,
     failing_lines,
     place,
@@ -63,7 +63,8 @@ def render(report: Report) -> str:
         r"\sloppy",
         *_table("l" * len(headings) + "r" * (1 + len(report.metrics)), columns, body, caption),
         *_notes(report),
-        *_section("llrrrr", EFFECT, effect_lines(report), f"Paired differences{of_run}. {EFFECTS_NOTE}"),
+        *_section("llr" + "r" * len(report.compared), effect_headings(report), effect_lines(report),
+                  f"Paired differences{of_run}. {EFFECTS_NOTE}"),
         *_section("lrrrr", QUALITY, quality_lines(report), f"Documentation shown{of_run}. {QUALITY_NOTE}"),
         *_section("lrrll", FAILING, failing_lines(report), f"Failure modes{of_run}. {FAILING_NOTE}"),
         *_section("lrrrrrrrr", SPENDING, spending_lines(report), f"Calls bought{of_run}. {SPENDING_NOTE}"),

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from producer.report.build import Report
-from producer.report.effects import EFFECTS, LEVEL, Comparison, Difference
+from producer.report.effects import LEVEL, Comparison, Difference
 from producer.report.retrieval import Quality
 from producer.report.spending import QUANTILES
 from producer.report.statistics import Statistics
-from producer.report.tables import METRICS, Measure, TableRow
+from producer.report.tables import Measure, TableRow
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
 NOTHING = "-"
 QUALITY = ("Retrieval", "Test rows", "Right of those shown", "Rows with none right", "Tokens a row")
 QUALITY_NOTE = "Of test rows whose right passages are known; a token is counted as four characters."
 
-EFFECT = ("Cell", "Against", "n", *(METRICS[name] for name in EFFECTS))
 EFFECTS_NOTE = (
     "Percent points over the same test rows and seeds, with 95 % intervals by the paired bootstrap. "
-    "p is two-sided, by approximate randomization (exact match with one seed: McNemar's exact test), and "
-    f"corrected for all comparisons of a metric here (Holm); * marks p below {LEVEL}."
+    "p is two-sided, by approximate randomization (with one seed, of what is right or wrong: McNemar's exact "
+    f"test), and corrected for all comparisons of a metric here (Holm); * marks p below {LEVEL}."
 )
 
 FAILING = ("Stage", "Texts", "With a failure", "Failure modes", "Answers not accepted")
@@ -68,14 +67,18 @@ def detail(measure: Measure) -> str:
     return interval(measure) + ("" if measure.sd is None else f" sd {measure.sd:.2f}")
 
 
+def effect_headings(report: Report) -> tuple[str, ...]:
+    return ("Cell", "Against", "n", *report.compared.values())
+
+
 def effect_lines(report: Report) -> list[list[str]]:
-    """A line for each comparison under the headings EFFECT."""
+    """A line for each comparison under its headings."""
     return [
         [
             found.cell.variant,
             baseline_word(found),
             f"{found.n:,}",
-            *(difference(found.differences[name]) for name in EFFECTS),
+            *(difference(found.differences[name]) for name in report.compared),
         ]
         for found in report.effects
     ]

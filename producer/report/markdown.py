@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from producer.report.build import Report
 from producer.report.layout import (
-    EFFECT,
     EFFECTS_NOTE,
     FAILING,
     FAILING_NOTE,
@@ -19,6 +18,7 @@ from producer.report.layout import (
     answers,
     axes,
     detail,
+    effect_headings,
     effect_lines,
     failing_lines,
     place,
@@ -47,7 +47,7 @@ def render(report: Report) -> str:
         ),
         f"{INTERVALS} The best of each student is bold.",
         "\n".join(f"- {escape(note)}" for note in report.notes),
-        *_section("Paired differences", EFFECT, effect_lines(report), EFFECTS_NOTE, words=2),
+        *_section("Paired differences", effect_headings(report), effect_lines(report), EFFECTS_NOTE, words=2),
         *_section("Retrieval", QUALITY, quality_lines(report), QUALITY_NOTE),
         *_section("Failure modes", FAILING, failing_lines(report), FAILING_NOTE),
         *_section("Cost and latency", SPENDING, spending_lines(report), SPENDING_NOTE),

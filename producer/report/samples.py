@@ -106,10 +106,13 @@ def _tell(answer: Answer, unit: Row, asked: Mapping[str, Request]) -> None:
 
 
 def _verdict(unit: Row) -> tuple[bool, str]:
-    """The tests decide where there are any that can be run, else equality."""
+    """The tests decide where there are any that can be run, else the run's rule, else equality."""
     same = bool(unit.result["exact_match"])
     words = "exact match" if same else "not the reference"
     outcome = (unit.result.get("execution") or {}).get("outcome", "unavailable")
+    if outcome == "unavailable" and "correct" in unit.result:
+        right = bool(unit.result["correct"])
+        return right, f"{'right' if right else 'wrong'}, {words}"
     if outcome == "unavailable":
         return same, words
     return outcome == "passed", f"tests {outcome}, {words}"

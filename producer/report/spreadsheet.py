@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 
 from producer.report.build import Report
-from producer.report.effects import EFFECTS, Comparison
+from producer.report.effects import Comparison
 from producer.report.tables import TableRow
 
 CELL = (
@@ -27,7 +27,9 @@ def render(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     scores = [f"{name}{part}" for name in report.metrics for part in MEASURE]
-    effects = [f"{name}_vs_{what}{part}" for what in AGAINST for name in EFFECTS for part in DIFFERENCE]
+    effects = [
+        f"{name}_vs_{what}{part}" for what in AGAINST for name in report.compared for part in DIFFERENCE
+    ]
     writer.writerow([*CELL, *scores, *effects])
     writer.writerows(_line(report, row) for row in report.table)
     return text.getvalue()
@@ -52,9 +54,9 @@ def _line(report: Report, row: TableRow) -> list[str]:
 def _effects(report: Report, row: TableRow, wanted: Callable[[Comparison], bool]) -> list[str]:
     found = next((each for each in report.effects if each.cell == row.cell and wanted(each)), None)
     if found is None:
-        return [""] * len(DIFFERENCE) * len(EFFECTS)
+        return [""] * len(DIFFERENCE) * len(report.compared)
     parts = []
-    for name in EFFECTS:
+    for name in report.compared:
         each = found.differences[name]
         parts += [f"{each.value:.4f}", f"{each.low:.4f}", f"{each.high:.4f}"]
         parts += [f"{each.p_value:.4g}", f"{each.p_holm:.4g}"]

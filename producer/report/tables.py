@@ -8,15 +8,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.ablation import Cell
+from models.metric_names import DEFAULT_METRICS, Metric
 from models.metrics import SCORES, bootstrap
 from producer.report.cells import CellScores, Stats, mean_of_seeds
 
-METRICS: Mapping[str, str] = {
+HEADINGS: Mapping[Metric, str] = {
     "bleu4": "BLEU-4",
     "char_bleu": "charBLEU",
     "exact_match": "Exact match",
     "parse_rate": "Parse rate",
+    "accuracy": "Accuracy",
+    "token_f1": "Token F1",
+    "chrf": "chrF",
+    "normalised_match": "Match but for blanks",
+    "tree_match": "Match as trees",
 }
+# Those of `judge.metrics` where nothing is said.
+METRICS: Mapping[str, str] = {name: HEADINGS[name] for name in DEFAULT_METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +63,17 @@ class TableRow:
 
 
 def ablation_rows(
-    found: Sequence[CellScores], executed: Mapping[str, Mapping[str, Measure]]
+    found: Sequence[CellScores], executed: Mapping[str, Mapping[str, Measure]], metrics: Sequence[str]
 ) -> tuple[TableRow, ...]:
     """One row per cell. `executed` adds measures by variant and name, such as pass@1."""
-    return _with_best([_row(scores, executed.get(scores.cell.variant, {})) for scores in found])
+    return _with_best([_row(scores, executed.get(scores.cell.variant, {}), metrics) for scores in found])
 
 
-def _row(found: CellScores, executed: Mapping[str, Measure]) -> TableRow:
+def _row(found: CellScores, executed: Mapping[str, Measure], metrics: Sequence[str]) -> TableRow:
     planned = [stats for by_id in found.scored.values() for stats in by_id.values()]
     scored = [stats for stats in planned if stats is not None]
     values = found.answered()
-    measures = {} if values is None else {name: _measure(values, name) for name in METRICS}
+    measures = {} if values is None else {name: _measure(values, name) for name in metrics}
     return TableRow(
         found.cell,
         n=len(scored),

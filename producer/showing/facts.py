@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
-from models.judges import RULES, correct
+from models.judges import FORMS, RULES, Correctness, correct
 from models.metrics import row_stats, scores
 from models.retrieval.records import hits_of
 from models.retrieval.searches import Searches
@@ -78,15 +79,26 @@ def _result(run: Run, life: Life, unit: Unit) -> JSON:
     if unit.stage == "retrieve":
         return _found(run, life, unit)
     if unit.stage in {"rationale", "rationalize"}:
-        verdicts = {rule: correct(rule, result["text"], life.reference) for rule in RULES}
+        verdicts = _verdicts(run.experiment.rationale.correctness, result["text"], life.reference)
         return {"result": result, "verdicts": verdicts}
     if unit.stage == "judge":
         prediction = result.get("prediction") or ""
         stats = scores([row_stats(prediction, life.reference)])
-        verdicts = {rule: correct(rule, _answer(life, unit), life.reference) for rule in RULES}
+        verdicts = _verdicts(
+            run.experiment.judge.correctness or "strict", _answer(life, unit), life.reference
+        )
         found = {name: round(value, DECIMALS) for name, value in stats.items()}
         return {"result": result, "verdicts": verdicts, "scores": found}
     return {"result": result}
+
+
+def _verdicts(own: Correctness | Literal["execution"], text: str, reference: str) -> dict[str, bool]:
+    """By every rule for code, and by the run's `own` where that compares forms; what asks a module or a model
+    stands in the result."""
+    rules: list[Correctness] = list(RULES)
+    if own != "execution" and own in FORMS and own not in rules:
+        rules.append(own)
+    return {rule: correct(rule, text, reference) for rule in rules}
 
 
 def _answer(life: Life, judge: Unit) -> str:

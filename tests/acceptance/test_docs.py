@@ -41,7 +41,7 @@ def table() -> dict[str, str]:
 
 def words_of(line: str) -> str:
     words = line.split()
-    return " ".join(words[:2]) if words[0] in {"data", "index"} else words[0]
+    return " ".join(words[:2]) if words[0] in {"data", "index", "task"} else words[0]
 
 
 def test_every_command_is_in_the_table_and_no_other() -> None:

@@ -11,6 +11,7 @@ from models.experiment import Experiment
 from models.types import Example
 from storage.schema import TEST, TRAIN
 from tests.bench.load import Load, request_of
+from tests.task_folders import conala, seeds
 
 QUEUE = "teacher.teacher"
 
@@ -23,6 +24,8 @@ def experiment(load: Load, url: str, **sections: Any) -> Experiment:
         "passages": {"source": "jsonl", "path": "passages.jsonl"},
         "teacher": {"backend": "openai", **endpoint, **load.teacher},
         "students": [{"backend": "server", **endpoint}],
+        "task": conala(),
+        "augment": {"seeds": seeds("augmentations")},
         "rationale": {"passes": 0},
         "grid": {"shots": [0], "retrieval": [False], "rationale": ["none"]},
     }

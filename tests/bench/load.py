@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import prompts
-from models.prompts.seeds import AUGMENTATION_SEEDS
 from models.types import Message
+from tests.task_folders import augmentation_pairs, wording
 
 
 @dataclass(frozen=True)
@@ -52,4 +51,4 @@ def request_of(number: int, word: str = "table") -> str:
 
 def messages_of(request: str) -> Sequence[Message]:
     """What Starmill's teacher is sent for an augmentation; the plain loop sends the same."""
-    return prompts.augmentation(request, list(AUGMENTATION_SEEDS))
+    return wording().augmentation(request, augmentation_pairs())

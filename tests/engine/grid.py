@@ -25,6 +25,7 @@ from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, TEST, TRAIN, UNI
 from storage.settings import Settings
 from tests.chores import chores
 from tests.small_run import Hand
+from tests.task_folders import conala
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN_ROWS = 24
@@ -103,7 +104,7 @@ def planned(
         "teacher": {"backend": "openai", "model": "teacher", "base_url": "http://127.0.0.1:9"},
         "students": [{"name": "small", "backend": "vllm", "model": str(model), "max_model_len": 1024,
                       "params": params, "engine": {**engine, **student.pop("engine", {})}, **student}],
-        "augment": {"enabled": False}, "rationale": {"passes": 0},
+        "task": conala(), "augment": {"enabled": False}, "rationale": {"passes": 0},
         "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none"]},
     })  # fmt: skip
     splits = {TRAIN: _examples(TRAIN_ROWS, "taught"), TEST: _examples(rows, word)}

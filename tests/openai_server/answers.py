@@ -15,6 +15,7 @@ from pathlib import Path
 HINT = re.compile(
     r"(?:\(Hint: the answer is (?P<told>.*)\)|\bwhy the answer is (?P<asked>.*))", re.IGNORECASE
 )
+JUDGED = re.compile(r"^Right answer: (?P<right>.*)\nGiven answer: (?P<given>.*)", re.MULTILINE)
 ITEM = re.compile(r"^\s*(?:query |request )?(\d+)[.):]\s+(.*\S)", re.IGNORECASE | re.MULTILINE)
 LABEL = re.compile(r"^[\s*#-]*(?:\d+[.):]\s+)?(?:[A-Za-z][\w ]{0,20}:\s*)?")
 GUESSES = ("sorted(values)", "open(path).read()", "dict(zip(keys, values))", "re.findall(pattern, text)")
@@ -36,6 +37,8 @@ class Answers:
 
     def answer(self, text: str, salt: str = "") -> str:
         """`text` is the prompt, or the messages joined; `salt` varies the answer to the same words."""
+        if judged := JUDGED.search(text):
+            return f"Verdict: {'correct' if judged['right'] == judged['given'] else 'wrong'}"
         # A prompt for augmentations shows how they start; one for code shows how its answers end.
         if "This requires" in text and "the answer is" not in text.lower():
             return _augmentation(text)

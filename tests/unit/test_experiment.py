@@ -143,7 +143,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("grid", {"exemplars": ["fixed", "fixed"]}, "grid.exemplars: names a value twice"),
         ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
         ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
-        ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper' or 'strict'"),
+        ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper', 'strict' or 'module'"),
         ("judge", {"execution": "yes"}, "judge.execution: Input should be a valid boolean (found"),
         ("judge", {"limits": {"cpu_seconds": 0}}, "judge.limits.cpu_seconds: Input should be greater than"),
         ("judge", {"limits": {"memory_mb": 1}}, "judge.limits.memory_mb: Input should be greater than or"),
@@ -272,7 +272,9 @@ def test_runs_of_earlier_releases_load() -> None:
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
     said = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
-    assert said == "judge.xyz: unknown key; known are execution, extraction, limits"
+    assert (
+        said == "judge.xyz: unknown key; known are correctness, execution, extraction, limits, metrics, model"
+    )
 
 
 @pytest.mark.parametrize("key", list(LEAST))

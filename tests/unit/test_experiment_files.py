@@ -50,7 +50,7 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_presets_are_valid_and_described() -> None:
     found = presets()
-    assert set(found) == {"demo", "conala", "conala-paper", "retrieval-ablation"}
+    assert set(found) == {"demo", "conala", "conala-paper", "retrieval-ablation", "tldr", "docqa"}
     assert all(found.values())
     for name in found:
         experiment = load_experiment(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 from models import prompts
 from models.answers import Rationale, parse_augmentation, parse_rationale
 from models.judges import correct
-from models.prompts.seeds import AUGMENTATION_SEEDS, RATIONALE_SEEDS
 from models.types import Completion, Exemplar, Passage, Usage
+from tests.task_folders import augmentation_pairs, seeds, wording
 
+WORDING = wording()
+AUGMENTATION_SEEDS = augmentation_pairs()
 JOIN = Passage("os.path.join", "os.path.join", "(a, /, *p)", "Join two or more path components.")
 SHOWN = Exemplar("sum list `xs`", "sum(xs)", "sum adds them up. The answer is sum(xs)", (JOIN,))
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz `'", min_size=1).filter(str.strip)
@@ -22,25 +26,25 @@ def said(text: str) -> Completion:
 
 
 def test_an_augmentation_is_asked_for_after_the_seeds() -> None:
-    messages = prompts.augmentation("sort `xs`", AUGMENTATION_SEEDS)
+    messages = WORDING.augmentation("sort `xs`", AUGMENTATION_SEEDS)
     assert [message.role for message in messages] == ["system", *["user", "assistant"] * 3, "user"]
     assert messages[-1].content == "sort `xs`"
 
 
 def test_several_requests_are_numbered_one_a_line() -> None:
-    messages = prompts.augmentations(["sort\n`xs`", "sum `ys`"], AUGMENTATION_SEEDS)
+    messages = WORDING.augmentations(["sort\n`xs`", "sum `ys`"], AUGMENTATION_SEEDS)
     assert messages[-1].content == "1. sort `xs`\n2. sum `ys`"
     assert messages[2].content.startswith("1. This requires")
 
 
 def test_documentation_is_labelled_with_name_and_arguments() -> None:
-    [*_, last] = prompts.rationale("join `a` and `b`", [JOIN], [])
+    [*_, last] = WORDING.rationale("join `a` and `b`", [JOIN], [])
     assert "os.path.join(a, /, *p): Join two or more path components." in last.content
     assert last.content.index("Documentation:") < last.content.index("Query: join `a` and `b`")
 
 
 def test_documentation_without_a_name_is_shown_as_it_is() -> None:
-    prompt = prompts.student_prompt("x", [Passage("", "", "", "Some text.")], [])
+    prompt = WORDING.student_prompt("x", [Passage("", "", "", "Some text.")], [])
     assert prompt == "Documentation:\nSome text.\n\nQuery: x\nAnswer:"
 
 
@@ -52,20 +56,20 @@ def test_documentation_without_a_name_is_shown_as_it_is() -> None:
     ],
 )
 def test_the_hint_stands_once_in_the_last_message_alone(style: prompts.HintStyle, given_away: str) -> None:
-    hinted = prompts.rationale("join", [JOIN], [SHOWN], "os.path.join(a, b)", style)
-    plain = prompts.rationale("join", [JOIN], [SHOWN])
+    hinted = WORDING.rationale("join", [JOIN], [SHOWN], "os.path.join(a, b)", style)
+    plain = WORDING.rationale("join", [JOIN], [SHOWN])
     assert hinted[-1].content.count(given_away) == 1
     assert hinted[:-1] == plain[:-1]
 
 
 def test_sample_code_in_place_of_a_signature_is_no_label() -> None:
     sample = Passage("actions", "Admin actions", ">>> from m import f\n>>> f('x')", "Select and change.")
-    assert "Admin actions: Select and change." in prompts.student_prompt("x", [sample], [])
+    assert "Admin actions: Select and change." in WORDING.student_prompt("x", [sample], [])
 
 
 @given(request=WORDS, reference=st.from_regex(r"[A-Z]{12}\(\)", fullmatch=True))
 def test_without_a_hint_the_reference_is_nowhere(request: str, reference: str) -> None:
-    messages = prompts.rationale(request, [JOIN], [SHOWN])
+    messages = WORDING.rationale(request, [JOIN], [SHOWN])
     assert all(reference not in message.content for message in messages)
 
 
@@ -77,14 +81,14 @@ def test_without_a_hint_the_reference_is_nowhere(request: str, reference: str) -
 def test_a_student_sees_its_examples_in_the_form_of_its_question(
     request: str, passages: list[Passage], exemplars: list[Exemplar]
 ) -> None:
-    prompt = prompts.student_prompt(request, passages, exemplars)
+    prompt = WORDING.student_prompt(request, passages, exemplars)
     assert prompt.endswith(f"Query: {request}\nAnswer:")
     assert prompt.count("Query: ") == len(exemplars) + 1
     assert prompt.count("Documentation:") == len(exemplars) + bool(passages)
 
 
 def test_an_exemplar_without_rationale_shows_its_answer() -> None:
-    prompt = prompts.student_prompt("x", [], [Exemplar("sum `xs`", "sum(xs)")])
+    prompt = WORDING.student_prompt("x", [], [Exemplar("sum `xs`", "sum(xs)")])
     assert prompt == "Query: sum `xs`\nAnswer: The answer is sum(xs)\n\nQuery: x\nAnswer:"
 
 
@@ -97,7 +101,7 @@ def test_shipped_augmentations_pass_their_own_check(request_: str, augmentation:
     assert parse_augmentation(said(augmentation), request_) == augmentation
 
 
-@pytest.mark.parametrize("seed", RATIONALE_SEEDS, ids=lambda seed: seed.request)
-def test_shipped_rationales_pass_their_own_check_and_are_right(seed: Exemplar) -> None:
-    assert isinstance(parse_rationale(said(seed.rationale), seed.request, hinted=False), Rationale)
-    assert correct("strict", seed.rationale, seed.answer)
+@pytest.mark.parametrize("seed", seeds("rationales"), ids=lambda seed: seed["request"])
+def test_shipped_rationales_pass_their_own_check_and_are_right(seed: dict[str, Any]) -> None:
+    assert isinstance(parse_rationale(said(seed["rationale"]), seed["request"], hinted=False), Rationale)
+    assert correct("strict", seed["rationale"], seed["answer"])

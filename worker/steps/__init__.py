@@ -29,7 +29,11 @@ def groups(context: RunContext, works: Sequence[Work]) -> list[list[Work]]:
     """Units of one run and stage: together where one call or one search serves all, or where each takes no
     time, else each alone."""
     stage, experiment = works[0].stage, context.experiment
-    alone = {"augment": experiment.augment.batch_size == 1, "judge": experiment.judge.execution}
+    judge = experiment.judge
+    alone = {
+        "augment": experiment.augment.batch_size == 1,
+        "judge": judge.execution or judge.correctness == "model",
+    }
     shared = stage in BATCH_STEPS and not alone.get(stage, False)
     return [list(works)] if shared else [[work] for work in works]
 

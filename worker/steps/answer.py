@@ -27,14 +27,18 @@ async def answer(context: RunContext, work: Work) -> Outcome:
     exemplars = await choose(context, work, cell)
     chosen = context.chosen_for(work, cell.query, cell.retrieval) if cell.retrieval else []
 
+    stop = context.wording.folder.stop
+
     def render(extent: Extent, attempt: int) -> Request:
         passages = context.presented(chosen[: extent.passages], cell.retrieval) if chosen else ()
         shown = [
             one.exemplar(context, cell, count)
             for one, count in zip(exemplars, extent.exemplars, strict=False)
         ]
-        text = prompts.student_prompt(query_of(work, cell.query), passages, shown)
-        return to_student(student, prompts.formatted(student.prompt_format, text), (work.sample, attempt))
+        text = context.wording.student_prompt(query_of(work, cell.query), passages, shown)
+        return to_student(
+            student, prompts.formatted(student.prompt_format, text, stop), (work.sample, attempt)
+        )
 
     whole = Extent(len(chosen), tuple(len(one.passages) for one in exemplars))
     asked, extent = await _ask(context, work, student, fitting.extents(whole), render)

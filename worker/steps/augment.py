@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from models import prompts
 from models.answers import parse_augmentation, parse_augmentations
 from models.errors import BadRequest
+from models.prompts import example_query
 from models.types import Rejection
 from storage.ledger import filing
 from storage.ledger.claims import Work
@@ -66,7 +66,7 @@ async def _alone_or_parked(context: RunContext, work: Work) -> Outcome | None:
 async def _alone(context: RunContext, work: Work) -> Outcome:
     config, teacher = context.experiment.augment, context.experiment.teacher
     request = work.example.request
-    messages = prompts.augmentation(request, augmentation_seeds(config))
+    messages = context.wording.augmentation(request, augmentation_seeds(config))
     asked = await ask_until_accepted(
         context,
         work,
@@ -81,7 +81,7 @@ async def _alone(context: RunContext, work: Work) -> Outcome:
 async def _together(context: RunContext, works: list[Work], requests: list[str]) -> list[Outcome]:
     """`requests` are those of the common call; the units may be only some of those that it is for."""
     config, teacher = context.experiment.augment, context.experiment.teacher
-    messages = prompts.augmentations(requests, augmentation_seeds(config))
+    messages = context.wording.augmentations(requests, augmentation_seeds(config))
     params = {**teacher.params, **config.params}
     if "max_tokens" in params:
         params["max_tokens"] *= len(requests)
@@ -112,6 +112,6 @@ def _outcome(context: RunContext, asked: Asked[str]) -> Outcome:
                               purchase=asked.purchase, rejection=asked.value)  # fmt: skip
     result = {
         "augmentation": asked.value,
-        "query": prompts.example_query(asked.work.example.request, asked.value),
+        "query": example_query(asked.work.example.request, asked.value),
     }
     return context.done(asked.work, result, generation=asked.generation, purchase=asked.purchase)

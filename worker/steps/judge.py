@@ -7,9 +7,11 @@ import asyncio
 from models.answers import extract_prediction
 from models.experiment import Judge
 from storage.ledger.claims import Work
+from storage.ledger.generations import Purchase
 from storage.ledger.outcomes import Outcome
 from worker.context import RunContext
 from worker.execution import meets_tests, reference_meets_tests, stored
+from worker.judging import judge_answer
 
 
 async def judge(context: RunContext, works: list[Work]) -> list[Outcome]:
@@ -18,13 +20,27 @@ async def judge(context: RunContext, works: list[Work]) -> list[Outcome]:
 
 
 async def _judge(context: RunContext, work: Work, config: Judge) -> Outcome:
-    answer = work.inputs["answer", work.variant, work.sample]
-    prediction = extract_prediction(config.extraction, answer["text"])
+    prediction = await _prediction(context, config, work.inputs["answer", work.variant, work.sample]["text"])
     result = {"prediction": prediction, "exact_match": prediction == work.example.reference}
+    purchase: Purchase | None = None
+    if config.correctness:
+        judged = await judge_answer(context, work, config.correctness, prediction)
+        if judged.rejection:
+            return context.failed(work, judged.rejection.reason, judged.rejection.detail,
+                                  generation=judged.generation, purchase=judged.purchase,
+                                  rejection=judged.rejection)  # fmt: skip
+        result |= {"correct": judged.right, **judged.stored()}
+        purchase = judged.purchase
     if config.execution and work.example.tests:
         reference, verdict = await asyncio.gather(
             reference_meets_tests(context, work, work.example.tests),
             meets_tests(context, prediction, work.example.tests),
         )
         result |= {"execution": stored(verdict), "reference_execution": stored(reference)}
-    return context.done(work, result)
+    return context.done(work, result, purchase=purchase)
+
+
+async def _prediction(context: RunContext, config: Judge, text: str) -> str:
+    if config.extraction == "module":
+        return await asyncio.to_thread(context.module.extract, text)
+    return extract_prediction(config.extraction, text)

@@ -6,7 +6,6 @@ et al., 2022). The hint is not stored with the rationale.
 
 from __future__ import annotations
 
-from models import prompts
 from models.answers import REASONS, Rationale, parse_rationale
 from models.execution import Verdict
 from models.judges import correct
@@ -19,6 +18,7 @@ from storage.ledger.outcomes import Outcome
 from worker.asking import Asked, ask_until_accepted
 from worker.context import RunContext, query_of
 from worker.execution import meets_tests, stored
+from worker.judging import Judged, judge_answer
 from worker.rounds import shown_to_teacher
 from worker.steps.requests import chat
 from worker.steps.vote import enough, vote
@@ -41,7 +41,7 @@ async def _reason(context: RunContext, work: Work, hint: str | None, sample: int
     query = query_of(work, wording)
     exemplars = await shown_to_teacher(context, work)
     passages = context.presented(context.chosen_for(work, wording, BASE), BASE)
-    messages = prompts.rationale(query, passages, exemplars, hint, config.hint)
+    messages = context.wording.rationale(query, passages, exemplars, hint, config.hint)
     asked = await ask_until_accepted(
         context,
         work,
@@ -63,7 +63,14 @@ async def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> 
     leaks = isinstance(value, Rejection) and value.reason == "hint_leak"
     code = value.code if isinstance(value, Rationale) else ""
     verdict = await _verdict(context, work, code) if not leaks else None
-    right = not leaks and _right(context, work, text, verdict)
+    judged, purchase = Judged(False), asked.purchase
+    if not leaks:
+        if purchase and context.experiment.rationale.correctness == "model":
+            # The judge's answer is one more to pay for.
+            await context.runtime.keep(work, purchase)
+            purchase = None
+        judged = await _judge(context, work, text, code, verdict)
+    right = judged.right
     result = {
         "query": query,
         "text": text,
@@ -71,12 +78,14 @@ async def _outcome(context: RunContext, asked: Asked[Rationale], query: str) -> 
         "correct": right,
         "hint_leak": leaks,
         "form": value.reason if isinstance(value, Rejection) else "",
+        **judged.stored(),
     }
     if verdict:
         result["execution"] = stored(verdict)
     # A right sample ends nothing: the vote does.
     final = right and work.variant not in SAMPLES and await enough(context, work)
-    return context.done(work, result, correct=final, generation=asked.generation, purchase=asked.purchase,
+    return context.done(work, result, correct=final, generation=asked.generation,
+                        purchase=judged.purchase or purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip
 
 
@@ -87,9 +96,11 @@ async def _verdict(context: RunContext, work: Work, code: str) -> Verdict | None
     return await meets_tests(context, code, work.example.tests)
 
 
-def _right(context: RunContext, work: Work, text: str, verdict: Verdict | None) -> bool:
+async def _judge(context: RunContext, work: Work, text: str, code: str, verdict: Verdict | None) -> Judged:
     """Where tests count, and there are none that could be run, an answer is right by its tree."""
     rule = context.experiment.rationale.correctness
+    if rule in ("model", "module"):
+        return await judge_answer(context, work, rule, code)
     if verdict and verdict.outcome != "unavailable":
-        return verdict.outcome == "passed"
-    return correct("tree" if rule == "execution" else rule, text, work.example.reference)
+        return Judged(verdict.outcome == "passed")
+    return Judged(correct("tree" if rule == "execution" else rule, text, work.example.reference))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.judges import form_of
 from models.voting import majority
 from storage.ledger import samples
 from storage.ledger.claims import Work
@@ -16,7 +17,8 @@ async def vote(context: RunContext, work: Work) -> Outcome:
     if not found:
         drawn = context.experiment.rationale.samples
         return context.failed(work, NO_SAMPLES, f"none of {drawn} samples brought an answer")
-    result = majority([sample.result["answer"] for sample in found])
+    form = form_of(context.experiment.rationale.correctness)
+    result = majority([sample.result["answer"] for sample in found], form)
     elected = found[result.place]
     votes = {"samples": result.samples, "winner": result.winner, "groups": result.groups}
     final = elected.result["correct"] and await enough(context, work)

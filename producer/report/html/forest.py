@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from producer.report.build import Report
-from producer.report.effects import EFFECTS, Comparison
+from producer.report.effects import Comparison
 from producer.report.html.elements import LABEL, WIDTH, drawing, short, whisker, words
-from producer.report.tables import METRICS
 
 ROW, AXIS = 36, 22
 FIGURES = 66
@@ -17,8 +16,8 @@ SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 def forests(report: Report) -> Iterator[tuple[str, str]]:
     """(caption, SVG) for each metric."""
     if report.effects:
-        for name in EFFECTS:
-            yield f"{METRICS[name]}, difference in percent points", _forest(report, name)
+        for name, heading in report.compared.items():
+            yield f"{heading}, difference in percent points", _forest(report, name)
 
 
 def label(report: Report, found: Comparison) -> str:
@@ -50,7 +49,8 @@ def _forest(report: Report, metric: str) -> str:
         ]
     ticks = ((4, f"{-reach:g}", ""), (middle, "0", "middle"), (WIDTH - FIGURES - 4, f"+{reach:g}", "figure"))
     parts += [words(x, bottom + 14, text, f"tick {style}".strip()) for x, text, style in ticks]
-    title = f"{METRICS[metric]}: differences with 95 % intervals, axis from {-reach:g} to {reach:g} points"
+    heading = report.compared[metric]
+    title = f"{heading}: differences with 95 % intervals, axis from {-reach:g} to {reach:g} points"
     return drawing(title, "".join(parts), bottom + AXIS)
 
 

@@ -26,7 +26,6 @@ from producer.report.html.forest import forests
 from producer.report.html.heat import heat_maps
 from producer.report.html.rows import browser
 from producer.report.layout import (
-    EFFECT,
     EFFECTS_NOTE,
     FAILING,
     FAILING_NOTE,
@@ -38,6 +37,7 @@ from producer.report.layout import (
     answers,
     axes,
     detail,
+    effect_headings,
     effect_lines,
     failing_lines,
     place,
@@ -130,7 +130,7 @@ def _row(report: Report, row: TableRow) -> list[str]:
 def _effects(report: Report) -> str:
     if not report.effects:
         return ""
-    values = table(EFFECT, escaped(effect_lines(report)), (0, 1))
+    values = table(effect_headings(report), escaped(effect_lines(report)), (0, 1))
     return soft(EFFECTS_NOTE) + figures(forests(report)) + folded("As a table", values)
 
 

@@ -1,0 +1,78 @@
+"""A run whose rationales and answers a judge model judges: what it is asked, what it costs, what counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.ledger.rows import Row, rows
+from tests.acceptance.conftest import PRICE
+from tests.chores import read_jsonl, write_experiment, write_jsonl
+from tests.openai_server import OpenAIServer
+from tests.pipeline import Ended, Home
+
+TRAIN, TEST = 6, 3
+
+
+@pytest.fixture(scope="module")
+def judged(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    model_server.configure()
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        write_jsonl(data / f"{split}-judged.jsonl", read_jsonl(data / f"{split}.jsonl")[:count])
+    endpoint = {"base_url": model_server.url, "price": PRICE}
+    experiment = write_experiment(
+        data,
+        model_server.url,
+        name="judged",
+        task="docqa",
+        dataset={
+            "path": ".", "train": "train-judged.jsonl", "test": "test-judged.jsonl",
+            "fields": {"request": "request", "reference": "reference"},
+        },
+        judge={"model": {"backend": "openai", "model": "judge", **endpoint}},
+        grid={"shots": [0, 1], "retrieval": [False], "rationale": ["none"]},
+    )  # fmt: skip
+    home = Home(tmp_path_factory.mktemp("judged") / "home")
+    said = home.starmill("run", experiment, "--local", seconds=500)
+    return Ended(home, experiment, home.json("status")["run"], said)
+
+
+def results(ended: Ended, *stages: str) -> list[tuple[Row, dict[str, Any]]]:
+    with ended.home.ledger() as db:
+        return [(row, row.result) for row in rows(db, ended.run, stages=stages) if row.result]
+
+
+def test_what_differs_from_the_reference_is_judged_and_nothing_else(judged: Ended) -> None:
+    found = [(row, result, result["answer"]) for row, result in results(judged, "rationale", "rationalize")]
+    found += [(row, result, result["prediction"]) for row, result in results(judged, "judge")]
+    assert {row.stage for row, _, _ in found} == {"rationale", "rationalize", "judge"}
+    for row, result, answer in found:
+        same = answer == row.reference
+        assert result["correct"] == same
+        assert ("verdict" in result) != same
+        if not same:
+            assert result["verdict"]["said"] == "wrong"
+
+
+def test_a_verdict_is_paid_once_and_counted(judged: Ended) -> None:
+    asked = {result["verdict"]["generation"] for _, result in results(judged, "rationale", "judge")
+             if "verdict" in result}  # fmt: skip
+    bought = [
+        row for row in judged.home.export(judged.run, "generations") if row["request"]["model"] == "judge"
+    ]
+    assert len(bought) == len(asked)
+    assert judged.home.json("status", judged.run)["cost_usd"] > 0
+
+
+def test_accuracy_is_what_the_judge_says(judged: Ended) -> None:
+    report = json.loads(judged.home.starmill("report", judged.run, "--format", "json").stdout)
+    for cell in report["ablation"]:
+        right = [
+            result["correct"] for row, result in results(judged, "judge") if row.variant == cell["variant"]
+        ]
+        assert len(right) == TEST
+        assert cell["accuracy"]["value"] == pytest.approx(100 * sum(right) / TEST)
+        assert "bleu4" not in cell

@@ -1,0 +1,49 @@
+"""The README's tutorial: its commands, run one after the other as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.chores import read_jsonl
+from tests.pipeline import STARMILL, Home
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+TUTORIAL = re.search(r"^## Your own task\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+# The embedded model takes its time where others compute as well.
+PATIENCE = 600
+
+
+def commands() -> list[str]:
+    assert TUTORIAL
+    blocks = re.findall(r"```console\n(.*?)```", TUTORIAL[1], re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.timeout(1800)
+def test_a_reader_gets_a_dataset_of_their_own(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    environment = home.environment | {"PATH": f"{STARMILL.parent}:{os.environ['PATH']}"}
+    said = []
+    assert len(commands()) == 8
+    for written in commands():
+        command = written.replace("RUN", home.json("status")["run"]) if " RUN " in written else written
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        # The smoke-test model may leave a row without an answer.
+        allowed = (0, 1) if command.startswith("starmill run") else (0,)
+        assert done.returncode in allowed, f"{command}: {done.stderr}"
+        said.append(done.stdout)
+    assert "units: 6 train and 3 test rows, 4 passages, 4 seeds" in said[1]
+    assert "Accuracy" in said[2]
+    assert "units: 7 train" in said[4]
+    assert "2 passed" in said[5]
+    rows = read_jsonl(tmp_path / "units.jsonl")
+    assert rows
+    assert all("The answer is" in row["rationale"] for row in rows)

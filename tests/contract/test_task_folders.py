@@ -1,0 +1,67 @@
+"""What every task folder that ships keeps to, the one that `starmill task new` makes included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.prompts import Wording
+from models.task_folder import TaskFolder
+from models.types import Exemplar, Passage
+from producer.tasks import SCAFFOLD, SHIPPED, read_task, shipped_tasks
+from producer.tasks.checking import check_task
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+FOLDERS = [*(SHIPPED / name for name in shipped_tasks()), SCAFFOLD]
+PASSAGE = Passage("p", "p", "(x)", "What is known about it.")
+SHOWN = Exemplar("an earlier request", "an earlier answer", "", (PASSAGE,))
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+@pytest.fixture
+def wording(folder: Path) -> Wording:
+    return Wording(TaskFolder.model_validate(read_task(folder)[0]))
+
+
+def test_it_is_whole(folder: Path) -> None:
+    found = check_task(folder)
+    assert found.seeds >= 2
+    assert found.first_prompt
+
+
+def test_it_says_what_it_is(folder: Path) -> None:
+    if folder != SCAFFOLD:
+        assert shipped_tasks()[folder.name]
+        assert f"`{folder.name}`" in README
+
+
+def test_a_student_goes_on_where_its_text_ends(wording: Wording) -> None:
+    bare = wording.student_prompt("REQUEST", [], [])
+    shown = wording.student_prompt("REQUEST", [PASSAGE], [SHOWN])
+    assert bare.count("REQUEST") == 1
+    assert bare == bare.strip()
+    assert shown.endswith(bare)
+    assert shown.count("What is known about it.") == 2
+    assert "an earlier answer" in shown
+
+
+def test_an_answer_of_a_raw_prompt_ends_where_a_next_example_begins(wording: Wording) -> None:
+    for passages in ([], [PASSAGE]):
+        assert wording.student_prompt("REQUEST", passages, []).startswith(tuple(wording.folder.stop))
+
+
+def test_the_answer_is_given_away_as_a_hint_alone(wording: Wording) -> None:
+    for style in ("paper", "explain"):
+        plain = wording.rationale("REQUEST", [PASSAGE], [SHOWN], None, style)
+        hinted = wording.rationale("REQUEST", [PASSAGE], [SHOWN], "REFERENCE", style)
+        assert "REFERENCE" not in "".join(message.content for message in plain)
+        assert "REFERENCE" in hinted[-1].content
+        assert hinted[:-1] == plain[:-1]
+        assert 'The answer is"' in "".join(message.content for message in plain)
+        assert "REQUEST" in plain[-1].content

@@ -1,0 +1,82 @@
+"""The task folder conala asks, to the byte, what was asked before there were task folders: golden/conala.json
+was written by the code of then. An answer that was bought once is not bought again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.experiment import Experiment
+from models.prompts import Wording, formatted
+from models.retrieval.forms import present
+from models.types import Exemplar, Passage, Request
+from producer.experiments import PRESETS, load_experiment
+from tests.chores import read_jsonl
+from worker.seeds import augmentation_seeds, rationale_seeds
+from worker.steps.requests import chat, to_student
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "conala.json").read_text())
+JOIN = Passage("os.path.join", "os.path.join", "(a, /, *p)", "Join two or more path components.")
+BARE = Passage("", "", "", "Some text\nof two lines with {braces} and {{ more }}.")
+NAMED = Passage("x", "Admin actions", ">>> from m import f", "Select & <change>.")
+SHOWN: dict[str, tuple[Passage, ...]] = {"none": (), "one": (JOIN,), "three": (JOIN, BARE, NAMED)}
+
+
+def asked(experiment: Experiment) -> dict[str, Request]:
+    """Every kind of request of the experiment, with much and little in it."""
+    assert experiment.task
+    wording, passages_config = Wording(experiment.task), experiment.passages
+    rows = read_jsonl(PRESETS / "demo" / "train.jsonl")[:4]
+    seeds, worked_seeds = augmentation_seeds(experiment.augment), rationale_seeds(experiment.rationale)
+    teacher = experiment.teacher
+
+    def ask(messages: Any, params: dict[str, Any], draw: tuple[int, int]) -> Request:
+        return chat(teacher, messages, {**teacher.params, **params}, draw)
+
+    found = {"augment/together": ask(wording.augmentations([row["request"] for row in rows], seeds),
+                                     experiment.augment.params, (0, 0))}  # fmt: skip
+    worked = [
+        Exemplar(row["request"], row["reference"], f"Why. The answer is {row['reference']}" * (place % 2),
+                 present((JOIN, BARE)[:place], passages_config))
+        for place, row in enumerate(rows)
+    ]  # fmt: skip
+    for number, row in enumerate(rows):
+        request, reference = row["request"], row["reference"]
+        found[f"augment/{number}"] = ask(
+            wording.augmentation(request, seeds), experiment.augment.params, (0, 0)
+        )
+        for name, passages in SHOWN.items():
+            shown = present(passages, passages_config)
+            exemplars = [
+                Exemplar(seed.request, seed.answer, seed.rationale, present(seed.passages, passages_config))
+                for seed in worked_seeds[number : number + 2]
+            ]
+            for hint in (None, reference):
+                for style in ("paper", "explain"):
+                    case = f"rationale/{number}/{name}/{style}/{'hinted' if hint else 'plain'}"
+                    messages = wording.rationale(request, shown, exemplars, hint, style)
+                    found[case] = ask(messages, experiment.rationale.params, (1, 0))
+            for shots in (0, 1, 3):
+                text = wording.student_prompt(request, shown, worked[:shots])
+                for student in experiment.students:
+                    for form in ("raw", "chatml", "alpaca", "chat"):
+                        case = f"answer/{number}/{name}/{shots}/{student.name}/{form}"
+                        put = formatted(form, text, experiment.task.stop)
+                        found[case] = to_student(student, put, (0, 0))
+    return found
+
+
+@pytest.mark.parametrize("preset", ["demo", "conala-paper"])
+def test_requests_are_those_of_before(preset: str) -> None:
+    found = asked(load_experiment(preset))
+    for name, body in GOLDEN["bodies"].items():
+        if name.startswith(f"{preset}/"):
+            assert found[name.removeprefix(f"{preset}/")].body() == body
+    for stage in ("augment", "rationale", "answer"):
+        keys = [request.key for name, request in found.items() if name.startswith(stage)]
+        digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
+        assert {"requests": len(keys), "sha256": digest} == GOLDEN["keys"][f"{preset}/{stage}"]

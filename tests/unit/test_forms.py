@@ -1,0 +1,79 @@
+"""Forms in which answers are compared, by rules that tasks other than Python need."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.answers import parse_verdict
+from models.forms import shell_form, text_form
+from models.judges import agree, correct
+from models.metrics import score
+from models.metrics.token_f1 import token_f1
+from models.types import Completion, Rejection, Usage
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("ls -la", "ls -a -l", True),
+        ("ls  -la   docs", "ls -al docs", True),
+        ("find . -name '*.py'", 'find . -name "*.py"', True),
+        ("sort words.txt | uniq -c", "sort words.txt|uniq -c", True),
+        ("cat a>b", "cat a > b", True),
+        ("$ ls", "ls", True),
+        ("grep -A 3 -B 2 x", "grep -B 3 -A 2 x", False),
+        ("cp a b", "cp b a", False),
+        ("rm a", "rm 'a b'", False),
+        ("echo '$x'", 'echo "$x"', False),
+        ("ls -l", "ls --l", False),
+        ("a && b", "a; b", False),
+        ("echo 'open", "echo  'open", True),
+        ("echo 'open", "echo open", False),
+    ],
+)
+def test_commands_are_the_same_but_for_their_form(one: str, other: str, same: bool) -> None:
+    assert agree("shell", one, other) is same
+    assert correct("shell", f"Because. The answer is {one}", other) is same
+    assert not correct("shell", one, other)
+
+
+def test_texts_are_the_same_but_for_case_punctuation_and_articles() -> None:
+    assert agree("text", "The 12 dollars!", "12  Dollars")
+    assert not agree("text", "12 dollars", "13 dollars")
+    assert not agree("text", "", "")
+
+
+@given(st.text(max_size=40))
+def test_forms_raise_nothing(text: str) -> None:
+    assert shell_form(text) == shell_form(text)
+    assert text_form(text_form(text)) == text_form(text)
+
+
+def test_token_f1_counts_what_is_shared() -> None:
+    assert token_f1("ls -l", "LS -l") == 1
+    assert token_f1("a b", "a c") == 0.5
+    assert token_f1("", "a") == 0
+    found = score(["a b", "x"], ["a c", "x"])
+    assert found["token_f1"] == 75
+    assert found["accuracy"] == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Verdict: correct", True),
+        ("verdict is: **wrong**", False),
+        ("The wrong one? No. Verdict: correct.", True),
+        ("The given answer is not correct", False),
+        ("Incorrect.", False),
+        ("The given answer is incorrect. The correct answer is 1", False),
+        ("It is right, so it is correct.", True),
+        ("right or wrong", None),
+        ("who knows", None),
+    ],
+)
+def test_verdicts_are_read_or_refused(text: str, right: bool | None) -> None:
+    found = parse_verdict(Completion(text, "stop", Usage()))
+    assert (found.reason == "no_verdict") if isinstance(found, Rejection) else found is right

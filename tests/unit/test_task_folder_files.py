@@ -1,0 +1,143 @@
+"""Task folders are found, read into an experiment, and refused in one line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.errors import UsageError
+from models.task_module import load_module
+from producer.experiments import load_experiment
+from producer.tasks import SCAFFOLD, shipped_tasks
+from producer.tasks.checking import check_task
+from tests.experiment_files import LEAST, load, refusal
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SCAFFOLD, tmp_path / "units"))
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(UsageError) as error:
+        check_task(folder)
+    said = str(error.value)
+    assert "\n" not in said
+    return said.replace(str(folder), "units")
+
+
+def test_without_one_the_task_is_conala(tmp_path: Path) -> None:
+    experiment = load(tmp_path, LEAST)
+    assert experiment.task
+    assert experiment.task.name == "conala"
+    assert experiment.rationale.seeds
+    assert load(tmp_path, LEAST | {"task": "conala"}) == experiment
+
+
+def test_what_the_folder_decides_holds_until_the_experiment_says_otherwise(folder: Path) -> None:
+    own = load_experiment(str(folder / "experiment.yaml"))
+    assert own.name == "NAME"
+    assert own.dataset.path == str(folder)
+    assert own.passages.path == str(folder / "passages.jsonl")
+    assert (own.rationale.correctness, own.dataset.fields.reference) == ("text", "answer")
+    changed = load_experiment(
+        str(folder / "experiment.yaml"), ["rationale.correctness=strict", "dataset.train.limit=2"]
+    )
+    assert (changed.rationale.correctness, changed.dataset.train.file) == ("strict", "train.jsonl")
+    assert changed.dataset.train.limit == 2
+    config = LEAST | {"task": "units", "passages": {"source": "installed", "packages": ["json"]}}
+    other = load(folder.parent, config)
+    assert (other.passages.path, other.passages.top_k) == (None, 3)
+    assert other.dataset.path == str(folder.parent / "data")
+
+
+def test_other_words_make_another_run(folder: Path) -> None:
+    path = str(folder / "experiment.yaml")
+    before = load_experiment(path)
+    put(folder, "answer.j2", (folder / "answer.j2").read_text().replace("Answer:", "Reply:"))
+    assert load_experiment(path) != before
+
+
+def test_a_task_on_the_command_line_is_seen_from_where_one_stands(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load_experiment("demo", ["task=units", "judge.metrics=[accuracy]"])
+    assert found.task
+    assert (found.task.name, found.judge.metrics) == ("units", ["accuracy"])
+
+
+def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "tldrr: no such task folder; did you mean tldr?" in refusal(tmp_path, LEAST | {"task": "tldrr"})
+    assert "shipped are conala, docqa, tldr" in refusal(tmp_path, LEAST | {"task": "./x"})
+    assert "must be the name of a shipped task folder" in refusal(tmp_path, LEAST | {"task": 3})
+    assert set(shipped_tasks()) == {"conala", "docqa", "tldr"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("task.yaml", "stop: [", "units/task.yaml:1: not valid YAML"),
+        ("task.yaml", "- a", "units/task.yaml: must be a mapping"),
+        ("task.yaml", "datset: {}", "units/task.yaml: unknown key datset; did you mean dataset?"),
+        ("task.yaml", "judge: 3", "units/task.yaml: judge must be a mapping"),
+        ("task.yaml", "stop: 3", "units/task.yaml: task.stop: Input should be a valid list"),
+        ("rationale.j2", "{% include 'x' %}", "units/rationale.j2:1: other files cannot be included"),
+        ("answer.j2", "\n{% block user %}{{ ''.__class__ }}{% endblock %}", "answer.j2:2: there is no"),
+        ("task.py", "def f(:", "units/task.py:1: is no Python"),
+        ("train.jsonl", '{"request": "x"}', "units/train.jsonl:1: has no 'answer'"),
+        ("test.jsonl", '{"request": "x", "answer": "y", "oracle": ["z"]}', "row 1 names passage 'z'"),
+        ("augmentations.jsonl", '{"request": "x", "augmentation": "y"}', "augment.seeds, seed 1: the"),
+        ("rationales.jsonl", '{"request": "x", "rationale": "y"}', "rationale.seeds, seed 1: the"),
+        ("test.jsonl", '{"request": "x", "answer": "."}', "by rule text its own reference '.' is not"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(folder: Path, name: str, text: str, says: str) -> None:
+    put(folder, name, text)
+    assert says in complaint(folder)
+
+
+def test_what_is_missing_is_said(folder: Path) -> None:
+    (folder / "augment.j2").unlink()
+    assert "has no augment.j2, so augment.enabled and grid.augment_test must be false" in complaint(folder)
+    (folder / "rationale.j2").unlink()
+    assert complaint(folder).startswith("units/rationale.j2: is missing")
+    (folder / "task.yaml").unlink()
+    assert complaint(folder).startswith("units/task.yaml: is missing")
+
+
+def test_a_module_parses_and_judges(folder: Path) -> None:
+    config = yaml.safe_load((folder / "task.yaml").read_text())
+    config["judge"] |= {"correctness": "module", "extraction": "module"}
+    put(folder, "task.yaml", yaml.safe_dump(config))
+    assert "rule module needs a task.py" in complaint(folder)
+    put(folder, "task.py", "def correct(answer, reference):\n    return answer == reference\n")
+    assert "has no function extract" in complaint(folder)
+    put(folder, "task.py", (folder / "task.py").read_text() + "def extract(text):\n    return text[1:]\n")
+    assert check_task(folder).train == 6
+    put(folder, "task.py", "def correct(answer, reference):\n    return 1 / 0\n")
+    assert ":2: ZeroDivisionError: division by zero" in complaint(folder)
+
+
+def test_a_module_is_named_by_its_content() -> None:
+    module = load_module("def extract(text):\n    return text.upper()\n")
+    assert module.extract("a") == "A"
+    assert module.name.startswith("task.py@")
+    assert load_module("def extract(text):\n    return ''\n").name != module.name
+
+
+def test_a_judge_model_is_needed_where_it_is_asked(tmp_path: Path) -> None:
+    config = {"name": "x", "task": "docqa", "teacher": "embedded", "students": ["embedded"]}
+    assert "rule model needs judge.model" in refusal(tmp_path, config)
+    found = load(tmp_path, config | {"judge": {"model": "embedded"}})
+    assert found.asks_judge
+    assert "needs a verdict.j2 in task folder tldr" in refusal(
+        tmp_path, config | {"task": "tldr", "judge": {"model": "embedded", "correctness": "model"}}
+    )

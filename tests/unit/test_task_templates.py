@@ -1,0 +1,136 @@
+"""Templates of task folders: what they may say, and what they are refused for before they are rendered."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import TaskFolderError
+from models.prompts.templates import LONGEST_PROMPT, LONGEST_SOURCE, Template
+
+PASSAGE = {"line": "len(s): Count.", "name": "len", "signature": "(s)", "text": "Count."}
+GIVEN = {"request": "count `xs`", "passages": [PASSAGE, PASSAGE], "hint": None, "hint_style": "paper"}
+
+
+def rationale(user: str, system: str = "Answer.") -> Template:
+    return Template(
+        "rationale", f"{{% block system %}}{system}{{% endblock %}}\n{{% block user %}}{user}{{% endblock %}}"
+    )
+
+
+def refusal(user: str) -> str:
+    with pytest.raises(TaskFolderError) as error:
+        rationale(user)
+    said = str(error.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ request }}", "count `xs`"),
+        ("\nQuery: {{ request }}\n", "Query: count `xs`"),
+        ("{{ request | upper }} {{ passages | length }}", "COUNT `XS` 2"),
+        ("{% if hint is none %}no{% else %}{{ hint }}{% endif %}", "no"),
+        ("{{ 'a' if hint else 'b' ~ request }}", "bcount `xs`"),
+        ("{% for p in passages %}{{ loop.index }}{{ p['text'] }};{% endfor %}", "1Count.;2Count.;"),
+        ("{% for p in passages[:1] %}{{ p.line }}{% endfor %}", "len(s): Count."),
+        ("{% for p in passages if p.name == 'x' %}{{ p.line }}{% else %}none{% endfor %}", "none"),
+        ("{# a remark #}{{ '{{' }} <b>&amp;", "{{ <b>&amp;"),
+    ],
+)  # fmt: skip
+def test_what_is_allowed_is_rendered_as_it_stands(source: str, text: str) -> None:
+    assert rationale(source).render("user", **GIVEN) == text
+
+
+HOSTILE = {
+    "{{ ''.__class__ }}": "no attribute '__class__'",
+    "{{ ''['__class__'] }}": "no attribute '__class__'",
+    "{{ request.__class__.__mro__[1].__subclasses__() }}": "nothing can be called",
+    "{{ request.format(1) }}": "nothing can be called",
+    "{{ request.title }}": "no attribute 'title' here; a text has no attributes",
+    "{{ ''|attr('__class__') }}": "no filter 'attr'",
+    "{{ passages|map(attribute='__class__')|list }}": "no filter",
+    "{{ [].append }}": "list is not known",
+    "{{ {}.items }}": "dict is not known",
+    "{{ self }}": "no field 'self'",
+    "{{ self._TemplateReference__context }}": "no field 'self'",
+    "{{ cycler }}": "no field 'cycler'",
+    "{{ lipsum.__globals__ }}": "no field 'lipsum'",
+    "{{ config }}": "no field 'config' here; known are request, passages, hint, hint_style",
+    "{% include '/etc/passwd' %}": "other files cannot be included",
+    "{% import 'os' as os %}": "other files cannot be imported",
+    "{% from 'x' import y %}": "other files cannot be imported",
+    "{% extends 'x' %}": "other files cannot be extended",
+    "{% for i in range(10**9) %}x{% endfor %}": "loops go over passages only",
+    "{% for c in request %}x{% endfor %}": "loops go over passages only",
+    "{% for a in passages recursive %}{{ loop(passages) }}{% endfor %}": "loops cannot be recursive",
+    "{% for a in passages %}{% for b in passages %}x{% endfor %}{% endfor %}": "within a loop",
+    "{% macro m() %}{{ m() }}{% endmacro %}": "macros are not known",
+    "{% set x = request %}": "variables cannot be set",
+    "{% set x %}y{% endset %}": "variables cannot be set",
+    "{% with x = 1 %}{% endwith %}": "variables cannot be set",
+    "{{ 'a' * 10**9 }}": "no arithmetic",
+    "{{ 2 ** 10 ** 10 }}": "no arithmetic",
+    "{{ '%1000000000d' % 1 }}": "no arithmetic",
+    "{{ 'a'|center(1000000000) }}": "no filter 'center'",
+    "{{ request|trim('x') }}": "without arguments",
+    "{{ request is callable }}": "no test 'callable'",
+    "{{ passages[request] }}": "getitem is not known",
+    "{% filter upper %}x{% endfilter %}": "filterblock is not known",
+    "{% block inner %}x{% endblock %}": "block is not known",
+    "{% autoescape true %}x{% endautoescape %}": "scope is not known",
+    "{{ request ": "is no valid template",
+    "{% if %}": "is no valid template",
+    "{% do x %}": "is no valid template",
+    "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}": "nested too deeply",
+    "{% if hint %}" * 200 + "{% endif %}" * 200: "nested too deeply",
+    "x" * LONGEST_SOURCE: "is longer than 20,000 characters",
+}
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_what_could_do_harm_is_refused_in_one_line(source: str) -> None:
+    assert HOSTILE[source] in refusal(source)
+
+
+def test_the_line_is_named() -> None:
+    source = "{% block system %}\nA\n{% endblock %}\n{% block user %}{{ reqest }}{% endblock %}"
+    with pytest.raises(TaskFolderError, match=r"^my/rationale\.j2:4: there is no field 'reqest' here"):
+        Template("rationale", source, "my/rationale.j2")
+    assert refusal("one\n\n{{ passages.line }}").startswith("rationale.j2:4: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("Query: {{ request }}", "no field 'request' here; known are none"),
+        ("\n\nQuery: hello", "rationale.j2:3: text outside of a block; put it into system, user"),
+        ("{% block system %}{% endblock %}", "rationale.j2:1: block 'user' is missing"),
+        ("{% block usr %}{% endblock %}", "there is no block 'usr' here; known are system, user"),
+        ("{% block user %}a{% endblock %}{% block user %}b{% endblock %}", "block 'user' stands here twice"),
+        ("{% block system %}{{ hint }}{% endblock %}{% block user %}{% endblock %}", "no field 'hint' here"),
+    ],
+)  # fmt: skip
+def test_blocks_are_those_of_the_stage(source: str, says: str) -> None:
+    with pytest.raises(TaskFolderError) as error:
+        Template("rationale", source)
+    assert says in str(error.value)
+
+
+def test_a_prompt_has_an_end() -> None:
+    long = GIVEN | {"request": "x" * (LONGEST_PROMPT // 2)}
+    with pytest.raises(TaskFolderError, match=r"makes a prompt of more than 4,000,000 characters"):
+        rationale("{{ request ~ request ~ request }}").render("user", **long)
+
+
+@given(source=st.text(alphabet="{}%#()[]|~.'\"*_ abcdefgrequestpassageslinfor\n-+0123456789", max_size=60))
+def test_any_text_is_a_template_or_refused_in_one_line(source: str) -> None:
+    said = ""
+    try:
+        rationale(source).render("user", **GIVEN)
+    except TaskFolderError as error:
+        said = str(error)
+    assert "\n" not in said
