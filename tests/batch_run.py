@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.backends.batches import BatchClient
-from producer import batch
-from producer.batch import BatchDelivery, Rhythm
+from producer.feeding import batch
+from producer.feeding.batch import BatchDelivery, Rhythm
 from storage.database import Database
 from storage.ledger import batches, filing, planning
 from storage.ledger.generations import Call

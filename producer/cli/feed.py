@@ -7,8 +7,8 @@ import time
 from contextlib import closing, suppress
 
 from models.errors import ServiceError
-from producer.service import FeedService
-from producer.stopping import Stop
+from producer.feeding.service import FeedService
+from producer.feeding.stopping import Stop
 from storage.database import Database
 from storage.logs import configure_logging
 from storage.settings import load_settings

@@ -11,9 +11,9 @@ from rich.table import Table
 from models.errors import UsageError
 from models.retrieval.settings import BASE, Method, Passages
 from producer.cli.common import JsonOption, console, messages, print_json
-from producer.datasets import read_dataset
-from producer.evaluation import Found, check_known, evaluate, queries_of, read_augmentations
+from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
+from producer.indexing.evaluation import Found, check_known, evaluate, queries_of, read_augmentations
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from models.experiment import Experiment
 from producer.cli.common import messages, progress_bar
-from producer.index import Index, Progress, build_index
-from producer.learning import learn_index, needs_learning
+from producer.indexing.build import Index, Progress, build_index
+from producer.indexing.learning import learn_index, needs_learning
 from storage.settings import Settings
 
 

@@ -14,7 +14,7 @@ from models.experiment import Experiment
 from models.quality import FILTERS, Quality
 from producer.cli.common import JsonOption, OptionalRun, console, find_run, messages, open_ledger, print_json
 from producer.cli.export import Only
-from producer.datasets import read_dataset
+from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
 from producer.files import replacing_file
 from producer.quality import DatasetSet, Findings, SyntheticSet, judge, named_filters

@@ -17,19 +17,19 @@ from models.backends.gateway import address_and_token
 from models.errors import UsageError
 from models.experiment import Experiment
 from models.sandbox import Sandbox
-from producer import view
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages, open_ledger
 from producer.cli.indexing import bring_up_to_date
-from producer.datasets import check_right_passages, read_dataset, require_tests
-from producer.drive import StoppedWatching, drive
+from producer.datasets.reading import check_right_passages, read_dataset, require_tests
 from producer.experiments import load_experiment
+from producer.feeding.drive import StoppedWatching, drive
+from producer.feeding.stopping import Stop
 from producer.local.stack import local_stack
+from producer.progress import view
+from producer.progress.status import Status, read_status
 from producer.recordings import pin_recordings
 from producer.report import build_report
 from producer.report.terminal import ablation_table, retrieval_table, statistics_table
-from producer.status import Status, read_status
-from producer.stopping import Stop
 from producer.tasks.checking import check_prompts
 from storage.broker import Queues
 from storage.database import Database

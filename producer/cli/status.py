@@ -9,10 +9,10 @@ import typer
 from rich.live import Live
 
 from models.errors import UsageError
-from producer import view
 from producer.cli.common import JsonOption, OptionalRun, console, find_run, open_ledger, print_json
-from producer.limits import LimitWatch
-from producer.status import read_status
+from producer.progress import view
+from producer.progress.limits import LimitWatch
+from producer.progress.status import read_status
 from storage.schema import RUNNING
 from storage.settings import load_settings
 

@@ -11,7 +11,7 @@ from models.errors import UsageError
 from models.experiment import Experiment
 from producer.cli.common import RunArgument, messages, open_ledger
 from producer.cli.run import GatewayOption, LocalOption, NoFlowerOption, asked_for, go_on
-from producer.stopping import Stop
+from producer.feeding.stopping import Stop
 from storage.ledger import planning
 from storage.ledger.planning import Run
 from storage.logs import configure_logging

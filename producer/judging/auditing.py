@@ -11,7 +11,7 @@ from typing import Any
 from models.answers.failure_modes import FAILURE_MODES, failure_modes
 from models.errors import DatasetError
 from models.judges import RULES, correct
-from producer.datasets import json_rows
+from producer.datasets.reading import json_rows
 from producer.judging.fields import key_field, text_field
 from storage.jsonl import read_objects
 

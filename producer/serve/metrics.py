@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from models.stages import STAGES
-from producer.limits import LimitUse
+from producer.progress.limits import LimitUse
+from producer.progress.status import EngineStatus, Status
 from producer.serve.readings import Reading
-from producer.status import EngineStatus, Status
 from storage.ledger.counts import STATES
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS
 from storage.schema import FINISHED, INTERRUPTED, PAUSED, PLANNED, RUNNING

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models.errors import ServiceError
-from producer.limits import LimitWatch
-from producer.status import Status, read_status
+from producer.progress.limits import LimitWatch
+from producer.progress.status import Status, read_status
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.overview import RunLine, run_lines

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from models.errors import ServiceError
-from producer.limits import LimitWatch
+from producer.progress.limits import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.doors import Doors
 from producer.serve.events import Streams

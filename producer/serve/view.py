@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.stages import STAGES
-from producer import view
+from producer.progress import view
+from producer.progress.status import Status
 from producer.serve.readings import Reading
-from producer.status import Status
 from storage.ledger.counts import IN_FLIGHT
 from storage.ledger.overview import RunLine
 from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED

@@ -16,7 +16,7 @@ from models.judges import Correctness, agree
 from models.prompts import Wording
 from models.task_module import load_module
 from models.types import Completion, Example, Exemplar, Passage, Rejection, Usage
-from producer.datasets import read_dataset
+from producer.datasets.reading import read_dataset
 from producer.documents import read_passages
 from producer.experiments import make_experiment
 from producer.tasks import read_task

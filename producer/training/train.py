@@ -18,10 +18,10 @@ from models.encoders import Checkpoint, find_checkpoint
 from models.encoders.options import FILE
 from models.errors import ServiceError, UsageError
 from models.experiment import Experiment
-from producer.datasets import read_dataset
+from producer.datasets.reading import read_dataset
 from producer.documents import read_passages
+from producer.feeding.stopping import Stop
 from producer.files import replacing_folder
-from producer.stopping import Stop
 from producer.training.batches import Batches
 from producer.training.mining import mine
 from producer.training.model import Model

@@ -19,9 +19,9 @@ import psycopg
 import redis
 
 from producer.cli.indexing import bring_up_to_date
-from producer.datasets import read_dataset
+from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
-from producer.feed import Feeder
+from producer.feeding.feeder import Feeder
 from storage.database import Database
 from storage.ledger import counts, planning
 from storage.settings import Settings

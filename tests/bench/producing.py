@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from producer.cli.common import open_ledger
-from producer.datasets import read_dataset
-from producer.drive import drive
-from producer.stopping import Stop
+from producer.datasets.reading import read_dataset
+from producer.feeding.drive import drive
+from producer.feeding.stopping import Stop
 from storage.ledger import planning
 from storage.settings import load_settings
 from tests.bench.experiment import examples, experiment

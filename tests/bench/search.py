@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from models.encoders import open_encoder
 from models.retrieval.settings import Passages
-from producer.index import build_index
+from producer.indexing.build import build_index
 from storage.passages import PassageStore
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import index_name, index_path

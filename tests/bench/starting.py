@@ -11,7 +11,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from producer.feed import Feeder
+from producer.feeding.feeder import Feeder
 from producer.local.services import gateway_service, redis_service
 from producer.local.supervisor import Service, Supervisor
 from storage.database import Database

@@ -18,8 +18,8 @@ from sqlalchemy import func, select
 
 from models.experiment import Experiment
 from models.types import Example
-from producer.feed import Feeder
-from producer.index import build_index
+from producer.feeding.feeder import Feeder
+from producer.indexing.build import build_index
 from storage.database import Database
 from storage.ledger import planning
 from storage.schema import DONE, TEST, TRAIN, UNITS

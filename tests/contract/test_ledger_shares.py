@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producer.sharing import LEAST, REFRESH_SECONDS, Shares
+from producer.feeding.sharing import LEAST, REFRESH_SECONDS, Shares
 from storage.database import Database
 from storage.ledger import claims, feeding, planning, shares
 from storage.schema import BATCH, FOREVER

@@ -13,7 +13,7 @@ from models.errors import ServiceError
 from models.execution import ProgramLimits
 from models.programs import program
 from models.sandbox import Sandbox
-from producer.odex import odex_tests
+from producer.datasets.odex import odex_tests
 from storage.jsonl import read_objects
 
 FILES = ("en_train_side.jsonl", "en_test_visible.jsonl")

@@ -13,7 +13,7 @@ from models.encoders.reranker import Reranker
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
 from models.types import Query
-from producer.index import build_index
+from producer.indexing.build import build_index
 from storage.passages.retriever import Retriever
 from tests.encoders import tiny_bert
 

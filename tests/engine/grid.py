@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from models.experiment import Experiment
 from models.types import Example
-from producer.feed import Feeder
+from producer.feeding.feeder import Feeder
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run

@@ -14,8 +14,8 @@ import pytest
 
 from models.backends.vllm import VLLMBackend
 from models.types import Request
-from producer.feed import Feeder
-from producer.status import read_status
+from producer.feeding.feeder import Feeder
+from producer.progress.status import read_status
 from storage.broker import UNFIT, UNFIT_SAYS
 from storage.ledger import planning
 from storage.schema import DONE, PAUSED, RUNNING

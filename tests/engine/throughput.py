@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from producer.status import read_status
+from producer.progress.status import read_status
 from storage.schema import GENERATIONS
 from tests.engine.checkpoints import SHAPES, seven_billion, smollm2
 from tests.engine.grid import Grid, planned, settings_in, worker

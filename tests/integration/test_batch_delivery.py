@@ -18,8 +18,8 @@ from sqlalchemy import select
 
 from models.backends.batches import BatchClient
 from models.errors import AccessError, Unavailable
-from producer import delivering
-from producer.batch import BatchDelivery
+from producer.feeding import delivering
+from producer.feeding.batch import BatchDelivery
 from storage.database import Database
 from storage.ledger import batches, claims, counts, filing, planning
 from storage.ledger.claims import Work

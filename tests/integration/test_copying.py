@@ -10,7 +10,7 @@ import pytest
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
 from models.types import Query
-from producer.index import build_index
+from producer.indexing.build import build_index
 from storage.passages.copying import copy_missing_snapshot
 from storage.passages.retriever import Retriever
 from tests.encoders import tiny_bert

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.errors import UsageError
-from producer.drive import StoppedWatching, drive
-from producer.feed import Feeder
+from producer.feeding.drive import StoppedWatching, drive
+from producer.feeding.feeder import Feeder
+from producer.feeding.stopping import Stop
 from producer.local.supervisor import Supervisor
-from producer.stopping import Stop
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import feeding, planning

@@ -11,7 +11,7 @@ import pytest
 from models.encoders import find_checkpoint, open_encoder, passage_text
 from models.errors import ServiceError
 from models.retrieval.settings import Passages
-from producer.index import build_index
+from producer.indexing.build import build_index
 from storage.passages.snapshot import Snapshot
 from tests.chores import write_data
 from tests.encoders import tiny_bert, tiny_codet5

@@ -12,7 +12,7 @@ import pytest
 
 from models.experiment import Experiment
 from producer.cli.indexing import bring_up_to_date
-from producer.datasets import read_dataset
+from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
 from storage.database import Database
 from storage.ledger import counts, planning

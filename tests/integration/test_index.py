@@ -15,7 +15,7 @@ from models.encoders import Encoder, open_encoder
 from models.errors import DatasetError, ServiceError
 from models.retrieval.settings import Passages
 from producer.documents.attribution import Attribution, read_attributions
-from producer.index import Index, build_index
+from producer.indexing.build import Index, build_index
 from storage.passages.milvus import MilvusStore
 from storage.passages.naming import index_path
 from storage.passages.snapshot import Snapshot

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Mount, Route
 
-from producer.limits import LimitWatch
+from producer.progress.limits import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.doors import Doors
 from producer.serve.events import Streams

@@ -13,7 +13,7 @@ import pytest
 from models.errors import DatasetError, UsageError
 from models.experiment import Dataset
 from models.types import Example
-from producer.datasets import check_right_passages, read_dataset
+from producer.datasets.reading import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
 from tests.small_run import experiment
 

@@ -12,7 +12,7 @@ import pytest
 from models.errors import DatasetError, ExperimentError
 from models.experiment import Dataset
 from models.types import AnswerTests, Example
-from producer.datasets import read_dataset, require_tests
+from producer.datasets.reading import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
 from tests.chores import write_jsonl
 from tests.small_run import experiment

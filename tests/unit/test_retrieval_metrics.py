@@ -7,7 +7,7 @@ import pytest
 from models.metrics.retrieval import mean_interval, mean_percent, recall, reciprocal_rank
 from models.retrieval.settings import Passages
 from models.types import Hit, Passage, Query
-from producer.evaluation import evaluate
+from producer.indexing.evaluation import evaluate
 
 
 def test_recall_is_the_share_of_right_passages() -> None:

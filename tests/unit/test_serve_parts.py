@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from producer.limits import LimitWatch
+from producer.progress.limits import LimitWatch
+from producer.progress.status import Status
 from producer.serve import readings as readings_module
 from producer.serve.doors import (
     FREE_TRIES,
@@ -20,7 +21,6 @@ from producer.serve.doors import (
 )
 from producer.serve.metrics import FAMILIES
 from producer.serve.readings import REST, Readings
-from producer.status import Status
 from storage.database import Database
 from storage.ledger import feeding, planning
 from storage.ledger.planning import Run

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from producer.stopping import SIGNALS, Stop
+from producer.feeding.stopping import SIGNALS, Stop
 
 
 def send(which: int) -> None:

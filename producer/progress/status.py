@@ -9,7 +9,7 @@ from typing import Any
 from models.backends import model_identity
 from models.load import LoadReading
 from models.stages import STAGES
-from producer.limits import LimitUse, LimitWatch
+from producer.progress.limits import LimitUse, LimitWatch
 from storage.database import Database
 from storage.ledger import counts, engines, planning
 from storage.ledger.budget import Budget, read_budget

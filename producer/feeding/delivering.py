@@ -19,7 +19,7 @@ from tenacity import (
 
 from models.backends.batches import BatchClient
 from models.errors import ModelError, RateLimited, TransportError
-from producer.batch import BatchDelivery
+from producer.feeding.batch import BatchDelivery
 from storage.database import Database
 from storage.ledger import planning
 from storage.ledger.planning import Run

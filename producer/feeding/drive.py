@@ -10,11 +10,11 @@ from contextlib import closing
 from redis.exceptions import RedisError
 
 from models.errors import UsageError
-from producer.feeding import AWAY, Feeding
-from producer.limits import LimitWatch
+from producer.feeding.leading import AWAY, Feeding
+from producer.feeding.stopping import Stop
 from producer.local.supervisor import Supervisor
-from producer.status import Status, read_status
-from producer.stopping import Stop
+from producer.progress.limits import LimitWatch
+from producer.progress.status import Status, read_status
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning

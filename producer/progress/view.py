@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.stages import STAGES
-from producer.limits import LimitUse
-from producer.status import EngineStatus, Status
+from producer.progress.limits import LimitUse
+from producer.progress.status import EngineStatus, Status
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
 from storage.limits.usage import REQUESTS, TOKENS

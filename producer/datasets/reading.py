@@ -12,7 +12,7 @@ from models.errors import DatasetError, ExperimentError, UsageError
 from models.experiment import Dataset, Experiment, Fields, Split
 from models.retrieval.settings import BASE
 from models.types import AnswerTests, Example
-from producer.odex import OdexBook, odex_tests
+from producer.datasets.odex import OdexBook, odex_tests
 from storage.jsonl import read_json, read_objects
 from storage.schema import TEST, TRAIN
 

@@ -13,9 +13,9 @@ from contextlib import closing
 
 from redis.exceptions import RedisError
 
-from producer.feeding import AWAY, Feeding
-from producer.sharing import Shares
-from producer.stopping import Stop
+from producer.feeding.leading import AWAY, Feeding
+from producer.feeding.sharing import Shares
+from producer.feeding.stopping import Stop
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import planning

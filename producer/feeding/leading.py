@@ -10,9 +10,9 @@ from contextlib import ExitStack
 
 from sqlalchemy import exc
 
-from producer.delivering import delivering
-from producer.feed import Feeder
-from producer.sharing import Shares
+from producer.feeding.delivering import delivering
+from producer.feeding.feeder import Feeder
+from producer.feeding.sharing import Shares
 from storage.database import Database
 from storage.ledger import feeding, planning
 from storage.ledger.planning import Run

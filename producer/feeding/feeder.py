@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models.stages import queues
-from producer.sharing import Shares
+from producer.feeding.sharing import Shares
 from storage.broker import Queues, celery_settings, task_name
 from storage.database import Database
 from storage.ledger import feeding, shares

@@ -19,8 +19,8 @@ from models.retrieval.settings import Passages
 from models.retrieval.solved import Solved, answer_matrix, unit
 from models.retrieval.words import group_of, without_literals
 from models.types import Example
-from producer.datasets import read_dataset
-from producer.index import Progress
+from producer.datasets.reading import read_dataset
+from producer.indexing.build import Progress
 from storage.passages.experience import Experience, experience_path, load, save
 from storage.passages.lexicons import open_lexicon
 from storage.passages.naming import index_path

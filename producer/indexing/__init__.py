@@ -1,0 +1,1 @@
+"""The index of an experiment: built, taught by its train split, measured."""
