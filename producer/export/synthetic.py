@@ -13,7 +13,7 @@ from producer.export.shapes import PASSAGE, PROVENANCE, Shape, dollars
 from producer.synthetic import SyntheticExample, pass_number, source_of, synthetic_examples
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.ledger.rows import Row, bodies, calls_shared
+from storage.ledger.rows import Row, bodies, calls_shared, costs
 
 SYNTHETIC: Shape = {
     "prompt": str,
@@ -57,9 +57,11 @@ def synthetic_rows(
     shared = calls_shared(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
     for batch in in_batches(_chosen(db, run, accepted, without)):
         asked = bodies(db, [rationale.generation for _, rationale in batch if rationale.generation])
+        verdicts = costs(db, [unit.verdict for example, _ in batch
+                              for unit in (*example.samples, *example.tried) if unit.verdict])  # fmt: skip
         for example, rationale in batch:
             body = asked.get(rationale.generation or "")
-            yield make(example, rationale, _provenance(run, example, rationale, shared, body))
+            yield make(example, rationale, _provenance(run, example, rationale, shared, body, verdicts))
 
 
 def _chosen(
@@ -118,11 +120,17 @@ def _query(example: SyntheticExample, final: Row) -> str:
 
 
 def _provenance(
-    run: Run, example: SyntheticExample, final: Row, shared: Mapping[str, int], body: JSON | None
+    run: Run,
+    example: SyntheticExample,
+    final: Row,
+    shared: Mapping[str, int],
+    body: JSON | None,
+    verdicts: Mapping[str, int],
 ) -> Json:
-    """`generations` are the calls that the row rests on, in order, the final rationale's last. A vote
-    rests on all samples, and is itself the call of the elected one. Another right rationale of an example
-    begins where the one before it ended: no call is paid for in two rows."""
+    """`generations` are the calls that the row rests on, in order, the final rationale's last, each
+    before the verdict of a judge model on it, whose cost `verdicts` knows. A vote rests on all samples, and
+    is itself the call of the elected one. Another right rationale of an example begins where the one before
+    it ended: no call is paid for in two rows."""
     tried = example.led_to(final)
     first = tried[0] is example.tried[0]
     elected = {unit.generation for unit in tried}
@@ -130,12 +138,13 @@ def _provenance(
     units = [unit for unit in (example.augment, *lost, *tried) if unit and unit.generation]
     paid = [unit for unit in units if first or unit is not example.augment]
     cost = sum((unit.cost_nano_usd or 0) / shared.get(unit.generation or "", 1) for unit in paid)
+    cost += sum(verdicts.get(unit.verdict or "", 0) for unit in units)
     return {
         "run": run.id,
         "experiment": run.name,
         "teacher": final.model or run.experiment.teacher.model_name,
         "unit": unit_name(final),
-        "generations": [unit.generation for unit in units],
+        "generations": [key for unit in units for key in (unit.generation, unit.verdict) if key],
         "prompt_sha256": prompt_sha256(body),
         "passages": [hit.passage.id for hit in example.shown],
         "rule": run.experiment.rationale.correctness,

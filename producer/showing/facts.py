@@ -28,6 +28,7 @@ def facts(run: Run, found: list[Life]) -> JSON:
         "experiment": run.name,
         "question_id": found[0].question_id,
         "rule": run.experiment.rationale.correctness,
+        "answer_rule": run.experiment.judge.correctness,
         "rows": [_row(run, life) for life in found],
     }
 
@@ -36,7 +37,7 @@ def _row(run: Run, life: Life) -> JSON:
     calls = {
         call.key: call
         for unit in life.units
-        for call in (unit.call, *(each.call for each in unit.rejected))
+        for call in (unit.call, unit.judged, *(each.call for each in unit.rejected))
         if call
     }
     return {
@@ -68,6 +69,7 @@ def _unit(run: Run, life: Life, unit: Unit) -> JSON:
         "ended": _time(unit.ended),
         "rejected": [_rejected(each) for each in unit.rejected],
         "call": _call(unit.call) if unit.call else None,
+        "judged": _call(unit.judged) if unit.judged else None,
     }
     if unit.result:
         said |= _result(run, life, unit)

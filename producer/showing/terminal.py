@@ -25,15 +25,16 @@ def lines(facts: JSON, *, folds: bool) -> Iterator[RenderableType]:
     for row in facts["rows"]:
         title = f"{row['split']} row {row['row']}, question {facts['question_id']}, run {facts['run']}"
         yield Rule(Text(title, "bold"), align="left") if folds else Text(f"=== {title} ===")
-        yield from _Row(facts["run"], facts["rule"], row, folds).lines()
+        yield from _Row(facts, row, folds).lines()
 
 
 class _Row:
     """What of a prompt was shown already is not repeated: the calls of an example begin alike."""
 
-    def __init__(self, run: str, rule: str, row: JSON, folds: bool) -> None:
-        self.run = run
-        self.rule = rule
+    def __init__(self, facts: JSON, row: JSON, folds: bool) -> None:
+        self.run = facts["run"]
+        self.rule = facts["rule"]
+        self.answer_rule = facts["answer_rule"] or "exact match"
         self.row = row
         self.folds = folds
         self.prompts: dict[str, list[str]] = {}
@@ -71,7 +72,9 @@ class _Row:
         # A rejected answer may be what the unit goes on with: it is shown once.
         shown = [each["call"]["generation"] for each in unit["rejected"] if each["call"]]
         if unit["call"] and unit["call"]["generation"] not in shown:
-            yield from self._call(unit["call"], "answer", "")
+            yield from self._call(unit["call"], "verdict" if unit["stage"] == "judge" else "answer", "")
+        if unit["judged"]:
+            yield from self._call(unit["judged"], "verdict", "")
         yield from self._result(unit)
 
     def _call(self, call: JSON | None, what: str, detail: str) -> Iterator[RenderableType]:
@@ -115,7 +118,7 @@ class _Row:
                 yield from self._fields({
                     "code": result.get("answer"),
                     "votes": _votes(result.get("votes")),
-                    "verdict": self._verdict(unit, bool(result.get("correct"))),
+                    "verdict": self._verdict(unit, bool(result.get("correct")), self.rule),
                     "hint leak": "yes" if result.get("hint_leak") else None,
                     "form": result.get("form"),
                     "execution": _execution(result.get("execution")),
@@ -132,14 +135,15 @@ class _Row:
             case "judge" if result:
                 yield from self._fields({
                     "prediction": result.get("prediction"),
-                    "verdict": self._verdict(unit, bool(result.get("exact_match")), "exact match"),
+                    "verdict": self._verdict(unit, bool(result.get("correct", result.get("exact_match"))),
+                                             self.answer_rule),
                     "execution": _execution(result.get("execution")),
                     "scores": ", ".join(f"{SCORES[name]} {unit['scores'][name]:.2f}" for name in SCORES),
                 })  # fmt: skip
 
-    def _verdict(self, unit: JSON, right: bool, rule: str = "") -> str:
+    def _verdict(self, unit: JSON, right: bool, rule: str) -> str:
         by_rule = ", ".join(f"{name} {YES_NO[said]}" for name, said in unit["verdicts"].items())
-        return f"{'right' if right else 'wrong'} by {rule or self.rule}; each rule: {by_rule}"
+        return f"{'right' if right else 'wrong'} by {rule}; each rule: {by_rule}"
 
     def _students(self) -> Iterator[RenderableType]:
         table = Table(box=None, pad_edge=False)

@@ -51,7 +51,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`worker` ended it at `ended`; of units of earlier releases it is not known."""
+    """`worker` ended it at `ended`; of units of earlier releases it is not known. What a judge
+    model said of a rationale is `judged`."""
 
     id: int
     stage: str
@@ -66,6 +67,7 @@ class Unit:
     result: dict[str, Any]
     call: Call | None
     rejected: tuple[Rejected, ...]
+    judged: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,9 @@ def _units(connection: Connection, run_id: str, example_id: int) -> tuple[Unit, 
     ):
         rejections[row.unit_id].append(row)
     rows = [*found, *(row for of_unit in rejections.values() for row in of_unit)]
-    calls = _calls(connection, {row.generation for row in rows if row.generation})
+    verdicts = {unit.id: (unit.result or {}).get("verdict", {}).get("generation") for unit in found}
+    keys = {*(row.generation for row in rows), *verdicts.values()}
+    calls = _calls(connection, {key for key in keys if key})
     return tuple(
         Unit(
             unit.id, unit.stage, unit.variant, unit.sample, unit.state, unit.reason, unit.detail,
@@ -136,6 +140,7 @@ def _units(connection: Connection, run_id: str, example_id: int) -> tuple[Unit, 
                 Rejected(row.attempt, row.reason, row.detail, row.created_at, calls.get(row.generation))
                 for row in rejections[unit.id]
             ),
+            calls.get(verdicts[unit.id]) if verdicts[unit.id] != unit.generation else None,
         )
         for unit in found
     )  # fmt: skip

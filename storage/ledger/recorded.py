@@ -13,6 +13,9 @@ from storage.ledger.generations import stored
 from storage.schema import DONE, EXAMPLES, GENERATIONS, REJECTIONS, UNITS
 
 PAGE = 500
+# What a judge model said of a rationale stands in what its unit stored.
+JUDGED = ("rationale", "rationalize")
+VERDICT = UNITS.c.result["verdict", "generation"].as_string()
 
 
 class Generation(NamedTuple):
@@ -35,9 +38,12 @@ class Augmented(NamedTuple):
 
 def generations(db: Database, run_id: str) -> Iterator[Generation]:
     """All answers that units of the run rest on or rejected, whichever run bought them; by their keys."""
-    asked = (
+    asked = [
         select(table.c.generation).where(table.c.run_id == run_id, table.c.generation.is_not(None))
         for table in (UNITS, REJECTIONS)
+    ]
+    asked.append(
+        select(VERDICT).where(UNITS.c.run_id == run_id, UNITS.c.stage.in_(JUDGED), VERDICT.is_not(None))
     )
     query = (
         select(GENERATIONS)

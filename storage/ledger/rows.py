@@ -43,6 +43,11 @@ class Row:
     cost_nano_usd: int | None
     oracle: list[str]
 
+    @property
+    def verdict(self) -> str | None:
+        """The generation in which a judge model gave its verdict on a rationale."""
+        return (self.result.get("verdict") or {}).get("generation")
+
 
 def rows(
     db: Database,
@@ -148,6 +153,18 @@ def bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
                 GENERATIONS.c.key.in_(keys[start : start + PAGE])
             )
             found |= {key: body for key, body in connection.execute(query) if body}
+    return found
+
+
+def costs(db: Database, keys: Sequence[str]) -> dict[str, int]:
+    """What calls cost, in billionths of a dollar, by the key of the generation."""
+    found: dict[str, int] = {}
+    with db.read() as connection:
+        for start in range(0, len(keys), PAGE):
+            query = select(GENERATIONS.c.key, GENERATIONS.c.cost_nano_usd).where(
+                GENERATIONS.c.key.in_(keys[start : start + PAGE])
+            )
+            found |= {row.key: row.cost_nano_usd for row in connection.execute(query)}
     return found
 
 

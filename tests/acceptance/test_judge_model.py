@@ -67,6 +67,25 @@ def test_a_verdict_is_paid_once_and_counted(judged: Ended) -> None:
     assert judged.home.json("status", judged.run)["cost_usd"] > 0
 
 
+def test_a_row_names_its_verdicts_and_what_they_cost(judged: Ended) -> None:
+    bought = {row["key"]: row for row in judged.home.export(judged.run, "generations")}
+    for row in judged.home.export(judged.run, "synthetic"):
+        calls = [bought[key] for key in row["provenance"]["generations"]]
+        assert row["provenance"]["cost_usd"] == pytest.approx(sum(call["cost_usd"] for call in calls))
+        by_judge = [call for call in calls if call["request"]["model"] == "judge"]
+        # A first rationale that is not the reference was judged before it was tried again.
+        assert len(by_judge) == (row["source"] == "star")
+
+
+def test_show_tells_what_the_judge_was_asked(judged: Ended) -> None:
+    wrong = next(row for row, result in results(judged, "rationale") if "verdict" in result)
+    shown = judged.home.json("show", judged.run, wrong.question_id)
+    [unit] = [unit for unit in shown["rows"][0]["units"] if unit["stage"] == "rationale"]
+    assert unit["judged"]["model"] == "judge"
+    assert wrong.reference in unit["judged"]["prompt"]
+    assert "verdict" in judged.home.starmill("show", judged.run, wrong.question_id).stdout
+
+
 def test_accuracy_is_what_the_judge_says(judged: Ended) -> None:
     report = json.loads(judged.home.starmill("report", judged.run, "--format", "json").stdout)
     for cell in report["ablation"]:
@@ -74,5 +93,5 @@ def test_accuracy_is_what_the_judge_says(judged: Ended) -> None:
             result["correct"] for row, result in results(judged, "judge") if row.variant == cell["variant"]
         ]
         assert len(right) == TEST
-        assert cell["accuracy"]["value"] == pytest.approx(100 * sum(right) / TEST)
-        assert "bleu4" not in cell
+        assert cell["scores"]["accuracy"]["value"] == pytest.approx(100 * sum(right) / TEST)
+        assert "bleu4" not in cell["scores"]

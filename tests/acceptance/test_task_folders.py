@@ -27,7 +27,7 @@ def test_a_run_of_the_task_gives_rows_and_tables(task: str, tmp_path: Path) -> N
     assert len(synthetic) == TRAIN
     report = json.loads(home.starmill("report", run, "--format", "json").stdout)
     assert len(report["ablation"]) == CELLS
-    assert {"accuracy", "token_f1", "exact_match"} <= set(report["ablation"][0])
+    assert {"accuracy", "token_f1", "exact_match"} <= set(report["ablation"][0]["scores"])
     with home.ledger() as db:
         judged = [row for row in rows(db, run, stages=("judge",)) if row.result]
         reasoned = [row for row in rows(db, run, stages=("rationale", "rationalize")) if row.result]

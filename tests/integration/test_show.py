@@ -138,7 +138,7 @@ def test_what_prompts_begin_with_is_shown_once() -> None:
     }  # fmt: skip
     unit = {
         "stage": "augment", "variant": "", "sample": 0, "state": "done", "reason": None, "attempts": 1,
-        "worker": None, "ended": None, "detail": None, "rejected": [],
+        "worker": None, "ended": None, "detail": None, "rejected": [], "judged": None,
     }  # fmt: skip
     head = "\n".join(f"line {number}" for number in range(8))
     prompts = {"a": f"{head}\nfirst", "b": f"{head}\nsecond", "c": f"{head}\nfirst", "d": "line 0\nother"}
@@ -152,7 +152,7 @@ def test_what_prompts_begin_with_is_shown_once() -> None:
         "calls": 4,
         "units": units,
     }
-    facts = {"run": "r", "rule": "strict", "question_id": "q", "rows": [row | call]}
+    facts = {"run": "r", "rule": "strict", "answer_rule": None, "question_id": "q", "rows": [row | call]}
     shown = [str(line) for line in lines(facts, folds=False)]
     assert [line for line in shown if "prompt" in line] == [
         "  prompt", "  prompt, after 8 lines as of a: second", "  prompt: the same as of a", "  prompt",

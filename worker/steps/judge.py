@@ -22,6 +22,7 @@ async def judge(context: RunContext, works: list[Work]) -> list[Outcome]:
 async def _judge(context: RunContext, work: Work, config: Judge) -> Outcome:
     prediction = await _prediction(context, config, work.inputs["answer", work.variant, work.sample]["text"])
     result = {"prediction": prediction, "exact_match": prediction == work.example.reference}
+    generation: str | None = None
     purchase: Purchase | None = None
     if config.correctness:
         judged = await judge_answer(context, work, config.correctness, prediction)
@@ -30,14 +31,14 @@ async def _judge(context: RunContext, work: Work, config: Judge) -> Outcome:
                                   generation=judged.generation, purchase=judged.purchase,
                                   rejection=judged.rejection)  # fmt: skip
         result |= {"correct": judged.right, **judged.stored()}
-        purchase = judged.purchase
+        generation, purchase = judged.generation, judged.purchase
     if config.execution and work.example.tests:
         reference, verdict = await asyncio.gather(
             reference_meets_tests(context, work, work.example.tests),
             meets_tests(context, prediction, work.example.tests),
         )
         result |= {"execution": stored(verdict), "reference_execution": stored(reference)}
-    return context.done(work, result, purchase=purchase)
+    return context.done(work, result, generation=generation, purchase=purchase)
 
 
 async def _prediction(context: RunContext, config: Judge, text: str) -> str:
