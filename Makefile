@@ -26,9 +26,10 @@ lock: install ## pin what is installed now
 demo: install ## the whole pipeline on this machine: no key, no GPU, no root
 	$(BIN)/starmill run demo --local
 
-# Most of a test's time is waiting for processes: three at a time keep two processors busy.
+# Most of a test's time is waiting for processes: three at a time keep two processors busy. A file stays in one
+# process, which sets up once what its tests share, and files begin in the order of `tests/conftest.py`.
 test: install $(DEPLOY)/.installed ## the tests, but for those that kill and those that take minutes
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-marathon: install ## whatever is killed heals; thousands of rows
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m marathon

@@ -24,6 +24,15 @@ settings.register_profile("starmill", deadline=None, print_blob=True)
 settings.load_profile("starmill")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take long begin first, so that no process is left alone with one at the end."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0.0), float(mark.args[0]) if mark else 0.0)
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """The published data that results are compared with; `STARMILL_TEST_DATA` names another place."""

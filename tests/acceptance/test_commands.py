@@ -137,6 +137,8 @@ def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
         "conala",
         "conala-paper",
         "retrieval-ablation",
+        "tldr",
+        "docqa",
     }
     assert home.json("experiments", "demo")["rationale"]["passes"] == 1
     assert "demo" in home.starmill("experiments").stdout
