@@ -111,7 +111,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What documentation is wanted for. Solved examples of the same `question_id`, up to its last `-`, are
+    """What documentation is wanted for. Solved examples of the same question, as its `question_id` tells, are
     no help: they would give the answer away."""
 
     request: str

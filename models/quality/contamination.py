@@ -20,7 +20,7 @@ class Overlap:
 
     request   all words of the request
     answer    the answer, in the form that the task compares: code by syntax tree
-    question  the id of the question, up to its last `-`: another wording of the same
+    question  the id of the question: another phrasing of the same
     words     words in a row of the request
     code      words in a row of the code
     """

@@ -10,13 +10,16 @@ _LOWER_UPPER = re.compile(r"([a-z0-9])([A-Z])")
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _SUFFIXES = ("ing", "ies", "es", "ed", "s")
 _LEAST_STEM = 3
+# As in CoNaLa and ODEX: the number of a question, and that of its phrasing.
+_PHRASING = re.compile(r"\d+-\d+", re.ASCII)
 _CLAUSE = re.compile(r",\s*(?:and\s+)?|;\s*|\.\s+|\s+and\s+(?=\w+ing\b)")
 _REQUIRES = re.compile(r"^\s*this requires\s+", re.IGNORECASE)
 
 
 def group_of(question_id: str) -> str:
-    """What paraphrases of one question share: its id up to its last `-`."""
-    return question_id.rpartition("-")[0] or question_id
+    """What phrasings of one question share: `41067960-46` is one of question `41067960`. Of ids of any other
+    form nothing is known: each is a question of its own."""
+    return question_id.partition("-")[0] if _PHRASING.fullmatch(question_id) else question_id
 
 
 def question_of(question_id: str, row: int) -> str:

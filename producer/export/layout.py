@@ -10,12 +10,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from models.errors import UsageError
-from models.retrieval.words import group_of
 from producer.export.selection import What
 
 EXAMPLE = "--split train=0.9,validation=0.1"
-# Numbers such as 41067960-46 name a phrasing of a question; of others nothing is known.
-_PHRASING = re.compile(r"\d+-\d+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -51,11 +48,6 @@ def parse_splits(text: str) -> dict[str, float]:
     if (total := sum(found.values())) != 1:
         raise UsageError(f"--split {text}: shares sum to {total}, not to 1, as in {EXAMPLE}")
     return {name: float(share) for name, share in found.items()}
-
-
-def question(question_id: str) -> str:
-    """What phrasings of one question share."""
-    return group_of(question_id) if _PHRASING.fullmatch(question_id) else question_id
 
 
 def keyed(seed: int, *identity: Any) -> int:

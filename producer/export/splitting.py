@@ -9,7 +9,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from producer.export.layout import keyed, question
+from models.retrieval.words import group_of
+from producer.export.layout import keyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Splitter:
     def of(cls, shares: Mapping[str, float], seed: int, question_ids: Iterable[str]) -> Splitter:
         """Questions are ordered by a hash of `seed` and their id, and dealt out by the shares, at least one
         to each split where there are enough. Takes about ten bytes a question."""
-        hashes = np.unique(np.fromiter((keyed(seed, question(each)) for each in question_ids), np.uint64))
+        hashes = np.unique(np.fromiter((keyed(seed, group_of(each)) for each in question_ids), np.uint64))
         found, count = len(hashes), len(shares)
         ends: list[int] = []
         for place, share in enumerate(accumulate(shares.values()), 1):
@@ -35,5 +36,5 @@ class Splitter:
 
     def split_of(self, question_id: str) -> str:
         """The name of the split of a question that was dealt out."""
-        place = np.searchsorted(self.last, np.uint64(keyed(self.seed, question(question_id))))
+        place = np.searchsorted(self.last, np.uint64(keyed(self.seed, group_of(question_id))))
         return self.names[min(int(place), len(self.names) - 1)]

@@ -18,7 +18,7 @@ from models.retrieval.records import to_record
 from models.types import Hit, Passage, Request
 from storage.ledger import feeding
 from storage.ledger.recorded import generations as recorded_generations
-from storage.schema import DONE, FAILED, GENERATIONS, TEST, TRAIN
+from storage.schema import DONE, FAILED, GENERATIONS, REJECTIONS, TEST, TRAIN
 from storage.settings import Settings
 from tests.chores import write_jsonl
 from tests.clock import Clock
@@ -94,6 +94,16 @@ def test_what_fits_is_shown_whole(student: Student) -> None:
     assert (unit.state, unit.result["dropped"], unit.result["passages"]) == (DONE, EVERYTHING, 2)
     assert len(unit.result["exemplars"]) == 2
     assert student.prompt().count("rank ") == PASSAGES
+
+
+def test_every_answer_that_was_no_answer_is_on_record(student: Student) -> None:
+    student.server.configure(malformed=1.0, kinds="null")
+    unit = student.asked()
+    with student.runtime.db.read() as connection:
+        rejected = connection.execute(REJECTIONS.select().order_by(REJECTIONS.c.attempt)).all()
+    assert (unit.state, unit.reason) == (FAILED, "null")
+    assert [row.attempt for row in rejected] == list(range(len(rejected)))
+    assert unit.rejections == len(rejected) == student.server.stats()["answers"] > 1
 
 
 def test_the_server_has_the_last_word(student: Student) -> None:

@@ -13,7 +13,8 @@ from tests.command_line import command_line, starmill
 from tests.language_models import tiny_llama
 from tests.ledger_data import finish_train, plan_mixed
 
-pytestmark = pytest.mark.filterwarnings("default")
+# What trainers deprecate among themselves is theirs to mend.
+pytestmark = pytest.mark.filterwarnings("default", "ignore:`gradient_checkpointing`:FutureWarning")
 
 
 @pytest.fixture

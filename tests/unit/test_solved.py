@@ -20,7 +20,7 @@ SIMILARITY = np.array([0.9, 0.5, 0.8], dtype=np.float32)
 
 
 def test_a_group_is_what_stands_before_the_last_dash() -> None:
-    assert [group_of(name) for name in ("12-3", "a-b-1", "7")] == ["12", "a-b", "7"]
+    assert [group_of(name) for name in ("12-3", "demo-train-001", "7")] == ["12", "demo-train-001", "7"]
 
 
 def test_the_nearest_speak_loudest() -> None:

@@ -43,7 +43,7 @@ async def answer(context: RunContext, work: Work) -> Outcome:
     whole = Extent(len(chosen), tuple(len(one.passages) for one in exemplars))
     asked, extent = await _ask(context, work, student, fitting.extents(whole), render)
     if isinstance(asked.value, Rejection):
-        return context.failed(work, asked.value.reason, asked.value.detail, generation=asked.generation,
+        return context.failed(asked.work, asked.value.reason, asked.value.detail, generation=asked.generation,
                               purchase=asked.purchase, rejection=asked.value)  # fmt: skip
     result = {
         "text": asked.value,
@@ -52,7 +52,7 @@ async def answer(context: RunContext, work: Work) -> Outcome:
         "dropped": fitting.dropped(whole, extent),
         "truncated": asked.completion.finish_reason == "length",
     }
-    return context.done(work, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(asked.work, result, generation=asked.generation, purchase=asked.purchase)
 
 
 async def _ask(
