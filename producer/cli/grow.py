@@ -12,8 +12,10 @@ from rich.table import Table
 from models.growth.gate import DROPS
 from producer.cli.common import JsonOption, console, messages, open_ledger, print_json
 from producer.cli.run import (
+    GatewayOption,
     Here,
     LocalOption,
+    NoFlowerOption,
     asked_for,
     conclude_failures,
     execute,
@@ -37,6 +39,8 @@ def grow(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
     ] = None,
     local: LocalOption = False,
+    gateway: GatewayOption = False,
+    no_flower: NoFlowerOption = False,
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE.jsonl", help="write the rows that are kept")
     ] = None,
@@ -51,7 +55,7 @@ def grow(
         require_place(path)
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
-    here = asked_for(local, gateway=False, no_flower=True, settings=settings)
+    here = asked_for(local, gateway, no_flower, settings)
     with Stop() as stop, open_ledger(settings) as db:
         status = _grown(db, experiment, set_ or [], settings, here, stop)
         found = write_grown(db, status.run, output, dropped)
