@@ -64,7 +64,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory, experiment: Path, server: OpenAIServer) -> Iterator[Home]:
+def grown(tmp_path_factory: pytest.TempPathFactory, experiment: Path, server: OpenAIServer) -> Home:
     """Killed with all of its processes when a third was done, and started again."""
     home = Home(tmp_path_factory.mktemp("grown") / "home")
     server.configure(latency_ms=300)
@@ -78,7 +78,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, experiment: Path, server: Op
         assert len(bought(db)) == UNITS
     again = paid(server)
     assert {call for call in before if again[call] > 1} == set()
-    yield home
+    return home
 
 
 def grow(home: Home, experiment: Path, *more: object) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
     assert (status["state"], list(status["stages"])) == ("finished", ["grow"])
     assert status["stages"]["grow"]["done"] == UNITS
     assert "grow" in grown.starmill("show", status["run"], "k0").stdout
-    assert "grow" in grown.starmill("report", status["run"]).stdout
+    assert "grew requests" in grown.starmill("report", status["run"]).stdout
     said = grown.starmill("run", "--resume", status["run"], "--local").stderr
     assert "`starmill data grow`" in said
     [only] = grown.json("runs")["runs"]

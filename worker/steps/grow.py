@@ -33,10 +33,10 @@ async def grow(context: RunContext, work: Work) -> Outcome:
         SOFT_RETRIES,
     )
     if isinstance(asked.value, Rejection):
-        return context.failed(work, asked.value.reason, asked.value.detail, generation=asked.generation,
+        return context.failed(asked.work, asked.value.reason, asked.value.detail, generation=asked.generation,
                               purchase=asked.purchase, rejection=asked.value)  # fmt: skip
     result = {
         "shown": [each.name for each in shown],
         "pairs": [[pair.request, pair.answer, pair.flaw] for pair in asked.value],
     }
-    return context.done(work, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(asked.work, result, generation=asked.generation, purchase=asked.purchase)
