@@ -113,7 +113,8 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
     """Until the run ends, and then its tables. Raises typer.Exit with the code that tells how it ended,
     UsageError where it is paused."""
     if chosen.state == FINISHED:
-        messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
+        if not chosen.experiment.grow.enabled:
+            messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
         status = read_status(db, chosen, time.time())
     else:
         status = execute(db, chosen, settings, here, stop)
@@ -139,7 +140,8 @@ def find_or_plan(
         Sandbox(experiment.judge.limits).check()
     _build_index(experiment, settings)
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    run_id = f"{experiment.name}-{stamp}-{secrets.token_hex(2)}"
+    name = f"{experiment.name}-grow" if experiment.grow.enabled else experiment.name
+    run_id = f"{name}-{stamp}-{secrets.token_hex(2)}"
     planned = planning.plan_run(db, run_id, experiment, splits, time.time())
     messages().print(f"run {planned.id}: {planned.planned:,} units planned")
     return planned
