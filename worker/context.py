@@ -47,7 +47,7 @@ class RunContext:
         # Right rationales of a round, fixed once the next one is open; filled by `worker.rounds`.
         self.accepted: dict[int, list[tuple[int, str]]] = {}
         # Seeds, and what was grown before a round; filled by `worker.growing`.
-        self.seeds: list[tuple[int, str]] | None = None
+        self.seeds: list[int] | None = None
         self.grown: dict[int, list[Shown]] = {}
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}

@@ -6,7 +6,6 @@ import asyncio
 import random
 
 from models.growth.gate import Candidate, Gate
-from models.retrieval.words import question_of
 from models.rounds import round_of
 from storage.database import Database
 from storage.ledger import growth
@@ -14,7 +13,6 @@ from storage.ledger.claims import Work
 from storage.ledger.growth import Shown
 from storage.ledger.planning import Run
 from worker.context import RunContext
-from worker.rounds import draw_others
 
 
 async def shown_to_grow(context: RunContext, work: Work) -> list[Shown]:
@@ -22,22 +20,22 @@ async def shown_to_grow(context: RunContext, work: Work) -> list[Shown]:
     was grown, seeds make up the number."""
     config, example = context.experiment.grow, work.example
     number = round_of(work.variant)
-    seed = f"{context.experiment.seed}/{example.row}/{number}/{work.sample}"
-    dice = random.Random(seed)
+    dice = random.Random(f"{context.experiment.seed}/{example.row}/{number}/{work.sample}")
     grown: list[Shown] = []
     if wanted := config.grown_shown(number):
         pool = await _grown_before(context, number)
         grown = dice.sample(pool, min(wanted, len(pool)))
-    question = question_of(example.question_id, example.row)
     seeds = await _seeds(context)
-    others = draw_others(seeds, work.example_id, question, config.shown - len(grown) - 1, seed)
-    human = await context.runtime.ledger(growth.shown, [work.example_id, *others])
+    count = min(config.shown - len(grown), len(seeds)) - 1
+    # Places of all rows but the unit's own. Another wording of its question may be shown: nothing is asked.
+    others = [place + (place >= example.row) for place in dice.sample(range(len(seeds) - 1), count)]
+    human = await context.runtime.ledger(growth.shown, [work.example_id, *(seeds[place] for place in others)])
     together = [*human, *grown]
     dice.shuffle(together)
     return together
 
 
-async def _seeds(context: RunContext) -> list[tuple[int, str]]:
+async def _seeds(context: RunContext) -> list[int]:
     """Read once by each worker: a run's dataset stays as it is."""
     async with context.choosing:
         if context.seeds is None:

@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from models.growth.gate import Candidate, Gate
 from models.growth.naming import grown_name, seed_name
-from models.retrieval.words import question_of
 from models.rounds import round_of
 from storage.database import Database
 from storage.ledger.examples import examples
@@ -38,15 +37,15 @@ class Grown:
     row: int
 
 
-def seeds(db: Database, run: Run) -> list[tuple[int, str]]:
-    """(example, question) of the train split, in order; the question is empty where there is none."""
+def seeds(db: Database, run: Run) -> list[int]:
+    """The examples of the train split, each at the place of its row."""
     query = (
-        select(EXAMPLES.c.id, EXAMPLES.c.question_id, EXAMPLES.c.row)
+        select(EXAMPLES.c.id)
         .where(EXAMPLES.c.dataset == run.dataset, EXAMPLES.c.split == TRAIN)
         .order_by(EXAMPLES.c.row)
     )
     with db.read() as connection:
-        return [(example, question_of(name, row)) for example, name, row in connection.execute(query)]
+        return list(connection.scalars(query))
 
 
 def shown(db: Database, example_ids: Sequence[int]) -> list[Shown]:

@@ -47,7 +47,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -
     """Rows with fields of their own, none of which is like another."""
     folder = tmp_path_factory.mktemp("data")
     rows = [
-        {"key": f"k{n}", "ask": " ".join(f"{word}{n}" for word in WORDS[:6]), "say": f"f({n})"}
+        {"key": f"seed-{n}", "ask": " ".join(f"{word}{n}" for word in WORDS[:6]), "say": f"f({n})"}
         for n in range(SEEDS)
     ]
     write_jsonl(folder / "train.jsonl", rows)
@@ -143,7 +143,7 @@ def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
     status = grown.json("status")
     assert (status["state"], list(status["stages"])) == ("finished", ["grow"])
     assert status["stages"]["grow"]["done"] == UNITS
-    assert "grow" in grown.starmill("show", status["run"], "k0").stdout
+    assert "grow" in grown.starmill("show", status["run"], "seed-0").stdout
     assert "grew requests" in grown.starmill("report", status["run"]).stdout
     said = grown.starmill("run", "--resume", status["run"], "--local").stderr
     assert "`starmill data grow`" in said
