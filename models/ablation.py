@@ -50,7 +50,8 @@ class Cell:
 def cells(experiment: Experiment) -> list[Cell]:
     """The cells in the paper's order: by student, rationale source, shots, choice of exemplars, retrieval.
 
-    Rationales live in exemplars, so 0 shots go with rationale `none` alone, and have none to choose.
+    Rationales live in exemplars, so 0 shots go with rationale `none` alone, and have none to choose. A run
+    that grows requests asks no student.
     """
     grid = experiment.grid
     return [
@@ -63,7 +64,7 @@ def cells(experiment: Experiment) -> list[Cell]:
             exemplars,
             exemplars_vary=bool(exemplars) and len(grid.exemplars) > 1,
         )
-        for student in experiment.students
+        for student in experiment.examined
         for augmented in grid.augment_test
         for rationale in grid.rationale
         for shots in grid.shots

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +21,7 @@ from pydantic import (
 from models.endpoints import Count, JudgeModel, Name, Params, Section, Teacher, Whole
 from models.execution import ProgramLimits
 from models.extraction import Extraction
+from models.growth.settings import Grow
 from models.judges import Correctness
 from models.metric_names import DEFAULT_METRICS, Metric
 from models.quality.settings import Quality
@@ -213,6 +214,7 @@ class UnitsPerTask(Section):
     rationalize: Count = 8
     answer: Count = 8
     judge: Count = 64
+    grow: Count = 8
 
 
 # What steers a run without changing its results: a run goes on when these are changed.
@@ -242,6 +244,7 @@ class Experiment(Section):
     grid: Grid = Grid()
     judge: Judge = Judge()
     quality: Quality = Quality()
+    grow: Grow = Grow()
     units_per_task: UnitsPerTask = UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0
@@ -292,6 +295,9 @@ class Experiment(Section):
         if not self.task.prompts.augment and (self.augment.enabled or any(self.grid.augment_test)):
             raise ValueError(f"task folder {self.task.name} has no augment.j2, so augment.enabled and "
                              "grid.augment_test must be false")  # fmt: skip
+        if self.grow.enabled and not self.task.prompts.grow:
+            raise ValueError(f"task folder {self.task.name} has no grow.j2, which asks for requests; write "
+                             "one, such as that in the folder of `starmill task new`")  # fmt: skip
         rules = {self.rationale.correctness, self.judge.correctness, self.judge.extraction}
         if "model" in rules and not (self.judge.model and self.task.prompts.verdict):
             lacks = (
@@ -307,12 +313,17 @@ class Experiment(Section):
     @property
     def executes(self) -> bool:
         """Whether workers run what models wrote."""
-        return self.judge.execution or self.rationale.correctness == "execution"
+        return not self.grow.enabled and (self.judge.execution or self.rationale.correctness == "execution")
+
+    @property
+    def examined(self) -> Sequence[Student]:
+        """The students that a run asks; none where it grows requests."""
+        return [] if self.grow.enabled else self.students
 
     @property
     def asks_judge(self) -> bool:
         """Whether a judge model gives verdicts."""
-        return "model" in (self.judge.correctness, self.rationale.correctness)
+        return not self.grow.enabled and "model" in (self.judge.correctness, self.rationale.correctness)
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)

@@ -7,6 +7,8 @@ train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
         barrier: every unit of the round before is final
                 -> retrieve, for each other search whose cells show exemplars
       retrieve the request's own vector, where exemplars are chosen by it (in test, too)
+        or, where requests are grown, nothing but
+        grow (samples 0 ... n), and the same in round 2, 3, ...
 test    [augment ->] [retrieve ->] answer -> judge
                                    ^
         barrier: every train unit is final (cells that show synthetic exemplars)
@@ -14,17 +16,19 @@ test    [augment ->] [retrieve ->] answer -> judge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from models.ablation import cells
 from models.experiment import Experiment
+from models.growth.settings import Grow
 from models.retrieval.searches import Searches
 from models.retrieval.settings import BASE
-from models.rounds import SAMPLE, named, passed
+from models.rounds import SAMPLE, named, passed, rationales, starts
 
-Stage = Literal["augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
-STAGES: tuple[Stage, ...] = ("augment", "retrieve", "rationale", "rationalize", "answer", "judge")
+Stage = Literal["grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
+STAGES: tuple[Stage, ...] = ("grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge")
 Step = tuple[str, str, int]
 # Which wording of a request is searched for; the unit of another search than the section's own adds its name.
 WORDINGS = ("raw", "augmented")
@@ -37,7 +41,8 @@ VECTOR = "vector"
 class Slot:
     """A unit that every example of a split gets. `after` names the steps it waits for; where it `gathers`
     them, those that fail are met as well, and one is enough. `sample` counts the grid's seeds, or the
-    rationales to vote on. `together` are units whose prompts begin alike for all examples."""
+    rationales to vote on, or the calls to grow from the example. `together` are units whose prompts begin
+    alike for all examples."""
 
     stage: Stage
     variant: str
@@ -54,6 +59,8 @@ class Slot:
 
 def train_slots(experiment: Experiment) -> list[Slot]:
     teacher = f"teacher.{experiment.teacher.name}"
+    if experiment.grow.enabled:
+        return _grow_slots(experiment.grow, teacher)
     slots = []
     if experiment.augment.enabled:
         slots.append(Slot("augment", "", teacher))
@@ -76,6 +83,25 @@ def round_barrier(number: int) -> Step:
     return ("barrier", named(number), 0)
 
 
+def rounds_of(experiment: Experiment) -> int:
+    return experiment.grow.rounds if experiment.grow.enabled else experiment.rationale.rounds
+
+
+def of_round(experiment: Experiment, number: int) -> dict[Stage, Sequence[str]]:
+    """The variants, by stage, of all units of a round."""
+    if experiment.grow.enabled:
+        return {"grow": [named(number)]}
+    tried = rationales(number)
+    return {"rationale": [*tried, named(number, SAMPLE)], "rationalize": tried}
+
+
+def beginning(experiment: Experiment, number: int) -> tuple[Stage, str]:
+    """Stage and variant of the units that a round begins with."""
+    if experiment.grow.enabled:
+        return "grow", named(number)
+    return "rationale", starts(number, experiment.rationale.samples)
+
+
 def train_wording(experiment: Experiment) -> str:
     """Which wording of a train request is searched for and reasoned about."""
     return "augmented" if experiment.augment.enabled else "raw"
@@ -96,6 +122,14 @@ def _round(experiment: Experiment, number: int, found: Step) -> list[Slot]:
     for place in range(1, experiment.rationale.passes + 1):
         slots.append(Slot("rationalize", passed(number, place), teacher, (slots[-1].step,)))
     return slots
+
+
+def _grow_slots(config: Grow, teacher: str) -> list[Slot]:
+    return [
+        Slot("grow", named(number), teacher, () if number == 1 else (round_barrier(number),), sample)
+        for number in range(1, config.rounds + 1)
+        for sample in range(config.samples)
+    ]
 
 
 def eval_slots(experiment: Experiment) -> list[Slot]:

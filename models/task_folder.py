@@ -14,13 +14,14 @@ from models.endpoints import Name, Section
 
 
 class Prompts(Section):
-    """The source of each prompt template. Without `augment` requests cannot be augmented; `verdict` asks a
-    judge model."""
+    """The source of each prompt template. Without `augment` requests cannot be augmented, without `grow` no
+    new ones be grown; `verdict` asks a judge model."""
 
     augment: str = ""
     rationale: str
     answer: str
     verdict: str = ""
+    grow: str = ""
 
 
 class TaskFolder(Section):

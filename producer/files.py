@@ -14,11 +14,17 @@ from models.errors import UsageError
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name at the end. Raises UsageError."""
-    if path.exists() and not path.is_file():
-        raise UsageError(f"-o {path}: is not a file; give the name of one")
+    require_place(path)
     with _beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def require_place(path: Path) -> None:
+    """Raise UsageError where a file could not take this name: better said before the work than after."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"-o {path}: is not a file; give the name of one")
+    _require_folder(path)
 
 
 @contextmanager
@@ -45,8 +51,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    if not path.parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")
+    _require_folder(path)
     # An absolute path: `..` and the empty path have no name of their own.
     place = path.absolute()
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
@@ -59,3 +64,8 @@ def _beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _require_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")

@@ -28,6 +28,7 @@ from storage.schema import ALREADY_CORRECT, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
     from models.retrieval.nearness import Space
+    from storage.ledger.growth import Shown
     from worker.runtime import Runtime
 
 
@@ -45,6 +46,9 @@ class RunContext:
         self.choosing = asyncio.Lock()
         # Right rationales of a round, fixed once the next one is open; filled by `worker.rounds`.
         self.accepted: dict[int, list[tuple[int, str]]] = {}
+        # Seeds, and what was grown before a round; filled by `worker.growing`.
+        self.seeds: list[int] | None = None
+        self.grown: dict[int, list[Shown]] = {}
         # Whether the references meet their tests, by example; filled by `worker.execution`.
         self.references: dict[int, asyncio.Future[Verdict]] = {}
         # Examples that share their id or request with others; filled by `worker.replaying`.

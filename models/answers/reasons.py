@@ -27,6 +27,7 @@ REASONS: Mapping[str, Reason] = {
     "missing": Reason(False, "the numbered reply leaves this item out"),
     "truncated": Reason(True, "the answer was cut off at the token limit"),
     "no_answer": Reason(True, 'the sentence asked for is missing ("The answer is", "This requires")'),
+    "no_pairs": Reason(True, 'no "Request:" with its "Answer:" is in the reply'),
     "no_code": Reason(True, 'nothing follows "The answer is"'),
     "parroted": Reason(True, "the answer merely repeats the request"),
     "no_verdict": Reason(True, "the judge says neither that the answer is right nor that it is wrong"),

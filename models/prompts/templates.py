@@ -23,6 +23,7 @@ BLOCKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "rationale": {"system": (), "user": ("request", "passages", "hint", "hint_style")},
     "answer": {"user": ("request", "passages"), "worked": ("answer", "rationale")},
     "verdict": {"system": (), "user": ("request", "answer", "reference")},
+    "grow": {"system": (), "shown": ("request", "answer"), "user": ("count",)},
 }
 _OPTIONAL = {"many"}
 

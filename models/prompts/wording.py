@@ -69,6 +69,13 @@ class Wording:
         asked = template.render("user", request=request, answer=answer, reference=reference)
         return _chat(template.render("system"), [], asked)
 
+    def growth(self, shown: Sequence[tuple[str, str]], count: int) -> tuple[Message, ...]:
+        """Asks for `count` new requests with their answers; `shown` are (request, answer)."""
+        template = self._template("grow")
+        examples = [template.render("shown", request=request, answer=answer) for request, answer in shown]
+        asked = "\n\n".join((*examples, template.render("user", count=count)))
+        return _chat(template.render("system"), [], asked)
+
     def _template(self, name: str) -> Template:
         return compiled(name, getattr(self.folder.prompts, name))
 

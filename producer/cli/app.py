@@ -13,6 +13,7 @@ from producer.cli import (
     export,
     failures,
     feed,
+    grow,
     index,
     quality,
     report,
@@ -40,6 +41,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 data.app.command("quality")(quality.data_quality)
+data.app.command("grow")(grow.grow)
 app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(task.app, name="task")

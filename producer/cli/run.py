@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 
 from models.backends.gateway import address_and_token
-from models.errors import UsageError
+from models.errors import ExperimentError, UsageError
 from models.experiment import Experiment
 from models.sandbox import Sandbox
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
@@ -100,7 +100,12 @@ def run(
         if resume:
             chosen = planning.load_run(db, resume)
         else:
-            chosen = _find_or_plan(db, load_experiment(experiment or "", set_ or []), settings, local, new)
+            loaded = load_experiment(experiment or "", set_ or [])
+            if loaded.grow.enabled:
+                raise ExperimentError(
+                    loaded.name, "grow.enabled", "is set by `starmill data grow`; leave it out"
+                )
+            chosen = find_or_plan(db, loaded, settings, local, new)
         go_on(db, chosen, settings, here, stop)
 
 
@@ -108,19 +113,23 @@ def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop)
     """Until the run ends, and then its tables. Raises typer.Exit with the code that tells how it ended,
     UsageError where it is paused."""
     if chosen.state == FINISHED:
-        messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
+        if not chosen.experiment.grow.enabled:
+            messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
         status = read_status(db, chosen, time.time())
     else:
-        status = _execute(db, chosen, settings, here, stop)
+        status = execute(db, chosen, settings, here, stop)
     _conclude(db, status, here)
 
 
-def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool) -> Run:
+def find_or_plan(
+    db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool = False
+) -> Run:
     """Everything that can be wrong is looked at before the run is written."""
     experiment = pin_recordings(experiment)
     splits = read_dataset(experiment.dataset)
-    check_right_passages(experiment, splits)
-    require_tests(experiment, splits)
+    if not experiment.grow.enabled:
+        check_right_passages(experiment, splits)
+        require_tests(experiment, splits)
     check_prompts(experiment, splits[TRAIN])
     found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
     if found:
@@ -131,19 +140,23 @@ def _find_or_plan(db: Database, experiment: Experiment, settings: Settings, loca
         Sandbox(experiment.judge.limits).check()
     _build_index(experiment, settings)
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    run_id = f"{experiment.name}-{stamp}-{secrets.token_hex(2)}"
+    name = f"{experiment.name}-grow" if experiment.grow.enabled else experiment.name
+    run_id = f"{name}-{stamp}-{secrets.token_hex(2)}"
     planned = planning.plan_run(db, run_id, experiment, splits, time.time())
     messages().print(f"run {planned.id}: {planned.planned:,} units planned")
     return planned
 
 
 def _build_index(experiment: Experiment, settings: Settings) -> None:
+    if experiment.grow.enabled:
+        return
     index, _ = bring_up_to_date(experiment, settings)
     if index.encoded:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 
 
-def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> Status:
+def execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> Status:
+    """Until the run ends, or is stopped from elsewhere; how it stands then. Raises KeyboardInterrupt."""
     try:
         if chosen.state != PLANNED:
             _build_index(chosen.experiment, settings)
@@ -180,6 +193,16 @@ def _execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: St
 def _conclude(db: Database, status: Status, here: Here) -> None:
     out = console()
     out.print(view.progress(status))
+    require_ended(status, here)
+    if status.run.experiment.grow.enabled:
+        messages().print("what was grown is written by the `starmill data grow` that began the run")
+    else:
+        _print_tables(db, status.run)
+    conclude_failures(status)
+
+
+def require_ended(status: Status, here: Here) -> None:
+    """Raise UsageError where the run is paused, typer.Exit where it was stopped from elsewhere."""
     if status.state == PAUSED:
         raise UsageError(
             f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, here)}"
@@ -188,7 +211,11 @@ def _conclude(db: Database, status: Status, here: Here) -> None:
         messages().print(f"run {status.run.id} was stopped from elsewhere: {status.message}; "
                          f"{_how_to_resume(status.run, here)}")  # fmt: skip
         raise typer.Exit(INTERRUPTED)
-    report = build_report(db, status.run)
+
+
+def _print_tables(db: Database, run: Run) -> None:
+    out = console()
+    report = build_report(db, run)
     out.print()
     out.print(statistics_table(report))
     out.print()
@@ -196,6 +223,10 @@ def _conclude(db: Database, status: Status, here: Here) -> None:
     if report.retrieval:
         out.print()
         out.print(retrieval_table(report))
+
+
+def conclude_failures(status: Status) -> None:
+    """Raise typer.Exit where units failed, and say what to do."""
     if status.failed:
         messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
                          f"`starmill retry {status.run.id}` sends them again")  # fmt: skip

@@ -95,10 +95,11 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
 def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> list[Service]:
     """One process for every queue, but for students that run in a worker: an engine has one to itself."""
     size = experiment.units_per_task
-    alone = {f"student.{student.name}": student for student in experiment.students if student.runs_in_worker}
-    threads = experiment.teacher.max_concurrency / min(size.augment, size.rationale, size.rationalize)
+    alone = {f"student.{student.name}": student for student in experiment.examined if student.runs_in_worker}
+    asking = [size.grow] if experiment.grow.enabled else [size.augment, size.rationale, size.rationalize]
+    threads = experiment.teacher.max_concurrency / min(asking)
     threads += (
-        sum(each.max_concurrency for each in experiment.students if not each.runs_in_worker) / size.answer
+        sum(each.max_concurrency for each in experiment.examined if not each.runs_in_worker) / size.answer
     )
     if experiment.asks_judge and experiment.judge.model:
         threads += experiment.judge.model.max_concurrency / size.judge

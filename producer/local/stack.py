@@ -47,7 +47,7 @@ def local_stack(
                 service, redis_url = redis_service(folder, logs)
                 supervisor.start(service)
             embedded_url = settings.embedded_url
-            endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.students]
+            endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.examined]
             if experiment.asks_judge and experiment.judge.model:
                 endpoints.append(experiment.judge.model)
             if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):

@@ -22,6 +22,8 @@ from storage.ledger.counts import Funnel
 from storage.ledger.planning import Run
 from storage.schema import DONE, FAILED, FINISHED, SKIPPED, TEST, TRAIN
 
+GREW = "The run grew requests and asked no student; `starmill data grow` tells what of them was kept."
+
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
@@ -96,6 +98,8 @@ def build_report(db: Database, run: Run) -> Report:
     metrics = experiment.judge.metrics
     table = ablation_rows(scores, execution.measures if execution else {}, metrics)
     said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
+    if experiment.grow.enabled:
+        said = (*said, GREW)
     return Report(
         run=run.id,
         experiment=run.name,

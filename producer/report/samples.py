@@ -48,7 +48,7 @@ def read_samples(db: Database, run: Run) -> tuple[Sample, ...]:
     cells together would have more than MOST_ANSWERS."""
     grid = [cell.variant for cell in cells(run.experiment)]
     ids = example_ids(db, run.id, TEST)
-    chosen = evenly(len(ids), min(MOST_ROWS, max(1, MOST_ANSWERS // len(grid))))
+    chosen = evenly(len(ids), min(MOST_ROWS, max(1, MOST_ANSWERS // max(1, len(grid)))))
     found = [
         unit
         for unit in rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -110,6 +111,12 @@ class _Row:
         match unit["stage"]:
             case "augment":
                 yield from self._fields({"query": result.get("query")})
+            case "grow" if result:
+                flaws = Counter(flaw or "whole" for _, _, flaw in result["pairs"])
+                yield from self._fields({
+                    "shown": ", ".join(result["shown"]),
+                    "pairs": ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())),
+                })  # fmt: skip
             case "retrieve":
                 yield from self._fields({"query": result.get("query"), "vector": result.get("dimensions")})
                 if result.get("passages"):

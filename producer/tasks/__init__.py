@@ -1,8 +1,8 @@
 """Task folders: what a user brings for a task of their own, in one folder.
 
     task.yaml     `stop`, and what the task decides of an experiment: dataset, passages, augment, rationale,
-                  grid, judge
-    *.j2          the prompt templates augment, rationale, answer, verdict
+                  grid, judge, grow
+    *.j2          the prompt templates augment, rationale, answer, verdict, grow
     task.py       a parser or a judge, where the rules of Starmill do not do
 
 Seeds and data are files that task.yaml names.
@@ -24,7 +24,7 @@ SHIPPED = Path(__file__).parent
 SCAFFOLD = SHIPPED.parent / "scaffold"
 DEFAULT = "conala"
 # What a task decides of an experiment; the experiment's own values win.
-SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge")
+SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
 OWN = ("stop",)
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 MOST_BYTES = 1_000_000

@@ -77,6 +77,8 @@ def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
         wording.augmentations([example.request], [])
     if experiment.task.prompts.verdict:
         wording.verdict(example.request, example.reference, example.reference)
+    if experiment.task.prompts.grow:
+        wording.growth([(example.request, example.reference)], experiment.grow.requests)
     said = ""
     for shown in ((), (SAMPLE,)):
         worked = [Exemplar(example.request, example.reference, text, shown) for text in ("", "Because.")]

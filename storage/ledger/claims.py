@@ -30,6 +30,7 @@ from storage.schema import (
 MOST_CLAIMS = 20
 
 INPUTS: dict[str, tuple[str, ...]] = {
+    "grow": (),
     "augment": (),
     "retrieve": ("augment",),
     "rationale": ("augment", "retrieve"),

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, case, exists, or_, select, update
 
 from models.ablation import cells
-from models.rounds import SAMPLE, named, rationales, starts
+from models.stages import Stage, beginning, of_round, rounds_of
 from storage.database import Database
 from storage.ledger.planning import Run
 from storage.schema import EXAMPLES, FINISHED, OPEN, READY, RUNNING, RUNS, SKIPPED, TRAIN, UNITS, WAITING
@@ -102,19 +102,16 @@ def open_rounds(db: Database, run: Run) -> int:
     """Set free the units of each round whose predecessor is final; how many. It is decided by counting, so
     it may be asked again at any time: a unit that waits for its round alone has one need left."""
     freed = 0
-    for number in range(2, run.experiment.rationale.rounds + 1):
-        before = {
-            "rationale": [*rationales(number - 1), named(number - 1, SAMPLE)],
-            "rationalize": rationales(number - 1),
-        }
-        if _has_open_among(db, run.id, before):
+    for number in range(2, rounds_of(run.experiment) + 1):
+        if _has_open_among(db, run.id, of_round(run.experiment, number - 1)):
             break
+        stage, variant = beginning(run.experiment, number)
         waiting = (
             UNITS.c.run_id == run.id,
             UNITS.c.split == TRAIN,
             UNITS.c.state == WAITING,
-            UNITS.c.stage == "rationale",
-            UNITS.c.variant == starts(number, run.experiment.rationale.samples),
+            UNITS.c.stage == stage,
+            UNITS.c.variant == variant,
             UNITS.c.needs <= 1,
         )
         with db.read() as connection:
@@ -157,7 +154,7 @@ def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[An
     )
 
 
-def _has_open_among(db: Database, run_id: str, variants: Mapping[str, Sequence[str]]) -> bool:
+def _has_open_among(db: Database, run_id: str, variants: Mapping[Stage, Sequence[str]]) -> bool:
     """Whether a train unit of these variants, by stage, is not final."""
     of_run = (UNITS.c.run_id == run_id, UNITS.c.split == TRAIN)
     found = [

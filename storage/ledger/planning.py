@@ -33,6 +33,16 @@ from storage.schema import (
 )
 
 BATCH = 2000
+# What decides what a run of growth grows, and what decides nothing of any other.
+GROWN_FROM: Mapping[str, Any] = {
+    **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed"), True),
+    "task": {"prompts": {"grow"}},
+}
+FOR_GROWTH: Mapping[str, Any] = {
+    "grow": True,
+    "task": {"prompts": {"grow"}},
+    "units_per_task": {"grow"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,14 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
 
 def config_hash(experiment: Experiment, dataset: str) -> str:
     """The same experiment on the same data is the same run, wherever the files lie."""
-    config = experiment.model_dump(mode="json", exclude={"dataset": {"path"}, **STEERING})
-    if experiment.rationale.rounds == 1:  # runs of before there were rounds go on
-        del config["rationale"]["rounds"]
+    if experiment.grow.enabled:
+        config = experiment.model_dump(
+            mode="json", include=GROWN_FROM, exclude={"dataset": {"path"}, **STEERING}
+        )
+    else:
+        config = experiment.model_dump(mode="json", exclude={"dataset": {"path"}, **FOR_GROWTH, **STEERING})
+        if experiment.rationale.rounds == 1:  # runs of before there were rounds go on
+            del config["rationale"]["rounds"]
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from models.answers import Pair, parse_pairs
 from models.prompts import Wording
 from models.task_folder import TaskFolder
-from models.types import Exemplar, Passage
+from models.types import Completion, Exemplar, Passage, Usage
 from producer.tasks import SCAFFOLD, SHIPPED, read_task, shipped_tasks
 from producer.tasks.checking import check_task
 
@@ -65,3 +66,12 @@ def test_the_answer_is_given_away_as_a_hint_alone(wording: Wording) -> None:
         assert hinted[:-1] == plain[:-1]
         assert 'The answer is"' in "".join(message.content for message in plain)
         assert "REQUEST" in plain[-1].content
+
+
+def test_new_requests_are_asked_for_in_the_form_that_is_read(wording: Wording) -> None:
+    asked = wording.growth([("REQUEST", "ANSWER"), ("OTHER", "SECOND\nLINE")], 7)[-1].content
+    shown, _, instruction = asked.rpartition("\n\n")
+    found = parse_pairs(Completion(shown, "stop", Usage()))
+    assert found == (Pair("REQUEST", "ANSWER"), Pair("OTHER", "SECOND\nLINE"))
+    assert "7" in instruction
+    assert all(label in instruction for label in ("Request:", "Answer:"))

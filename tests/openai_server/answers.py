@@ -15,6 +15,8 @@ from pathlib import Path
 HINT = re.compile(
     r"(?:\(Hint: the answer is (?P<told>.*)\)|\bwhy the answer is (?P<asked>.*))", re.IGNORECASE
 )
+GROWN = re.compile(r"^Write (\d+) more examples", re.MULTILINE)
+SHOWN = re.compile(r"^Request: (.*)\nAnswer: (.*)", re.MULTILINE)
 JUDGED = re.compile(r"^Right answer: (?P<right>.*)\nGiven answer: (?P<given>.*)", re.MULTILINE)
 ITEM = re.compile(r"^\s*(?:query |request )?(\d+)[.):]\s+(.*\S)", re.IGNORECASE | re.MULTILINE)
 LABEL = re.compile(r"^[\s*#-]*(?:\d+[.):]\s+)?(?:[A-Za-z][\w ]{0,20}:\s*)?")
@@ -39,6 +41,8 @@ class Answers:
         """`text` is the prompt, or the messages joined; `salt` varies the answer to the same words."""
         if judged := JUDGED.search(text):
             return f"Verdict: {'correct' if judged['right'] == judged['given'] else 'wrong'}"
+        if grown := GROWN.search(text):
+            return _grown(text, int(grown[1]), salt)
         # A prompt for augmentations shows how they start; one for code shows how its answers end.
         if "This requires" in text and "the answer is" not in text.lower():
             return _augmentation(text)
@@ -99,3 +103,24 @@ def _requires(request: str) -> str:
     names = re.findall(r"`[^`]+`|'[^']+'", request)
     given = f", given {' and '.join(names)}" if names else ""
     return f"This requires one expression of the standard library whose value is wanted{given}."
+
+
+def _grown(text: str, count: int, salt: str) -> str:
+    """By turns a new pair, an example of the prompt in almost the same words, one in the same words, and a
+    request without an answer."""
+    shown = SHOWN.findall(text)
+    pairs = []
+    for place in range(count):
+        digest = hashlib.sha256(f"{text}{salt}{place}".encode()).hexdigest()
+        request, answer = shown[place // 4 % len(shown)]
+        match place % 4:
+            case 0:
+                new = " ".join(digest[start : start + 5] for start in range(0, 40, 5))
+                pairs.append(f"Request: {new}\nAnswer: f({digest[:4]})")
+            case 1:
+                pairs.append(f"Request: please {request}\nAnswer: {answer}")
+            case 2:
+                pairs.append(f"Request: {request}\nAnswer: {answer}")
+            case _:
+                pairs.append(f"Request: {digest[:8]} and nothing else")
+    return "\n\n".join(pairs)

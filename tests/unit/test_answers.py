@@ -39,7 +39,7 @@ def reason(answer: object) -> str:
 
 def test_reasons_explain_themselves_in_one_line() -> None:
     soft = {name for name, entry in REASONS.items() if entry.soft}
-    assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict"}
+    assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict", "no_pairs"}
     assert REASONS.keys() - soft == {"null", "empty", "refusal", "html", "malformed", "missing"}
     assert all(entry.says and "\n" not in entry.says for entry in REASONS.values())
 

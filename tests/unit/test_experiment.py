@@ -38,7 +38,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert found.grid.rationale == ["none", "first_pass", "star"]
     assert found.judge.extraction == "strict"
     assert found.units_per_task.model_dump() == {
-        "augment": 8, "retrieve": 16, "rationale": 8, "rationalize": 8, "answer": 8, "judge": 64,
+        "augment": 8, "retrieve": 16, "rationale": 8, "rationalize": 8, "answer": 8, "judge": 64, "grow": 8,
     }  # fmt: skip
 
 

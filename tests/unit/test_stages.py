@@ -199,6 +199,19 @@ def test_train_examples_go_from_request_to_rationalization() -> None:
     assert bare[0].after == ()
 
 
+def test_growth_is_a_run_of_its_own() -> None:
+    grown = experiment(grow={"enabled": True, "rounds": 2, "samples": 2})
+    assert [(slot.step, slot.queue, slot.after) for slot in train_slots(grown)] == [
+        (("grow", "", 0), "teacher.teacher", ()),
+        (("grow", "", 1), "teacher.teacher", ()),
+        (("grow", "round-2", 0), "teacher.teacher", (round_barrier(2),)),
+        (("grow", "round-2", 1), "teacher.teacher", (round_barrier(2),)),
+    ]
+    assert eval_slots(grown) == []
+    assert queues(grown) == ["teacher.teacher"]
+    assert "grow" not in {slot.stage for slot in train_slots(experiment(grow={"rounds": 2}))}
+
+
 def test_rounds_follow_each_other() -> None:
     slots = train_slots(experiment(rationale={"passes": 1, "rounds": 2}))
     found = ("retrieve", "augmented", 0)

@@ -104,6 +104,17 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, name: str, text: str, s
     assert says in complaint(folder)
 
 
+def test_growth_needs_its_template(folder: Path) -> None:
+    path = str(folder / "experiment.yaml")
+    assert load_experiment(path, ["grow.enabled=true"]).grow.enabled
+    (folder / "grow.j2").unlink()
+    assert not load_experiment(path).grow.enabled
+    with pytest.raises(UsageError, match=r"task folder units has no grow\.j2"):
+        load_experiment(path, ["grow.enabled=true"])
+    put(folder, "grow.j2", "{% block system %}{% endblock %}{% block shown %}{{ request }}{% endblock %}")
+    assert "units/grow.j2:1: block 'user' is missing" in complaint(folder)
+
+
 def test_what_is_missing_is_said(folder: Path) -> None:
     (folder / "augment.j2").unlink()
     assert "has no augment.j2, so augment.enabled and grid.augment_test must be false" in complaint(folder)

@@ -9,11 +9,13 @@ from storage.ledger.outcomes import Outcome
 from worker.context import RunContext
 from worker.steps.answer import answer
 from worker.steps.augment import augment
+from worker.steps.grow import grow
 from worker.steps.judge import judge
 from worker.steps.rationale import rationale, rationalize
 from worker.steps.retrieve import retrieve
 
 STEPS: dict[str, Callable[[RunContext, Work], Awaitable[Outcome]]] = {
+    "grow": grow,
     "rationale": rationale,
     "rationalize": rationalize,
     "answer": answer,

@@ -1,0 +1,117 @@
+"""What is grown: rounds open one after the other, and candidates come in the order of rows, not of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.growth.gate import Drop
+from models.stages import queues
+from storage.database import Database
+from storage.ledger import feeding, growth, planning
+from storage.ledger.claims import Work
+from storage.schema import READY, TRAIN, WAITING
+from tests.clock import Clock
+from tests.small_run import Hand, experiment, plan, units
+
+GROW: dict[str, Any] = {"enabled": True, "rounds": 2, "samples": 2, "least": 1}
+
+
+def begin(database: Database, clock: Clock, **settings: Any) -> Hand:
+    return Hand(database, plan(database, clock, grow=GROW | settings), clock)
+
+
+def wrote(work: Work, *pairs: tuple[str, str, str]) -> dict[str, Any]:
+    return {"shown": [f"train/{work.example.row}"], "pairs": [list(pair) for pair in pairs]}
+
+
+def states(hand: Hand, variant: str) -> list[str]:
+    return [unit.state for unit in units(hand.db, hand.run.id, variant=variant)]
+
+
+def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    assert hand.run.planned == 3 * 2 * 2
+    assert (states(hand, ""), states(hand, "round-2")) == ([READY] * 6, [WAITING] * 6)
+    first = hand.take(TRAIN, "grow", "")
+    for work in first[1:]:
+        hand.done(work, wrote(work))
+    assert feeding.open_rounds(database, hand.run) == 0
+    hand.failed(first[0], "no_pairs")
+    assert feeding.open_rounds(database, hand.run) == 6
+    assert states(hand, "round-2") == [READY] * 6
+    assert not feeding.finish_run(database, hand.run.id, clock())
+    for work in hand.take(TRAIN, "grow", "round-2"):
+        hand.done(work, wrote(work))
+    assert feeding.finish_run(database, hand.run.id, clock())
+
+
+def test_candidates_come_by_round_row_sample_and_place(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    for variant in ("", "round-2"):
+        for work in reversed(hand.take(TRAIN, "grow", variant)):
+            name = f"{variant or 'round-1'} {work.example.row} {work.sample}"
+            hand.done(work, wrote(work, (f"{name} a", "x", ""), (f"{name} b", "", "no_answer")))
+        feeding.open_rounds(database, hand.run)
+    found = list(growth.candidates(database, hand.run, 2))
+    assert [each.candidate.request for each in found] == [
+        f"round-{number} {row} {sample} {place}"
+        for number in (1, 2)
+        for row in range(3)
+        for sample in range(2)
+        for place in "ab"
+    ]
+    assert [(each.round, each.row) for each in found[:5]] == [(1, 0)] * 4 + [(1, 1)]
+    last = found[-1].candidate
+    [unit] = [each for each in units(database, variant="round-2", sample=1) if each.needs == 0][-1:]
+    assert (last.id, last.flaw, last.shown) == (f"grown-{unit.id}-2", "no_answer", ("train/2",))
+    assert [each.round for each in growth.candidates(database, hand.run, 1)] == [1] * 12
+
+
+def test_the_gate_knows_both_splits(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    work, *_ = hand.take(TRAIN, "grow", "")
+    hand.done(work, wrote(work, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))
+    judging = growth.gate(database, hand.run)
+    judged = [judging.judge(each.candidate) for each in growth.candidates(database, hand.run, 1)]
+    assert judged == [Drop("similar", "train/1", 1.0), Drop("test", "test/0", 1.0), None]
+
+
+def test_seeds_are_the_train_rows(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    ids = growth.seeds(database, hand.run)
+    assert len(ids) == len(set(ids)) == 3
+    shown = growth.shown(database, [ids[2], ids[0]])
+    assert [(each.name, each.request, each.answer) for each in shown] == [
+        ("train/2", "sort 2", "answer(2)"),
+        ("train/0", "sort 0", "answer(0)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "same"),
+    [
+        ("grid", {"shots": [0], "rationale": ["none"]}, True),
+        ("rationale", {"passes": 0}, True),
+        ("units_per_task", {"grow": 2}, True),
+        ("grow", {**GROW, "requests": 5}, False),
+        ("seed", 3, False),
+        ("teacher", {"backend": "embedded", "params": {"temperature": 1.0}}, False),
+    ],
+)
+def test_growth_is_another_run_where_something_else_is_asked(section: str, value: Any, same: bool) -> None:
+    before, after = experiment(grow=GROW), experiment(**{"grow": GROW, section: value})
+    assert (planning.config_hash(before, "data") == planning.config_hash(after, "data")) == same
+
+
+def test_runs_that_grow_nothing_are_those_that_they_were() -> None:
+    plain = experiment()
+    assert plain.task
+    prompts = plain.task.prompts.model_copy(update={"grow": "other words"})
+    reworded = plain.model_copy(update={"task": plain.task.model_copy(update={"prompts": prompts})})
+    others = [reworded, experiment(grow={"requests": 9}), experiment(units_per_task={"grow": 2})]
+    hashes = {planning.config_hash(each, "data") for each in (plain, *others)}
+    assert len(hashes) == 1
+    assert planning.config_hash(experiment(grow=GROW), "data") not in hashes
+    assert "judge" in queues(plain)

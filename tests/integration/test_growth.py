@@ -1,0 +1,175 @@
+"""Requests are grown through real queues from a model server that repeats itself and breaks pairs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producer.datasets.reading import read_dataset
+from producer.experiments import load_experiment
+from storage.schema import TRAIN
+from tests.chores import read_jsonl, write_experiment, write_jsonl
+from tests.openai_server import OpenAIServer, running
+from tests.pipeline import Home, bought, final_share, paid, units, wait_until
+
+SEEDS, ROUNDS, REQUESTS = 12, 2, 4
+UNITS = SEEDS * ROUNDS
+WORDS = (
+    "door",
+    "lamp",
+    "river",
+    "stone",
+    "cloud",
+    "horse",
+    "table",
+    "apple",
+    "train",
+    "glass",
+    "bread",
+    "wheel",
+)
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -> Path:
+    """Rows with fields of their own, none of which is like another."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [
+        {"key": f"seed-{n}", "ask": " ".join(f"{word}{n}" for word in WORDS[:6]), "say": f"f({n})"}
+        for n in range(SEEDS)
+    ]
+    write_jsonl(folder / "train.jsonl", rows)
+    write_jsonl(folder / "test.jsonl", [{"key": "t", "ask": " ".join(WORDS), "say": "g()"}])
+    return write_experiment(
+        folder,
+        server.url,
+        dataset={
+            "path": ".", "train": "train.jsonl", "test": "test.jsonl",
+            "fields": {"id": "key", "request": "ask", "reference": "say"},
+        },
+        grow={"rounds": ROUNDS, "requests": REQUESTS},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory, experiment: Path, server: OpenAIServer) -> Home:
+    """Killed with all of its processes when a third was done, and started again."""
+    home = Home(tmp_path_factory.mktemp("grown") / "home")
+    server.configure(latency_ms=300)
+    with home.started("data", "grow", experiment, "--local"), home.ledger() as db:
+        wait_until(lambda: final_share(units(db)) >= 0.3, "a third is final")
+        before = bought(db)
+    server.configure()
+    home.starmill("data", "grow", experiment, "--local", "-o", home.path / "a.jsonl")
+    with home.ledger() as db:
+        assert before
+        assert len(bought(db)) == UNITS
+    again = paid(server)
+    assert {call for call in before if again[call] > 1} == set()
+    return home
+
+
+def grow(home: Home, experiment: Path, *more: object) -> dict[str, Any]:
+    found: dict[str, Any] = home.json("data", "grow", experiment, *more)
+    return found
+
+
+def test_each_pair_is_kept_or_dropped_for_a_reason(grown: Home, experiment: Path) -> None:
+    """Of the server's four pairs one is new, one almost and one wholly a row that was shown, one broken."""
+    path = grown.path / "dropped.jsonl"
+    found = grow(grown, experiment, "--local", "--dropped", path)
+    dropped = {reason: number for reason, number in found["dropped"].items() if number}
+    assert (found["units"], found["failed"], found["pairs"]) == (UNITS, 0, UNITS * REQUESTS)
+    assert (found["kept"], dropped) == (UNITS, {"similar": UNITS, "parrot": UNITS, "no_answer": UNITS})
+    assert found["rounds"] == [
+        {"round": number, "pairs": SEEDS * REQUESTS, "kept": SEEDS} for number in (1, 2)
+    ]
+    rows = read_jsonl(path)
+    assert Counter(row["dropped"]["reason"] for row in rows) == dropped
+    for row in rows:
+        if row["dropped"]["reason"] != "no_answer":
+            assert row["dropped"]["other"] in row["grown"]["shown"]
+
+
+def test_a_second_run_writes_the_same_and_asks_nothing(
+    grown: Home, experiment: Path, server: OpenAIServer
+) -> None:
+    before = paid(server)
+    path = grown.path / "b.jsonl"
+    assert grow(grown, experiment, "--local", "-o", path)["output"] == str(path)
+    assert path.read_bytes() == (grown.path / "a.jsonl").read_bytes()
+    assert paid(server) == before
+
+
+def test_rows_are_a_train_split(grown: Home, experiment: Path) -> None:
+    rows = read_jsonl(grown.path / "a.jsonl")
+    changed = load_experiment(str(experiment), [f"dataset.train={grown.path / 'a.jsonl'}"])
+    examples = list(read_dataset(changed.dataset)[TRAIN])
+    assert [(each.question_id, each.request, each.reference) for each in examples] == [
+        (row["key"], row["ask"], row["say"]) for row in rows
+    ]
+    assert len({row["ask"] for row in rows}) == len(rows) == UNITS
+
+
+def test_later_rounds_are_shown_what_was_grown(grown: Home) -> None:
+    kept: dict[int, set[str]] = {1: set(), 2: set()}
+    shown: dict[int, list[list[str]]] = {1: [], 2: []}
+    for row in read_jsonl(grown.path / "a.jsonl"):
+        kept[row["grown"]["round"]].add(row["key"])
+        shown[row["grown"]["round"]].append(row["grown"]["shown"])
+        assert f"train/{row['grown']['row']}" in row["grown"]["shown"]
+        assert row["grown"]["model"] == "large"
+    for number, grown_ones in ((1, 0), (2, 2)):
+        for names in shown[number]:
+            assert len(names) == len(set(names)) == 8
+            found = [name for name in names if name.startswith("grown-")]
+            assert len(found) == grown_ones
+            assert set(found) <= kept[1]
+
+
+def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
+    status = grown.json("status")
+    assert (status["state"], list(status["stages"])) == ("finished", ["grow"])
+    assert status["stages"]["grow"]["done"] == UNITS
+    assert "grow" in grown.starmill("show", status["run"], "seed-0").stdout
+    assert "grew requests" in grown.starmill("report", status["run"]).stdout
+    said = grown.starmill("run", "--resume", status["run"], "--local").stderr
+    assert "`starmill data grow`" in said
+    [only] = grown.json("runs")["runs"]
+    assert only["run"] == status["run"]
+
+
+def test_what_cannot_be_grown_is_told_in_one_line(grown: Home, experiment: Path, tmp_path: Path) -> None:
+    def told(*arguments: object) -> str:
+        said = grown.starmill(*arguments, expect=2).stderr
+        assert said.count("\n") == 1
+        return said
+
+    assert "is set by `starmill data grow`" in told("run", experiment, "--set", "grow.enabled=true")
+    assert "there is no folder" in told("data", "grow", experiment, "-o", tmp_path / "no" / "a.jsonl")
+    assert "grow.threshold: " in told("data", "grow", experiment, "--set", "grow.threshold=2")
+
+
+def test_replies_without_pairs_fail_after_a_few_tries(
+    experiment: Path, server: OpenAIServer, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    settings = ["--set", "teacher.params={max_tokens: 2}", "--set", "dataset.train.limit=2"]
+    said = home.starmill("data", "grow", experiment, *settings, "--local", "--json", expect=1)
+    found = json.loads(said.stdout)
+    assert (found["units"], found["failed"], found["pairs"]) == (4, 4, 0)
+    [failures] = [home.json("failures", found["run"])["failures"]]
+    assert {each["reason"] for each in failures} == {"truncated"}
+    assert {len(each["rejected"]) for each in failures} == {3}
