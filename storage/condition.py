@@ -104,7 +104,9 @@ def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) 
     room = max(0, most - used) // WORKER_CONNECTIONS
     says = f"{used} of {most} in use: room for {room} more workers of {WORKER_CONNECTIONS} each"
     yield _remark("PostgreSQL connections", room >= LEAST_WORKERS, says, f"{says}; raise max_connections")
-    secured = bool(ask("SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)"))
+    # Asked of our end: behind a pooler the server knows its link to the pooler only.
+    driver: Any = connection.connection.driver_connection
+    secured = bool(driver.pgconn.ssl_in_use)
     checked = db.url.query.get("sslmode") == "verify-full"
     host = db.url.host or str(db.url.query.get("host", ""))
     check = "set sslmode=verify-full and sslrootcert"

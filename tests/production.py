@@ -59,8 +59,9 @@ def production_redis(folder: Path, *options: str) -> Iterator[ProductionRedis]:
 
 
 @contextmanager
-def behind_tls(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
-    """The port of a TLS end before a port of this machine, and the certificate of its own making to trust."""
+def behind_tls(place: int | Path, folder: Path) -> Iterator[tuple[int, Path]]:
+    """The port of a TLS end before a port of this machine, or before PostgreSQL's socket, and the certificate
+    of its own making to trust."""
     certificate, key = folder / "tls.crt", folder / "tls.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -68,7 +69,7 @@ def behind_tls(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
          "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    with process_that_prints_its_url("tests.tls_end", str(port), str(certificate), str(key)) as url:
+    with process_that_prints_its_url("tests.tls_end", str(place), str(certificate), str(key)) as url:
         yield int(url.rpartition(":")[2]), certificate
 
 

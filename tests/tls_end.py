@@ -1,4 +1,7 @@
-"""A TLS end before a port of this machine: `python -m tests.tls_end PORT CERTIFICATE KEY`. Prints its URL."""
+"""A TLS end before a server of this machine: `python -m tests.tls_end PLACE CERTIFICATE KEY`. Prints its URL.
+
+PLACE is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they speak it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,30 @@ import ssl
 import sys
 from contextlib import suppress
 
+# Eight bytes, to which a server with TLS says S (PostgreSQL's documentation, "SSL Session Encryption").
+SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 
-async def main(port: int, certificate: str, key: str) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, back), copy(there, writer))
 
+async def main(place: str, certificate: str, key: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if place.isdigit():
+            there, back = await asyncio.open_connection("127.0.0.1", int(place))
+        else:
+            assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
+            writer.write(b"S")
+            try:
+                await writer.start_tls(context)
+            except (OSError, ssl.SSLError):  # a client that believes another
+                writer.close()
+                return
+            there, back = await asyncio.open_unix_connection(place)
+        await asyncio.gather(copy(reader, back), copy(there, writer))
+
+    at_once = context if place.isdigit() else None
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=at_once) as server:
         print(json.dumps({"url": f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
         await server.serve_forever()
 
@@ -30,4 +48,4 @@ async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    asyncio.run(main(*sys.argv[1:]))

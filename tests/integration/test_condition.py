@@ -1,4 +1,4 @@
-"""`starmill doctor` on real servers in good order, and in each wrong one; Redis behind TLS."""
+"""`starmill doctor` on real servers in good order, and in each wrong one; both behind TLS."""
 
 from __future__ import annotations
 
@@ -120,6 +120,28 @@ def test_a_postgresql_for_tests_is_told_from_one_for_work(database: Database) ->
     """The server of the tests forgets commits when it loses power, as a server for work must not."""
     said = wrong(postgres_condition(database))
     assert said == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
+
+
+def test_postgresql_behind_tls(database: Database, tmp_path: Path) -> None:
+    """Ledger and doctor; a certificate that nobody vouches for is refused."""
+    socket = Path(str(database.url.query["host"])) / ".s.PGSQL.5432"
+    with behind_tls(socket, tmp_path) as (port, certificate):
+
+        def at(**query: str) -> Database:
+            url = database.url.set(host="localhost", port=port, query=query)
+            return Database(url.render_as_string(hide_password=False))
+
+        safe = at(sslmode="verify-full", sslrootcert=str(certificate))
+        safe.require_current()
+        assert "PostgreSQL link" not in wrong(postgres_condition(safe))
+        safe.close()
+        believing = at(sslmode="require")
+        assert "any server would be believed" in wrong(postgres_condition(believing))["PostgreSQL link"]
+        believing.close()
+        doubting = at(sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt")
+        with pytest.raises(ServiceError, match="certificate verify failed"):
+            doubting.require_current()
+        doubting.close()
 
 
 def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
