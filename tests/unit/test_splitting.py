@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.export.layout import parse_splits, question
+from models.retrieval.words import group_of
+from producer.export.layout import parse_splits
 from producer.export.splitting import Splitter
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -19,7 +20,7 @@ def test_shares_are_met_to_one_question_and_no_split_is_empty(numbers: set[int],
     splitter = Splitter.of(SHARES, seed, ids)
     found: dict[str, set[str]] = {}
     for each in ids:
-        found.setdefault(question(each), set()).add(splitter.split_of(each))
+        found.setdefault(group_of(each), set()).add(splitter.split_of(each))
     assert all(len(splits) == 1 for splits in found.values())
     counted = Counter(name for splits in found.values() for name in splits)
     if len(numbers) >= len(SHARES):
@@ -30,8 +31,8 @@ def test_shares_are_met_to_one_question_and_no_split_is_empty(numbers: set[int],
 
 def test_only_numbers_name_a_phrasing() -> None:
     """The ids of other datasets begin alike: all of them would be one question."""
-    assert question("41067960-46") == "41067960"
-    assert [question(name) for name in ("task-7", "7", "2-b", "")] == ["task-7", "7", "2-b", ""]
+    assert group_of("41067960-46") == "41067960"
+    assert [group_of(name) for name in ("task-7", "7", "2-b", "")] == ["task-7", "7", "2-b", ""]
 
 
 def test_shares_are_read_exactly() -> None:
