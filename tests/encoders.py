@@ -55,7 +55,7 @@ def tiny_codet5(folder: Path) -> Path:
     torch.manual_seed(0)
     config = transformers.T5Config(
         vocab_size=len(vocabulary), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2,
-        pad_token_id=0, decoder_start_token_id=0,
+        pad_token_id=0,
     )  # fmt: skip
     model = transformers.T5EncoderModel(config)
     model.save_pretrained(folder)

@@ -88,7 +88,7 @@ class Hand:
 
     db: Database
     run: Run
-    clock: Callable[[], float]
+    clock: Clock
 
     def done(self, work: Work, result: dict[str, Any] | None = None, **more: Any) -> int:
         feeds = fed_by(self.run.slots[work.split], work.step)

@@ -29,7 +29,9 @@ def test_references_pass(reference_data: Path, step: int) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
     paths = [reference_data / "odex" / name for name in FILES]
     found = [(path, line, row) for path in paths for line, row in read_objects(path)]
-    programs = [program(row["canonical_solution"], odex_tests(*place, row)) for *place, row in found[::step]]
+    programs = [
+        program(row["canonical_solution"], odex_tests(path, line, row)) for path, line, row in found[::step]
+    ]
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(pool.map(sandbox.run, programs))
     outcomes = Counter(verdict.outcome for verdict in verdicts)

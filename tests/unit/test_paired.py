@@ -103,15 +103,15 @@ def test_the_papers_answers_with_and_without_documentation(reference_data: Path)
         path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*")
     }
     (_, first), (_, second) = sorted(cells.items())[:2]
-    sides = [
+    before, after = (
         np.array([row_stats(row["prediction"], row["reference"]) for row in rows]) for rows in (first, second)
-    ]
+    )
     assert [row["reference"] for row in first] == [row["reference"] for row in second]
     scores = [
         score([row["prediction"] for row in rows], [row["reference"] for row in rows])
         for rows in (first, second)
     ]
-    for name, effect in paired_effects(*sides, SCORES, shuffles=199).items():
+    for name, effect in paired_effects(before, after, SCORES, shuffles=199).items():
         assert effect.difference == pytest.approx(scores[1][name] - scores[0][name], abs=1e-6)
         assert effect.low <= effect.difference <= effect.high
         assert 0 < effect.p_value <= 1

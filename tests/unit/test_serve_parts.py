@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from producer.progress.limits import LimitWatch
-from producer.progress.status import Status
+from producer.progress.status import Status, read_status
 from producer.serve import readings as readings_module
 from producer.serve.doors import (
     FREE_TRIES,
@@ -89,7 +89,7 @@ class Counted:
 
     def __init__(self, clock: Clock, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: list[str] = []
-        real = readings_module.read_status
+        real = read_status
 
         def read(db: Database, run: Run, now: float, limits: LimitWatch | None = None) -> Status:
             self.times.append(run.id)
