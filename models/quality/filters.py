@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.judges import mentions_hint
 from models.quality.contamination import TestSplit
-from models.quality.minhash import NearDuplicates
 from models.quality.settings import FILTERS, Agreement, Contamination, Length, Near, Quality, Script
 from models.quality.words import share_in_script
 from models.syntax import normal_form
+
+if TYPE_CHECKING:
+    from models.quality.minhash import NearDuplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Filters:
         self._length = settings.length or Length()
         self._agreement = settings.agreement or Agreement()
         self._script = settings.script or Script()
-        self._near = NearDuplicates((settings.near or Near()).threshold) if "near" in names else None
+        self._near = _near_duplicates(settings.near or Near()) if "near" in names else None
         self._contamination = settings.contamination or Contamination()
         self._test = TestSplit(self._contamination, form_of)
         if "contamination" in names:
@@ -139,6 +142,13 @@ class Filters:
         if share >= self._script.least:
             return None
         return Mark(place, "script", f"{100 * share:.0f} % of its letters are {self._script.name}")
+
+
+def _near_duplicates(settings: Near) -> NearDuplicates:
+    # Every command reads these filters' settings; few need numpy.
+    from models.quality.minhash import NearDuplicates
+
+    return NearDuplicates(settings.threshold)
 
 
 _LOOKS: Mapping[str, Callable[[Filters, int, Candidate, str], Mark | None]] = {

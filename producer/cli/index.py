@@ -13,7 +13,6 @@ from producer.cli.index_quantize import quantize
 from producer.cli.index_train import train
 from producer.cli.indexing import bring_up_to_date
 from producer.experiments import load_experiment
-from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
 app = typer.Typer(help="Build and search the passages of an experiment.")
@@ -44,6 +43,9 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """The passages nearest to a request, best first."""
+    # numpy and what stands on it take as long to load as many a command takes.
+    from storage.passages.retriever import Retriever
+
     settings = load_settings()
     chosen = load_experiment(experiment, set_ or [])
     retriever = Retriever(chosen.passages, settings.root, dataset=chosen.dataset)

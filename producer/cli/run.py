@@ -28,8 +28,6 @@ from producer.local.stack import local_stack
 from producer.progress import view
 from producer.progress.status import Status, read_status
 from producer.recordings import pin_recordings
-from producer.report import build_report
-from producer.report.terminal import ablation_table, retrieval_table, statistics_table
 from producer.tasks.checking import check_prompts
 from storage.broker import Queues
 from storage.database import Database
@@ -214,6 +212,10 @@ def require_ended(status: Status, here: Here) -> None:
 
 
 def _print_tables(db: Database, run: Run) -> None:
+    # Nobody shall wait for numpy before a run begins.
+    from producer.report import build_report
+    from producer.report.terminal import ablation_table, retrieval_table, statistics_table
+
     out = console()
     report = build_report(db, run)
     out.print()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from producer.cli.common import JsonOption, console, print_json
-from producer.judging.scoring import Rules, Scored, score_file
+from producer.judging import Rules
+
+if TYPE_CHECKING:
+    from producer.judging.scoring import Scored
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -32,6 +35,9 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions against their references, in percent; several files make one table."""
+    # numpy and what stands on it take as long to load as many a command takes.
+    from producer.judging.scoring import score_file
+
     found = {path: score_file(path, rules, with_intervals=intervals) for path in files}
     if as_json:
         listed = {str(path): _entry(scored, rules) for path, scored in found.items()}

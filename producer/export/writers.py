@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from producer.documents.attribution import read_attributions
@@ -20,7 +20,6 @@ from producer.export.parquet import parquet_file
 from producer.export.selection import Selection, What
 from producer.export.shapes import Shape
 from producer.export.shuffling import shuffled
-from producer.export.splitting import Splitter
 from producer.export.tally import Tally
 from producer.files import replacing_file, replacing_folder
 from storage.database import Database
@@ -29,6 +28,9 @@ from storage.ledger.rows import bodies, question_ids
 from storage.passages.naming import index_path
 from storage.schema import TEST, TRAIN
 from storage.settings import load_settings
+
+if TYPE_CHECKING:
+    from producer.export.splitting import Splitter
 
 Rows = Iterable[dict[str, Any]]
 Add = Callable[[dict[str, Any]], None]
@@ -72,6 +74,8 @@ def write_rows(db: Database, run: Run, rows: Rows, path: Path, selection: Select
     splitter = None
     if layout.splits:
         ids = question_ids(db, run.id, SPLITS[selection.what])
+        from producer.export.splitting import Splitter  # with numpy
+
         splitter = Splitter.of(layout.splits, layout.split_seed, ids)
     with replacing_folder(path) as temporary:
         files = {name: temporary / place for name, place in places.items()}

@@ -5,16 +5,14 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from models.errors import DatasetError
 from models.metrics import WIDTH, Interval, as_judged, intervals, row_stats, scores
+from producer.judging import Rules
 from producer.judging.fields import key_field, text_field
 from storage.jsonl import read_objects
-
-Rules = Literal["paper", "strict"]
 
 
 @dataclass(frozen=True, slots=True)

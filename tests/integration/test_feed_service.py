@@ -63,6 +63,7 @@ def experiment(data: Path, server: OpenAIServer, **sections: Any) -> Path:
     return write_experiment(data, server.url, grid=GRID, passages=passages, **sections)
 
 
+@pytest.mark.marathon
 def test_a_service_feeds_what_others_plan_and_another_takes_its_place(
     home: Home, data: Path, server: OpenAIServer
 ) -> None:
@@ -101,6 +102,7 @@ def test_who_stops_watching_stops_nothing(home: Home, data: Path, server: OpenAI
         assert stopped(service) == 0
 
 
+@pytest.mark.marathon
 def test_who_watches_takes_over_from_a_dead_service(home: Home, data: Path, server: OpenAIServer) -> None:
     """Batches, too: they are found again, and nothing is asked twice."""
     server.configure(batch_latency_ms=3000)

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu",
-         "flower"]  # fmt: skip
+         "flower", "numpy"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["models", "storage", "worker", "producer"])
@@ -24,7 +24,16 @@ def test_name_resolves_to_this_distribution(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["models", "models.backends", "storage.passages", "worker", "worker.tasks", "producer.cli"]
+    "module",
+    [
+        "models",
+        "models.backends",
+        "storage.passages",
+        "worker",
+        "worker.tasks",
+        "producer.cli",
+        "producer.cli.app",
+    ],
 )
 def test_import_is_light(module: str) -> None:
     code = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"
