@@ -8,9 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AliasChoices,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     ValidationInfo,
@@ -18,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from models.endpoints import Count, JudgeModel, Name, Params, Section, Teacher, Whole
+from models.dataset import Dataset, listed
+from models.endpoints import Count, JudgeModel, Name, Section, Teacher, Whole
 from models.execution import ProgramLimits
 from models.extraction import Extraction
 from models.growth.settings import Grow
@@ -26,9 +25,9 @@ from models.judges import Correctness
 from models.metric_names import DEFAULT_METRICS, Metric
 from models.quality.settings import Quality
 from models.retrieval.settings import Passages
-from models.rounds import MOST_PASSES, MOST_ROUNDS
 from models.students import Student
 from models.task_folder import TaskFolder
+from models.teaching import Augment, Rationale
 
 RationaleSource = Literal["none", "first_pass", "star"]
 ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
@@ -36,116 +35,8 @@ ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
 LONGEST_NAME = 56
 
 
-def _file_or_mapping(value: Any) -> Any:
-    return {"file": value} if isinstance(value, str) else value
-
-
-def _list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 def _backend_or_mapping(value: Any) -> Any:
     return {"backend": value} if isinstance(value, str) else value
-
-
-class Split(Section):
-    """Train examples feed the teacher, test examples judge the students."""
-
-    file: str
-    limit: Count | None = None
-
-
-class Fields(Section):
-    """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in. So may
-    `tests` (code, or a list of it), `entry_point`, `prefix` and `suffix`, by which answers are executed."""
-
-    request: str = "request"
-    reference: str = "reference"
-    id: str = "id"
-    oracle: str = "oracle"
-    tests: str = "tests"
-    entry_point: str = "entry_point"
-    prefix: str = "prefix"
-    suffix: str = "suffix"
-
-
-class Dataset(Section):
-    """`tests` names ODEX files whose rows give their tests to the examples with the same request."""
-
-    loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
-    path: str
-    train: Annotated[Split, BeforeValidator(_file_or_mapping)]
-    test: Annotated[Split, BeforeValidator(_file_or_mapping)]
-    limit: Count | None = None
-    fields: Fields = Fields()
-    tests: Annotated[list[str], BeforeValidator(_list)] = Field([])
-
-
-class AugmentationSeed(Section):
-    """A human example of an augmentation."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-    request: str = Field(validation_alias=AliasChoices("request", "query"))
-    augmentation: str
-
-
-class SeedPassage(Section):
-    """Documentation that a human example shows."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-    name: str = ""
-    signature: str = ""
-    text: str
-
-
-class RationaleSeed(Section):
-    """A human example of a rationale; what was retrieved are `passages`, or `documentation`, one text."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-    request: str = Field(validation_alias=AliasChoices("request", "query"))
-    documentation: str = Field("", validation_alias=AliasChoices("documentation", "retrieval"))
-    passages: list[SeedPassage] = Field([])
-    rationale: str
-
-
-class Augment(Section):
-    """`seeds` may name a JSONL file in the experiment file; without, those of the task folder are used."""
-
-    enabled: bool = True
-    batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
-    seeds: list[AugmentationSeed] = Field([])
-    params: Params = Field({})
-
-
-class Rationale(Section):
-    """`passes` is the number of rationalizations; `retries` how often an answer without
-    code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
-    right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
-    keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
-    `samples` first rationales are drawn for each example, and where there is more than one the `vote`
-    chooses between their codes (self-consistency, Wang et al., 2022). An example goes on through its
-    passes until `stop_at` of its rationales are right. All this is done in each of the `rounds`, with right
-    rationales of the round before as exemplars (STaR, Zelikman et al., 2022). Correctness `execution` means
-    that the tests pass; a row without tests is compared by `tree`."""
-
-    correctness: Literal[Correctness, "execution"] = "strict"
-    passes: Annotated[Whole, Field(ge=0, le=MOST_PASSES)] = 1
-    rounds: Annotated[Whole, Field(ge=1, le=MOST_ROUNDS)] = 1
-    drop_wrong: bool = True
-    hint: Literal["paper", "explain"] = "explain"
-    retries: Annotated[Whole, Field(ge=0, le=10)] = 1
-    exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
-    samples: Annotated[Whole, Field(ge=1, le=64)] = 1
-    vote: Literal["majority"] = "majority"
-    stop_at: Count = 1
-    seeds: list[RationaleSeed] = Field([])
-    params: Params = Field({})
-
-    @model_validator(mode="after")
-    def _has_passes_enough(self) -> Self:
-        if self.stop_at > self.passes + 1:
-            raise ValueError(f"stop_at {self.stop_at} needs at least {self.stop_at - 1} passes")
-        return self
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -171,7 +62,7 @@ class Grid(Section):
     retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
     augment_test: list[bool] = Field([False])
-    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(_list)] = Field(["random"])
+    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(listed)] = Field(["random"])
     seeds: list[Whole] = Field([0])
 
     _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "exemplars", "seeds")(_unique)

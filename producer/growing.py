@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from models.experiment import Dataset, Fields
+from models.dataset import Dataset, Fields
 from models.growth.gate import DROPS, Drop
 from producer.files import replacing_file
 from storage.database import Database

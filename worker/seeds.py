@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.experiment import Augment, Rationale, RationaleSeed
+from models.teaching import Augment, Rationale, RationaleSeed
 from models.types import Exemplar, Passage
 
 

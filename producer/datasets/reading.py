@@ -8,8 +8,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from models.dataset import Dataset, Fields, Split
 from models.errors import DatasetError, ExperimentError, UsageError
-from models.experiment import Dataset, Experiment, Fields, Split
+from models.experiment import Experiment
 from models.retrieval.settings import BASE
 from models.types import AnswerTests, Example
 from producer.datasets.odex import OdexBook, odex_tests

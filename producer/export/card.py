@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from models.experiment import Rationale
 from models.quality import FILTERS
+from models.teaching import Rationale
 from models.types import JSON
 from producer.documents.attribution import Attribution
 from producer.export.layout import Layout

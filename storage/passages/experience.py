@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.dataset import Dataset
 from models.errors import ServiceError
-from models.experiment import Dataset
 from models.retrieval.settings import Passages
 from models.retrieval.solved import Solved, answer_matrix
 from storage.passages.lexicons import save_arrays

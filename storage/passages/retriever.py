@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.dataset import Dataset
 from models.encoders import open_encoder, passage_text
 from models.encoders.reranker import Reranker
 from models.errors import ServiceError
-from models.experiment import Dataset
 from models.prompts import example_query
 from models.retrieval import methods
 from models.retrieval.evidence import Evidence, gather

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from models.dataset import Dataset
 from models.errors import DatasetError, UsageError
-from models.experiment import Dataset
 from models.types import Example
 from producer.datasets.reading import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from models.ablation import cells
+from models.dataset import Split
 from models.endpoints import EMBEDDED_MODEL
-from models.experiment import Experiment, Split, slug
+from models.experiment import Experiment, slug
 from tests.experiment_files import LEAST, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}

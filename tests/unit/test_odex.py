@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from models.dataset import Dataset
 from models.errors import DatasetError, ExperimentError
-from models.experiment import Dataset
 from models.types import AnswerTests, Example
 from producer.datasets.reading import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
