@@ -9,6 +9,5 @@ def seed_name(split: str, row: int) -> str:
 
 
 def grown_name(unit: int, place: int) -> str:
-    """Of pair `place`, from 1, in the reply to a unit. Pairs of one reply are as one question, whose wordings
-    are told apart by what follows the last `-`: no split separates them."""
+    """Of pair `place`, from 1, in the reply to a unit; each is a question of its own."""
     return f"grown-{unit}-{place}"
