@@ -6,6 +6,8 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,9 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
 
     sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=checkpoint.options.max_tokens)}
     whole = folder / ("whole.onnx" if quantize else GRAPH)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), only_errors(logging.getLogger("torch.onnx")):
         # About names of axes and about torch's own code: nothing that a user could mend.
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
             States().eval(),
             (tokens["input_ids"], tokens["attention_mask"]),
@@ -67,14 +68,25 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
             verbose=False,
         )
     if quantize:
-        logging.getLogger().setLevel(logging.ERROR)
         # Without VNNI, products of 8 bits are added up in 16: 7-bit weights keep the sums from overflowing.
-        quantize_dynamic(
-            whole, folder / GRAPH, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
-        )
+        with only_errors(logging.getLogger()):
+            quantize_dynamic(
+                whole, folder / GRAPH, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+            )
         whole.unlink()
     backend.save(str(folder / "tokenizer.json"))
     shutil.copyfile(checkpoint.path / "config.json", folder / "config.json")
     notes = {"exported_from": checkpoint.fingerprint, "precision": "int8" if quantize else "float32"}
     described = {**asdict(checkpoint.options), **notes}
     (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def only_errors(log: logging.Logger) -> Iterator[None]:
+    """`log` says nothing below ERROR until this ends."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,15 @@ def encoder(kind: str, folders: dict[str, Path]) -> Encoder:
 def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
     """A folder in CodeT5's layout that a test may damage."""
     return shutil.copytree(folders["codet5"], tmp_path / "codet5")
+
+
+def test_an_export_silences_no_one_after_it(
+    folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("root", "torch.onnx"):
+        caplog.set_level(logging.WARNING, name)
+    export_onnx(find_checkpoint(str(folders["bert"])), tmp_path)
+    assert logging.getLogger().level == logging.getLogger("torch.onnx").level == logging.WARNING
 
 
 def test_vectors_are_of_unit_length_whatever_the_batch(encoder: Encoder) -> None:

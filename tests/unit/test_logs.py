@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from storage.logs import about, configure_logging, set_about
 
 log = logging.getLogger("starmill.test")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 def test_text_names_what_the_line_is_about(capsys: pytest.CaptureFixture[str]) -> None:
