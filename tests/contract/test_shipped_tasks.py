@@ -12,8 +12,8 @@ from models.task_folder import TaskFolder
 from models.types import Completion, Exemplar, Passage, Usage
 from producer.tasks import SCAFFOLD, SHIPPED, read_task, shipped_tasks
 from producer.tasks.checking import check_task
+from tests.pages import PAGES
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 FOLDERS = [*(SHIPPED / name for name in shipped_tasks()), SCAFFOLD]
 PASSAGE = Passage("p", "p", "(x)", "What is known about it.")
 SHOWN = Exemplar("an earlier request", "an earlier answer", "", (PASSAGE,))
@@ -39,7 +39,7 @@ def test_it_is_whole(folder: Path) -> None:
 def test_it_says_what_it_is(folder: Path) -> None:
     if folder != SCAFFOLD:
         assert shipped_tasks()[folder.name]
-        assert f"`{folder.name}`" in README
+        assert f"`{folder.name}`" in PAGES["models/README.md"]
 
 
 def test_a_student_goes_on_where_its_text_ends(wording: Wording) -> None:
