@@ -8,7 +8,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
-    for pattern in ("README.md", "*/README.md", "deploy/*.md")
+    for pattern in ("README.md", "[a-z]*/README.md", "deploy/*.md")
     for path in sorted(REPOSITORY.glob(pattern))
 }
 README = PAGES["README.md"]
