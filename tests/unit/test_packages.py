@@ -6,10 +6,12 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.core import TyperGroup
 
 from producer.cli.app import app
 from producer.cli.lazy import LazyCommand
@@ -45,39 +47,55 @@ def test_import_is_light(module: str) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
-COMMANDS = {word: command for word, command in app.commands.items() if isinstance(command, LazyCommand)}
-GROUPED = {
-    f"{word} {inner}": command
-    for word, each in app.commands.items()
-    if isinstance(each, TyperGroup)
-    for inner, command in each.commands.items()
-    if isinstance(command, LazyCommand)
-}
-ALL = COMMANDS | GROUPED
-PLACES = {command.module for command in ALL.values()}
+def each_command(before: str, commands: Mapping[str, Any]) -> Iterator[tuple[str, LazyCommand]]:
+    """By its words, such as `index build`."""
+    for word, command in commands.items():
+        if isinstance(command, LazyCommand):
+            yield before + word, command
+        else:
+            yield from each_command(f"{before}{word} ", command.commands)
 
 
-@pytest.mark.parametrize("words", ALL)
-def test_a_command_loads_no_other(words: str) -> None:
-    assert loaded_by(calling(*words.split(), "--help")) & PLACES == {ALL[words].module}
+COMMANDS = dict(each_command("", app.commands))
+PLACES = {command.module for command in COMMANDS.values()}
 
 
-def test_lists_of_commands_load_none() -> None:
-    """And yet they tell of each what it tells itself."""
-    for words in ("", "index", "data", "task"):
-        assert loaded_by(calling(*words.split(), "--help")).isdisjoint(PLACES)
-    for command in ALL.values():
+def test_commands_are_independent_of_each_other() -> None:
+    """import-linter sees that no command's module imports another's; it cannot see which ones there are."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    [named] = [each["modules"] for each in contracts if each["type"] == "independence"]
+    assert sorted(named) == sorted(PLACES)
+
+
+@pytest.mark.parametrize("words", ["", "index", "data", "task"])
+def test_a_list_of_commands_loads_none(words: str) -> None:
+    assert loaded_by(calling(*words.split(), "--help")).isdisjoint(PLACES)
+
+
+def test_a_list_says_of_a_command_what_it_says_itself() -> None:
+    for command in COMMANDS.values():
         assert command.get_short_help_str(1000) == command.load().get_short_help_str(1000) != ""
 
 
-@pytest.mark.parametrize("words", ["pause", "runs", "status", "failures", "data list", "task new"])
-def test_a_command_that_only_reads_is_light(words: str) -> None:
-    """Whether a run is going on is seen before Redis is asked about it."""
-    assert loaded_by(calling(*words.split(), "--help")).isdisjoint({*HEAVY, "celery", "kombu", "redis"})
+@pytest.mark.parametrize("line", ["runs --json", "status --help", "pause --help", "data list --help"])
+def test_a_command_that_only_reads_is_light(
+    line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of runs that are over, `status` asks no Redis."""
+    monkeypatch.setenv("STARMILL_HOME", str(tmp_path))
+    loaded = loaded_by(calling(*line.split()))
+    assert loaded & PLACES == {COMMANDS[line.rpartition(" ")[0]].module}
+    assert loaded.isdisjoint({*HEAVY, "celery", "kombu", "redis"})
 
 
 def calling(*arguments: str) -> str:
-    return f"from contextlib import suppress; from producer.cli import main\nwith suppress(SystemExit): main({arguments})"
+    return f"""
+from contextlib import suppress
+from producer.cli import main
+with suppress(SystemExit):
+    main({arguments})
+"""
 
 
 def loaded_by(code: str) -> set[str]:
