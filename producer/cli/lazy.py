@@ -37,7 +37,7 @@ class LazyCommand(TyperCommand):
 
 def group(name: str, says: str, places: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
     """Commands by their word, as `module:function` or as a group of their own; `says` is its help."""
-    commands = {
+    commands: dict[str, Any] = {
         word: LazyCommand(word, place) if isinstance(place, str) else place for word, place in places.items()
     }
     return TyperGroup(name=name, help=says, commands=commands, rich_markup_mode=None, **options)
