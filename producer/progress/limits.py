@@ -51,7 +51,7 @@ class LimitWatch:
     def read(self, run: Run) -> tuple[LimitUse, ...]:
         if time.monotonic() < self._away_until:
             return ()
-        # Of runs that are over nobody asks Redis: its client would take a sixth of the time of a status.
+        # Of runs that are over nobody asks Redis: its client would be a sixth of all modules of a status.
         from redis.exceptions import RedisError
 
         # The Redis of a local run has another port each time.
