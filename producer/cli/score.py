@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from producer.cli.common import JsonOption, console, print_json
 from producer.judging import Rules
-
-if TYPE_CHECKING:
-    from producer.judging.scoring import Scored
+from producer.judging.scoring import Scored, score_file
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -35,9 +33,6 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions against their references, in percent; several files make one table."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.judging.scoring import score_file
-
     found = {path: score_file(path, rules, with_intervals=intervals) for path in files}
     if as_json:
         listed = {str(path): _entry(scored, rules) for path, scored in found.items()}
