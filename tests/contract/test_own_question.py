@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.ablation import Cell
 from models.experiment import ExemplarChoice
 from models.retrieval.nearness import pack
 from models.stages import VECTOR
@@ -63,7 +62,6 @@ def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int
     def shown(question: str, choice: ExemplarChoice, shots: int) -> list[str]:
         work: Work = replace(asked[question], inputs=vectors)
         cell = replace(next(iter(context.cells.values())), exemplars=choice, shots=shots)
-        assert isinstance(cell, Cell)
         return [TRAINED[one.row] for one in asyncio.run(choose(context, work, cell))]
 
     return shown
