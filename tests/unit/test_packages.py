@@ -1,4 +1,4 @@
-"""The four packages are ours, and light until something is opened."""
+"""The four packages are ours, and light until something is opened; no file is long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from producer.cli.lazy import LazyCommand
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu",
          "flower", "numpy"]  # fmt: skip
+LONGEST = 300  # lines
 
 
 @pytest.mark.parametrize("name", ["models", "storage", "worker", "producer"])
@@ -106,3 +108,20 @@ def loaded_by(code: str) -> set[str]:
     )
     assert done.stderr == ""
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_no_file_is_long() -> None:
+    """Of those that are, or will be, under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert "tests/unit/test_packages.py" in listed
+    lengths = {path: len((REPOSITORY / path).read_bytes().splitlines())
+               for path in listed if (REPOSITORY / path).exists()}  # fmt: skip
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    names = Counter(path.name for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
