@@ -56,6 +56,7 @@ class Price(Section):
 
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+TIMEOUT = 120.0  # seconds
 
 
 class Endpoint(Section):
@@ -76,7 +77,7 @@ class Endpoint(Section):
     rpm: Count | None = None
     tpm: Count | None = None
     max_concurrency: Count = 64
-    timeout: Annotated[float, Field(gt=0)] = 120.0
+    timeout: Annotated[float, Field(gt=0)] = TIMEOUT
     price: Price = Price()
     recording: str | None = None
     recording_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""

@@ -5,7 +5,8 @@
 
 Both may have `finish_reason`, `refusal` and `usage` {"prompt", "cached", "completion"}. The first is a
 generation as the ledger stores it; it answers the request that asks the same, whoever is asked. The second
-answers a stage of an example: the n-th row of a stage and key answers the n-th example with that key.
+answers a stage of an example: the n-th row of a stage and key answers the n-th example with that key. Growth
+asks for an example several times: rows of the stage grow may have `round`, from 1, and `sample`, from 0.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from models.errors import DatasetError, NotRecorded
 from models.types import JSON, Completion, Request, Usage
 
 # The split whose examples have the stage; an augmentation may be of either, and says so where it is of test.
-SPLITS = {"augment": "train", "rationale": "train", "rationalize": "train", "answer": "test"}
+SPLITS = {"augment": "train", "rationale": "train", "rationalize": "train", "answer": "test", "grow": "train"}
 STOPPED = "stop"
+# (stage, split, name of the key, key, round, sample); but for grow the last two are those of the first.
+Place = tuple[str, str, str, str, int, int]
+FIRST = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
     """The unit that asks. Of examples with its `question_id` it is number `nth_of_id` (from 0) of its split,
-    of those with its request number `nth_of_request`."""
+    of those with its request number `nth_of_request`. `round` and `sample` tell calls of growth apart."""
 
     stage: str
     split: str
@@ -36,6 +40,8 @@ class Asker:
     request: str
     nth_of_id: int = 0
     nth_of_request: int = 0
+    round: int = 1
+    sample: int = 0
 
 
 class Recording:
@@ -51,7 +57,7 @@ class Recording:
         self._lines: dict[int, Completion] = {}
         # The line that answers a question, by whom it was asked.
         self._asked: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
-        self._stages: defaultdict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+        self._stages: defaultdict[Place, list[int]] = defaultdict(list)
         for line, row in rows:
             self._add(_Row(source, line, row))
         if not self._lines:
@@ -94,7 +100,8 @@ class Recording:
         keys = (("question_id", asker.question_id, asker.nth_of_id),
                 ("request", asker.request, asker.nth_of_request))  # fmt: skip
         for name, key, nth in keys:
-            if found := self._stages.get((asker.stage, asker.split, name, key), [])[nth : nth + 1]:
+            place = (asker.stage, asker.split, name, key, asker.round, asker.sample)
+            if found := self._stages.get(place, [])[nth : nth + 1]:
                 return found
         return []
 
@@ -137,8 +144,8 @@ class _Row:
             raise self.error("'request' needs model, messages or prompt, params and draw "
                              "(two numbers), as the ledger stores them") from None  # fmt: skip
 
-    def place(self) -> tuple[str, str, str, str]:
-        """(stage, split, name of the key, key) of the examples that are answered."""
+    def place(self) -> Place:
+        """Of the examples that are answered."""
         stage = self._text("stage") or ""
         if stage not in SPLITS:
             raise self.error(f"needs a 'request' as the ledger stores it, or a 'stage': {', '.join(SPLITS)}")
@@ -148,8 +155,15 @@ class _Row:
         for name in ("question_id", "request"):
             value = self.values.get(name)
             if isinstance(value, str) or (name == "question_id" and type(value) is int):
-                return (stage, split, name, str(value))
+                return (stage, split, name, str(value), *(self._call() if stage == "grow" else FIRST))
         raise self.error("needs a 'question_id' or a 'request', a text")
+
+    def _call(self) -> tuple[int, int]:
+        """Round and sample."""
+        number, sample = self.values.get("round", 1), self.values.get("sample", 0)
+        if not (type(number) is int and number >= 1 and type(sample) is int and sample >= 0):
+            raise self.error("'round' must be a whole number from 1, and 'sample' one from 0")
+        return number, sample
 
     def _text(self, name: str) -> str | None:
         value = self.values.get(name)

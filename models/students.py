@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from models.endpoints import EMBEDDED_MODEL, Count, Endpoint, Name, Section, without_secret
+from models.endpoints import EMBEDDED_MODEL, TIMEOUT, Count, Endpoint, Name, Section, without_secret
 from models.tokens import answer_limit
 
 PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
@@ -59,6 +59,12 @@ class Student(Endpoint):
         if self.runs_in_worker and self.base_url:
             raise ValueError(
                 f"backend {self.backend} runs in the worker and has no base_url; take backend server"
+            )
+        # Whoever waits here for an answer waits for this machine's own work, not for a connection.
+        if self.runs_in_worker and self.timeout != TIMEOUT:
+            raise ValueError(
+                f"backend {self.backend} runs in the worker and knows no timeout; leave it out, and bound an "
+                "answer by params.max_tokens"
             )
         if self.replicas and self.backend != "server":
             raise ValueError("replicas belong to backend server")

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from tests.word_vectors import write_word_vectors
+
 # (request, its code); {} is the name of a variable, so that any number of rows differ.
 CHORES = (
     ("get the largest number in list `{}`", "max({})"),
@@ -42,6 +44,8 @@ FUNCTIONS = (
     ("json.dumps", "(obj)", "Return a JSON text of an object."),
 )
 
+ENCODER = "encoder"
+
 
 def chores(count: int, word: str) -> list[dict[str, str]]:
     """Rows of a dataset, all different; `word` begins their names of variables."""
@@ -59,11 +63,12 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def write_data(folder: Path, train: int, test: int) -> Path:
-    """train.jsonl, test.jsonl, passages.jsonl; and references.jsonl, which the model server answers from."""
+    """train.jsonl, test.jsonl, passages.jsonl and an encoder; and references.jsonl, which the model server
+    answers from."""
     folder.mkdir(exist_ok=True)
     splits = {"train": chores(train, "taught"), "test": chores(test, "asked")}
     for split, rows in splits.items():
@@ -72,7 +77,14 @@ def write_data(folder: Path, train: int, test: int) -> Path:
     passages = [{"id": f"lib.{name}", "name": name, "signature": shape, "text": text}
                 for name, shape, text in FUNCTIONS]  # fmt: skip
     write_jsonl(folder / "passages.jsonl", passages)
+    write_word_vectors(folder / ENCODER)
     return folder
+
+
+def passages_of(data: Path, **settings: Any) -> dict[str, Any]:
+    """The section of an experiment that finds the passages of `data`."""
+    encoder = str(data.resolve() / ENCODER)
+    return {"source": "jsonl", "path": "passages.jsonl", "encoder": encoder, "top_k": 2} | settings
 
 
 def write_experiment(data: Path, url: str, **sections: Any) -> Path:
@@ -81,7 +93,7 @@ def write_experiment(data: Path, url: str, **sections: Any) -> Path:
     config: dict[str, Any] = {
         "name": "small",
         "dataset": {"path": ".", "train": "train.jsonl", "test": "test.jsonl"},
-        "passages": {"source": "jsonl", "path": "passages.jsonl", "top_k": 2},
+        "passages": passages_of(data),
         "teacher": {"backend": "openai", "model": "large", **endpoint},
         "students": [{"name": "small", "backend": "server", "model": "small", **endpoint}],
         "rationale": {"hint": "paper"},

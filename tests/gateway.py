@@ -1,4 +1,4 @@
-"""The gateway as a process of its own, for fixtures."""
+"""The gateway as a process of its own, and what its tests ask."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models.backends.gateway import FORGET, Gateway
+from models.errors import ModelError
+from models.types import Message, Request
+from tests.openai_server.calls import ask
 from tests.openai_server.process import REPOSITORY
 
+KEY = "sk-a-key-that-nobody-may-see"
 GATEWAY_TOKEN = "a-token-that-nobody-may-see"
+QUESTION = Request("any", "some-model", (Message("user", "sort a list"),))
+PROMPT = Request("any", "some-model", prompt="sort a list")
+OTHER = replace(QUESTION, messages=(Message("user", "reverse a list in place"),))
 COMMAND = [sys.executable, "-m", "worker.gateway"]
 
 
@@ -64,3 +73,12 @@ def running_gateway(*options: str) -> Iterator[GatewayProcess]:
             yield GatewayProcess(json.loads(process.stdout.readline())["url"], process, Path(log.name))
         finally:
             process.terminate()
+
+
+def failure(
+    url: str, gateway: Gateway | None = None, request: Request = QUESTION, **settings: object
+) -> ModelError:
+    """What the call ends with."""
+    with pytest.raises(ModelError) as caught:
+        ask(url, request, gateway, **settings)
+    return caught.value

@@ -41,8 +41,9 @@ class RunContext:
         # The pools of exemplars, fixed once the barrier is open; filled by `worker.exemplars`.
         self.pool: list[int] | None = None
         self.eligible: dict[str, frozenset[int]] = {}
+        self.asked_in_test: dict[str, frozenset[int]] | None = None
         self.space: Space | None = None
-        self.covering: dict[tuple[str, str, int], list[int]] = {}
+        self.covering: dict[tuple[str, str, int, frozenset[int]], list[int]] = {}
         self.choosing = asyncio.Lock()
         # Right rationales of a round, fixed once the next one is open; filled by `worker.rounds`.
         self.accepted: dict[int, list[tuple[int, str]]] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.ablation import Cell
+from models.retrieval.words import question_of
 from models.stages import VECTOR, train_wording
 from models.types import Exemplar, Passage
 from storage.ledger import exemplars
@@ -38,7 +39,8 @@ class Chosen:
 
 
 async def choose(context: RunContext, work: Work, cell: Cell) -> list[Chosen]:
-    """`cell.shots` exemplars, or fewer where the pool is smaller.
+    """`cell.shots` exemplars, or fewer where the pool is smaller; none of the row's own question, as
+    another wording of it would give the answer away.
 
     Cells of one test row meet the train rows in the same order, so that they differ in what the grid
     varies and, as far as both pools hold the same rows, in nothing else.
@@ -74,20 +76,23 @@ def draw(pool: list[int], accepted: frozenset[int], shots: int, seed: str) -> li
 
 async def _ids(context: RunContext, work: Work, cell: Cell) -> list[int]:
     pool, accepted = await _pools(context, cell)
+    own = await _own(context, work)
+    others = accepted - own if own else accepted
     seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[work.sample]}"
     if cell.exemplars == "random":
-        return draw(pool, accepted, cell.shots, f"{seed}/{work.example.row}")
+        return draw(pool, others, cell.shots, f"{seed}/{work.example.row}")
     if cell.exemplars == "fixed":
-        return draw(pool, accepted, cell.shots, f"{seed}/fixed")
+        return draw(pool, others, cell.shots, f"{seed}/fixed")
     space = await _space(context)
     if cell.exemplars == "diverse":
-        return await _covering(context, space, cell, accepted, f"{seed}/diverse")
+        shared = await _covering(context, space, cell, accepted, frozenset(), f"{seed}/diverse")
+        if own.isdisjoint(shared):
+            return shared
+        return await _covering(context, space, cell, accepted, own, f"{seed}/diverse")
     from models.retrieval.nearness import unpack
 
-    example, vector = work.example, unpack(work.inputs["retrieve", VECTOR, 0]["vector"])
-    # Where a dataset names no questions the row's number stands in, and says nothing of other rows.
-    question = "" if example.question_id == str(example.row) else example.question_id
-    return space.nearest(vector, question, accepted, cell.shots)
+    vector = unpack(work.inputs["retrieve", VECTOR, 0]["vector"])
+    return space.nearest(vector, others, cell.shots)
 
 
 async def _pools(context: RunContext, cell: Cell) -> tuple[list[int], frozenset[int]]:
@@ -98,6 +103,13 @@ async def _pools(context: RunContext, cell: Cell) -> tuple[list[int], frozenset[
         eligible = await ledger(exemplars.eligible, context.run, cell.rationale)
         context.eligible[cell.rationale] = eligible.intersection(context.pool)
     return context.pool, context.eligible[cell.rationale]
+
+
+async def _own(context: RunContext, work: Work) -> frozenset[int]:
+    """The train examples of the row's own question."""
+    if context.asked_in_test is None:
+        context.asked_in_test = await context.runtime.ledger(exemplars.asked_in_test, context.run.id)
+    return context.asked_in_test.get(question_of(work.example.question_id, work.example.row), frozenset())
 
 
 async def _space(context: RunContext) -> Space:
@@ -112,11 +124,11 @@ async def _space(context: RunContext) -> Space:
 
 
 async def _covering(
-    context: RunContext, space: Space, cell: Cell, accepted: frozenset[int], seed: str
+    context: RunContext, space: Space, cell: Cell, accepted: frozenset[int], own: frozenset[int], seed: str
 ) -> list[int]:
-    """The same for all test rows of a seed: found once, beside the loop."""
-    key = (seed, cell.rationale, cell.shots)
+    """The same for all test rows of a seed, less those of a question: found once, beside the loop."""
+    key = (seed, cell.rationale, cell.shots, own)
     async with context.choosing:
         if key not in context.covering:
-            context.covering[key] = await asyncio.to_thread(space.diverse, accepted, cell.shots, seed)
+            context.covering[key] = await asyncio.to_thread(space.diverse, accepted - own, cell.shots, seed)
     return context.covering[key]

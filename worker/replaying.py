@@ -7,6 +7,7 @@ from dataclasses import replace
 from models.endpoints import Teacher
 from models.errors import AccessError
 from models.recording import Asker, Recording
+from models.rounds import round_of
 from models.students import Student
 from models.types import Completion, Request
 from storage.ledger.claims import Work
@@ -43,6 +44,8 @@ def require_as_recorded(
 
 async def _asker(context: RunContext, work: Work, recording: Recording) -> Asker:
     asker = Asker(work.stage, work.split, work.example.question_id, work.example.request)
+    if work.stage == "grow":
+        asker = replace(asker, round=round_of(work.variant), sample=work.sample)
     if not recording.knows_stages:
         return asker
     if context.repeats is None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.retrieval.words import group_of
-
 Floats = NDArray[np.float32]
 # Of so many that may come next the one is taken that covers most.
 CANDIDATES = 16
@@ -31,29 +29,25 @@ def unpack(text: str) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """`vectors` of the train requests, [examples, d], of unit length; `groups` names the question of each."""
+    """`vectors` of the train requests, [examples, d], of unit length."""
 
     ids: Sequence[int]
-    groups: NDArray[np.str_]
     vectors: Floats
 
     @classmethod
-    def of(cls, records: Iterable[tuple[int, str, str]]) -> Space:
-        """From (example, question id, packed vector)."""
+    def of(cls, records: Iterable[tuple[int, str]]) -> Space:
+        """From (example, packed vector)."""
         found = list(records)
-        vectors = np.stack([unpack(vector) for _, _, vector in found]) if found else np.zeros((0, 1))
-        groups = np.array([group_of(question) for _, question, _ in found], dtype=np.str_)
-        return cls([example for example, _, _ in found], groups, vectors.astype(np.float32))
+        vectors = np.stack([unpack(vector) for _, vector in found]) if found else np.zeros((0, 1))
+        return cls([example for example, _ in found], vectors.astype(np.float32))
 
-    def nearest(self, vector: Floats, question_id: str, among: Container[int], count: int) -> list[int]:
-        """The `count` examples of `among` that are nearest, the very nearest first. Those of the same
-        question are left out: a paraphrase would give the answer away."""
+    def nearest(self, vector: Floats, among: Container[int], count: int) -> list[int]:
+        """The `count` examples of `among` that are nearest, the very nearest first."""
         if not self.ids:
             return []
         order = np.argsort(-(self.vectors @ vector), kind="stable")
-        others = self.groups != group_of(question_id)
         chosen: list[int] = []
-        for row in order[others[order]]:
+        for row in order:
             if len(chosen) == count:
                 break
             if self.ids[row] in among:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -23,8 +24,14 @@ OptionalRun = Annotated[
     str | None,
     typer.Argument(metavar="[RUN]", help="a run, or the beginning of its name; default: the newest"),
 ]
-UNFOLDED = 1000
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+UNFOLDED = 1000
+
+
+class Only(StrEnum):
+    """Which rows of a synthetic set."""
+
+    ACCEPTED = "accepted"
 
 
 def console() -> Console:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from producer.cli.common import JsonOption, console, open_ledger, print_json
+from producer.comparing import compare, tables
+from producer.comparing.terminal import as_json
 from storage.ledger import planning
 
 
@@ -16,10 +18,6 @@ def diff(
     json_: JsonOption = False,
 ) -> None:
     """Show which keys differ between two runs, which rows flipped, and what either cost."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.comparing import compare, tables
-    from producer.comparing.terminal import as_json
-
     with open_ledger() as db:
         found = compare(db, planning.load_run(db, first), planning.load_run(db, second))
     if json_:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from producer.cli.common import RunArgument, messages, open_ledger
+from producer.cli.common import Only, RunArgument, messages, open_ledger
 from producer.export import Layout, Selection, heed_filters, parse_splits, select_rows, write_rows
 from producer.quality import named_filters
 from storage.ledger import planning
@@ -31,10 +31,6 @@ class Format(StrEnum):
 class Style(StrEnum):
     RAW = "raw"
     CHAT = "chat"
-
-
-class Only(StrEnum):
-    ACCEPTED = "accepted"
 
 
 def export(

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from models.growth.gate import DROPS
 from producer.cli.common import JsonOption, console, messages, open_ledger, print_json
-from producer.cli.run import (
+from producer.cli.execution import (
     GatewayOption,
     Here,
     LocalOption,

@@ -1,4 +1,4 @@
-"""`starmill index`: the passages of an experiment, built and searched."""
+"""`starmill index build` and `starmill index search`: the passages of an experiment."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ import typer
 
 from models.types import Query
 from producer.cli.common import JsonOption, console, messages, print_json
-from producer.cli.index_evaluate import evaluate_index
-from producer.cli.index_quantize import quantize
-from producer.cli.index_train import train
 from producer.cli.indexing import bring_up_to_date
 from producer.experiments import load_experiment
+from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
-app = typer.Typer(help="Build and search the passages of an experiment.")
-app.command("evaluate")(evaluate_index)
-app.command()(train)
-app.command()(quantize)
 ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
 ]
 
 
-@app.command()
 def build(experiment: ExperimentArgument, set_: SetOption = None) -> None:
     """Encode the passages that are new, write what workers search, and learn where a search learns."""
     settings = load_settings()
@@ -35,7 +28,6 @@ def build(experiment: ExperimentArgument, set_: SetOption = None) -> None:
         messages().print(f"it has learned from {learned:,} train examples")
 
 
-@app.command()
 def search(
     experiment: ExperimentArgument,
     query: Annotated[str, typer.Argument(help="a request, as a dataset would hold it")],
@@ -43,9 +35,6 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """The passages nearest to a request, best first."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from storage.passages.retriever import Retriever
-
     settings = load_settings()
     chosen = load_experiment(experiment, set_ or [])
     retriever = Retriever(chosen.passages, settings.root, dataset=chosen.dataset)

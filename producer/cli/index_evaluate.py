@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.table import Table
@@ -13,10 +13,9 @@ from models.retrieval.settings import BASE, Method, Passages
 from producer.cli.common import JsonOption, console, messages, print_json
 from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
+from producer.indexing.evaluation import Found, check_known, evaluate, queries_of, read_augmentations
+from storage.passages.retriever import Retriever
 from storage.settings import load_settings
-
-if TYPE_CHECKING:
-    from producer.indexing.evaluation import Found
 
 CUTS = "1,3,5,10,20"
 METHODS = get_args(Method)
@@ -40,10 +39,6 @@ def evaluate_index(
     as_json: JsonOption = False,
 ) -> None:
     """Recall of the right passages, and the precision of what would be shown."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.indexing.evaluation import check_known, evaluate, queries_of, read_augmentations
-    from storage.passages.retriever import Retriever
-
     chosen = load_experiment(experiment, set_ or [])
     cuts = _cuts(k)
     searches = _searches(chosen.passages, method or [])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from models.encoders import find_checkpoint
+from models.encoders.export import export_onnx
 from producer.cli.common import messages
 from producer.experiments import load_experiment
 from producer.files import replacing_folder
@@ -24,8 +25,6 @@ def quantize(
 ) -> None:
     """Convert the encoder of an experiment to 8-bit ONNX, which ONNX Runtime runs without torch."""
     checkpoint = find_checkpoint(load_experiment(experiment, set_ or []).passages.encoder)
-    from models.encoders.export import export_onnx
-
     with replacing_folder(output) as draft:
         export_onnx(checkpoint, draft, quantize=not full)
     messages().print(

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from models.experiment import Experiment
 from producer.cli.common import messages, progress_bar
+from producer.indexing.build import Index, Progress, build_index
+from producer.indexing.learning import learn_index, needs_learning
 from storage.settings import Settings
-
-if TYPE_CHECKING:
-    from producer.indexing.build import Index, Progress
 
 
 def bring_up_to_date(experiment: Experiment, settings: Settings) -> tuple[Index, int]:
     """The index, and how many examples it has learned from; 0 where no search of the experiment learns."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.indexing.build import build_index
-    from producer.indexing.learning import learn_index, needs_learning
-
     with progress_bar() as progress:
 
         def shown(doing: str, what: str) -> Progress:

@@ -12,8 +12,16 @@ from rich.table import Table
 from models.errors import UsageError
 from models.experiment import Experiment
 from models.quality import FILTERS, Quality
-from producer.cli.common import JsonOption, OptionalRun, console, find_run, messages, open_ledger, print_json
-from producer.cli.export import Only
+from producer.cli.common import (
+    JsonOption,
+    Only,
+    OptionalRun,
+    console,
+    find_run,
+    messages,
+    open_ledger,
+    print_json,
+)
 from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
 from producer.files import replacing_file

@@ -11,6 +11,7 @@ import typer
 
 from producer.cli.common import RunArgument, messages, open_ledger
 from producer.files import replacing_file
+from producer.report import RENDERERS, build_report
 from storage.ledger import planning
 
 
@@ -30,9 +31,6 @@ def report(
     ] = None,
 ) -> None:
     """Show ablation tables with confidence intervals, and what the synthetic set consists of."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.report import RENDERERS, build_report
-
     with open_ledger() as db:
         text = RENDERERS[format_](build_report(db, planning.load_run(db, run)))
     if output is None:

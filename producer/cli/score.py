@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from producer.cli.common import JsonOption, console, print_json
 from producer.judging import Rules
-
-if TYPE_CHECKING:
-    from producer.judging.scoring import Scored
+from producer.judging.references import References
+from producer.judging.scoring import Scored, score_file
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -30,15 +29,17 @@ def score(
         list[Path],
         typer.Argument(metavar="FILE.jsonl...", help="lines of question_id, prediction, reference; .gz too"),
     ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the references of all files, as audit reads them, not each row's"),
+    ] = None,
     rules: Annotated[Rules, typer.Option(help="compare texts as they are, or bare code")] = "paper",
     intervals: Annotated[bool, typer.Option("--intervals", help="add 95 % bootstrap intervals")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions against their references, in percent; several files make one table."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.judging.scoring import score_file
-
-    found = {path: score_file(path, rules, with_intervals=intervals) for path in files}
+    references = References(reference) if reference else None
+    found = {path: score_file(path, rules, references, with_intervals=intervals) for path in files}
     if as_json:
         listed = {str(path): _entry(scored, rules) for path, scored in found.items()}
         print_json(listed[str(files[0])] if len(files) == 1 else {"rules": rules, "files": listed})

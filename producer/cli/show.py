@@ -10,6 +10,7 @@ import typer
 
 from models.errors import UsageError
 from producer.cli.common import JsonOption, RunArgument, console, open_ledger, print_json
+from producer.showing import facts, lines
 from storage.ledger import planning
 from storage.ledger.lives import lives, near
 
@@ -20,9 +21,6 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what was asked, found, answered, judged and paid for one example."""
-    # numpy and what stands on it take as long to load as many a command takes.
-    from producer.showing import facts, lines
-
     with open_ledger() as db:
         chosen = planning.load_run(db, run)
         found = lives(db, chosen.id, question_id)

@@ -13,10 +13,7 @@ from producer.cli.common import JsonOption, console, messages, print_json
 from producer.tasks import SCAFFOLD, find_task
 from producer.tasks.checking import check_task
 
-app = typer.Typer(help="Task folders: what models are asked to do, in one folder.", no_args_is_help=True)
 
-
-@app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the folder to make; it must not exist")],
 ) -> None:
@@ -36,7 +33,6 @@ def new(
     messages().print(f"{name}: made; next: starmill task check {name}")
 
 
-@app.command()
 def check(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="a task folder, or a shipped one by name")],
     as_json: JsonOption = False,

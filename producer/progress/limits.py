@@ -6,12 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from models.backends import limit_name
 from models.endpoints import Teacher
 from models.students import Student
-from producer.local.services import local_redis
+from producer.local.own_redis import local_redis
 from storage.ledger.planning import Run
 from storage.limits.base import Quota
 from storage.limits.usage import Use, connect, read_use
@@ -53,6 +51,9 @@ class LimitWatch:
     def read(self, run: Run) -> tuple[LimitUse, ...]:
         if time.monotonic() < self._away_until:
             return ()
+        # Of runs that are over nobody asks Redis: its client would be a sixth of all modules of a status.
+        from redis.exceptions import RedisError
+
         # The Redis of a local run has another port each time.
         url = self._settings.redis_url or local_redis(self._settings.root) or self._settings.broker
         try:

@@ -11,12 +11,12 @@ from sqlalchemy import Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.experiment import RationaleSource
-from models.retrieval.words import question_of
+from models.retrieval.words import group_of, question_of
 from models.rounds import SAMPLES, counting, named, pass_of, rationales, round_of
 from models.stages import VECTOR, WORDINGS
 from storage.database import Database
 from storage.ledger.planning import Run
-from storage.schema import DONE, EXAMPLES, TRAIN, UNITS
+from storage.schema import DONE, EXAMPLES, RUNS, TEST, TRAIN, UNITS
 
 REASONED = ("rationale", "rationalize")
 
@@ -56,11 +56,25 @@ def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
         return frozenset(connection.scalars(_train(run.id, *wanted)))
 
 
-def vectors(db: Database, run_id: str) -> list[tuple[int, str, str]]:
-    """(example, question id, packed vector of the request) of the train examples, in order."""
+def asked_in_test(db: Database, run_id: str) -> dict[str, frozenset[int]]:
+    """The train examples of each question that test asks too: mostly of none."""
+    of_run = select(RUNS.c.dataset).where(RUNS.c.id == run_id).scalar_subquery()
+    columns = (EXAMPLES.c.id, EXAMPLES.c.question_id, EXAMPLES.c.row)
+    test, train = (select(*columns).where(EXAMPLES.c.dataset == of_run, EXAMPLES.c.split == split)
+                   for split in (TEST, TRAIN))  # fmt: skip
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    with db.read() as connection:
+        asked = {question_of(name, row) for _, name, row in connection.execute(test)} - {""}
+        for example, name, _ in connection.execute(train):
+            if (question := group_of(name)) in asked:
+                found[question].add(example)
+    return {question: frozenset(examples) for question, examples in found.items()}
+
+
+def vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
+    """(example, packed vector of the request) of the train examples, in order."""
     query = (
-        select(UNITS.c.example_id, EXAMPLES.c.question_id, UNITS.c.result["vector"].as_string())
-        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        select(UNITS.c.example_id, UNITS.c.result["vector"].as_string())
         .where(
             UNITS.c.run_id == run_id,
             UNITS.c.split == TRAIN,
@@ -71,7 +85,7 @@ def vectors(db: Database, run_id: str) -> list[tuple[int, str, str]]:
         .order_by(UNITS.c.example_id)
     )
     with db.read() as connection:
-        return [(example, question, vector) for example, question, vector in connection.execute(query)]
+        return [(example, vector) for example, vector in connection.execute(query)]
 
 
 def worked(

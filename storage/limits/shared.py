@@ -13,12 +13,7 @@ from redis.backoff import NoBackoff
 
 from models.keepalive import tcp_options
 from storage.limits import base
-from storage.limits.base import Answer, Quota, Report
-
-
-def keys(name: str) -> list[str]:
-    """Of the state and of the owners, as exchange.lua tells them."""
-    return [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
+from storage.limits.base import Answer, Quota, Report, keys
 
 
 def connect(url: str) -> Redis:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import redis
-
-from storage.limits.base import OWNER_TTL, USE_SECONDS, Quota
+from storage.limits.base import OWNER_TTL, USE_SECONDS, Quota, keys
 from storage.limits.memory import least
-from storage.limits.shared import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 REQUESTS, TOKENS, IN_FLIGHT = "requests_per_minute", "tokens_per_minute", "in_flight"
 
@@ -34,14 +35,15 @@ class Use:
         return {of: min(1.0, self.used[of] / most) for of, most in self.allowed.items() if most}
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str) -> Redis:
     """A client for somebody who has other things to tell when Redis is away."""
-    return redis.Redis.from_url(
-        url, socket_timeout=1, socket_connect_timeout=1, decode_responses=True, retry=None
-    )
+    # Most who can show a limit have no run that uses it now.
+    from redis import Redis
+
+    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, decode_responses=True, retry=None)
 
 
-def read_use(client: redis.Redis, name: str, quota: Quota, now: float | None = None) -> Use:
+def read_use(client: Redis, name: str, quota: Quota, now: float | None = None) -> Use:
     """Of the limits of `name` at `now`, seconds since the epoch; default: the server's time.
 
     Raises redis.exceptions.RedisError."""

@@ -151,7 +151,7 @@ def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
 def test_the_index_is_built_once_and_searched(finished: Ended) -> None:
     built = finished.home.starmill("index", "build", finished.experiment).stderr
     assert "20 passages, 0 newly encoded" in built
-    found = finished.home.json("index", "search", finished.experiment, "largest item of a list")
+    found = finished.home.json("index", "search", finished.experiment, "the largest item of an iterable")
     assert found["hits"][0]["id"] == "lib.max"
     assert len(found["hits"]) == 2
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer.main
 import yaml
 from pydantic import BaseModel
 
@@ -26,12 +25,12 @@ OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
 
 def commands() -> dict[str, Any]:
     """Every command by its words, such as `index build`."""
-    return dict(_walk("", typer.main.get_command(app)))
+    return dict(_walk("", app))
 
 
 def _walk(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
-        yield words.strip(), command
+        yield words.strip(), command.load()
         return
     for name, inner in command.commands.items():
         yield from _walk(f"{words} {name}", inner)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_it_can_be_watched_and_killed(finished: Ended, server: OpenAIServer, tmp_path: Path) -> None:
-    server.configure(latency_ms=400)
+    server.configure(latency_ms=10_000)
     home = Home(home_with_indexes_of(finished.home, tmp_path / "home").path, flower=True)
     with home.started("run", finished.experiment, "--local", "--new") as process:
         said = lines_of(process)
@@ -39,6 +39,7 @@ def test_it_can_be_watched_and_killed(finished: Ended, server: OpenAIServer, tmp
         first = home.service("worker.flower")
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: home.services("worker.flower") - {first}, "another Flower")
+        server.configure()
         process.wait(240)
         assert process.returncode in {0, 1}
     assert not home.processes()

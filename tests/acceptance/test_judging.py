@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.chores import read_jsonl
 from tests.command_line import starmill
 
 ROW = {"question_id": "1-1", "prediction": "f(x)", "reference": "f(x)"}
@@ -34,6 +35,29 @@ def test_the_papers_48_numbers(reference_data: Path, capsys: pytest.CaptureFixtu
     found = printed(capsys)["files"]
     assert {Path(name).stem: {key: scores[key] for key in expected[Path(name).stem]}
             for name, scores in found.items()} == expected  # fmt: skip
+
+
+def test_the_papers_outputs_are_one_table_against_one_file(
+    reference_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper, right = reference_data / "paper", str(reference_data / "conala" / "test_visible.json")
+    expected = json.loads((paper / "expected_visible_scores.json").read_text())
+    files = []
+    for path in sorted((paper / "completions_visible").glob("*.jsonl"))[::5]:
+        rows = [{**row, "reference": "not this"} for row in read_jsonl(path)]
+        files.append(write(tmp_path / path.name, *rows))
+    assert starmill("score", *files, "--reference", right) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:5] == ["file", "n", "BLEU-4", "charBLEU", "exact"]
+    shown = {line.split()[0].removesuffix(".jsonl"): line.split()[1:5] for line in lines}
+    assert shown == {
+        name: [str(scores["n"]), *(f"{scores[key]:.2f}" for key in ("bleu4", "char_bleu", "exact_match"))]
+        for name, scores in expected.items()
+        if name in {Path(file).stem for file in files}
+    }
+    row = {"question_id": "9-9", "prediction": "x"}
+    assert starmill("score", write(tmp_path / "other.jsonl", row), "--reference", right) == 2
+    assert "other.jsonl:1: question_id 9-9 has no reference in" in capsys.readouterr().err
 
 
 def test_one_file_is_one_object_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

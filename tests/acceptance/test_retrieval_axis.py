@@ -13,7 +13,7 @@ from sqlalchemy import select
 from models.retrieval.controls import FILLER
 from storage.ledger.rows import Row, rows
 from storage.schema import FINAL, GENERATIONS, UNITS
-from tests.chores import read_jsonl, write_experiment, write_jsonl
+from tests.chores import passages_of, read_jsonl, write_experiment, write_jsonl
 from tests.openai_server import OpenAIServer
 from tests.pipeline import Ended, home_with_indexes_of, run_locally
 
@@ -46,7 +46,7 @@ def varied(
         model_server.url,
         name="varied",
         dataset={"path": ".", "train": "train-varied.jsonl", "test": "test-varied.jsonl"},
-        passages={"source": "jsonl", "path": "passages.jsonl", "top_k": 2, "alternatives": ALTERNATIVES},
+        passages=passages_of(data, alternatives=ALTERNATIVES),
         augment={"enabled": False},
         rationale={"passes": 0},
         grid={"shots": [0, 1], "retrieval": [False, True, *ALTERNATIVES], "rationale": ["none"]},

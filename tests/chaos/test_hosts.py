@@ -25,7 +25,6 @@ from storage.ledger import planning
 from storage.schema import UNITS
 from storage.settings import Settings
 from tests.chores import write_data, write_experiment
-from tests.encoders import tiny_bert
 from tests.hosts import Network, network, postgres_on, redis_on, starmill_on
 from tests.openai_server import OpenAIServer, running
 from tests.pipeline import Home, bought, final_share, paid, units, wait_until
@@ -46,7 +45,6 @@ def net() -> Iterator[Network]:
 def test_a_host_that_was_away_for_a_minute_costs_nothing_that_was_committed(
     net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny_bert(tmp_path / "encoder")
     data = write_data(tmp_path / "data", train=ROWS, test=4)
     broker, models = net.add("broker"), net.add("models")
     for host in ("teacher-1", "teacher-2", "student"):
@@ -171,7 +169,6 @@ def plan(db: Database, home: Home, data: Path, server: OpenAIServer) -> None:
     endpoint = {"base_url": server.url, "max_concurrency": CALLS_AT_ONCE}
     path = write_experiment(
         data, server.url, rationale={"passes": 1},
-        passages={"source": "jsonl", "path": "passages.jsonl", "encoder": str(data.with_name("encoder"))},
         teacher={"backend": "openai", "model": "large", **endpoint},
         students=[{"name": "small", "backend": "server", "model": "small", **endpoint}],
         grid={"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]},

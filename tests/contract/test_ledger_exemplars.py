@@ -9,12 +9,13 @@ import pytest
 
 from models.experiment import RationaleSource
 from models.stages import VECTOR
+from models.types import Example
 from storage.database import Database
-from storage.ledger import exemplars
+from storage.ledger import exemplars, planning
 from storage.ledger.exemplars import Worked, final_rationale
 from storage.schema import TEST, TRAIN
 from tests.clock import Clock
-from tests.small_run import Hand, plan, units
+from tests.small_run import Hand, experiment, plan, units
 
 # What becomes of each train example, by its row.
 RIGHT_AT_ONCE, RIGHT_WITH_HINT, NEVER_RIGHT, NO_RATIONALE, NO_PASSAGES, NO_SECOND_PASS = range(6)
@@ -170,8 +171,22 @@ def test_vectors_of_train_requests_are_read_in_order(database: Database, clock: 
         else:
             hand.done(work, {"query": "q", "vector": f"vector {work.example.row}"})
     found = exemplars.vectors(database, run.id)
-    assert [(question, vector) for _, question, vector in found] == [
-        ("q0", "vector 0"), ("q1", "vector 1"), ("q3", "vector 3"),
-    ]  # fmt: skip
-    assert [example for example, _, _ in found] == sorted(example for example, _, _ in found)
+    assert [vector for _, vector in found] == ["vector 0", "vector 1", "vector 3"]
+    assert [example for example, _ in found] == sorted(example for example, _ in found)
     assert exemplars.pool(database, run.id) == []
+
+
+def test_questions_that_test_asks_again(database: Database, clock: Clock) -> None:
+    """An id that is but the number of its row names no question in test."""
+
+    def rows(*names: str) -> list[Example]:
+        return [Example(row, name, f"sort {row}", "x") for row, name in enumerate(names)]
+
+    train = rows("7-1", "8-1", "7-2", "q", "4", "9")
+    test = rows("q", "1", "7-9", "10-1", "4", "9")
+    planning.plan_run(database, "small-1", experiment(), {TRAIN: train, TEST: test}, clock())
+    ids = [unit.example_id for unit in units(database, split=TRAIN, stage="augment")]
+    expected = {"7": {ids[0], ids[2]}, "q": {ids[3]}, "9": {ids[5]}}
+    assert exemplars.asked_in_test(database, "small-1") == expected
+    plan(database, clock, "small-2", train=6, test=0)
+    assert exemplars.asked_in_test(database, "small-2") == {}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-import redis
 
-from storage.limits.base import HORIZON, Outcome, Quota, Report
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.base import HORIZON, Outcome, Report
 from tests.clock import Clock
 from tests.limits import FAILED, LIMITED, OK, Limits, limits, most_in_a_minute, now_and_then, play
 from tests.openai_server.behaviour import Meter
-from tests.services import free_port
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -261,58 +257,3 @@ def test_429s_are_no_failures(model: Limits) -> None:
 def test_random_failures_do_not_open_the_circuit(model: Limits) -> None:
     made = play(model, 60, now_and_then(0.05, Outcome.FAILED), rpm=6000)
     assert len(made) >= 0.98 * 0.985 * 6000
-
-
-# What only Redis has
-
-
-def test_limiters_of_one_name_share_their_limits_and_of_two_do_not(redis_url: str, clock: Clock) -> None:
-    async def grants() -> list[bool]:
-        first, second = connect(redis_url), connect(redis_url)
-        quota, answers = Quota(max_concurrency=1), []
-        for owner, (client, name) in enumerate([(first, "a"), (second, "a"), (first, "b")]):
-            limiter = RedisLimiter(client, name, clock)
-            answers.append(await limiter.exchange(quota, str(owner), 0, [], [1]))
-        await first.aclose()
-        await second.aclose()
-        return [answer.granted for [answer] in answers]
-
-    assert asyncio.run(grants()) == [True, False, True]
-
-
-def test_without_a_clock_the_time_is_the_servers(redis_url: str) -> None:
-    async def wait() -> float:
-        client = connect(redis_url)
-        [_, answer] = await RedisLimiter(client, "a").exchange(Quota(rpm=1), "me", 0, [], [1, 1])
-        await client.aclose()
-        return answer.wait
-
-    assert 0 < asyncio.run(wait()) <= 61
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        seconds, _ = client.time()
-        due = float(client.hget("starmill:limit:{a}:state", "requests_due"))
-    assert seconds <= due <= seconds + 62
-
-
-def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, clock: Clock) -> None:
-    with limits(redis_url, clock) as model, redis.Redis.from_url(redis_url) as client:
-        assert model.granted(1, most=1) == 1
-        client.script_flush()
-        assert model.granted(1, most=1, in_flight=1) == 0
-
-
-def test_what_nobody_uses_is_forgotten_after_an_hour_unless_it_blocks_longer(
-    redis_url: str, clock: Clock
-) -> None:
-    with limits(redis_url, clock) as model, redis.Redis.from_url(redis_url) as client:
-        model.ask(1, rpm=60)
-        assert sorted(client.keys()) == [b"starmill:limit:{model}:owners", b"starmill:limit:{model}:state"]
-        assert all(3590 <= client.ttl(key) <= 3600 for key in client.scan_iter())
-        model.ask(reports=[Report(Outcome.LIMITED, retry_after=10_000)])
-        assert client.ttl("starmill:limit:{model}:state") > 10_000
-
-
-def test_no_redis_is_an_error_of_redis(clock: Clock) -> None:
-    nobody = f"redis://127.0.0.1:{free_port()}/0"
-    with limits(nobody, clock) as model, pytest.raises(redis.RedisError):
-        model.ask(1)

@@ -8,11 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
+from models.endpoints import EMBEDDED_MODEL
+from models.errors import Unavailable
+from models.types import Request
 from tests.openai_server import process_that_prints_its_url
+from tests.openai_server.calls import ask
 from tests.openai_server.process import REPOSITORY
 
 SERVE = [sys.executable, "-m", "models.backends.llamacpp"]
@@ -30,6 +35,16 @@ def test_it_ends_at_once_with_a_call_in_flight(llamacpp_url: str, ending: signal
         process.send_signal(ending)
         assert process.wait(timeout=10) == 0
         client.close()
+
+
+def test_a_call_that_takes_too_long_is_given_up_and_leaves_its_place() -> None:
+    """The only place; its answer would be 8,000 tokens long, which take minutes."""
+    slow = Request("any", EMBEDDED_MODEL, prompt="word", params={"max_tokens": 8000, "ignore_eos": True})
+    options = ("--context", "8192", "--parallel", "1", "--threads", "1")
+    with process_that_prints_its_url("models.backends.llamacpp", *options) as url:
+        with pytest.raises(Unavailable):
+            ask(url, slow, timeout=1)
+        assert ask(url, replace(slow, params={"max_tokens": 1}), timeout=40).usage.completion == 1
 
 
 def _wait_until_busy(server: str) -> None:

@@ -18,7 +18,7 @@ from models.backends import open_backend, provider
 from models.errors import AccessError, ContextOverflow, ModelError
 from models.students import Student
 from models.types import Completion, Message, Request
-from tests.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt
+from tests.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt, word_tokenizer
 from tests.openai_server.calls import ask_backend
 from tests.openai_server.process import REPOSITORY
 
@@ -181,7 +181,7 @@ def test_a_chat_needs_a_template(llama: Path, tmp_path: Path) -> None:
     chat = Request("transformers", "tiny", (Message("user", "count to ten"),), params=GREEDY)
     assert answer(llama, chat).usage.prompt == 7
     with pytest.raises(AccessError, match="has no chat template; set prompt_format"):
-        answer(tiny_llama(tmp_path / "raw", chat=False), chat)
+        answer(tiny_llama(tmp_path / "raw", word_tokenizer(chat=False)), chat)
 
 
 def _without(folder: Path, llama: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.checkpoints import smollm2, tiny_llama, tiny_mpt
+from tests.language_models import FOR_VLLM, plain_tokenizer, smollm2, tiny_llama, tiny_mpt
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +17,9 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def llama(small_model: Path) -> Path:
-    return tiny_llama(small_model.parent / "llama", small_model)
+    return tiny_llama(small_model.parent / "llama", plain_tokenizer(small_model), FOR_VLLM, seed=7)
 
 
 @pytest.fixture(scope="session")
 def mpt(small_model: Path) -> Path:
-    return tiny_mpt(small_model.parent / "mpt", small_model)
+    return tiny_mpt(small_model.parent / "mpt", plain_tokenizer(small_model), FOR_VLLM, seed=7)

@@ -16,7 +16,7 @@ from models.errors import UsageError
 from producer.weights.delta import apply_delta
 from tests.command_line import command_line, starmill
 from tests.encoders import save_as_bin, weights
-from tests.language_models import save_tokenizer, tiny_llama
+from tests.language_models import tiny_llama, word_tokenizer
 
 EMBEDDINGS = ("model.embed_tokens.weight", "lm_head.weight")
 
@@ -31,9 +31,10 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def tuned(tmp_path: Path, base: Path) -> Path:
     """Another model with a token more."""
     folder = tiny_llama(tmp_path / "tuned", seed=1)
-    size = save_tokenizer(folder, pad=True)
+    words = word_tokenizer(pad=True)
+    words.save_pretrained(folder)
     model = transformers.LlamaForCausalLM.from_pretrained(folder)
-    model.resize_token_embeddings(size)
+    model.resize_token_embeddings(len(words))
     model.save_pretrained(folder)
     return folder
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +11,10 @@ from models.metrics import mcnemar
 from producer.comparing.configuration import differing
 from storage.database import Database
 from storage.schema import TEST, TRAIN
-from tests.command_line import command_line, starmill
+from tests.command_line import starmill
 from tests.ledger_data import COST, LedgerRun, answered, augmented, example, judged, reasoned, retrieved
 
 ROWS = 12
-
-
-@pytest.fixture
-def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    with command_line(tmp_path, monkeypatch) as opened:
-        yield opened
 
 
 def finished(db: Database, run_id: str, right: set[int], **sections: Any) -> LedgerRun:

@@ -18,7 +18,6 @@ from storage.database import Database
 from storage.ledger import counts, planning
 from storage.settings import Settings
 from tests.chores import chores, write_data, write_experiment, write_jsonl
-from tests.encoders import tiny_bert
 from tests.openai_server import OpenAIServer, running
 from tests.pipeline import Home, bought, final_share, paid, wait_until
 from tests.workers import celery_worker
@@ -34,7 +33,6 @@ pytestmark = [pytest.mark.marathon, pytest.mark.timeout(600)]
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A train row has four units, a test row six."""
     folder = tmp_path_factory.mktemp("fair")
-    tiny_bert(folder / "encoder")
     made = {
         "large": write_data(folder / "large", train=(LARGE - 24) // 4, test=4),
         "small": write_data(folder / "small", train=(SMALL - 18) // 4, test=3),
@@ -95,7 +93,6 @@ def plan(db: Database, home: Home, folder: Path, server: OpenAIServer) -> int:
     path = write_experiment(
         folder, server.url, name=folder.name, rationale={"passes": 1},
         grid={"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]},
-        passages={"source": "jsonl", "path": "passages.jsonl", "encoder": str(folder.with_name("encoder"))},
         **{side: endpoints(server)[side] for side in ("teacher", "students")},
     )  # fmt: skip
     experiment: Experiment = load_experiment(str(path))

@@ -19,7 +19,6 @@ from storage.ledger import batches, planning
 from storage.schema import RUNS, SUBMITTED, UNITS
 from tests.chores import write_data, write_experiment
 from tests.clock import Clock
-from tests.encoders import tiny_bert
 from tests.openai_server import OpenAIServer, running
 from tests.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
 from tests.services import Postgres, free_port, running_valkey
@@ -36,7 +35,6 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("feed")
-    tiny_bert(folder / "encoder")
     return write_data(folder / "data", train=16, test=4)
 
 
@@ -59,8 +57,7 @@ def home(tmp_path: Path, redis_url: str) -> Home:
 
 
 def experiment(data: Path, server: OpenAIServer, **sections: Any) -> Path:
-    passages = {"source": "jsonl", "path": "passages.jsonl", "encoder": str(data.parent / "encoder")}
-    return write_experiment(data, server.url, grid=GRID, passages=passages, **sections)
+    return write_experiment(data, server.url, grid=GRID, **sections)
 
 
 @pytest.mark.marathon

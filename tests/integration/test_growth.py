@@ -113,6 +113,33 @@ def test_a_second_run_writes_the_same_and_asks_nothing(
     assert paid(server) == before
 
 
+@pytest.mark.parametrize("by_stage", [False, True])
+def test_a_replay_pays_nothing_and_writes_the_same(
+    grown: Home, experiment: Path, server: OpenAIServer, tmp_path: Path, by_stage: bool
+) -> None:
+    """From the run's own recording; or from one that only knows whose answers they are."""
+    recording, again = tmp_path / "recording.jsonl", tmp_path / "again.jsonl"
+    run, rows = grown.json("status")["run"], read_jsonl(grown.path / "a.jsonl")
+    grown.starmill("export", run, "--what", "generations", "-o", recording)
+    if by_stage:
+        said = {line["key"]: line["text"] for line in read_jsonl(recording)}
+        made = [row["grown"] for row in rows]
+        write_jsonl(recording, [{"stage": "grow", "question_id": f"seed-{each['row']}",
+                                 "round": each["round"], "text": said[each["generation"]]}
+                                for each in made])  # fmt: skip
+    before = server.stats()["calls"]
+    home, settings = Home(tmp_path / "home"), ("backend=replay", f"recording={recording}")
+    options = [word for each in settings for word in ("--set", f"teacher.{each}")]
+    found = grow(home, experiment, "--local", *options, "-o", again)
+    assert (found["failed"], found["kept"], server.stats()["calls"]) == (0, UNITS, before)
+    replayed = read_jsonl(again)
+    for row in (*rows, *replayed):
+        row["grown"].pop("run")
+        if by_stage:
+            row["grown"].pop("generation")
+    assert replayed == rows
+
+
 def test_rows_are_a_train_split(grown: Home, experiment: Path) -> None:
     rows = read_jsonl(grown.path / "a.jsonl")
     changed = load_experiment(str(experiment), [f"dataset.train={grown.path / 'a.jsonl'}"])

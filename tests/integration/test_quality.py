@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from storage.database import Database
 from storage.ledger.claims import Work
 from storage.schema import TRAIN
-from tests.command_line import command_line, starmill
+from tests.command_line import starmill
 from tests.experiment_files import LEAST
 from tests.ledger_data import LedgerRun, augmented, example, reasoned, retrieved
 
@@ -21,12 +20,6 @@ from tests.ledger_data import LedgerRun, augmented, example, reasoned, retrieved
 # and one that is in the test split.
 WRONG, RIGHT, AGAIN, OTHER, TESTED = range(5)
 REQUESTS = ["sort the list", "sort the list", "sort  the LIST", "open a file", "count words"]
-
-
-@pytest.fixture
-def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    with command_line(tmp_path, monkeypatch) as opened:
-        yield opened
 
 
 def lines(path: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from producer.report.tables import METRICS
 from storage.database import Database
 from storage.ledger.claims import Work
 from storage.schema import TEST, TRAIN
-from tests.command_line import command_line, starmill
+from tests.command_line import starmill
 from tests.ledger_data import (
     COST,
     HARD,
@@ -34,12 +33,6 @@ from tests.ledger_data import (
     reasoned,
     retrieved,
 )
-
-
-@pytest.fixture
-def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    with command_line(tmp_path, monkeypatch) as opened:
-        yield opened
 
 
 def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from models.types import Rejection
 from producer.showing import lines
 from storage.database import Database
 from storage.schema import TRAIN
-from tests.command_line import command_line, starmill
+from tests.command_line import starmill
 from tests.ledger_data import (
     COST,
     HARD,
@@ -24,12 +22,6 @@ from tests.ledger_data import (
     reasoned,
     retrieved,
 )
-
-
-@pytest.fixture
-def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    with command_line(tmp_path, monkeypatch) as opened:
-        yield opened
 
 
 def told(capsys: pytest.CaptureFixture[str], *question: str) -> dict[str, Any]:

@@ -107,6 +107,12 @@ def test_defaults(tmp_path: Path) -> None:
         ),
         ("students", ["embedded", "server"], "students.1: backend server needs a model and a base_url"),
         ("students", ["embedded", {"backend": "embedded", "name": "a b"}], "students.1.name: String should"),
+        (
+            "students",
+            [{"backend": "transformers", "model": "m", "timeout": 30}],
+            "students.0: backend transformers runs in the worker and knows no timeout; leave it out",
+        ),
+        ("students", [{"backend": "vllm", "model": "m", "timeout": 30}], "students.0: backend vllm runs in"),
         ("augment", {"batch_size": 0}, "augment.batch_size: Input should be greater than or equal to 1"),
         ("augment", {"params": {"model": "other"}}, "augment.params: model cannot be set as a parameter"),
         ("augment", {"seeds": [{"request": "r"}]}, "augment.seeds.0.augmentation: is required"),

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from models.retrieval.nearness import Space, pack, unpack
 
 
-def space(points: list[list[float]], questions: list[str] | None = None) -> Space:
+def space(points: list[list[float]]) -> Space:
     """Example 10 * row for each row."""
-    names = questions or [f"q{row}" for row in range(len(points))]
-    packed = [pack(np.array(point, dtype=np.float32)) for point in points]
-    return Space.of((10 * row, names[row], packed[row]) for row in range(len(points)))
+    return Space.of((10 * row, pack(np.array(point, dtype=np.float32))) for row, point in enumerate(points))
 
 
 POINTS = st.lists(
@@ -28,13 +26,12 @@ def test_a_vector_is_kept_at_unit_length_to_three_digits() -> None:
     assert not unpack(pack(np.zeros(3, dtype=np.float32))).any()
 
 
-def test_the_very_nearest_comes_first_and_paraphrases_never() -> None:
-    points = [[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [0.0, 1.0]]
-    found = space(points, ["7-1", "8-1", "9-1", "10-1"])
+def test_the_very_nearest_comes_first() -> None:
+    found = space([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [0.0, 1.0]])
     query = np.array([1.0, 0.0], dtype=np.float32)
-    assert found.nearest(query, "1-1", {0, 10, 20, 30}, 3) == [0, 10, 20]
-    assert found.nearest(query, "7-5", {0, 10, 20, 30}, 3) == [10, 20, 30]
-    assert found.nearest(query, "7-5", {20, 30}, 9) == [20, 30]
+    assert found.nearest(query, {0, 10, 20, 30}, 3) == [0, 10, 20]
+    assert found.nearest(query, {10, 20, 30}, 3) == [10, 20, 30]
+    assert found.nearest(query, {20, 30}, 9) == [20, 30]
 
 
 @given(POINTS, st.integers(0, 40), st.data())
@@ -45,7 +42,7 @@ def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
     accepted = data.draw(st.sets(st.sampled_from(found.ids)))
     query = unpack(pack(np.array(points[0], dtype=np.float32)))
     for choose in (
-        lambda shots: found.nearest(query, "none", accepted, shots),
+        lambda shots: found.nearest(query, accepted, shots),
         lambda shots: found.diverse(accepted, shots, "seed"),
     ):
         everything = choose(len(points))
@@ -75,5 +72,5 @@ def test_a_diverse_set_holds_one_of_each_kind() -> None:
 
 def test_without_vectors_nothing_is_chosen() -> None:
     empty = Space.of([])
-    assert empty.nearest(np.ones(3, dtype=np.float32), "q", {0}, 2) == []
+    assert empty.nearest(np.ones(3, dtype=np.float32), {0}, 2) == []
     assert empty.diverse({0}, 2, "seed") == []

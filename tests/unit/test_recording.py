@@ -78,6 +78,17 @@ def test_the_nth_line_of_a_key_answers_the_nth_example_with_it() -> None:
         found.named(ASKED, replace(asker, nth_of_id=2))
 
 
+def test_calls_of_growth_are_told_apart_by_round_and_sample() -> None:
+    key = {"question_id": "7-1"}
+    found = recording(of_stage(key, "a", "grow"), of_stage({**key, "sample": 1}, "b", "grow"),
+                      of_stage({**key, "round": 2}, "c", "grow"))  # fmt: skip
+    asker = replace(FIRST, stage="grow")
+    asked = [asker, replace(asker, sample=1), replace(asker, round=2)]
+    assert [answer(found, ASKED, each).text for each in asked] == ["a", "b", "c"]
+    with pytest.raises(NotRecorded):
+        found.named(ASKED, replace(asker, round=2, sample=1))
+
+
 def test_augmentations_of_test_say_so() -> None:
     row = of_stage({"question_id": "7-1"}, "This requires", "augment")
     found = recording(row, {**row, "split": "test", "text": "that"})
@@ -116,6 +127,8 @@ def test_the_same_answer_twice_is_one() -> None:
         ({"text": "x", "stage": "answer"}, "needs a 'question_id' or a 'request', a text"),
         ({"text": "x", "stage": "answer", "question_id": True}, "needs a 'question_id' or a 'request'"),
         ({"text": "x", "stage": "answer", "question_id": "1", "split": "train"}, "cannot be train"),
+        ({"text": "x", "stage": "grow", "question_id": "1", "round": 0}, "'round' must be a whole number"),
+        ({"text": "x", "stage": "grow", "question_id": "1", "split": "test"}, "cannot be test"),
         ({"text": "x", "request": {}}, "'request' needs model, messages or prompt, params and draw"),
         ({**SORTED, "request": {**ASKED.body(), "draw": [1]}}, "'request' needs model"),
         ({**SORTED, "request": {**ASKED.body(), "messages": ["hello"]}}, "'request' needs model"),

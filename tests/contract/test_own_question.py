@@ -1,0 +1,90 @@
+"""A test row is never shown a train example of its own question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.experiment import ExemplarChoice
+from models.retrieval.nearness import pack
+from models.stages import VECTOR
+from models.types import Example
+from storage.database import Database
+from storage.ledger import planning
+from storage.ledger.claims import Work
+from storage.schema import TEST, TRAIN
+from tests.clock import Clock
+from tests.small_run import Hand, experiment
+from worker.context import RunContext
+from worker.exemplars import choose
+
+CHOICES: list[ExemplarChoice] = ["random", "fixed", "nearest", "diverse"]
+TRAINED = ["7-1", "8-1", "7-2", "9-1", "10-1", "8-2", "11-1", "12-1"]
+ASKED = ["7-9", "99-1", "8-9"]
+
+
+class Ledger:
+    """What choosing needs of a worker."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def ledger(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(self.db, *args)
+
+
+@pytest.fixture
+def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int], list[str]]:
+    """The questions that a test row is shown, by its own, the choice, and how many shots there are."""
+
+    def rows(names: list[str]) -> list[Example]:
+        return [Example(row, name, f"sort {name}", "x") for row, name in enumerate(names)]
+
+    grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": CHOICES}
+    config = experiment(augment={"enabled": False}, grid=grid)
+    planning.plan_run(database, "small-1", config, {TRAIN: rows(TRAINED), TEST: rows(ASKED)}, clock())
+    planning.start_run(database, "small-1", clock())
+    hand = Hand(database, planning.load_run(database, "small-1"), clock)
+    drawn = np.random.default_rng(0)
+    tested = hand.take(TEST, "retrieve", VECTOR)
+    for work in hand.take(TRAIN, "retrieve"):
+        vector = pack(drawn.normal(size=4).astype(np.float32))
+        hand.done(work, {"vector": vector} if work.variant == VECTOR else {"passages": []})
+    context = RunContext(Ledger(database), hand.run)
+    asked = {work.example.question_id: work for work in tested}
+    vectors = {("retrieve", VECTOR, 0): {"vector": pack(np.ones(4, dtype=np.float32))}}
+
+    def shown(question: str, choice: ExemplarChoice, shots: int) -> list[str]:
+        work: Work = replace(asked[question], inputs=vectors)
+        cell = replace(next(iter(context.cells.values())), exemplars=choice, shots=shots)
+        return [TRAINED[one.row] for one in asyncio.run(choose(context, work, cell))]
+
+    return shown
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_all_others_are_shown_in_the_order_of_old(
+    choice: ExemplarChoice, show: Callable[[str, ExemplarChoice, int], list[str]]
+) -> None:
+    for question in ("7", "8"):
+        everything = [name for name in TRAINED if not name.startswith(f"{question}-")]
+        assert sorted(show(f"{question}-9", choice, len(TRAINED))) == sorted(everything)
+        assert show(f"{question}-9", choice, 2) == show(f"{question}-9", choice, len(TRAINED))[:2]
+    assert sorted(show("99-1", choice, len(TRAINED))) == sorted(TRAINED)
+
+
+@pytest.mark.parametrize("choice", ["fixed", "diverse"])
+def test_the_first_that_are_not_of_the_same_question(
+    choice: ExemplarChoice, show: Callable[[str, ExemplarChoice, int], list[str]]
+) -> None:
+    """Rows from whose set nothing has to be left out are shown the very same."""
+    order = show("99-1", choice, len(TRAINED))
+    for question in ("7", "8"):
+        others = [name for name in order if not name.startswith(f"{question}-")]
+        for shots in range(1, len(TRAINED)):
+            assert show(f"{question}-9", choice, shots) == others[:shots]
