@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from storage.database import Database
+from storage.logs import set_about
 from tests.clock import Clock
 from tests.openai_server import OpenAIServer, process_that_prints_its_url, running
 from tests.services import Postgres, running_postgres, running_valkey
@@ -58,10 +59,12 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
-    """A command that ran in this process set up what it logs; the next test's warnings are not its own."""
+    """A command that ran in this process set up what it logs, and what its lines are about; the next test's
+    warnings are not its own."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield
+    set_about()
     root.setLevel(level)
     root.handlers[:] = handlers
 

@@ -47,7 +47,8 @@ class Student:
         db, clock = self.runtime.db, self.runtime.clock
         assert isinstance(clock, Clock)
         student = {"backend": "server", "name": "pupil", "model": "m", "base_url": self.server.url}
-        run = plan(db, clock, train=2, test=1, grid=GRID, passages={"top_k": 2}, rationale={"passes": 0},
+        # Three train rows, of which one is of the test row's own question and never shown.
+        run = plan(db, clock, train=3, test=1, grid=GRID, passages={"top_k": 2}, rationale={"passes": 0},
                    augment={"enabled": False}, students=[student | settings])  # fmt: skip
         hand = Hand(db, run, clock)
         for work in hand.take(TRAIN, "retrieve") + hand.take(TEST, "retrieve"):
