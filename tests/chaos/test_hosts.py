@@ -2,7 +2,7 @@
 
 Redis, PostgreSQL and the feeder are on one host, two have teacher workers, one the student's, one the model
 server; this process is on the last, and only looks on. Nothing is told when a host is cut off: its
-connections stay open at both ends. `make test-marathon`.
+connections stay open at both ends. `make test-scale`.
 """
 
 from __future__ import annotations
