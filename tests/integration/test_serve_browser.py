@@ -91,7 +91,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(
     opened: Browser, openai_server: OpenAIServer, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")
-    openai_server.configure(latency_ms=1000)
+    openai_server.configure(latency_ms=4000)
     data = write_data(tmp_path / "data", train=8, test=6)
     experiment = write_experiment(data, openai_server.url, name="followed")
     with home.started("run", experiment, "--local") as process, home.ledger() as db, served(home) as site:
@@ -109,6 +109,8 @@ def test_a_run_that_goes_on_is_followed_to_its_end(
             limits = "in flight" in text and "Limits" in text
             if limits:
                 seen.add(("limits",))
+            if len(seen) > 3:  # it was followed: now it may end
+                openai_server.configure()
             return "finished" in text.splitlines()[0]
 
         wait_until(finished, "the page shows the end", PATIENCE)
