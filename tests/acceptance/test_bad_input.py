@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.ledger import planning
-from tests.chores import chores, write_experiment, write_jsonl
+from tests.chores import chores, passages_of, write_experiment, write_jsonl
 from tests.openai_server import OpenAIServer
 from tests.pipeline import PATIENCE, Ended, Home, final_share, home_with_indexes_of, units, wait_until
 
@@ -28,7 +28,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, data: Path, model_server: Op
     (folder / "empty.jsonl").touch()
     (folder / "broken.yaml").write_text("name: small\nteacher: [\n")
     (folder / "list.yaml").write_text("- name\n")
-    passages = {"source": "jsonl", "path": str(data / "passages.jsonl"), "top_k": 2}
+    passages = passages_of(data, path=str(data / "passages.jsonl"))
     return write_experiment(folder, model_server.url, passages=passages)
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_only_a_person_can_help_waits_for_one(
 def test_a_home_has_one_local_run_and_a_run_one_feeder(
     ready: Home, small: Path, server: OpenAIServer
 ) -> None:
-    server.configure(latency_ms=3000)
+    server.configure(latency_ms=8000)
     with ready.started("run", small, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
         [run] = planning.list_runs(db)

@@ -42,7 +42,7 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
 
 
 def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenAIServer) -> None:
-    server.configure(latency_ms=300)
+    server.configure(latency_ms=2000)
     experiment = write_experiment(data, server.url, name="steered")
     with ready.started("run", experiment, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0.2 and units(db)[IN_FLIGHT], "calls are in flight")

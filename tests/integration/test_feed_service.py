@@ -46,7 +46,7 @@ def model_server(data: Path) -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def server(model_server: OpenAIServer) -> OpenAIServer:
-    model_server.configure(latency_ms=250)
+    model_server.configure(latency_ms=600)
     model_server.forget()
     return model_server
 
