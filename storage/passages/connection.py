@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 CONNECT_SECONDS = 10.0
+# The client pings, also while nothing is asked. Lite's server takes that for an attack: while passages are
+# encoded it hangs up after two minutes, and gRPC says so on standard error.
+NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 _lite_users: Counter[str] = Counter()
 _lite_guard = threading.Lock()
 
@@ -45,7 +48,9 @@ class Connection:
                 self._lite.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self.client: MilvusClient = pymilvus.MilvusClient(
-                    str(self._lite or uri), timeout=CONNECT_SECONDS
+                    str(self._lite or uri),
+                    timeout=CONNECT_SECONDS,
+                    grpc_options=NO_PINGS if self._lite else {},
                 )
             except pymilvus.MilvusException as error:
                 raise ServiceError(self._why(error)) from None
