@@ -30,7 +30,7 @@ from tests.openai_server import OpenAIServer, running
 from tests.pipeline import Home, bought, final_share, paid, units, wait_until
 from tests.workers import celery_worker
 
-ROWS, CALLS_AT_ONCE, LATENCY_MS, THREADS = 400, 16, 700, 5
+ROWS, CALLS_AT_ONCE, LATENCY_MS, THREADS = 800, 16, 700, 5
 AWAY_SECONDS, BACK_WITHIN = 60.0, 45.0
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(600)]
