@@ -53,7 +53,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
 
     sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=checkpoint.options.max_tokens)}
     whole = folder / ("whole.onnx" if quantize else GRAPH)
-    with warnings.catch_warnings(), only_errors(logging.getLogger("torch.onnx")):
+    with warnings.catch_warnings(), _only_errors(logging.getLogger("torch.onnx")):
         # About names of axes and about torch's own code: nothing that a user could mend.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -69,7 +69,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
         )
     if quantize:
         # Without VNNI, products of 8 bits are added up in 16: 7-bit weights keep the sums from overflowing.
-        with only_errors(logging.getLogger()):
+        with _only_errors(logging.getLogger()):
             quantize_dynamic(
                 whole, folder / GRAPH, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
             )
@@ -82,7 +82,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
 
 
 @contextmanager
-def only_errors(log: logging.Logger) -> Iterator[None]:
+def _only_errors(log: logging.Logger) -> Iterator[None]:
     """`log` says nothing below ERROR until this ends."""
     level = log.level
     log.setLevel(logging.ERROR)

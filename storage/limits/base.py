@@ -76,11 +76,6 @@ class Answer:
     full: bool = False
 
 
-def keys(name: str) -> list[str]:
-    """In Redis: of the state and of the owners, as exchange.lua tells them."""
-    return [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
-
-
 class Limiter(Protocol):
     async def exchange(
         self, quota: Quota, owner: str, in_flight: int, reports: Sequence[Report], wants: Sequence[int]

@@ -13,7 +13,8 @@ from redis.backoff import NoBackoff
 
 from models.keepalive import tcp_options
 from storage.limits import base
-from storage.limits.base import Answer, Quota, Report, keys
+from storage.limits.base import Answer, Quota, Report
+from storage.limits.keys import keys
 
 
 def connect(url: str) -> Redis:

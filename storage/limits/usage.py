@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.limits.base import OWNER_TTL, USE_SECONDS, Quota, keys
+from storage.limits.base import OWNER_TTL, USE_SECONDS, Quota
+from storage.limits.keys import keys
 from storage.limits.memory import least
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from storage.limits.base import Outcome, Quota, Report, keys
+from storage.limits.base import Outcome, Quota, Report
+from storage.limits.keys import keys
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect, read_use
 from tests.clock import Clock
 from tests.limits import Limits, limits
