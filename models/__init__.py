@@ -1,4 +1,1 @@
-"""What a language model is asked, what it answers, and what the answer is worth.
-
-Pure outside `backends/` and `encoders/`: no sockets, files, clock or environment.
-"""
+"""Models: requests to them, their answers, and how answers are scored. `core` is pure; `adapters` do I/O."""

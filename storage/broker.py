@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 import redis
 from redis.exceptions import RedisError
 
-from models.errors import ServiceError
-from models.keepalive import tcp_options
+from models.adapters.tcp_keepalive import tcp_options
+from models.core.errors import ServiceError
 from storage.settings import Settings
 
 VISIBILITY_SECONDS = 900

@@ -14,19 +14,19 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from models import keepalive
-from models.errors import ServiceError
+from models.adapters import tcp_keepalive
+from models.core.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
 # A worker process asks the ledger from so many threads, whatever its -c is.
 WORKER_CONNECTIONS = 4
 _KEEPALIVE = {
-    "keepalives_idle": keepalive.IDLE,
-    "keepalives_interval": keepalive.INTERVAL,
-    "keepalives_count": keepalive.COUNT,
+    "keepalives_idle": tcp_keepalive.IDLE,
+    "keepalives_interval": tcp_keepalive.INTERVAL,
+    "keepalives_count": tcp_keepalive.COUNT,
 }
-_CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
+_CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * tcp_keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
 GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 

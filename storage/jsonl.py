@@ -1,15 +1,20 @@
-"""JSON files and JSON lines, plain or gzipped, with the line number of whatever is wrong."""
+"""JSON files and JSON lines, plain or gzipped, with the line number of whatever is wrong.
+
+Files of recorded answers.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.errors import DatasetError
+from models.core.errors import DatasetError
+from models.core.recording import Recording
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -56,3 +61,25 @@ def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DatasetError(path, number, f"must be a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_recording(path: Path, sha256: str = "") -> Recording:
+    """The file, plain or gzipped; `sha256` is what it has to be, hexadecimal, empty where that is not known.
+
+    Raises DatasetError with file, line and reason.
+    """
+    found = _sha256(path)
+    if sha256 not in ("", found):
+        raise DatasetError(path, None, f"is not the recording whose recording_sha256 is {sha256}; "
+                           "put that file back, or start the experiment again with this one")  # fmt: skip
+    return Recording(path, found, read_objects(path))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DatasetError(path, None, "no such file") from None
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None

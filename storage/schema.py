@@ -213,7 +213,7 @@ class RejectionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """A model that runs in a worker process, and how full it is kept; see `models.load`."""
+    """A model that runs in a worker process, and how full it is kept; see `adapters.backends.in_process`."""
 
     __tablename__ = "engine"
 

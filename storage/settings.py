@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 
 
 class Settings(BaseSettings):

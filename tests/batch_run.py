@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from models.backends.batches import BatchClient
-from producer.feeding import batch
-from producer.feeding.batch import BatchDelivery, Rhythm
+from models.adapters.backends.batch_api import BatchClient
+from producer.feeding import batch_delivery
+from producer.feeding.batch_delivery import BatchDelivery, Rhythm
 from storage.database import Database
-from storage.ledger import batches, filing, planning
-from storage.ledger.generations import Call
-from storage.ledger.planning import Run
+from storage.ledger import batch_enqueue, batches, runs
+from storage.ledger.purchases import CallClaim
+from storage.ledger.runs import Run
 from storage.schema import TRAIN
 from tests.clock import Clock
 from tests.small_run import Hand, plan, request
@@ -80,13 +80,13 @@ def file_calls(db: Database, clock: Clock, url: str, **teacher: Any) -> Run:
     run = plan(db, clock, RUN, train=CALLS, test=1, teacher=endpoint)
     for work in Hand(db, run, clock).take(TRAIN, "augment"):
         asked = request(f"{work.example.request}. This requires")
-        assert filing.file_and_park(db, "worker", [work], Call(work, asked), clock()) is None
+        assert batch_enqueue.enqueue_for_batch(db, "worker", [work], CallClaim(work, asked), clock()) is None
     return run
 
 
 def deliver(db: Database, client: Any, clock: Clock, most: int = 1000) -> int:
     """How many ticks it took until no call of the run was left to deliver."""
-    delivery = BatchDelivery(db, planning.load_run(db, RUN), client, clock, AT_ONCE)
+    delivery = BatchDelivery(db, runs.load_run(db, RUN), client, clock, AT_ONCE)
     for number in range(1, most + 1):
         clock.advance(1)
         delivery.tick()
@@ -97,8 +97,8 @@ def deliver(db: Database, client: Any, clock: Clock, most: int = 1000) -> int:
 
 def main(url: str, step: str = "") -> None:
     db = Database(url)
-    batch.CHUNK = 5  # many transactions for few calls
-    run = planning.load_run(db, RUN)
+    batch_delivery.CHUNK = 5  # many transactions for few calls
+    run = runs.load_run(db, RUN)
     client = BatchClient(run.experiment.teacher)
     deliver(db, Mortal(client, step), Clock(time.time()))
     client.close()

@@ -15,7 +15,7 @@ from hypothesis import settings
 from storage.database import Database
 from storage.logs import set_about
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer, process_that_prints_its_url, running
+from tests.openai_server.process import OpenAIServer, process_that_prints_its_url, running
 from tests.services import Postgres, running_postgres, running_valkey
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from models.errors import UsageError
-from models.experiment import Experiment
+from models.core.errors import UsageError
+from models.core.experiment.experiment import Experiment
 from producer.experiments import load_experiment
 
 LEAST: dict[str, Any] = {

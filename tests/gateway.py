@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from models.backends.gateway import FORGET, Gateway
-from models.errors import ModelError
-from models.types import Message, Request
+from models.adapters.backends.gateway_client import FORGET, Gateway
+from models.core.errors import ModelError
+from models.core.types import Message, Request
 from tests.openai_server.calls import ask
 from tests.openai_server.process import REPOSITORY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from models.execution import Program
+from models.core.programs import Program
 
 TESTS = "def check(candidate):\n    assert candidate(20) == 21\n    assert candidate(1) == 2\n"
 

@@ -9,16 +9,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from models.experiment import Experiment
-from models.rounds import SAMPLES
-from models.stages import downstream, fed_by, gathered_by
-from models.types import Completion, Example, Message, Rejection, Request, Usage
+from models.core.experiment.experiment import Experiment
+from models.core.pipeline.rounds import SAMPLES
+from models.core.pipeline.stages import dependants, downstream, gathering_dependants
+from models.core.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
-from storage.ledger import claims, feeding, outcomes, planning, samples
-from storage.ledger.claims import Work
-from storage.ledger.generations import Purchase
-from storage.ledger.outcomes import Outcome
-from storage.ledger.planning import Run
+from storage.ledger import claims, outcomes, runs, scheduling
+from storage.ledger import exemplars as ledger_exemplars
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import Purchase
+from storage.ledger.runs import Run
 from storage.schema import ALREADY_CORRECT, DONE, TEST, TRAIN, UNITS, UPSTREAM_FAILED
 
 NOW = 1_800_000_000.0
@@ -58,18 +59,18 @@ class LedgerRun:
         run_id: str = "small-1",
         **sections: Any,
     ) -> LedgerRun:
-        planning.plan_run(db, run_id, experiment(**sections), {TRAIN: train, TEST: test}, NOW)
-        planning.start_run(db, run_id, NOW)
-        return cls(db, planning.load_run(db, run_id))
+        runs.plan_run(db, run_id, experiment(**sections), {TRAIN: train, TEST: test}, NOW)
+        runs.start_run(db, run_id, NOW)
+        return cls(db, runs.load_run(db, run_id))
 
-    def finish(self, split: str, stage: str, result: Callable[[Work], Answer]) -> int:
+    def finish(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> int:
         """Every ready unit of the stage gets a result, fails with a reason (a string), or stays (None)."""
         works = self._ready(split, stage)
         answers = [(work, result(work)) for work in works]
         ended = [self._outcome(work, found) for work, found in answers if found is not None]
         return outcomes.finish(self.db, ended, NOW)
 
-    def share_call(self, split: str, stage: str, result: Callable[[Work], Answer]) -> None:
+    def share_call(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> None:
         """Every ready unit of the stage gets its result from one common call."""
         works = self._ready(split, stage)
         ended = [self._outcome(work, result(work) or {}) for work in works]
@@ -83,15 +84,15 @@ class LedgerRun:
         outcomes.reject(self.db, work, rejection, work.rejections, bought.request.key, bought, NOW)
 
     def open_grid(self) -> bool:
-        return feeding.open_barrier(self.db, self.run)
+        return scheduling.open_barrier(self.db, self.run)
 
     def close(self) -> None:
-        assert feeding.finish_run(self.db, self.run.id, NOW)
+        assert scheduling.finish_run(self.db, self.run.id, NOW)
 
     def reload(self) -> Run:
-        return planning.load_run(self.db, self.run.id)
+        return runs.load_run(self.db, self.run.id)
 
-    def _ready(self, split: str, stage: str) -> list[Work]:
+    def _ready(self, split: str, stage: str) -> list[ClaimedUnit]:
         wanted = (UNITS.c.run_id == self.run.id, UNITS.c.split == split, UNITS.c.stage == stage)
         with self.db.read() as connection:
             ids = list(connection.scalars(select(UNITS.c.id).where(*wanted, UNITS.c.state != DONE)))
@@ -99,12 +100,12 @@ class LedgerRun:
         claims.release(self.db, "worker", [work.unit_id for work in works])
         return works
 
-    def _outcome(self, work: Work, answer: dict[str, Any] | str) -> Outcome:
+    def _outcome(self, work: ClaimedUnit, answer: dict[str, Any] | str) -> UnitOutcome:
         slots = self.run.slots[work.split]
         lost = downstream(slots, work.step)
         if isinstance(answer, str):
-            return Outcome(work, reason=answer, detail="why", feeds=gathered_by(slots, work.step),
-                           skips=lost, because=UPSTREAM_FAILED)  # fmt: skip
+            return UnitOutcome(work, reason=answer, detail="why", skips=lost, because=UPSTREAM_FAILED,
+                               feeds=gathering_dependants(slots, work.step))  # fmt: skip
         if work.stage == "rationale" and self.run.experiment.rationale.samples > 1:
             return self._voted(work, answer)
         asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
@@ -114,42 +115,44 @@ class LedgerRun:
         if (
             work.stage in {"rationale", "rationalize"}
             and answer["correct"]
-            and 1 + samples.right_before(self.db, work) >= stop_at
+            and 1 + ledger_exemplars.right_before(self.db, work) >= stop_at
         ):
-            return Outcome(work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT)
-        return Outcome(work, answer, generation=key, purchase=bought, feeds=fed_by(slots, work.step))
+            return UnitOutcome(
+                work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT
+            )
+        return UnitOutcome(work, answer, generation=key, purchase=bought, feeds=dependants(slots, work.step))
 
-    def _voted(self, work: Work, answer: dict[str, Any]) -> Outcome:
+    def _voted(self, work: ClaimedUnit, answer: dict[str, Any]) -> UnitOutcome:
         """A sample with a call of its own, or a vote, which rests on the sample that `elected` names."""
         slots = self.run.slots[work.split]
         if work.variant in SAMPLES:
             bought = self._purchase(work, json.dumps(answer))
-            return Outcome(work, answer, generation=bought.request.key, purchase=bought,
-                           feeds=fed_by(slots, work.step))  # fmt: skip
-        found = samples.answered(self.db, work)[answer.pop("elected")]
-        moves: dict[str, Any] = {"feeds": fed_by(slots, work.step)}
+            return UnitOutcome(work, answer, generation=bought.request.key, purchase=bought,
+                           feeds=dependants(slots, work.step))  # fmt: skip
+        found = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
+        moves: dict[str, Any] = {"feeds": dependants(slots, work.step)}
         if found.result["correct"]:
             moves = {"skips": downstream(slots, work.step), "because": ALREADY_CORRECT}
-        return Outcome(work, found.result | answer, generation=found.generation, **moves)
+        return UnitOutcome(work, found.result | answer, generation=found.generation, **moves)
 
-    def _purchase(self, work: Work, text: str | None) -> Purchase:
+    def _purchase(self, work: ClaimedUnit, text: str | None) -> Purchase:
         """A call of its own for each unit and attempt, the same in every run."""
         words = f"{work.split} {work.example.row} {work.step}"
         asked = Request("openai", "teacher_1", (Message("user", words),), draw=(0, work.rejections))
         return Purchase(asked, Completion(text, "stop", Usage(100, 40, 20)), COST, 0.25)
 
 
-def augmented(work: Work) -> Answer:
+def augmented(work: ClaimedUnit) -> Answer:
     sentence = "This requires sorting."
     return {"augmentation": sentence, "query": f"{work.example.request}. {sentence}"}
 
 
-def retrieved(work: Work) -> Answer:
+def retrieved(work: ClaimedUnit) -> Answer:
     passage = {"id": "p1", "name": "sorted", "signature": "(x)", "text": "Sort <it>.", "library": ""}
     return {"query": work.example.request, "passages": [{**passage, "score": 0.5}]}
 
 
-def reasoned(work: Work, *, correct: bool, form: str = "", hint_leak: bool = False) -> dict[str, Any]:
+def reasoned(work: ClaimedUnit, *, correct: bool, form: str = "", hint_leak: bool = False) -> dict[str, Any]:
     code = work.example.reference if correct else "wrong()"
     query = work.inputs["augment", "", 0]["query"]
     return {
@@ -164,7 +167,7 @@ def answered(
     return {"text": text, "exemplars": list(exemplars), "passages": 0, "truncated": truncated, **more}
 
 
-def judged(work: Work) -> Answer:
+def judged(work: ClaimedUnit) -> Answer:
     """The whole answer is the prediction."""
     text = work.inputs["answer", work.variant, work.sample]["text"]
     return {"prediction": text, "exact_match": text == work.example.reference}
@@ -182,11 +185,11 @@ def plan_mixed(db: Database, run_id: str = "small-1", **sections: Any) -> Ledger
     return LedgerRun.plan(db, train, test, run_id, **sections)
 
 
-def _first_pass(work: Work) -> dict[str, Any] | str:
+def _first_pass(work: ClaimedUnit) -> dict[str, Any] | str:
     return "refusal" if work.example.row == REFUSED else reasoned(work, correct=work.example.row == RIGHT)
 
 
-def _second_pass(work: Work) -> dict[str, Any]:
+def _second_pass(work: ClaimedUnit) -> dict[str, Any]:
     row = work.example.row
     form = "no_code" if row == WRONG else ""
     return reasoned(work, correct=row == STAR, form=form, hint_leak=row == LEAK)
@@ -200,7 +203,7 @@ def finish_train(run: LedgerRun) -> None:
     assert run.open_grid()
 
 
-def answer(work: Work) -> dict[str, Any]:
+def answer(work: ClaimedUnit) -> dict[str, Any]:
     """Cell by cell: right for row 1; right for row 2; always wrong."""
     cell, row = work.variant, work.example.row
     right = (cell.endswith("0-shot") and row == 1) or (cell.endswith("2-shot") and row == 2)

@@ -7,20 +7,20 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from storage.limits.base import Answer, Limiter, Outcome, Quota, Report
-from storage.limits.memory import MemoryLimiter
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
+from storage.limits.redis_limiter import RedisLimiter, connect
 from tests.clock import Clock
+from tests.memory_limiter import MemoryLimiter
 
-OK = Report(Outcome.OK)
-FAILED = Report(Outcome.FAILED)
-LIMITED = Report(Outcome.LIMITED)
+OK = CallReport(CallOutcome.OK)
+FAILED = CallReport(CallOutcome.FAILED)
+LIMITED = CallReport(CallOutcome.LIMITED)
 
 
 class Limits:
     """A limiter without the waiting: every call returns at once, time passes by `clock`."""
 
-    def __init__(self, limiter: Limiter, clock: Clock, run: Callable[..., list[Answer]]) -> None:
+    def __init__(self, limiter: Limiter, clock: Clock, run: Callable[..., list[Decision]]) -> None:
         self.limiter = limiter
         self.clock = clock
         self._run = run
@@ -28,13 +28,13 @@ class Limits:
     def ask(
         self,
         *wants: int,
-        reports: Sequence[Report] = (),
+        reports: Sequence[CallReport] = (),
         owner: str = "owner",
         in_flight: int = 0,
         rpm: int | None = None,
         tpm: int | None = None,
         most: int | None = None,
-    ) -> list[Answer]:
+    ) -> list[Decision]:
         """`wants` are tokens; `in_flight` does not count the reported ones."""
         return self._run(self.limiter.exchange(Quota(rpm, tpm, most), owner, in_flight, reports, wants))
 
@@ -78,16 +78,16 @@ def most_in_a_minute(made: Sequence[tuple[float, int]]) -> int:
 
 
 def play(
-    limits: Limits, seconds: float, serve: Callable[[float], Outcome], calls: int = 64, **quota: int
-) -> list[tuple[float, Outcome]]:
+    limits: Limits, seconds: float, serve: Callable[[float], CallOutcome], calls: int = 64, **quota: int
+) -> list[tuple[float, CallOutcome]]:
     """(start, outcome) of the calls that an owner makes who always wants `calls` in flight. What is
     answered takes 0.2 s, what is refused no time."""
-    ends: list[tuple[float, Outcome]] = []
-    made: list[tuple[float, Outcome]] = []
+    ends: list[tuple[float, CallOutcome]] = []
+    made: list[tuple[float, CallOutcome]] = []
     begin = limits.clock()
     while limits.clock() < begin + seconds:
         now = limits.clock.advance(0.1)
-        reports = [Report(outcome) for when, outcome in ends if when <= now]
+        reports = [CallReport(outcome) for when, outcome in ends if when <= now]
         ends = [(when, outcome) for when, outcome in ends if when > now]
         answers = limits.ask(*[0] * (calls - len(ends)), reports=reports, in_flight=len(ends), **quota)  # type: ignore[arg-type]
         for answer in answers:
@@ -95,11 +95,11 @@ def play(
                 start = now + answer.wait
                 outcome = serve(start)
                 made.append((start, outcome))
-                ends.append((start + (0.2 if outcome == Outcome.OK else 0), outcome))
+                ends.append((start + (0.2 if outcome == CallOutcome.OK else 0), outcome))
     return made
 
 
-def now_and_then(share: float, outcome: Outcome, seed: int = 7) -> Callable[[float], Outcome]:
+def now_and_then(share: float, outcome: CallOutcome, seed: int = 7) -> Callable[[float], CallOutcome]:
     """A server that does this to a share of all calls, and answers the others."""
     chance = random.Random(seed)
-    return lambda _: outcome if chance.random() < share else Outcome.OK
+    return lambda _: outcome if chance.random() < share else CallOutcome.OK

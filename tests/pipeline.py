@@ -20,10 +20,11 @@ from typing import Any
 from sqlalchemy import select
 
 from storage.database import Database
-from storage.ledger import counts, planning
+from storage.ledger import counts
+from storage.ledger import runs as ledger_runs
 from storage.schema import FINAL, GENERATIONS
 from tests.chores import read_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 
 STARMILL = Path(sys.executable).with_name("starmill")
 PATIENCE = 120.0
@@ -168,7 +169,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
 
 def units(db: Database) -> Counter[str]:
     """Those of the newest run by state."""
-    runs = planning.list_runs(db)
+    runs = ledger_runs.list_runs(db)
     return counts.funnel(db, runs[0].id, time.time()).total() if runs else Counter()
 
 

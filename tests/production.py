@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from tests.openai_server import process_that_prints_its_url
+from tests.openai_server.process import process_that_prints_its_url
 from tests.pipeline import wait_until
 from tests.services import free_port
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.ablation import Cell
-from models.metric_names import DEFAULT_METRICS
-from producer.report import Report, StageCount
-from producer.report.effects import Comparison, Difference, compared
-from producer.report.failing import Example, StageFailures
-from producer.report.retrieval import Quality
-from producer.report.spending import QUANTILES, StageSpending
-from producer.report.statistics import Pass, Statistics
-from producer.report.tables import METRICS, Measure, TableRow
+from models.core.experiment.options import DEFAULT_METRICS
+from models.core.pipeline.grid import Cell
+from producer.results.report.ablation_table import METRICS, Measure, TableRow
+from producer.results.report.build import Report, StageCount
+from producer.results.report.effects import CellComparison, Difference, compared
+from producer.results.report.measures import QUANTILES, RetrievalQuality, StageSpending
+from producer.results.report.statistics import FailureExample, Pass, StageFailures, Statistics
 
 SCRIPT = "</title></script><script>alert(1)</script>"
 MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
@@ -47,8 +45,8 @@ def report() -> Report:
         stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
         notes=(f"[note] of 100 % {SCRIPT}",),
         retrieval=(
-            Quality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
-            Quality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
+            RetrievalQuality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
+            RetrievalQuality("filler", False, rows=3, shown=0, right=0, missed=3, tokens=0.0),
         ),
         failing=(
             StageFailures(
@@ -57,7 +55,7 @@ def report() -> Report:
                 2,
                 {"no_code": 2, "truncation": 1},
                 {"null": 3},
-                {"no_code": (Example("q<1>", "", f"a|b {SCRIPT}"),)},
+                {"no_code": (FailureExample("q<1>", "", f"a|b {SCRIPT}"),)},
             ),
             StageFailures("answer", 8, 0, {}, {}, {}),
         ),
@@ -67,7 +65,7 @@ def report() -> Report:
             ),
             StageSpending("answer", 5, 234, 0, 6, 0.0, {}),
         ),
-        effects=(Comparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
+        effects=(CellComparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
     )
 
 

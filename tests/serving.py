@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from models.types import Rejection
+from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.claims import Work
+from storage.ledger import runs
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST
-from tests.ledger_data import (
-    LedgerRun,
-    answered,
-    example,
-    finish_train,
-    judged,
-    retrieved,
-)
+from tests.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
 from tests.pipeline import STARMILL, Home
 
 PASSWORD = "correct horse battery"
@@ -149,10 +142,10 @@ def fill(db: Database, rows: int = 30) -> None:
     run.finish(TEST, "answer", _answer)
     run.finish(TEST, "judge", judged)
     LedgerRun.plan(db, train, asked[:1], PAUSED_RUN, grid=grid, seed=4)
-    planning.stop_run(db, PAUSED_RUN, "paused by hand", paused=True)
+    runs.stop_run(db, PAUSED_RUN, "paused by hand", paused=True)
 
 
-def _answer(work: Work) -> Any:
+def _answer(work: ClaimedUnit) -> Any:
     row = work.example.row
     if row % 9 == 0:
         return "refusal"

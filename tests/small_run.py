@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from models.experiment import Experiment
-from models.stages import downstream, fed_by, gathered_by
-from models.types import Completion, Example, Message, Rejection, Request, Usage
+from models.core.experiment.experiment import Experiment
+from models.core.pipeline.stages import dependants, downstream, gathering_dependants
+from models.core.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
-from storage.ledger import claims, outcomes, planning
-from storage.ledger.claims import Work
-from storage.ledger.generations import Purchase
-from storage.ledger.outcomes import Outcome
-from storage.ledger.planning import Run
+from storage.ledger import claims, outcomes, runs
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import Purchase
+from storage.ledger.runs import Run
 from storage.schema import ALREADY_CORRECT, TEST, TRAIN, UNITS, UPSTREAM_FAILED
 from tests.clock import Clock
 from tests.task_folders import conala
@@ -59,10 +59,10 @@ def plan(
     **sections: Any,
 ) -> Run:
     splits = {TRAIN: examples(train), TEST: examples(test, "test")}
-    planning.plan_run(db, run_id, experiment(**sections), splits, clock())
+    runs.plan_run(db, run_id, experiment(**sections), splits, clock())
     if started:
-        planning.start_run(db, run_id, clock())
-    return planning.load_run(db, run_id)
+        runs.start_run(db, run_id, clock())
+    return runs.load_run(db, run_id)
 
 
 def units(db: Database, run_id: str = "small-1", **wanted: Any) -> list[Any]:
@@ -77,7 +77,7 @@ def ids(db: Database, run_id: str = "small-1", **wanted: Any) -> list[int]:
     return [unit.id for unit in units(db, run_id, **wanted)]
 
 
-def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> Work:
+def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> ClaimedUnit:
     [work] = claims.claim(db, owner, [unit_id], clock(), LEASE)
     return work
 
@@ -90,25 +90,28 @@ class Hand:
     run: Run
     clock: Clock
 
-    def done(self, work: Work, result: dict[str, Any] | None = None, **more: Any) -> int:
-        feeds = fed_by(self.run.slots[work.split], work.step)
-        return self._finish(Outcome(work, result or {"text": "x"}, feeds=feeds, **more))
+    def done(self, work: ClaimedUnit, result: dict[str, Any] | None = None, **more: Any) -> int:
+        feeds = dependants(self.run.slots[work.split], work.step)
+        return self._finish(UnitOutcome(work, result or {"text": "x"}, feeds=feeds, **more))
 
-    def correct(self, work: Work, result: dict[str, Any] | None = None) -> int:
+    def correct(self, work: ClaimedUnit, result: dict[str, Any] | None = None) -> int:
         """A rationale that needs no rationalization."""
         skips = downstream(self.run.slots[work.split], work.step)
-        return self._finish(Outcome(work, result or {"correct": True}, skips=skips, because=ALREADY_CORRECT))
+        return self._finish(
+            UnitOutcome(work, result or {"correct": True}, skips=skips, because=ALREADY_CORRECT)
+        )
 
-    def failed(self, work: Work, reason: str = "null", rejection: Rejection | None = None) -> int:
+    def failed(self, work: ClaimedUnit, reason: str = "null", rejection: Rejection | None = None) -> int:
         slots = self.run.slots[work.split]
         return self._finish(
-            Outcome(
-                work, reason=reason, detail="why", rejection=rejection, feeds=gathered_by(slots, work.step),
+            UnitOutcome(
+                work, reason=reason, detail="why", rejection=rejection,
+                feeds=gathering_dependants(slots, work.step),
                 skips=downstream(slots, work.step), because=UPSTREAM_FAILED,
             )
         )  # fmt: skip
 
-    def take(self, split: str, stage: str, variant: str | None = None) -> list[Work]:
+    def take(self, split: str, stage: str, variant: str | None = None) -> list[ClaimedUnit]:
         """Claims every ready unit of a stage."""
         wanted = {"split": split, "stage": stage, "state": "ready"}
         if variant is not None:
@@ -122,7 +125,7 @@ class Hand:
             for work in self.take(TRAIN, slot.stage, slot.variant):
                 self.done(work)
 
-    def _finish(self, outcome: Outcome) -> int:
+    def _finish(self, outcome: UnitOutcome) -> int:
         return outcomes.finish(self.db, [outcome], self.clock())
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from models.prompts import Wording
-from models.task_folder import TaskFolder
-from producer.tasks import SHIPPED, read_task
+from models.core.experiment.task_folder import TaskFolder
+from models.core.prompts.rendering import Wording
+from producer.experiments.task_folders import SHIPPED, read_task
 from storage.jsonl import read_objects
 
 CONALA = SHIPPED / "conala"

@@ -31,7 +31,7 @@ DEFAULTS = {
     "max_workers": 500,
     "tasks_columns": "name,args,state,worker,received,runtime,uuid",
 }
-ELSEWHERE = ("basic_auth", "auth")
+OTHER_ADDRESSES = ("basic_auth", "auth")
 
 
 class GuardedFlower(Flower):  # type: ignore[misc]
@@ -41,8 +41,8 @@ class GuardedFlower(Flower):  # type: ignore[misc]
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         login = _login()
-        if given := [name for name in ELSEWHERE if getattr(options, name)]:
-            _give_up(f"set STARMILL_DASHBOARD_PASSWORD instead of Flower's {' and '.join(given)}")
+        if given := [name for name in OTHER_ADDRESSES if getattr(options, name)]:
+            _exit_with(f"set STARMILL_DASHBOARD_PASSWORD instead of Flower's {' and '.join(given)}")
         # Flower's pages check it once more, and its API demands that there is one.
         options.basic_auth = [login]
         self._expected = login.encode()
@@ -88,12 +88,12 @@ def _login() -> str:
     password = load_settings().dashboard_password
     value = password.get_secret_value() if password else ""
     if not value or not value.isascii():
-        _give_up("set STARMILL_DASHBOARD_PASSWORD to a password of ASCII characters; "
+        _exit_with("set STARMILL_DASHBOARD_PASSWORD to a password of ASCII characters; "
                  f"the user is {USER}")  # fmt: skip
     return f"{USER}:{value}"
 
 
-def _give_up(message: str) -> None:
+def _exit_with(message: str) -> None:
     logging.shutdown()
     sys.stderr.write(f"starmill flower: {message}\n")
     raise SystemExit(2)

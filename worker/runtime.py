@@ -17,16 +17,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from models.types import Rejection
+from models.core.types import Rejection
 from storage.database import WORKER_CONNECTIONS, Database
-from storage.ledger import claims, engines, generations, outcomes, planning
-from storage.ledger.claims import Work
-from storage.ledger.generations import Call, Found, Purchase
-from storage.ledger.outcomes import Outcome
+from storage.ledger import claims, engines, outcomes, purchases, runs
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import CallClaim, Found, Purchase
 from storage.settings import Settings
-from worker.coalesce import Coalesced
-from worker.context import RunContext
-from worker.resources import Resources
+from worker.clients import Clients
+from worker.micro_batch import MicroBatch
+from worker.run_context import RunContext
 
 log = logging.getLogger(__name__)
 LAST_PATIENCE_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Runtime:
         self.lease = settings.lease_seconds
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.db = Database(settings.database)
-        self.resources = Resources(settings, self.owner)
+        self.resources = Clients(settings, self.owner)
         # SQLite has one writer; more threads would only queue for its lock.
         self._ledger_threads = ThreadPoolExecutor(1 if self.db.is_sqlite else WORKER_CONNECTIONS, "ledger")
         self._contexts: dict[str, RunContext] = {}
@@ -64,9 +64,9 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.unfit = ""
         self._end_worker = end_worker
-        self.claim = Coalesced(self._claim)
-        self.reserve = Coalesced(self._reserve)
-        self.finish = Coalesced(self._finish)
+        self.claim = MicroBatch(self._claim)
+        self.reserve = MicroBatch(self._reserve)
+        self.finish = MicroBatch(self._finish)
         self._heartbeat = asyncio.run_coroutine_threadsafe(self._keep_leases(), self._loop)
         self._reporting = asyncio.run_coroutine_threadsafe(self._report_engines(), self._loop)
 
@@ -74,9 +74,9 @@ class Runtime:
         """Raise ServiceError unless the ledger can be used."""
         self.db.require_current()
 
-    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+    def wait_for(self, unit: Coroutine[Any, Any, T]) -> T:
         """Run on the loop; called from Celery's threads."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(unit, self._loop).result()
 
     async def ledger(
         self, function: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
@@ -92,31 +92,33 @@ class Runtime:
         )
         return await patient(self._in_ledger_thread, function, *args, **kwargs)
 
-    async def _claim(self, messages: Sequence[Sequence[int]]) -> list[list[Work]]:
+    async def _claim(self, messages: Sequence[Sequence[int]]) -> list[list[ClaimedUnit]]:
         """The units of each message that are now ours."""
         unit_ids = [unit_id for message in messages for unit_id in message]
-        works = await self.ledger(claims.claim, self.owner, unit_ids, self.clock(), self.lease)
+        units = await self.ledger(claims.claim, self.owner, unit_ids, self.clock(), self.lease)
         # A unit that two messages name is lived once.
-        ours = {work.unit_id: work for work in works}
+        ours = {unit.unit_id: unit for unit in units}
         return [[ours.pop(unit_id) for unit_id in message if unit_id in ours] for message in messages]
 
-    async def _reserve(self, calls: Sequence[Call]) -> list[Found]:
-        return await self.ledger(generations.reserve, self.owner, calls, self.clock(), self.lease)
+    async def _reserve(self, calls: Sequence[CallClaim]) -> list[Found]:
+        return await self.ledger(purchases.reserve, self.owner, calls, self.clock(), self.lease)
 
-    async def _finish(self, ended: Sequence[Sequence[Outcome]]) -> list[None]:
+    async def _finish(self, ended: Sequence[Sequence[UnitOutcome]]) -> list[None]:
         together = [outcome for outcomes_of_one in ended for outcome in outcomes_of_one]
         await self.ledger(outcomes.finish, together, self.clock())
         self.resources.committed(outcome.purchase for outcome in together)
         return [None] * len(ended)
 
-    async def reject(self, work: Work, rejection: Rejection, key: str, purchase: Purchase | None) -> None:
+    async def reject(
+        self, unit: ClaimedUnit, rejection: Rejection, key: str, purchase: Purchase | None
+    ) -> None:
         """Keep an answer that is not accepted; the unit goes on."""
-        await self.ledger(outcomes.reject, work, rejection, work.rejections, key, purchase, self.clock())
+        await self.ledger(outcomes.reject, unit, rejection, unit.rejections, key, purchase, self.clock())
         self.resources.committed([purchase])
 
-    async def keep(self, work: Work, purchase: Purchase) -> None:
+    async def keep(self, unit: ClaimedUnit, purchase: Purchase) -> None:
         """Store an answer that was paid for, whatever becomes of its unit."""
-        await self.ledger(outcomes.keep, work, purchase, self.clock())
+        await self.ledger(outcomes.keep, unit, purchase, self.clock())
         self.resources.committed([purchase])
 
     async def context(self, run_id: str) -> RunContext:
@@ -125,7 +127,7 @@ class Runtime:
             known = self._contexts.get(run_id)
             if known and self.clock() < known.reread_at:
                 return known
-            run = await self.ledger(planning.load_run, run_id)
+            run = await self.ledger(runs.load_run, run_id)
             if known is None or known.experiment != run.experiment:
                 known = self._contexts[run_id] = RunContext(self, run)
             known.reread_at = self.clock() + REREAD_SECONDS

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from models.types import Completion, Request
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
+from models.core.types import Completion, Request
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -101,21 +101,21 @@ def answered(call: Span, completion: Completion) -> None:
 
 
 def unit_spans(
-    works: Sequence[Work], claimed: tuple[int, int]
+    units: Sequence[ClaimedUnit], claimed: tuple[int, int]
 ) -> AbstractContextManager[dict[int, Span] | None]:
     """The lives of units that end together, from when they were being claimed (ns since the epoch) on; by
     unit, to be told by `ended`."""
-    return NO_SPAN if _tracer is None else _unit_spans(works, claimed)
+    return NO_SPAN if _tracer is None else _unit_spans(units, claimed)
 
 
-def ended(spans: Mapping[int, Span], outcomes: Sequence[Outcome]) -> None:
+def ended(spans: Mapping[int, Span], outcomes: Sequence[UnitOutcome]) -> None:
     """How they ended; a unit that was given back is in none of the outcomes."""
     from opentelemetry.trace import StatusCode
 
     for outcome in outcomes:
-        unit = spans[outcome.work.unit_id]
-        unit.set_attribute("starmill.outcome", outcome.reason or "done")
-        unit.set_status(StatusCode.ERROR if outcome.reason else StatusCode.OK)
+        ended_span = spans[outcome.unit.unit_id]
+        ended_span.set_attribute("starmill.outcome", outcome.reason or "done")
+        ended_span.set_status(StatusCode.ERROR if outcome.reason else StatusCode.OK)
 
 
 @contextmanager
@@ -136,29 +136,29 @@ def _span(name: str, attributes: Mapping[str, str]) -> Iterator[Span]:
 
 
 @contextmanager
-def _unit_spans(works: Sequence[Work], claimed: tuple[int, int]) -> Iterator[dict[int, Span]]:
+def _unit_spans(units: Sequence[ClaimedUnit], claimed: tuple[int, int]) -> Iterator[dict[int, Span]]:
     from opentelemetry.trace import Link, set_span_in_context, use_span
 
     tracer, began = _tracer, claimed[0]
     links: list[Link] = []
     spans: dict[int, Span] = {}
-    for work in works:
+    for unit in units:
         about = {
-            "starmill.run": work.run_id,
-            "starmill.stage": work.stage,
-            "starmill.unit": work.unit_id,
-            "starmill.example": f"{work.split}/{work.example.row}",
-            "starmill.variant": work.variant,
+            "starmill.run": unit.run_id,
+            "starmill.stage": unit.stage,
+            "starmill.unit": unit.unit_id,
+            "starmill.example": f"{unit.split}/{unit.example.row}",
+            "starmill.variant": unit.variant,
         }
-        spans[work.unit_id] = unit = tracer.start_span(
-            f"unit {work.stage}", start_time=began, attributes=about, links=links
+        spans[unit.unit_id] = span_ = tracer.start_span(
+            f"unit {unit.stage}", start_time=began, attributes=about, links=links
         )
-        links = links or [Link(unit.get_span_context())]
-        tracer.start_span("claim", context=set_span_in_context(unit), start_time=began).end(claimed[1])
-    first = spans[works[0].unit_id]
+        links = links or [Link(span_.get_span_context())]
+        tracer.start_span("claim", context=set_span_in_context(span_), start_time=began).end(claimed[1])
+    first = spans[units[0].unit_id]
     try:
         with use_span(first, record_exception=False, set_status_on_exception=False):
             yield spans
     finally:
-        for unit in spans.values():
-            unit.end()
+        for span_ in spans.values():
+            span_.end()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from models.errors import StarmillError
+from models.core.errors import StarmillError
 
 FINISHED_WITH_FAILURES = 1
 USAGE = 2
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from producer.cli.app import app
+        from producer.cli.commands import app
 
         code = app(args=given or ["--help"], prog_name="starmill", standalone_mode=False)
         if code == TYPER_INTERRUPTED:

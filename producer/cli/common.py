@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from models.errors import UsageError
+from models.core.errors import UsageError
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.planning import Run
+from storage.ledger import runs as ledger_runs
+from storage.ledger.runs import Run
 from storage.settings import Settings, load_settings
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="a run, or the beginning of its name")]
@@ -73,8 +73,8 @@ def open_ledger(settings: Settings | None = None, **options: int) -> Iterator[Da
 def find_run(db: Database, run_id: str | None) -> Run:
     """The run named, or the newest."""
     if run_id:
-        return planning.load_run(db, run_id)
-    runs = planning.list_runs(db)
+        return ledger_runs.load_run(db, run_id)
+    runs = ledger_runs.list_runs(db)
     if not runs:
         raise UsageError(f"no runs yet in {db}; `starmill run demo --local` makes one")
     return runs[0]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import typer
 from rich.table import Table
 
-from models.errors import StarmillError
-from models.execution import ProgramLimits
-from models.sandbox import Sandbox
+from models.adapters.sandbox.runner import Sandbox
+from models.core.errors import StarmillError
+from models.core.programs import ProgramLimits
 from producer.cli import USAGE
 from producer.cli.common import JsonOption, console, print_json
 from storage.broker import Queues
-from storage.condition import Remark, postgres_condition, redis_condition
 from storage.database import Database
+from storage.service_checks import ServiceProblem, check_postgres, check_redis
 from storage.settings import Settings, load_settings
 
 EXTRAS = {
@@ -84,7 +84,7 @@ def _database(settings: Settings) -> list[Finding]:
         return [Finding("database", False, str(error), needed=True)]
     try:
         found = _try("database", use, needed=True)
-        return [found, *(_remarks("PostgreSQL", lambda: postgres_condition(db)) if found.ok else [])]
+        return [found, *(_remarks("PostgreSQL", lambda: check_postgres(db)) if found.ok else [])]
     finally:
         db.close()
 
@@ -100,10 +100,10 @@ def _redis(settings: Settings) -> list[Finding]:
         return queues.address
 
     found = _try("Redis", use, needed=True)
-    return [found, *(_remarks("Redis", lambda: redis_condition(url)) if found.ok else [])]
+    return [found, *(_remarks("Redis", lambda: check_redis(url)) if found.ok else [])]
 
 
-def _remarks(name: str, ask: Callable[[], Sequence[Remark]]) -> list[Finding]:
+def _remarks(name: str, ask: Callable[[], Sequence[ServiceProblem]]) -> list[Finding]:
     try:
         return [Finding(each.name, each.ok, each.says, warns=True) for each in ask()]
     except StarmillError as error:

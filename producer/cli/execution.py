@@ -13,27 +13,27 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from models.backends.gateway import address_and_token
-from models.errors import UsageError
-from models.experiment import Experiment
-from models.sandbox import Sandbox
+from models.adapters.backends.gateway_client import address_and_token
+from models.adapters.sandbox.runner import Sandbox
+from models.core.errors import UsageError
+from models.core.experiment.experiment import Experiment
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages
-from producer.cli.indexing import bring_up_to_date
-from producer.datasets.reading import check_right_passages, read_dataset, require_tests
+from producer.cli.index_progress import bring_up_to_date
+from producer.experiments import pin_recordings
+from producer.experiments.datasets import check_right_passages, read_dataset, require_tests
+from producer.experiments.task_check import check_prompts
 from producer.feeding.drive import StoppedWatching, drive
-from producer.feeding.stopping import Stop
-from producer.local.stack import local_stack
-from producer.progress import view
+from producer.feeding.interrupts import Stop
+from producer.local.local_stack import local_stack
+from producer.progress import text
 from producer.progress.status import Status, read_status
-from producer.recordings import pin_recordings
-from producer.report import build_report
-from producer.report.terminal import ablation_table, retrieval_table, statistics_table
-from producer.tasks.checking import check_prompts
+from producer.results.report.build import build_report
+from producer.results.report.terminal import ablation_table, retrieval_table, statistics_table
 from storage.broker import Queues
 from storage.database import Database
-from storage.ledger import batches, planning
-from storage.ledger.planning import Run
+from storage.ledger import batches, runs
+from storage.ledger.runs import Run
 from storage.schema import FINISHED, PAUSED, PLANNED, TRAIN
 from storage.settings import Settings
 
@@ -93,9 +93,9 @@ def find_or_plan(
         check_right_passages(experiment, splits)
         require_tests(experiment, splits)
     check_prompts(experiment, splits[TRAIN])
-    found = None if new else planning.find_run(db, experiment, planning.dataset_hash(splits))
+    found = None if new else runs.find_run(db, experiment, runs.dataset_hash(splits))
     if found:
-        return planning.steer_run(db, found, experiment)
+        return runs.update_mutable(db, found, experiment)
     if not local:
         Queues(settings.broker).check()
     elif experiment.executes:
@@ -104,7 +104,7 @@ def find_or_plan(
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     name = f"{experiment.name}-grow" if experiment.grow.enabled else experiment.name
     run_id = f"{name}-{stamp}-{secrets.token_hex(2)}"
-    planned = planning.plan_run(db, run_id, experiment, splits, time.time())
+    planned = runs.plan_run(db, run_id, experiment, splits, time.time())
     messages().print(f"run {planned.id}: {planned.planned:,} units planned")
     return planned
 
@@ -137,7 +137,7 @@ def execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Sto
             except StoppedWatching:
                 raise
             except KeyboardInterrupt:
-                planning.stop_run(db, chosen.id, "stopped by hand")
+                runs.stop_run(db, chosen.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
                 if open_batches := len(batches.unsettled(db, chosen.id)):
                     messages().print(f"batches that go on at the provider: {open_batches}; "
@@ -154,7 +154,7 @@ def execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Sto
 
 def _conclude(db: Database, status: Status, here: Here) -> None:
     out = console()
-    out.print(view.progress(status))
+    out.print(text.progress(status))
     require_ended(status, here)
     if status.run.experiment.grow.enabled:
         messages().print("what was grown is written by the `starmill data grow` that began the run")
@@ -201,14 +201,14 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     out = messages()
     if out.is_terminal:
         with Live(console=out, transient=True, auto_refresh=False) as live:
-            yield lambda status: live.update(view.progress(status), refresh=True)
+            yield lambda status: live.update(text.progress(status), refresh=True)
         return
     last = [time.monotonic()]
 
     def show(status: Status) -> None:
         if time.monotonic() - last[0] > LINE_SECONDS:
             last[0] = time.monotonic()
-            out.print(view.summary_line(status))
+            out.print(text.summary_line(status))
 
     yield show
 

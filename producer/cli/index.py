@@ -1,15 +1,24 @@
-"""`starmill index build` and `starmill index search`: the passages of an experiment."""
+"""`starmill index build` and `starmill index search`: the passages of an experiment.
+
+`starmill index evaluate`: how well the passages of a split are found, method by method.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import typer
+from rich.table import Table
 
-from models.types import Query
+from models.core.errors import UsageError
+from models.core.experiment.passages import BASE, Method, Passages
+from models.core.types import Query
 from producer.cli.common import JsonOption, console, messages, print_json
-from producer.cli.indexing import bring_up_to_date
+from producer.cli.index_progress import bring_up_to_date
 from producer.experiments import load_experiment
+from producer.experiments.datasets import read_dataset
+from producer.index.evaluation import Found, check_known, evaluate, queries_of, read_augmentations
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
@@ -47,3 +56,102 @@ def search(
         return
     for hit in hits:
         console().print(f"{hit.score:.3f} {hit.passage.id}: {hit.passage.text}")
+
+
+CUTS = "1,3,5,10,20"
+METHODS = get_args(Method)
+
+
+def evaluate_index(
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment"),
+    ] = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="whose requests are asked")] = "test",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="in place of the experiment's own searches; repeatable, or all"),
+    ] = None,
+    k: Annotated[str, typer.Option(metavar="K,K", help="places at which recall is cut")] = CUTS,
+    augmentations: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="lines of question_id, augmentation")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recall of the right passages, and the precision of what would be shown."""
+    chosen = load_experiment(experiment, set_ or [])
+    cuts = _cuts(k)
+    searches = _searches(chosen.passages, method or [])
+    added = read_augmentations(augmentations) if augmentations else {}
+    queries = queries_of(read_dataset(chosen.dataset)[split], added)
+    retriever = Retriever(chosen.passages, load_settings().root, dataset=chosen.dataset)
+    missing = check_known(queries, lambda name: bool(retriever.lookup([name])), Path(chosen.dataset.path))
+    if missing:
+        messages().print(f"{missing:,} right passages are not in the index: they count as not found")
+    found = {name: evaluate(retriever.search, how, queries, cuts) for name, how in searches.items()}
+    if as_json:
+        print_json({"split": split, "methods": {name: _entry(each) for name, each in found.items()}})
+        return
+    _print(found, cuts)
+
+
+def _cuts(text: str) -> list[int]:
+    cuts = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if not cuts or len(cuts) != len(text.split(",")) or min(cuts) < 1:
+        raise UsageError(f"--k {text}: give whole numbers from 1, as in --k {CUTS}")
+    return sorted(set(cuts))
+
+
+def _searches(passages: Passages, wanted: list[str]) -> dict[str, Passages]:
+    """The experiment's own searches that look for something, or the section with each method wanted."""
+    if not wanted:
+        names = [BASE, *passages.alternatives]
+        own = {name: passages.named(name) for name in names}
+        return {
+            (each.method if name == BASE else name): each for name, each in own.items() if not each.control
+        }
+    if "all" in wanted:
+        wanted = list(METHODS)
+    if unknown := [name for name in wanted if name not in METHODS]:
+        raise UsageError(f"--method {unknown[0]}: there is no such method; take all, {', '.join(METHODS)}")
+    return {name: passages.model_copy(update={"method": name}) for name in wanted}
+
+
+def _entry(found: Found) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "rows": found.rows,
+        "recall": {str(k): round(value, 2) for k, value in found.recall.items()},
+        "intervals": {str(k): [round(low, 2), round(high, 2)] for k, (low, high) in found.intervals.items()},
+        "docprompting": {str(k): round(value, 2) for k, value in found.docprompting.items()},
+        "mrr": round(found.mrr, 2),
+        "precision": round(found.precision, 2),
+        "none_right": round(found.none_right, 2),
+        "abstained": round(found.abstained, 2),
+        "shown": round(found.shown, 2),
+    }
+
+
+def _print(found: dict[str, Found], cuts: list[int]) -> None:
+    last = cuts[-1]
+    table = Table("method", box=None, pad_edge=False)
+    for heading in (
+        *(f"R@{k}" for k in cuts), f"95 % of R@{last}", f"R@{last} DocPrompting", "MRR",
+        "precision shown", "none right", "abstained",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for name, each in found.items():
+        low, high = each.intervals[last]
+        shares = (each.docprompting[last], each.mrr, each.precision, each.none_right, each.abstained)
+        table.add_row(
+            name,
+            *(f"{each.recall[k]:.1f}" for k in cuts),
+            f"[{low:.1f}, {high:.1f}]",
+            *(f"{share:.1f}" for share in shares),
+        )
+    console().print(table)
+    one = next(iter(found.values()))
+    console().print(
+        f"{one.n:,} rows name right passages; DocPrompting counts the other {one.rows - one.n:,} as found"
+    )

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from models.errors import UsageError
-from models.experiment import Experiment
-from models.quality import FILTERS, Quality
+from models.core.errors import UsageError
+from models.core.experiment.experiment import Experiment
+from models.core.experiment.options import FILTERS, Quality
 from producer.cli.common import (
     JsonOption,
     Only,
@@ -22,12 +22,20 @@ from producer.cli.common import (
     open_ledger,
     print_json,
 )
-from producer.datasets.reading import read_dataset
 from producer.experiments import load_experiment
+from producer.experiments.datasets import read_dataset
 from producer.files import replacing_file
-from producer.quality import DatasetSet, Findings, SyntheticSet, judge, named_filters
-from producer.quality.findings import ALL, Shown, shown
-from producer.quality.sets import Rows
+from producer.results.quality import (
+    ALL,
+    DatasetSet,
+    Findings,
+    MarkedRow,
+    QualityRows,
+    SyntheticSet,
+    judge,
+    named_filters,
+    shown,
+)
 
 # Of a dataset there is no teacher to be told a hint, nor a vote.
 OF_DATASETS = ("exact", "code", "near", "contamination", "length", "script")
@@ -76,7 +84,12 @@ def data_quality(
 
 
 def _tell(
-    head: dict[str, Any], rows: Rows, experiment: Experiment, names: Any, output: Path | None, as_json: bool
+    head: dict[str, Any],
+    rows: QualityRows,
+    experiment: Experiment,
+    names: Any,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     settings = experiment.quality
     found = judge(rows, settings, names, experiment.rationale.correctness)
@@ -89,7 +102,7 @@ def _tell(
         _print(head, found, settings, examples)
 
 
-def _document(found: Findings, settings: Quality, examples: dict[str, list[Shown]]) -> dict[str, Any]:
+def _document(found: Findings, settings: Quality, examples: dict[str, list[MarkedRow]]) -> dict[str, Any]:
     return {
         "rows": found.rows,
         "right": found.right,
@@ -109,7 +122,7 @@ def _document(found: Findings, settings: Quality, examples: dict[str, list[Shown
     }
 
 
-def _example(each: Shown) -> dict[str, Any]:
+def _example(each: MarkedRow) -> dict[str, Any]:
     candidate = each.row.candidate
     return {
         "row": each.row.number,
@@ -123,7 +136,7 @@ def _example(each: Shown) -> dict[str, Any]:
 
 
 def _print(
-    head: dict[str, Any], found: Findings, settings: Quality, examples: dict[str, list[Shown]]
+    head: dict[str, Any], found: Findings, settings: Quality, examples: dict[str, list[MarkedRow]]
 ) -> None:
     out = console()
     [(what, name)] = head.items()
@@ -157,7 +170,7 @@ def _heading(name: str, found: Findings) -> str:
     return f"{name}{': ' if kinds else ''}{kinds}{tests}"
 
 
-def _print_example(each: Shown) -> None:
+def _print_example(each: MarkedRow) -> None:
     out = console()
     candidate = each.row.candidate
     out.print(f"  row {each.row.number} ({each.row.question_id}) {each.mark.why}")
@@ -172,7 +185,7 @@ def _short(text: str) -> str:
     return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
-def _write_marks(path: Path, rows: Rows, found: Findings) -> None:
+def _write_marks(path: Path, rows: QualityRows, found: Findings) -> None:
     """A line for each marked row: its place in the dataset, and why each filter marks it."""
     marks = iter(found.marks)
     mark = next(marks, None)

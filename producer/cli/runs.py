@@ -1,19 +1,47 @@
-"""`starmill runs`: what was run."""
+"""`starmill runs`: what was run.
+
+`starmill status`: where a run stands.
+
+`starmill failures` and `starmill retry`: the dead-letter table, and the way out of it.
+
+`starmill pause`: stop a run from anywhere.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
+from typing import Annotated, Any
 
+import typer
+from rich.live import Live
 from rich.table import Table
 
-from producer.cli.common import JsonOption, console, messages, open_ledger, print_json
-from storage.ledger import planning
+from models.core.errors import UsageError
+from producer.cli.common import (
+    JsonOption,
+    OptionalRun,
+    RunArgument,
+    console,
+    find_run,
+    messages,
+    open_ledger,
+    print_json,
+)
+from producer.progress import text
+from producer.progress.status import LimitWatch, read_status
+from storage.ledger import counts, queries, retries
+from storage.ledger import runs as ledger_runs
+from storage.ledger.queries import ResultRow
+from storage.ledger.runs import Run
+from storage.schema import FINISHED, PLANNED, RUNNING
+from storage.settings import load_settings
 
 
 def runs(as_json: JsonOption = False) -> None:
     """List all runs, newest first."""
     with open_ledger() as db:
-        found = planning.list_runs(db)
+        found = ledger_runs.list_runs(db)
         if as_json:
             print_json({"runs": [
                 {"run": run.id, "experiment": run.name, "state": run.state, "message": run.message,
@@ -32,3 +60,106 @@ def runs(as_json: JsonOption = False) -> None:
             created = datetime.fromtimestamp(run.created_at).astimezone().isoformat(" ", "minutes")
             table.add_row(run.id, run.state, created, f"{run.planned:,}", run.message)
         console().print(table)
+
+
+WATCH_SECONDS = 2.0
+
+
+def status(
+    run: OptionalRun = None,
+    watch: Annotated[bool, typer.Option("--watch", help="go on showing it until the run ends")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Units per stage and state, speed, ETA, tokens, dollars, failures by reason."""
+    if watch and as_json:
+        raise UsageError("--watch and --json exclude each other")
+    settings = load_settings()
+    limits = LimitWatch(settings)
+    with open_ledger(settings) as db:
+        chosen = find_run(db, run)
+        found = read_status(db, chosen, time.time(), limits)
+        if as_json:
+            print_json(found.document())
+            return
+        if not watch:
+            console().print(text.progress(found))
+            return
+        with Live(text.progress(found), console=console(), auto_refresh=False) as live:
+            while found.state == RUNNING:
+                time.sleep(WATCH_SECONDS)
+                found = read_status(db, chosen, time.time(), limits)
+                live.update(text.progress(found), refresh=True)
+
+
+ReasonOption = Annotated[str | None, typer.Option(metavar="REASON", help="only units that failed for it")]
+SHOWN = 80
+
+
+def failures(run: RunArgument, reason: ReasonOption = None, as_json: JsonOption = False) -> None:
+    """Show the units that failed, and why."""
+    with open_ledger() as db:
+        chosen = ledger_runs.load_run(db, run)
+        reasons = counts.failure_reasons(db, chosen.id)
+        _check_reason(reason, reasons)
+        found = queries.failures(db, chosen.id, reason)
+        if as_json:
+            listed = [{**_entry(row), "rejected": queries.rejected_texts(db, row.unit_id)} for row in found]
+            print_json({"run": chosen.id, "reasons": reasons, "failures": listed})
+            return
+        if not reasons:
+            messages().print(f"run {chosen.id} has no failed units")
+            return
+        table = Table("unit", "stage", "variant", "question", "reason", "detail", box=None, pad_edge=False)
+        for row in found:
+            detail = " ".join((row.detail or "").split())
+            shown = detail if len(detail) <= SHOWN else detail[: SHOWN - 3] + "..."
+            table.add_row(str(row.unit_id), row.stage, row.variant, row.question_id, row.reason, shown)
+        console().print(table)
+        console().print(", ".join(f"{name} {number:,}" for name, number in reasons.items()))
+
+
+def retry(run: RunArgument, reason: ReasonOption = None) -> None:
+    """Send failed units again, with a new budget of attempts, when the run goes on."""
+    with open_ledger() as db:
+        chosen = ledger_runs.load_run(db, run)
+        reasons = counts.failure_reasons(db, chosen.id)
+        _check_reason(reason, reasons)
+        sent = retries.retry(db, chosen, reason)
+        if not sent:
+            # A sample is of no use once the others were voted on.
+            left = "no failed units that anything waits for" if reasons else "no failed units"
+            messages().print(f"run {chosen.id} has {left}")
+            return
+        messages().print(f"{sent:,} units will be tried again: starmill run --resume {chosen.id}")
+
+
+def _check_reason(reason: str | None, reasons: dict[str, int]) -> None:
+    if reason is not None and reason not in reasons:
+        raise UsageError(f"no unit failed for {reason!r}; reasons are: {', '.join(reasons) or 'none'}")
+
+
+def _entry(row: ResultRow) -> dict[str, Any]:
+    return {
+        "unit": row.unit_id, "stage": row.stage, "variant": row.variant, "sample": row.sample,
+        "question_id": row.question_id, "reason": row.reason, "detail": row.detail,
+        "attempts": row.attempts, "generation": row.generation,
+    }  # fmt: skip
+
+
+def pause(run: RunArgument) -> None:
+    """Pause a running run: calls in flight are finished, no more are made, and `starmill run` ends."""
+    with open_ledger() as db:
+        chosen = ledger_runs.load_run(db, run)
+        if not ledger_runs.stop_run(db, chosen.id, "paused by hand", paused=True):
+            raise UsageError(_why_not(ledger_runs.load_run(db, chosen.id)))
+    messages().print(f"run {chosen.id} is paused; continue with: starmill resume {chosen.id}")
+
+
+def _why_not(run: Run) -> str:
+    """A run that is not running needs no pause."""
+    if run.state == FINISHED:
+        return f"run {run.id} is finished: there is nothing to pause"
+    if run.state == PLANNED:
+        return f"run {run.id} has not started: start it with `starmill resume {run.id}`"
+    why = f" ({run.message})" if run.message else ""
+    return f"run {run.id} is {run.state} already{why}: continue it with `starmill resume {run.id}`"

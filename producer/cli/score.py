@@ -1,4 +1,7 @@
-"""`starmill score`: what predictions in files are worth."""
+"""`starmill score`: what predictions in files are worth.
+
+`starmill audit`: what a file of rationales is worth.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from models.core.answers.checks import FAILURE_MODES
 from producer.cli.common import JsonOption, console, print_json
-from producer.judging import Rules
-from producer.judging.references import References
-from producer.judging.scoring import Scored, score_file
+from producer.results.score_files import Audit, References, Rules, Scored, audit_file, score_file
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -69,3 +71,38 @@ def _cell(scored: Scored, name: str) -> str:
         low, high = scored.intervals[name]
         shown += f" [{low:.1f}, {high:.1f}]"
     return shown
+
+
+SHOWN = 160
+
+
+def audit(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.jsonl", help="lines of question_id, rationale, query; .gz too")
+    ],
+    reference: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="lines of question_id, reference; or train.json"),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Count right rationales under each correctness rule, hint leaks and failure modes."""
+    found = audit_file(file, reference)
+    if as_json:
+        print_json(found.counts())
+        return
+    _print(found)
+
+
+def _print(found: Audit) -> None:
+    out = console()
+    out.print(f"{found.n:,} rationales")
+    for rule, number in found.counts()["correct"].items():
+        out.print(f"  correct, {rule}: {number:,} ({100 * number / found.n:.1f} %)")
+    for mode, says in FAILURE_MODES.items():
+        out.print(f"{mode.replace('_', ' ')}: {found.modes[mode]:,} ({says})")
+        for key, text in found.examples.get(mode, ()):
+            line = " ".join(text.split())
+            out.print(f"  {key}: {line if len(line) <= SHOWN else line[: SHOWN - 3] + '...'}")
+    if found.leaks:
+        out.print(f"mention their hint: {', '.join(found.leaks)}")

@@ -1,4 +1,7 @@
-"""Experiment files: found, overridden, validated, with one line for whatever is wrong."""
+"""Experiment files: found, overridden, validated, with one line for whatever is wrong.
+
+The recordings of an experiment, read before anything starts.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from models.encoders.checkpoint import PACKAGED
-from models.errors import DatasetError, ExperimentError
-from models.experiment import Experiment
-from producer import tasks
-from storage.jsonl import read_objects
+from models.adapters.encoders.checkpoint import PACKAGED
+from models.core.errors import DatasetError, ExperimentError
+from models.core.experiment.endpoints import Endpoint
+from models.core.experiment.experiment import Experiment
+from producer.experiments import task_folders
+from storage.jsonl import read_objects, read_recording
 
 PRESETS = Path(__file__).parent
 BUNDLED = "bundled:"
@@ -104,11 +108,11 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 def _with_task(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The experiment with the task folder that it names, and with what that decides where it does not."""
-    named = config.get("task", tasks.DEFAULT)
+    named = config.get("task", task_folders.DEFAULT)
     if not isinstance(named, str):
         raise ExperimentError(name, "task", "must be the name of a shipped task folder, or the path of one")
-    task = tasks.find_task(named, folder)
-    frozen, decided = tasks.read_task(task)
+    task = task_folders.find_task(named, folder)
+    frozen, decided = task_folders.read_task(task)
     _anchor(decided, task)
     given = {key: value for key, value in config.items() if key != "task"}
     return _merged(decided, given) | {"task": frozen}
@@ -226,3 +230,23 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _section(inner))), None)
+
+
+E = TypeVar("E", bound=Endpoint)
+
+
+def pin_recordings(experiment: Experiment) -> Experiment:
+    """With the hashes of its recordings: another file makes another run, and workers refuse it. Raises
+    DatasetError with file, line and reason."""
+    students = [_pinned(student) for student in experiment.students]
+    pinned = {"teacher": _pinned(experiment.teacher), "students": students}
+    if model := experiment.judge.model:
+        pinned["judge"] = experiment.judge.model_copy(update={"model": _pinned(model)})
+    return experiment.model_copy(update=pinned)
+
+
+def _pinned(endpoint: E) -> E:
+    if not endpoint.recording:
+        return endpoint
+    recording = read_recording(Path(endpoint.recording), endpoint.recording_sha256)
+    return endpoint.model_copy(update={"recording_sha256": recording.digest})

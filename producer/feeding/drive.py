@@ -9,16 +9,15 @@ from contextlib import closing
 
 from redis.exceptions import RedisError
 
-from models.errors import UsageError
-from producer.feeding.leading import AWAY, Feeding
-from producer.feeding.stopping import Stop
+from models.core.errors import UsageError
+from producer.feeding.interrupts import Stop
+from producer.feeding.service import AWAY, Feeding
 from producer.local.supervisor import Supervisor
-from producer.progress.limits import LimitWatch
-from producer.progress.status import Status, read_status
+from producer.progress.status import LimitWatch, Status, read_status
 from storage.broker import Queues
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.planning import Run
+from storage.ledger import runs
+from storage.ledger.runs import Run
 from storage.logs import about
 from storage.settings import Settings
 
@@ -57,9 +56,9 @@ def drive(
         if supervisor and not feeding.leads:
             raise UsageError(f"run {run.id} is being fed by {feeding.leader}; "
                              f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
-        planning.start_run(db, run.id, time.time())
+        runs.start_run(db, run.id, time.time())
         with about(run=run.id), stop.deferred():
-            return _drive(db, planning.load_run(db, run.id), settings, feeding, supervisor, show, stop)
+            return _drive(db, runs.load_run(db, run.id), settings, feeding, supervisor, show, stop)
 
 
 def _is_served(settings: Settings) -> bool:

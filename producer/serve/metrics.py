@@ -9,9 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.stages import STAGES
-from producer.progress.limits import LimitUse
-from producer.progress.status import EngineStatus, Status
+from models.core.pipeline.stages import STAGES
+from producer.progress.status import EngineStatus, LimitUse, Status
 from producer.serve.readings import Reading
 from storage.ledger.counts import STATES
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS

@@ -2,26 +2,29 @@
 
 Counting a million units takes seconds. One run is counted at a time, and in all no more than a tenth of
 the time, however many watch; in between everybody sees what was counted last.
+
+Server-sent events: the live part of a page, anew whenever it is counted anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from models.errors import ServiceError
-from producer.progress.limits import LimitWatch
-from producer.progress.status import Status, read_status
+from models.core.errors import ServiceError
+from producer.progress.status import LimitWatch, Status, read_status
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.overview import RunLine, run_lines
+from storage.ledger import runs as ledger_runs
+from storage.ledger.counts import RunLine, run_lines
 from storage.schema import FINISHED, RUNNING
 
 T = TypeVar("T")
@@ -151,7 +154,7 @@ class Readings:
 
     def _read(self, line: RunLine) -> Reading:
         began, now = self._clock(), time.time()
-        status = read_status(self.db, planning.load_run(self.db, line.id), now, self._limits)
+        status = read_status(self.db, ledger_runs.load_run(self.db, line.id), now, self._limits)
         ended = self._clock()
         return Reading(line, status, now, ended - began, ended)
 
@@ -160,3 +163,53 @@ class Readings:
             return await asyncio.get_running_loop().run_in_executor(threads, work)
         except (OperationalError, InterfaceError) as error:
             raise ServiceError(f"the database is away: {error.orig}") from None
+
+
+TICK_SECONDS = 1.0
+SILENCE_SECONDS = 15.0
+AWAY_SECONDS = 5.0
+MOST_STREAMS = 200
+
+
+class Streams:
+    """All that are open; `close` ends them."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def stream(self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]) -> Response:
+        """Sends what `draw` gives as often as it changes, while `goes_on`."""
+        if self._open >= MOST_STREAMS:
+            return PlainTextResponse("too many pages are open\n", 503, {"Retry-After": "60"})
+        return StreamingResponse(
+            self._events(draw, goes_on), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
+
+    async def _events(
+        self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]
+    ) -> AsyncIterator[str]:
+        self._open += 1
+        shown, said = "", time.monotonic()
+        try:
+            while goes_on():
+                pause = TICK_SECONDS
+                try:
+                    drawn = await draw()
+                except ServiceError:
+                    drawn, pause = shown, AWAY_SECONDS
+                now = time.monotonic()
+                if drawn != shown:
+                    shown, said = drawn, now
+                    yield "event: page\n" + "".join(f"data: {line}\n" for line in drawn.splitlines()) + "\n"
+                elif now - said >= SILENCE_SECONDS:
+                    said = now
+                    yield ": still here\n\n"
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), pause)
+                    return
+        finally:
+            self._open -= 1

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import uvicorn
 
-from models.errors import ServiceError
-from producer.progress.limits import LimitWatch
+from models.core.errors import ServiceError
+from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
-from producer.serve.doors import Doors
-from producer.serve.events import Streams
-from producer.serve.readings import Readings
-from producer.serve.tables import TableMaker
+from producer.serve.auth import Sessions
+from producer.serve.readings import Readings, Streams
+from producer.serve.report_tables import TableMaker
 from storage.database import Database
 from storage.settings import Settings
 
@@ -67,7 +66,7 @@ async def _serve(
     folder: Path,
 ) -> None:
     readings, tables, streams = Readings(db, LimitWatch(settings)), TableMaker(folder), Streams()
-    app = application(Site(readings, tables, Doors(password), streams), hosts)
+    app = application(Site(readings, tables, Sessions(password), streams), hosts)
     # Below ERROR it tells that it starts and ends, and of whatever a stranger sends.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # Who connects is who asks: an address that the client itself tells would get around the slow-down.

@@ -55,7 +55,7 @@ def read_budget(db: Database, run_id: str) -> Budget:
         return Budget(*connection.execute(query).one())
 
 
-class Refusal(Enum):
+class BudgetRefusal(Enum):
     """Why a call may not be made: not before those in flight have told their price, or not at all."""
 
     UNTIL_SETTLED = "until settled"
@@ -64,9 +64,9 @@ class Refusal(Enum):
 
 def charge(
     connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float
-) -> dict[str, Refusal]:
+) -> dict[str, BudgetRefusal]:
     """`holds` gives (key, cost) of reserved calls by run. Returns the keys that the budget does not allow."""
-    refused: dict[str, Refusal] = {}
+    refused: dict[str, BudgetRefusal] = {}
     for run_id, calls in sorted(holds.items()):
         total = sum(cost for _, cost in calls)
         if connection.execute(_TAKE, {"run": run_id, "cost": total}).rowcount:
@@ -75,7 +75,7 @@ def charge(
         for key, cost in calls:
             if not connection.execute(_TAKE, {"run": run_id, "cost": cost}).rowcount:
                 fits = connection.execute(_FITS, {"run": run_id, "cost": cost}).scalar_one()
-                refused[key] = Refusal.UNTIL_SETTLED if fits else Refusal.FOR_GOOD
+                refused[key] = BudgetRefusal.UNTIL_SETTLED if fits else BudgetRefusal.FOR_GOOD
     return refused
 
 

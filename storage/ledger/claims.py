@@ -8,26 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from models.experiment import Experiment
-from models.stages import Step, downstream, gathered_by
-from models.types import AnswerTests, Example
+from models.core.experiment.experiment import Experiment
+from models.core.pipeline.stages import Step, downstream, gathering_dependants
+from models.core.types import AnswerTests, Example
 from storage.database import Database
-from storage.ledger.dependants import Place, feed, skip
-from storage.ledger.planning import planned_slots
-from storage.schema import (
-    DONE,
-    EXAMPLES,
-    FAILED,
-    GENERATIONS,
-    READY,
-    RUNNING,
-    RUNS,
-    UNITS,
-    UPSTREAM_FAILED,
-)
+from storage.ledger.dependants import DependantKey, release_dependants, skip_dependants
+from storage.ledger.runs import planned_slots
+from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, READY, RUNNING, RUNS, UNITS, UPSTREAM_FAILED
 
 # A unit that was claimed so often and never finished takes its worker down with it.
-MOST_CLAIMS = 20
+MAX_CLAIMS = 20
 
 INPUTS: dict[str, tuple[str, ...]] = {
     "grow": (),
@@ -41,7 +31,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ClaimedUnit:
     """A claimed unit with all it needs: `inputs` holds the results of the example's earlier steps.
 
     `rejections` answers were not accepted so far; those before `budget_from` are forgiven by a retry.
@@ -91,7 +81,7 @@ _RESULTS = select(
 )
 
 
-def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> list[Work]:
+def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> list[ClaimedUnit]:
     """Those of the units that are ready, under no live lease, and of a running run; now `owner`'s.
 
     `now` is in seconds since the epoch, `lease` in seconds.
@@ -100,9 +90,9 @@ def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: 
         values = {"unit_ids": list(unit_ids), "now": now, "owner": owner, "until": now + lease}
         units = connection.execute(_CLAIM, values).all()
         for unit in units:
-            if unit.attempts > MOST_CLAIMS:
-                _condemn(connection, unit, now)
-        sound = (unit for unit in units if unit.attempts <= MOST_CLAIMS)
+            if unit.attempts > MAX_CLAIMS:
+                _fail_poison_unit(connection, unit, now)
+        sound = (unit for unit in units if unit.attempts <= MAX_CLAIMS)
         return _with_inputs(connection, sorted(sound, key=lambda unit: unit.id))
 
 
@@ -135,32 +125,32 @@ def release(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
         )
 
 
-def _condemn(connection: Connection, unit: Any, now: float) -> None:
+def _fail_poison_unit(connection: Connection, unit: Any, now: float) -> None:
     """Fail a unit that takes its workers down; what needs it is skipped, a vote goes on without it."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
         .values(
             state=FAILED, reason="crash", finished_at=now, lease_owner=None, lease_until=None,
-            detail=f"claimed {MOST_CLAIMS} times and never finished",
+            detail=f"claimed {MAX_CLAIMS} times and never finished",
         )
     )  # fmt: skip
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
     step = (unit.stage, unit.variant, unit.sample)
 
-    def places(steps: Sequence[Step]) -> list[Place]:
-        return [Place(unit.run_id, unit.example_id, each) for each in steps]
+    def places(steps: Sequence[Step]) -> list[DependantKey]:
+        return [DependantKey(unit.run_id, unit.example_id, each) for each in steps]
 
-    feed(connection, places(gathered_by(slots, step)))
-    skip(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
+    release_dependants(connection, places(gathering_dependants(slots, step)))
+    skip_dependants(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
 
 
 def _tests(stored: dict[str, str] | None) -> AnswerTests | None:
     return AnswerTests(**stored) if stored else None
 
 
-def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
+def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[ClaimedUnit]:
     if not units:
         return []
     example_ids = {unit.example_id for unit in units}
@@ -182,7 +172,7 @@ def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[Work]:
             of_example = results.setdefault((row.run_id, row.example_id), {})
             of_example[(row.stage, row.variant, row.sample)] = row.result
     return [
-        Work(
+        ClaimedUnit(
             unit.id, unit.run_id, unit.example_id, unit.split, unit.stage, unit.variant, unit.sample,
             unit.rejections, unit.budget_from, examples[unit.example_id],
             results.get((unit.run_id, unit.example_id), {}), unit.generation,

@@ -1,4 +1,7 @@
-"""Where a run stands, counted from the ledger."""
+"""Where a run stands, counted from the ledger.
+
+All runs at a glance, without their experiments.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Select, desc, func, literal, select, union, union_all
 
-from models.types import Usage
+from models.core.types import Usage
 from storage.database import Database
 from storage.schema import (
     DONE,
@@ -18,6 +21,7 @@ from storage.schema import (
     GENERATIONS,
     READY,
     REJECTIONS,
+    RUNS,
     SKIPPED,
     TEST,
     TRAIN,
@@ -194,3 +198,25 @@ def _reasons(db: Database, query: Select[Any]) -> dict[str, int]:
     with db.read() as connection:
         counted = {reason or "unknown": int(number) for reason, number in connection.execute(query)}
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """Times are seconds since the epoch."""
+
+    id: str
+    name: str
+    state: str
+    message: str
+    planned: int
+    created_at: float
+    started_at: float
+    finished_at: float | None
+
+
+def run_lines(db: Database) -> list[RunLine]:
+    """Newest first."""
+    columns = [RUNS.c[name] for name in RunLine.__dataclass_fields__]
+    with db.read() as connection:
+        rows = connection.execute(select(*columns).order_by(RUNS.c.created_at.desc())).all()
+    return [RunLine(*row) for row in rows]

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, or_, update
 
-from models.stages import Step
+from models.core.pipeline.stages import Step
 from storage.schema import READY, SKIPPED, UNITS, WAITING
 
 
-class Place(NamedTuple):
+class DependantKey(NamedTuple):
     """A unit by what it is for."""
 
     run_id: str
@@ -49,13 +49,13 @@ _SKIP = (
 )
 
 
-def feed(connection: Connection, places: Iterable[Place]) -> None:
+def release_dependants(connection: Connection, places: Iterable[DependantKey]) -> None:
     """Each of the units has one need less; without needs it is ready."""
     if rows := [place.parameters() for place in places]:
         connection.execute(_FEED, rows)
 
 
-def skip(connection: Connection, places: Iterable[tuple[Place, str]], now: float) -> None:
+def skip_dependants(connection: Connection, places: Iterable[tuple[DependantKey, str]], now: float) -> None:
     """Those of the units that wait will not happen; each place comes with its reason."""
     if rows := [{**place.parameters(), "because": because, "now": now} for place, because in places]:
         connection.execute(_SKIP, rows)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, insert, select, update
 
-from models.load import LoadReading
-from models.types import Usage
+from models.core.engine_load import LoadReading
+from models.core.types import Usage
 from storage.database import Database
 from storage.schema import ENGINES
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineReading:
     """A model in a worker process; `updated_at` is when it was heard of last."""
 
     owner: str
@@ -42,7 +42,7 @@ def report(db: Database, owner: str, loads: Mapping[str, LoadReading], now: floa
                 connection.execute(insert(ENGINES).values(owner=owner, model=model, **values))
 
 
-def engines(db: Database, models: Collection[str], since: float) -> list[Engine]:
+def engines(db: Database, models: Collection[str], since: float) -> list[EngineReading]:
     """Those of these models that were heard of since then."""
     query = (
         select(ENGINES)
@@ -52,7 +52,7 @@ def engines(db: Database, models: Collection[str], since: float) -> list[Engine]
     with db.read() as connection:
         rows = connection.execute(query).all()
     return [
-        Engine(
+        EngineReading(
             row.owner,
             row.model,
             LoadReading(

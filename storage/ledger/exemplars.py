@@ -1,4 +1,7 @@
-"""Synthetic examples as students are shown them."""
+"""Synthetic examples as students are shown them.
+
+The earlier rationales of an example: those that are voted on, and those that were right.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from models.experiment import RationaleSource
-from models.retrieval.words import group_of, question_of
-from models.rounds import SAMPLES, counting, named, pass_of, rationales, round_of
-from models.stages import VECTOR, WORDINGS
+from models.core.experiment.experiment import RationaleSource
+from models.core.pipeline.rounds import SAMPLE, SAMPLES, counting, named, pass_of, rationales, round_of
+from models.core.pipeline.stages import VECTOR, WORDINGS
+from models.core.words import group_of, question_of
 from storage.database import Database
-from storage.ledger.planning import Run
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.runs import Run
 from storage.schema import DONE, EXAMPLES, RUNS, TEST, TRAIN, UNITS
 
 REASONED = ("rationale", "rationalize")
@@ -185,3 +189,47 @@ def _train(run_id: str, *conditions: ColumnElement[bool]) -> Select[tuple[int]]:
         .where(UNITS.c.run_id == run_id, UNITS.c.split == TRAIN, UNITS.c.state == DONE, *conditions)
         .distinct()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RationaleSample:
+    """What a sample's unit stored, and the key of the call that it rests on."""
+
+    result: dict[str, Any]
+    generation: str | None
+
+
+def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
+    """The samples of the vote's example that did not fail, in the order in which they were drawn."""
+    query = (
+        select(UNITS.c.result, UNITS.c.generation)
+        .where(
+            UNITS.c.run_id == vote.run_id,
+            UNITS.c.example_id == vote.example_id,
+            UNITS.c.stage == vote.stage,
+            UNITS.c.variant == named(round_of(vote.variant), SAMPLE),
+            UNITS.c.state == DONE,
+        )
+        .order_by(UNITS.c.sample)
+    )
+    with db.read() as connection:
+        return [RationaleSample(row.result, row.generation) for row in connection.execute(query)]
+
+
+def right_before(db: Database, unit: ClaimedUnit) -> int:
+    """How many rationales of earlier passes of the round are right; samples are none, but the vote is."""
+    query = (
+        select(func.count())
+        .select_from(UNITS)
+        .where(
+            UNITS.c.run_id == unit.run_id,
+            UNITS.c.example_id == unit.example_id,
+            UNITS.c.stage.in_(("rationale", "rationalize")),
+            UNITS.c.variant.in_(rationales(round_of(unit.variant))),
+            UNITS.c.state == DONE,
+            UNITS.c.id < unit.unit_id,
+            UNITS.c.result["correct"].as_boolean().is_(True),
+        )
+    )
+    with db.read() as connection:
+        return int(connection.execute(query).scalar_one())

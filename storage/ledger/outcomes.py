@@ -8,17 +8,17 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, null, select, update
 
-from models.stages import Step
-from models.types import Rejection
+from models.core.pipeline.stages import Step
+from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger.claims import Work
-from storage.ledger.dependants import Place, feed, skip
-from storage.ledger.generations import Purchase, book
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.dependants import DependantKey, release_dependants, skip_dependants
+from storage.ledger.purchases import Purchase, record_purchase
 from storage.schema import DONE, FAILED, READY, REJECTIONS, UNITS
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class UnitOutcome:
     """`result` of a unit that is done, or `reason` and `detail` of one that failed; `rejection` is the
     last answer that was not accepted, where that is why.
 
@@ -26,7 +26,7 @@ class Outcome:
     happen, and `because` is the reason: `already_correct` or `upstream_failed`.
     """
 
-    work: Work
+    unit: ClaimedUnit
     result: dict[str, Any] | None = None
     reason: str | None = None
     detail: str | None = None
@@ -38,51 +38,51 @@ class Outcome:
     because: str = ""
 
 
-def finish(db: Database, outcomes: Sequence[Outcome], now: float) -> int:
+def finish(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
     """Store outcomes; how many were news. A unit that is already final stays as it is."""
     with db.write() as connection:
         # In one order everywhere, so that two transactions do not wait for each other.
-        ordered = sorted(outcomes, key=lambda outcome: outcome.work.unit_id)
-        book(connection, ((each.work, each.purchase) for each in ordered if each.purchase), now)
+        ordered = sorted(outcomes, key=lambda outcome: outcome.unit.unit_id)
+        record_purchase(connection, ((each.unit, each.purchase) for each in ordered if each.purchase), now)
         news = _news(connection, ordered)
         if news:
             connection.execute(_END, [_end(outcome, now) for outcome in news])
         for outcome in news:
             if outcome.rejection:
-                attempt = outcome.work.rejections
-                _record(connection, outcome.work, outcome.rejection, attempt, outcome.generation, now)
-        feed(connection, (_place(each.work, step) for each in news for step in each.feeds))
-        skips = ((_place(each.work, step), each.because) for each in news for step in each.skips)
-        skip(connection, skips, now)
+                attempt = outcome.unit.rejections
+                _record(connection, outcome.unit, outcome.rejection, attempt, outcome.generation, now)
+        release_dependants(connection, (_place(each.unit, step) for each in news for step in each.feeds))
+        skips = ((_place(each.unit, step), each.because) for each in news for step in each.skips)
+        skip_dependants(connection, skips, now)
         return len(news)
 
 
-def reject(db: Database, work: Work, rejection: Rejection, attempt: int, generation: str,
+def reject(db: Database, unit: ClaimedUnit, rejection: Rejection, attempt: int, generation: str,
            purchase: Purchase | None, now: float) -> None:  # fmt: skip
     """Keep an answer that is not accepted; the unit goes on. Recording it twice changes nothing."""
     with db.write() as connection:
         if purchase:
-            book(connection, [(work, purchase)], now)
-        _record(connection, work, rejection, attempt, generation, now)
+            record_purchase(connection, [(unit, purchase)], now)
+        _record(connection, unit, rejection, attempt, generation, now)
 
 
-def keep(db: Database, work: Work, purchase: Purchase, now: float) -> None:
+def keep(db: Database, unit: ClaimedUnit, purchase: Purchase, now: float) -> None:
     """Store an answer that was paid for, whatever becomes of its unit."""
     with db.write() as connection:
-        book(connection, [(work, purchase)], now)
+        record_purchase(connection, [(unit, purchase)], now)
 
 
-def _news(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _news(connection: Connection, outcomes: Sequence[UnitOutcome]) -> list[UnitOutcome]:
     """Those whose units are open, one for each; nobody else can end them before this transaction does."""
-    unit_ids = [outcome.work.unit_id for outcome in outcomes]
+    unit_ids = [outcome.unit.unit_id for outcome in outcomes]
     still_open = set(connection.scalars(_STILL_OPEN, {"unit_ids": unit_ids}))
-    first = {outcome.work.unit_id: outcome for outcome in reversed(outcomes)}
+    first = {outcome.unit.unit_id: outcome for outcome in reversed(outcomes)}
     return [first[unit_id] for unit_id in sorted(still_open)]
 
 
-def _end(outcome: Outcome, now: float) -> dict[str, Any]:
+def _end(outcome: UnitOutcome, now: float) -> dict[str, Any]:
     return {
-        "of_unit": outcome.work.unit_id,
+        "of_unit": outcome.unit.unit_id,
         "new_state": DONE if outcome.result is not None else FAILED,
         "new_result": outcome.result,
         "new_reason": outcome.reason,
@@ -92,19 +92,19 @@ def _end(outcome: Outcome, now: float) -> dict[str, Any]:
     }
 
 
-def _place(work: Work, step: Step) -> Place:
-    return Place(work.run_id, work.example_id, step)
+def _place(unit: ClaimedUnit, step: Step) -> DependantKey:
+    return DependantKey(unit.run_id, unit.example_id, step)
 
 
-def _record(connection: Connection, work: Work, rejection: Rejection, attempt: int,
+def _record(connection: Connection, unit: ClaimedUnit, rejection: Rejection, attempt: int,
             generation: str | None, now: float) -> None:  # fmt: skip
     """The next attempt has another number, so that it asks again instead of reading this answer."""
-    counted = {"of_unit": work.unit_id, "of_attempt": attempt}
+    counted = {"of_unit": unit.unit_id, "of_attempt": attempt}
     if connection.execute(_COUNT, counted).rowcount:
         connection.execute(
             _KEEP,
             {
-                "unit_id": work.unit_id, "attempt": attempt, "run_id": work.run_id, "stage": work.stage,
+                "unit_id": unit.unit_id, "attempt": attempt, "run_id": unit.run_id, "stage": unit.stage,
                 "reason": rejection.reason, "detail": rejection.detail, "generation": generation,
                 "created_at": now,
             },

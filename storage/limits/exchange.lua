@@ -1,5 +1,5 @@
---[[ One exchange between an owner (a worker process) and the limits of one model. storage/limits/memory.py is
-its twin in Python; storage/limits/base.py says what an exchange means, and its constants stand before this text.
+--[[ One exchange between an owner (a worker process) and the limits of one model. tests/memory_limiter.py is
+its twin in Python; storage/limits/limiter.py says what an exchange means, and its constants stand before this text.
 
 EVALSHA ... 2 STATE OWNERS CALL
 

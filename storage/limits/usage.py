@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.limits.base import OWNER_TTL, USE_SECONDS, Quota
-from storage.limits.keys import keys
-from storage.limits.memory import least
+from storage.limits.limiter import OWNER_TTL, USE_SECONDS, Quota, keys, lower_limit
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -36,7 +34,7 @@ class Use:
         return {of: min(1.0, self.used[of] / most) for of, most in self.allowed.items() if most}
 
 
-def connect(url: str) -> Redis:
+def connect_reader(url: str) -> Redis:
     """A client for somebody who has other things to tell when Redis is away."""
     # Most who can show a limit have no run that uses it now.
     from redis import Redis
@@ -56,8 +54,8 @@ def read_use(client: Redis, name: str, quota: Quota, now: float | None = None) -
     now = seconds + micro / 1e6 if now is None else now
     state = {field: float(value) for field, value in stored.items()}
     faded = math.exp(-max(0.0, now - state.get("used_at", now)) / USE_SECONDS)
-    rpm = state.get("rate") or least(quota.rpm, state.get("told_rpm", 0.0))
-    tpm = least(quota.tpm, state.get("told_tpm", 0.0))
+    rpm = state.get("rate") or lower_limit(quota.rpm, state.get("told_rpm", 0.0))
+    tpm = lower_limit(quota.tpm, state.get("told_tpm", 0.0))
     heard = (said.split() for said in owners.values())
     flying = sum(int(calls) for calls, at in heard if now - float(at) <= OWNER_TTL)
     allowed = {REQUESTS: rpm, TOKENS: tpm, IN_FLIGHT: quota.max_concurrency}

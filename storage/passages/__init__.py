@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from models.types import Hit
+from models.core.types import Hit
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,23 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dataset import Dataset
-from models.encoders import open_encoder, passage_text
-from models.encoders.reranker import Reranker
-from models.errors import ServiceError
-from models.prompts import example_query
-from models.retrieval import methods
-from models.retrieval.evidence import Evidence, gather
-from models.retrieval.lexicon import Lexicon
-from models.retrieval.methods import Predict, Ranked
-from models.retrieval.nearness import pack
-from models.retrieval.settings import Passages, Search
-from models.retrieval.solved import Solved
-from models.retrieval.words import steps, without_literals
-from models.types import Hit, Passage, Query
-from storage.passages import experience
-from storage.passages.lexicons import open_lexicon
-from storage.passages.naming import index_path
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.encoder import passage_text
+from models.adapters.encoders.transformers_encoder import Reranker
+from models.core.errors import ServiceError
+from models.core.experiment.options import Dataset
+from models.core.experiment.passages import Passages, Search
+from models.core.prompts.rendering import example_query
+from models.core.retrieval import ranking
+from models.core.retrieval.lexicon import Lexicon
+from models.core.retrieval.ranking import Evidence, Predict, Ranked, gather
+from models.core.retrieval.solved_examples import SolvedExamples, pack
+from models.core.types import Hit, Passage, Query
+from models.core.words import steps, without_literals
+from storage.passages import learned_index
+from storage.passages.index_files import index_path
+from storage.passages.learned_index import open_lexicon
 from storage.passages.snapshot import Snapshot
 
 QUERIES_AT_ONCE = 64
@@ -52,7 +51,7 @@ class Retriever:
         self._encoder = open_encoder(config.encoder, threads)
         self._snapshot = Snapshot.open(path, self._encoder.fingerprint)
         self._rerankers: dict[str, Reranker] = {}
-        self._experience_path = experience.experience_path(config, dataset, home) if dataset else None
+        self._experience_path = learned_index.learned_index_path(config, dataset, home) if dataset else None
 
     def search(
         self, queries: Sequence[Query], depth: int | None = None, how: Search | None = None
@@ -124,14 +123,14 @@ class Retriever:
     def _ranker(self, how: Search, depth: int) -> Callable[[Evidence], list[Ranked]]:
         match how.method:
             case "bm25":
-                return lambda found: methods.bm25(found, how.strip_literals, depth)
+                return lambda found: ranking.bm25(found, how.strip_literals, depth)
             case "fusion":
-                return lambda found: methods.fusion(found, how.strip_literals, depth)
+                return lambda found: ranking.fusion(found, how.strip_literals, depth)
             case "weighted":
-                return lambda found: methods.weighted(found, self._lexicon, how.weights, depth)
+                return lambda found: ranking.weighted(found, self._lexicon, how.weights, depth)
             case _:
                 predict = self._predict
-                return lambda found: methods.learned(found, self._lexicon, predict, depth)
+                return lambda found: ranking.learned(found, self._lexicon, predict, depth)
 
     def _hits(self, ranked: Sequence[Ranked]) -> list[Hit]:
         return [Hit(self._snapshot.passage(found.row), found.score, found.scores) for found in ranked]
@@ -146,15 +145,15 @@ class Retriever:
         return open_lexicon(self._snapshot)
 
     @cached_property
-    def _experience(self) -> experience.Experience:
+    def _experience(self) -> learned_index.LearnedIndex:
         if self._experience_path is None:
             raise ServiceError(
                 "passages.method: weighted and learned need the dataset they have learned from"
             )
-        return experience.load(self._experience_path, self._encoder.fingerprint)
+        return learned_index.load_learned_index(self._experience_path, self._encoder.fingerprint)
 
     @cached_property
-    def _solved(self) -> Solved:
+    def _solved(self) -> SolvedExamples:
         return self._experience.solved(self._snapshot)
 
     @cached_property

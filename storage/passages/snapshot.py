@@ -5,16 +5,21 @@ NAME/VERSION/vectors.npy       float32, [count, dimension], unit length by defau
 NAME/VERSION/codes.npy         the same in 8 bits, scales.npy their scales: see codes.py
 NAME/VERSION/passages.jsonl    one passage a line, in the same order
 NAME/VERSION/offsets.npy       int64, [count + 1], where each line starts
+
+The snapshot of an index on a machine that did not build it: copied from the Milvus server they share.
+
+The vectors of a corpus while its index is built.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,11 +29,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ServiceError
-from models.types import Hit, Passage
-from storage.passages.codes import Codes
-from storage.passages.naming import corpus_hash
-from storage.passages.ranking import SLACK, check_dimension, ranked
+from models.adapters.encoders.checkpoint import find_checkpoint
+from models.core.errors import ServiceError
+from models.core.experiment.passages import Passages
+from models.core.types import Hit, Passage
+from storage.passages.index_files import corpus_hash, index_name, index_path
+from storage.passages.milvus_store import MilvusStore
+from storage.passages.vectors import SLACK, Int8Vectors, check_dimension, ranked
 
 QUERIES_AT_ONCE = 64
 # So many queries are compared with the codes, one by one; more pay for reading the vectors themselves.
@@ -57,7 +64,7 @@ class Snapshot:
         self.path = path
         self.meta = meta
         self._vectors: NDArray[np.float32] = np.load(folder / "vectors.npy", mmap_mode="r")
-        self._codes = Codes.load(folder)
+        self._codes = Int8Vectors.load(folder)
         self._offsets = np.load(folder / "offsets.npy")
         with (folder / "passages.jsonl").open("rb") as lines:
             self._lines = mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ)
@@ -160,7 +167,7 @@ def write_snapshot(
     order = sorted(range(len(keys)), key=keys.__getitem__)
     ordered = vectors[order].astype(np.float32, copy=False)
     np.save(folder / "vectors.npy", ordered)
-    Codes.of(ordered).save(folder)
+    Int8Vectors.of(ordered).save(folder)
     lines = [json.dumps(asdict(passages[row])).encode() + b"\n" for row in order]
     np.save(folder / "offsets.npy", np.cumsum([0, *map(len, lines)], dtype=np.int64))
     (folder / "passages.jsonl").write_bytes(b"".join(lines))
@@ -181,3 +188,67 @@ def _published_version(path: Path) -> str | None:
         return str(json.loads((path / "meta.json").read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def copy_missing_snapshot(passages: Passages, milvus_uri: str, home: Path) -> None:
+    """Where this machine has no snapshot of the index, and Milvus is a server, write it.
+
+    One process copies, others wait for it. Raises ServiceError where the server has no such index.
+    """
+    path = index_path(passages, home)
+    if "://" not in milvus_uri or _is_here(path):
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_here(path):
+            return
+        fingerprint = find_checkpoint(passages.encoder).fingerprint
+        with MilvusStore.published(milvus_uri, index_name(passages), fingerprint) as store:
+            rows = list(store.rows())
+            if not rows:
+                raise ServiceError(f"{store.place} is empty; build it with `starmill index build`")
+            vectors = np.array([vector for _, vector in rows], dtype=np.float32)
+            write_snapshot(path, [passage for passage, _ in rows], vectors, fingerprint)
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        Snapshot.open(path)
+    except ServiceError:
+        return False
+    return True
+
+
+class CorpusVectors:
+    """`rows` are those of the passages with these keys, [count, dimension]. They are not all read back from
+    Milvus, which would take Lite as long as everything else together."""
+
+    def __init__(self, keys: Iterable[str], dimension: int) -> None:
+        self._place = {key: row for row, key in enumerate(keys)}
+        self.rows = np.full((len(self._place), dimension), np.nan, dtype=np.float32)
+
+    def put(self, key: str, vector: NDArray[np.float32]) -> None:
+        if key in self._place:
+            self.rows[self._place[key]] = vector
+
+    def recall(self, path: Path, fingerprint: str) -> None:
+        """Take over what the snapshot in `path` holds by the same encoder, if there is one."""
+        try:
+            snapshot = Snapshot.open(path, fingerprint)
+        except ServiceError:
+            return
+        for row in range(len(snapshot)):
+            self.put(snapshot.passage(row).key, snapshot.vectors[row])
+
+    def complete(self, store: MilvusStore) -> None:
+        """Read from the store what is missing still, and see that it lost nothing."""
+        if np.isnan(self.rows).any():
+            for passage, vector in store.rows():
+                self.put(passage.key, np.array(vector, dtype=np.float32))
+        total = len(self.rows)
+        held = min(store.count(), total - int(np.isnan(self.rows).any(axis=1).sum()))
+        if held != total:
+            raise ServiceError(
+                f"{store.place} lost {total - held} of {total} passages; build the index again"
+            )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.ledger import planning
+from storage.ledger import runs
 from tests.chores import chores, passages_of, write_experiment, write_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import PATIENCE, Ended, Home, final_share, home_with_indexes_of, units, wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -146,7 +146,7 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
     server.configure(latency_ms=8000)
     with ready.started("run", small, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
-        [run] = planning.list_runs(db)
+        [run] = runs.list_runs(db)
         assert_refused(ready, f"process {process.pid} runs --local in", "run", small, "--local")
         ledger = f"sqlite:///{ready.path / 'ledger.db'}"
         elsewhere = home_with_indexes_of(
@@ -156,7 +156,7 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 3
-        assert [found.id for found in planning.list_runs(db)] == [run.id]
+        assert [found.id for found in runs.list_runs(db)] == [run.id]
 
 
 def assert_refused(home: Home, says: str, *arguments: object) -> str:
@@ -171,7 +171,7 @@ def assert_refused(home: Home, says: str, *arguments: object) -> str:
 
 def assert_no_runs(home: Home) -> None:
     with home.ledger() as db:
-        assert planning.list_runs(db) == []
+        assert runs.list_runs(db) == []
 
 
 def with_key(home: Home, key: str) -> Home:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chores import write_data, write_experiment
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Home
 
 PRICE = {"input": 100.0, "output": 100.0}

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from models.stages import STAGES
+from models.core.pipeline.stages import STAGES
 from tests.chores import read_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended
 
 TRAIN, TEST, CELLS = 12, 6, 6

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from models.experiment import Experiment
-from producer.cli.app import app
+from models.core.experiment.experiment import Experiment
+from producer.cli.commands import app
 from producer.experiments import load_experiment, presets
 from storage.settings import Settings
 from tests.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose

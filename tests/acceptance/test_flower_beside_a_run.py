@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.flower_process import fetch
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended, Home, home_with_indexes_of, wait_until
 
 SAYS = re.compile(r"Flower: (http://127\.0\.0\.1:\d+), user starmill, password in (.+)")

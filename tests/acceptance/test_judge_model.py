@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from storage.ledger.rows import Row, rows
+from storage.ledger.queries import ResultRow, rows
 from tests.acceptance.conftest import PRICE
 from tests.chores import read_jsonl, write_experiment, write_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended, Home
 
 TRAIN, TEST = 6, 3
@@ -40,7 +40,7 @@ def judged(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.Temp
     return Ended(home, experiment, home.json("status")["run"], said)
 
 
-def results(ended: Ended, *stages: str) -> list[tuple[Row, dict[str, Any]]]:
+def results(ended: Ended, *stages: str) -> list[tuple[ResultRow, dict[str, Any]]]:
     with ended.home.ledger() as db:
         return [(row, row.result) for row in rows(db, ended.run, stages=stages) if row.result]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from models.errors import ModelError
-from models.types import Message, Request
+from models.core.errors import ModelError
+from models.core.types import Message, Request
 from tests.acceptance.conftest import LONGEST_PROMPT
 from tests.chores import write_experiment
 from tests.command_line import starmill
 from tests.leaks import leaking_files, redis_values, tells
-from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import PATIENCE, Ended, Home, home_with_indexes_of
 
 VARIABLE = "MARKED_KEY"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.judging.auditing import Audit, audit_file
+from producer.results.score_files import Audit, audit_file
 from tests.chores import write_jsonl
 from tests.paper import ANSWERS, Bootstrap, Row
 from tests.pipeline import Home

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from producer.export.selection import Selection, What, select_rows
-from storage.ledger.planning import list_runs, load_run
+from producer.results.export.selection import RowSelection, What, select_rows
+from storage.ledger.runs import list_runs, load_run
 from tests.chores import read_jsonl, write_experiment, write_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
 
 # Of the six cells, each asks one request that the server refused; a refusal is no generation.
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 def exported(ended: Ended, what: What) -> list[dict[str, Any]]:
     """As `starmill export` writes them, less the name of the run."""
     with ended.home.ledger() as db:
-        found = list(select_rows(db, load_run(db, ended.run), Selection(what)))
+        found = list(select_rows(db, load_run(db, ended.run), RowSelection(what)))
     for row in found:
         row.get("provenance", {}).pop("run", None)
     return found

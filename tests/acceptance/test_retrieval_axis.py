@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models.retrieval.controls import FILLER
-from storage.ledger.rows import Row, rows
+from models.core.retrieval.passage_selection import FILLER
+from storage.ledger.queries import ResultRow, rows
 from storage.schema import FINAL, GENERATIONS, UNITS
 from tests.chores import passages_of, read_jsonl, write_experiment, write_jsonl
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended, home_with_indexes_of, run_locally
 
 # The code of a chore, without the name of its variable, and the function that documents it.
@@ -55,7 +55,7 @@ def varied(
     return run_locally(home, experiment)
 
 
-def of_stage(ended: Ended, stage: str) -> list[Row]:
+def of_stage(ended: Ended, stage: str) -> list[ResultRow]:
     with ended.home.ledger() as db:
         return list(rows(db, ended.run, stages=(stage,)))
 

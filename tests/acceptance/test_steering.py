@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database
-from storage.ledger import feeding, planning
+from storage.ledger import runs, scheduling
 from storage.ledger.counts import IN_FLIGHT
 from tests.chores import write_experiment
 from tests.clock import Clock
 from tests.command_line import command_line, starmill
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import (
     PATIENCE,
     Ended,
@@ -46,7 +46,7 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
     experiment = write_experiment(data, server.url, name="steered")
     with ready.started("run", experiment, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0.2 and units(db)[IN_FLIGHT], "calls are in flight")
-        run = planning.list_runs(db)[0].id
+        run = runs.list_runs(db)[0].id
         said = ready.starmill("pause", run)
         assert said.stdout == ""
         assert f"continue with: starmill resume {run}" in said.stderr
@@ -75,9 +75,9 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
 def test_what_cannot_be_paused(db: Database, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     plan(db, clock, "planned-1", started=False)
     plan(db, clock, "interrupted-1", seed=1)
-    planning.stop_run(db, "interrupted-1", "stopped by hand")
+    runs.stop_run(db, "interrupted-1", "stopped by hand")
     plan(db, clock, "finished-1", train=0, test=0, seed=2)
-    assert feeding.finish_run(db, "finished-1", clock())
+    assert scheduling.finish_run(db, "finished-1", clock())
     for command, run, says in (
         ("pause", "nobody", "no run 'nobody' in"),
         ("resume", "nobody", "no run 'nobody' in"),
@@ -85,17 +85,17 @@ def test_what_cannot_be_paused(db: Database, clock: Clock, capsys: pytest.Captur
         ("pause", "interrupted", "run interrupted-1 is interrupted already (stopped by hand): continue it"),
         ("pause", "finished", "run finished-1 is finished: there is nothing to pause"),
     ):
-        before = planning.list_runs(db)
+        before = runs.list_runs(db)
         assert starmill(command, run) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
         [line] = shown.err.splitlines()
         assert line.startswith(f"starmill: {says}")
-        assert planning.list_runs(db) == before
+        assert runs.list_runs(db) == before
 
 
 def test_a_pause_counts_once(db: Database, clock: Clock) -> None:
     plan(db, clock, "small-1")
-    assert planning.stop_run(db, "small-1", "first", paused=True)
-    assert not planning.stop_run(db, "small-1", "second", paused=True)
-    assert planning.run_state(db, "small-1") == ("paused", "first")
+    assert runs.stop_run(db, "small-1", "first", paused=True)
+    assert not runs.stop_run(db, "small-1", "second", paused=True)
+    assert runs.run_state(db, "small-1") == ("paused", "first")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine
-from tests.bench.scenarios import SCENARIOS, Bench, Unmeasured
+from tests.bench.scenarios import SCENARIOS
+from tests.bench.scenarios.base import Bench, Unmeasured
 from tests.bench.table import Result, markdown, rows
 
 

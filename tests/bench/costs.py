@@ -18,18 +18,18 @@ from typing import Any
 import psycopg
 import redis
 
-from producer.cli.indexing import bring_up_to_date
-from producer.datasets.reading import read_dataset
+from producer.cli.index_progress import bring_up_to_date
 from producer.experiments import load_experiment
+from producer.experiments.datasets import read_dataset
 from producer.feeding.feeder import Feeder
 from storage.database import Database
-from storage.ledger import counts, planning
+from storage.ledger import counts, runs
 from storage.settings import Settings
 from tests.bench import machine
 from tests.bench.measured import cpu_seconds, peak_megabytes
 from tests.chores import write_data, write_experiment
 from tests.encoders import tiny_bert
-from tests.openai_server import running
+from tests.openai_server.process import running
 from tests.pipeline import Home, wait_until
 from tests.services import running_postgres, running_valkey
 from tests.workers import celery_worker
@@ -58,9 +58,9 @@ def main() -> None:
         worker = stack.enter_context(celery_worker(home, threads=THREADS))
         service = stack.enter_context(home.started("feed"))
         idle = wait_until_listening(broker, worker.pid), cpu_seconds(service.pid)
-        planning.start_run(db, "run", time.time())
+        runs.start_run(db, "run", time.time())
         at = time.monotonic()
-        while planning.run_state(db, "run")[0] != "finished":
+        while runs.run_state(db, "run")[0] != "finished":
             time.sleep(1)  # to look more often would be what is measured
         wall = time.monotonic() - at
         spent = counts.spending(db, "run")
@@ -94,19 +94,19 @@ def plan(db: Database, settings: Settings, data: Path, url: str, encoder: Path) 
     bring_up_to_date(experiment, settings)
     splits = read_dataset(experiment.dataset)
     before = cpu_seconds()
-    run = planning.plan_run(db, "run", experiment, splits, time.time())
+    run = runs.plan_run(db, "run", experiment, splits, time.time())
     return run.planned, cpu_seconds() - before
 
 
 def bytes_of_a_message(db: Database, settings: Settings, broker: Any) -> float:
     """As Redis keeps it in the list; a message carries up to eight units."""
-    planning.start_run(db, "run", time.time())
-    feeder = Feeder(db, planning.load_run(db, "run"), settings)
+    runs.start_run(db, "run", time.time())
+    feeder = Feeder(db, runs.load_run(db, "run"), settings)
     feeder.lead()
     feeder.tick()
     feeder.close()
     size = broker.memory_usage(QUEUE, samples=0) / broker.llen(QUEUE)
-    planning.stop_run(db, "run", "measured")
+    runs.stop_run(db, "run", "measured")
     return float(size)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from models.experiment import Experiment
-from models.types import Example
+from models.core.experiment.experiment import Experiment
+from models.core.types import Example
 from storage.schema import TEST, TRAIN
 from tests.bench.load import Load, request_of
 from tests.task_folders import conala, seeds

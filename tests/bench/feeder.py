@@ -9,8 +9,8 @@ from pathlib import Path
 
 from producer.cli.common import open_ledger
 from producer.feeding.drive import drive
-from producer.feeding.stopping import Stop
-from storage.ledger import planning
+from producer.feeding.interrupts import Stop
+from storage.ledger import runs
 from storage.settings import load_settings
 from tests.bench.plain import GATE, READY
 
@@ -19,7 +19,7 @@ def main() -> None:
     run_id, folder = sys.argv[1], Path(sys.argv[2])
     settings = load_settings()
     with suppress(KeyboardInterrupt), Stop() as stop, open_ledger(settings) as db:
-        run = planning.load_run(db, run_id)
+        run = runs.load_run(db, run_id)
         (folder / READY).touch()
         while not (folder / GATE).exists():
             time.sleep(0.01)

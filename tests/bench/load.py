@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.types import Message
+from models.core.types import Message
 from tests.task_folders import augmentation_pairs, wording
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from tests.bench.load import Load
 from tests.bench.measured import Measured, measured
 from tests.bench.plain import GATE, READY, read_checkpoint
-from tests.openai_server import OpenAIServer
-from tests.openai_server.process import REPOSITORY
+from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.pipeline import wait_until
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert, text
 
-from models.experiment import Experiment
+from models.core.experiment.experiment import Experiment
 from storage.database import Database
 from storage.schema import FINISHED, RUNS
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from producer.cli.common import open_ledger
-from producer.datasets.reading import read_dataset
+from producer.experiments.datasets import read_dataset
 from producer.feeding.drive import drive
-from producer.feeding.stopping import Stop
-from storage.ledger import planning
+from producer.feeding.interrupts import Stop
+from storage.ledger import runs
 from storage.settings import load_settings
 from tests.bench.experiment import examples, experiment
 from tests.bench.load import Load
@@ -35,7 +35,7 @@ def main() -> None:
     settings = load_settings()
     with open_ledger(settings) as db:
         started, cpu = time.monotonic(), cpu_seconds()
-        run = planning.plan_run(db, RUN, asked, read_dataset(asked.dataset), time.time())
+        run = runs.plan_run(db, RUN, asked, read_dataset(asked.dataset), time.time())
         planned = time.monotonic()
         with suppress(KeyboardInterrupt), Stop() as stop:
             threading.Timer(seconds, _ask_to_stop, [stop]).start()

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoders import open_encoder
-from models.retrieval.settings import Passages
-from producer.indexing.build import build_index
+from models.adapters.encoders import open_encoder
+from models.core.experiment.passages import Passages
+from producer.index.build_index import build_index
 from storage.passages import PassageStore
-from storage.passages.milvus import MilvusStore
-from storage.passages.naming import index_name, index_path
+from storage.passages.index_files import index_name, index_path
+from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot
-from tests.openai_server import process_that_prints_its_url
+from tests.openai_server.process import process_that_prints_its_url
 
 DIMENSION = 384
 LATENT = 16

@@ -15,15 +15,14 @@ from producer.feeding.feeder import Feeder
 from producer.local.services import gateway_service, redis_service
 from producer.local.supervisor import Service, Supervisor
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.settings import Settings
 from tests.bench.experiment import QUEUE, experiment, splits
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import Load
 from tests.bench.measured import Measured
 from tests.bench.plain import READY
-from tests.openai_server import OpenAIServer
-from tests.openai_server.process import REPOSITORY
+from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.pipeline import wait_until
 
 WARM_UP = "warm-up"
@@ -62,7 +61,7 @@ def installed(
             _wait_for_workers(load.workers, redis_url)
             installation = Installation(load, server, folder, settings, db, supervisor)
             _warm_up(installation)
-            planning.plan_run(db, RUN, experiment(load, server.url), splits(load.calls), time.time())
+            runs.plan_run(db, RUN, experiment(load, server.url), splits(load.calls), time.time())
             supervisor.start(_feeder(folder, settings, logs))
             yield installation
         except (AssertionError, TimeoutError) as error:
@@ -116,8 +115,8 @@ def _warm_up(installation: Installation) -> None:
     """A call for each that may be in flight, so that clients are open and code is loaded."""
     load, db = dataclasses.replace(installation.load, sections={}), installation.db
     rows = splits(load.concurrency, "chart")
-    run = planning.plan_run(db, WARM_UP, experiment(load, installation.server.url), rows, time.time())
-    planning.start_run(db, WARM_UP, time.time())
+    run = runs.plan_run(db, WARM_UP, experiment(load, installation.server.url), rows, time.time())
+    runs.start_run(db, WARM_UP, time.time())
     feeder = Feeder(db, run, installation.settings)
     try:
         feeder.lead()
@@ -129,4 +128,4 @@ def _warm_up(installation: Installation) -> None:
         wait_until(warm, "the workers are warm")
     finally:
         feeder.close()
-        planning.stop_run(db, WARM_UP, "warm")
+        runs.stop_run(db, WARM_UP, "warm")

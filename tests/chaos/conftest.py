@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chores import write_data, write_experiment
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
 
 

@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import select
 
 from storage.database import Database
-from storage.ledger import batches, planning
+from storage.ledger import batches
+from storage.ledger import runs as ledger_runs
 from storage.ledger.batches import Batch
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import BATCHES, SETTLED, SUBMITTED
 from tests.chaos.test_kill import assert_bought_once, assert_every_unit_is_final, assert_whole, end
 from tests.chores import write_experiment
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import Ended, Home, home_with_indexes_of, units, wait_until
 
 PRICE = {"input": 0.25, "output": 0.75}
@@ -71,7 +72,7 @@ def test_a_stopped_and_a_killed_run_find_their_batches_again(
             process.send_signal(signal.SIGINT)
             said = end(home, process, expect=3)
         assert "batches that go on at the provider: 1" in said
-        [run] = planning.list_runs(db)
+        [run] = ledger_runs.list_runs(db)
         assert units(db)[IN_FLIGHT] >= 32
         with home.started("run", "--resume", run.id, "--local") as process:
             wait_until(lambda: settled(db) and submitted(db), "the second batch is submitted")
@@ -104,7 +105,7 @@ def test_bad_lines_leave_no_bad_rows(
 
 
 def submitted(db: Database) -> list[Batch]:
-    runs = planning.list_runs(db)
+    runs = ledger_runs.list_runs(db)
     return [batch for batch in batches.unsettled(db, runs[0].id) if batch.state == SUBMITTED] if runs else []
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from producer.cli.indexing import bring_up_to_date
-from producer.datasets.reading import read_dataset
+from producer.cli.index_progress import bring_up_to_date
 from producer.experiments import load_experiment
+from producer.experiments.datasets import read_dataset
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.schema import UNITS
 from storage.settings import Settings
 from tests.chores import write_data, write_experiment
 from tests.hosts import Network, network, postgres_on, redis_on, starmill_on
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Home, bought, final_share, paid, units, wait_until
 from tests.workers import celery_worker
 
@@ -71,7 +71,7 @@ def test_a_host_that_was_away_for_a_minute_costs_nothing_that_was_committed(
                 ("student", ["student.small", "retrieve", "judge"]),
             )
         }
-        planning.start_run(db, "run", time.time())
+        runs.start_run(db, "run", time.time())
         wait_until(lambda: final_share(units(db)) > 0.05, "the run is under way")
         for host in ("teacher-1", "teacher-2"):
             wait_until(lambda host=host: holds(db, workers[host]), f"{host} works")
@@ -81,7 +81,7 @@ def test_a_host_that_was_away_for_a_minute_costs_nothing_that_was_committed(
         wait_until(lambda: holds(db, workers["teacher-1"]), "teacher-1 works again", BACK_WITHIN)
         notes.append(Moment.now("teacher-1 works again", db, server))
         server.configure(latency_ms=100)
-        wait_until(lambda: planning.list_runs(db)[0].state == "finished", "the run is finished", 240)
+        wait_until(lambda: runs.list_runs(db)[0].state == "finished", "the run is finished", 240)
         notes.append(Moment.now("the end", db, server))
         with capsys.disabled():
             print("", *notes, sep="\n")
@@ -175,4 +175,4 @@ def plan(db: Database, home: Home, data: Path, server: OpenAIServer) -> None:
     )  # fmt: skip
     experiment = load_experiment(str(path))
     bring_up_to_date(experiment, Settings(home=home.path, _env_file=None))  # type: ignore[call-arg]
-    planning.plan_run(db, "run", experiment, read_dataset(experiment.dataset), time.time())
+    runs.plan_run(db, "run", experiment, read_dataset(experiment.dataset), time.time())

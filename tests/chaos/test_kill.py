@@ -19,15 +19,15 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
-from models.stages import queues
+from models.core.pipeline.stages import queues
 from producer.experiments import load_experiment
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import FINAL, UNITS
 from tests.chores import write_experiment
 from tests.gateway import running_gateway
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import PATIENCE, Ended, Home, bought, final_share, paid, units, wait_until
 from tests.services import free_port
 
@@ -60,7 +60,7 @@ def test_a_killed_run_is_resumed(home: Home, server: OpenAIServer, undisturbed: 
         assert before
         process.kill()
         process.wait()
-        [run] = planning.list_runs(db)
+        [run] = runs.list_runs(db)
         with home.started("run", "--resume", run.id, "--local") as resumed:
             end(home, resumed)
     assert_whole(home, undisturbed)

@@ -19,10 +19,10 @@ import pytest
 from sqlalchemy import select
 
 from storage.database import Database
-from storage.ledger import counts, planning
+from storage.ledger import counts, runs
 from storage.schema import GENERATIONS
 from tests.chores import write_data, write_experiment
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Home, as_counted, bought, final_share, paid, units, wait_until
 from tests.services import running_postgres
 
@@ -103,7 +103,7 @@ def _disturb(home: Home, server: OpenAIServer, arguments: list[str], victims: Vi
             if what == "run":
                 process.kill()
                 process.wait()
-                [run] = planning.list_runs(db)
+                [run] = runs.list_runs(db)
                 process = stack.enter_context(home.started("run", "--resume", run.id, "--local"))
         _, said = process.communicate(timeout=900)
         assert process.returncode == 0, said
@@ -111,7 +111,7 @@ def _disturb(home: Home, server: OpenAIServer, arguments: list[str], victims: Vi
 
 
 def _check(kills: list[Kill], db: Database, server: OpenAIServer) -> None:
-    [run] = planning.list_runs(db)
+    [run] = runs.list_runs(db)
     assert run.state == "finished"
     assert final_share(units(db)) == 1.0
     assert units(db)["failed"] == 0

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from models.experiment import Experiment
-from models.types import Example
+from models.core.experiment.experiment import Experiment
+from models.core.types import Example
 from producer.feeding.feeder import Feeder
-from producer.indexing.build import build_index
+from producer.index.build_index import build_index
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.schema import DONE, TEST, TRAIN, UNITS
 from storage.settings import Settings
 from tests.encoders import WORDS, tiny_bert
@@ -85,8 +85,8 @@ def test_all_find_everything_once(experiment: Experiment, settings: Settings) ->
     rows = [Example(row, str(row), f"{WORDS[row % 12]} {row}", "f(x)") for row in range(UNITS_TO_FIND)]
     with closing(Database(settings.database)) as db, ExitStack() as stack:
         db.migrate()
-        run = planning.plan_run(db, "run", experiment, {TRAIN: rows, TEST: rows[:1]}, time.time())
-        planning.start_run(db, "run", time.time())
+        run = runs.plan_run(db, "run", experiment, {TRAIN: rows, TEST: rows[:1]}, time.time())
+        runs.start_run(db, "run", time.time())
         workers = [stack.enter_context(worker(number, settings)) for number in range(WORKERS)]
         feeder = stack.enter_context(closing(Feeder(db, run, settings)))
         feeder.lead()

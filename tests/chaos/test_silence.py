@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.passages.connection import Connection
+from storage.passages.milvus_connection import Connection
 
 # Pings of a silent client were taken for an attack after 140 s.
 SILENCE = 170.0

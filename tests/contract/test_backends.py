@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from models.backends import open_backend
-from models.backends.base import Backend
-from models.endpoints import EMBEDDED_MODEL
-from models.errors import BadRequest, ContextOverflow, ModelError
-from models.students import Student
-from models.types import Completion, Message, Request
-from tests.openai_server import OpenAIServer
+from models.adapters.backends import open_backend
+from models.adapters.backends.backend import Backend
+from models.core.errors import BadRequest, ContextOverflow, ModelError
+from models.core.experiment.endpoints import EMBEDDED_MODEL, Student
+from models.core.types import Completion, Message, Request
 from tests.openai_server.calls import ask, ask_backend
+from tests.openai_server.process import OpenAIServer
 
 Open = Callable[[], Backend]
 

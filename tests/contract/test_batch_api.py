@@ -9,15 +9,14 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from models.answers import check
-from models.backends.batch_lines import endpoint_of, line_of, outcome_of
-from models.backends.batches import BatchClient, Remote
-from models.backends.failures import Address
-from models.endpoints import Teacher
-from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
-from models.types import Completion, Message, Rejection, Request
-from tests.openai_server import OpenAIServer
+from models.adapters.backends.batch_api import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.adapters.backends.error_map import Address
+from models.core.answers.checks import check
+from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
+from models.core.experiment.endpoints import Teacher
+from models.core.types import Completion, Message, Rejection, Request
 from tests.openai_server.calls import ask
+from tests.openai_server.process import OpenAIServer
 
 KEY = "sk-a-key-that-nobody-may-see"
 ADDRESS = Address("model", "http://nowhere/v1", "OPENAI_API_KEY")

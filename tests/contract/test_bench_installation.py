@@ -13,7 +13,7 @@ from storage.settings import Settings
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import Load
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.small_run import LEASE, Hand, ids, plan, purchase, request
 
 

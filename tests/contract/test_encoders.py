@@ -15,10 +15,12 @@ import pytest
 import torch
 import transformers
 
-from models.encoders import Encoder, find_checkpoint, open_encoder, passage_text
-from models.encoders.export import export_onnx
-from models.errors import ServiceError
-from models.types import Passage
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.checkpoint import find_checkpoint
+from models.adapters.encoders.encoder import Encoder, passage_text
+from models.adapters.encoders.onnx_encoder import export_onnx
+from models.core.errors import ServiceError
+from models.core.types import Passage
 from tests.conftest import REPOSITORY
 from tests.encoders import save_as_bin, tiny_bert, tiny_codet5, weights
 
@@ -141,7 +143,7 @@ def test_onnx_gives_what_torch_gives(folders: dict[str, Path]) -> None:
 
 def test_onnx_runs_without_torch(folders: dict[str, Path]) -> None:
     code = (
-        "import sys; from models.encoders import open_encoder; "
+        "import sys; from models.adapters.encoders import open_encoder; "
         f"open_encoder({str(folders['int8'])!r}).encode(['a list']); "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )

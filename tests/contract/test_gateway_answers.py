@@ -13,15 +13,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from models.backends import open_backend
-from models.backends.gateway import Gateway
-from models.backends.openai import OpenAIBackend
-from models.endpoints import Endpoint, Teacher
-from models.errors import RateLimited, Unavailable
-from models.types import Completion, Limits, Request
+from models.adapters.backends import open_backend
+from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.openai import OpenAIBackend
+from models.core.errors import RateLimited, Unavailable
+from models.core.experiment.endpoints import Endpoint, Teacher
+from models.core.types import Completion, Limits, Request
 from tests.gateway import GATEWAY_TOKEN, KEY, PROMPT, QUESTION, GatewayProcess, failure
-from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask, ask_all
+from tests.openai_server.process import OpenAIServer
 from tests.services import free_port
 
 FAULTS: list[dict[str, object]] = [

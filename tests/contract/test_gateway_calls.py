@@ -13,13 +13,12 @@ from dataclasses import replace
 
 import pytest
 
-from models.backends.gateway import KEYS_AT_ONCE, Gateway
-from models.errors import Unavailable
-from models.types import Completion
+from models.adapters.backends.gateway_client import KEYS_AT_ONCE, Gateway
+from models.core.errors import Unavailable
+from models.core.types import Completion
 from tests.gateway import GATEWAY_TOKEN, OTHER, PROMPT, QUESTION, GatewayProcess, failure, running_gateway
-from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask, ask_all
-from tests.openai_server.process import REPOSITORY
+from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.services import free_port
 
 
@@ -127,7 +126,8 @@ def asking_process(gateway: GatewayProcess, server: OpenAIServer) -> Iterator[su
     """A process of its own that asks QUESTION, and ends with 0 when it is answered."""
     code = (
         "import sys; from tests.gateway import QUESTION; "
-        "from models.backends.gateway import Gateway; from tests.openai_server.calls import ask; "
+        "from models.adapters.backends.gateway_client import Gateway; "
+        "from tests.openai_server.calls import ask; "
         "ask(sys.argv[1], QUESTION, Gateway(sys.argv[2]))"
     )
     with subprocess.Popen(

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from models.backends.batch_lines import endpoint_of
-from models.endpoints import Price
-from models.types import Completion, Request, Usage
+from models.adapters.backends.batch_api import endpoint_of
+from models.core.experiment.endpoints import Price
+from models.core.types import Completion, Request, Usage
 from storage.database import Database
-from storage.ledger import batches, counts, feeding, filing, outcomes, settling
+from storage.ledger import batch_enqueue, batches, counts, outcomes, scheduling
+from storage.ledger.batch_enqueue import BatchRefusal
 from storage.ledger.batches import Batch
-from storage.ledger.claims import Work
-from storage.ledger.filing import Refusal
-from storage.ledger.generations import Call
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.purchases import CallClaim
 from storage.schema import GATHERED, GENERATIONS, SETTLED, SUBMITTED, TRAIN, UPLOADED
 from tests.clock import Clock
 from tests.small_run import LEASE, Hand, plan, purchase, race, request, units
@@ -36,7 +36,12 @@ def file_all(hand: Hand) -> list[Request]:
     for work in hand.take(TRAIN, "augment"):
         asked.append(request(f"{work.example.request}"))
         hand.clock.advance(1)
-        assert filing.file_and_park(hand.db, "worker", [work], Call(work, asked[-1]), hand.clock()) is None
+        assert (
+            batch_enqueue.enqueue_for_batch(
+                hand.db, "worker", [work], CallClaim(work, asked[-1]), hand.clock()
+            )
+            is None
+        )
     return asked
 
 
@@ -60,7 +65,7 @@ def completion(words: str = "This requires sorting.") -> Completion:
 
 
 def settle(hand: Hand, *keys: str, words: str = "This requires sorting.") -> None:
-    settling.settle(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
+    batches.settle(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
 
 
 def generation(hand: Hand, key: str) -> Any:
@@ -103,7 +108,7 @@ def test_a_batch_has_one_model_and_one_endpoint(hand: Hand, clock: Clock) -> Non
     completes = Request("openai", "model", (), "complete this")
     other = Request("openai", "other", request().messages)
     for work, asked in ((first, request()), (second, completes), (third, other)):
-        filing.file_and_park(hand.db, "worker", [work], Call(work, asked), clock.advance(1))
+        batch_enqueue.enqueue_for_batch(hand.db, "worker", [work], CallClaim(work, asked), clock.advance(1))
     assert gathered(hand, "b1") == [request().key]
     assert gathered(hand, "b2") == [completes.key]
     assert gathered(hand, "b3") == [other.key]
@@ -155,7 +160,7 @@ def test_an_answer_that_was_bought_meanwhile_stays(hand: Hand, clock: Clock) -> 
     gather(hand)
     work = hand.take("test", "retrieve")[0]
     outcomes.finish(
-        hand.db, [outcomes.Outcome(work, {}, purchase=purchase(request("sort 0"), cost=5))], clock()
+        hand.db, [outcomes.UnitOutcome(work, {}, purchase=purchase(request("sort 0"), cost=5))], clock()
     )
     settle(hand, key, words="late")
     assert (generation(hand, key).answer, generation(hand, key).cost_nano_usd) == ("sorted(x)", 5)
@@ -174,14 +179,14 @@ def test_what_has_no_answer_is_filed_again(hand: Hand, clock: Clock) -> None:
     gather(hand)
     batches.move(hand.db, "b1", SUBMITTED, remote="batch-1")
     settle(hand, *keys[:2])
-    settling.refuse(hand.db, [(keys[2], Refusal("bad_request", "no"))], clock())
-    closed = settling.close(hand.db, "b1", SETTLED, "expired", clock())
+    batches.refuse(hand.db, [(keys[2], BatchRefusal("bad_request", "no"))], clock())
+    closed = batches.close(hand.db, "b1", SETTLED, "expired", clock())
     assert (closed.state, closed.message, closed.answered, closed.refused) == (SETTLED, "expired", 2, 1)
     assert batches.unsettled(hand.db, "small-1") == []
     assert batches.filed(hand.db, "small-1")[0] == 3
     assert len(parked(hand)) == 3
     assert gathered(hand, "b2") == sorted(keys[3:])
-    assert settling.close(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
+    assert batches.close(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
     assert keys_of(hand, "b2") == sorted(keys[3:])
 
 
@@ -199,7 +204,9 @@ def test_a_call_that_an_interrupted_run_filed_is_fetched_by_the_next(hand: Hand,
     asked = file_all(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
     for work in later.take(TRAIN, "augment"):
-        filing.file_and_park(hand.db, "worker", [work], Call(work, asked[work.example.row]), clock())
+        batch_enqueue.enqueue_for_batch(
+            hand.db, "worker", [work], CallClaim(work, asked[work.example.row]), clock()
+        )
     batch = gather(hand, run_id="small-2")
     assert batch
     assert (batch.run_id, batch.requests) == ("small-2", 6)
@@ -213,13 +220,13 @@ def test_a_batch_is_adopted_only_from_a_run_that_nobody_feeds(hand: Hand, clock:
     asked = file_all(hand)
     gather(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
-    feeding.lead(hand.db, "small-1", "feeder", clock(), LEASE)
+    scheduling.lead(hand.db, "small-1", "feeder", clock(), LEASE)
     assert batches.adopt(hand.db, "small-2", clock()) == 0
     clock.advance(LEASE + 1)
     # Nothing that it waits for is in it.
     assert batches.adopt(hand.db, "small-2", clock()) == 0
     [work, *_] = later.take(TRAIN, "augment")
-    filing.file_and_park(hand.db, "worker", [work], Call(work, asked[0]), clock())
+    batch_enqueue.enqueue_for_batch(hand.db, "worker", [work], CallClaim(work, asked[0]), clock())
     assert batches.adopt(hand.db, "small-2", clock()) == 1
     assert [batch.id for batch in batches.unsettled(hand.db, "small-2")] == ["b1"]
     assert batches.unsettled(hand.db, "small-1") == []
@@ -248,5 +255,5 @@ def test_works_are_claimed_with_the_call_that_they_waited_for(hand: Hand) -> Non
     asked = file_all(hand)
     settle(hand, asked[0].key)
     [work] = hand.take(TRAIN, "augment")
-    assert isinstance(work, Work)
+    assert isinstance(work, ClaimedUnit)
     assert work.generation == asked[0].key

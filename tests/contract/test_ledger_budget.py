@@ -7,12 +7,12 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import select
 
-from models.types import Completion, Request
+from models.core.types import Completion, Request
 from storage.database import Database
-from storage.ledger import counts, generations, outcomes, planning
-from storage.ledger.claims import Work
-from storage.ledger.generations import Busy, Call, Found, OverBudget, Purchase
-from storage.ledger.outcomes import Outcome
+from storage.ledger import counts, outcomes, purchases, runs
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import Busy, CallClaim, Found, OverBudget, Purchase
 from storage.schema import RUNS, TRAIN
 from tests.clock import Clock
 from tests.small_run import LEASE, Hand, plan, purchase, race, request
@@ -28,16 +28,16 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 @pytest.fixture
-def works(hand: Hand) -> list[Work]:
+def works(hand: Hand) -> list[ClaimedUnit]:
     return hand.take(TRAIN, "augment")
 
 
-def call(work: Work, number: int, hold: int = 3 * CENT) -> Call:
-    return Call(work, request(f"call {number}"), hold)
+def call(work: ClaimedUnit, number: int, hold: int = 3 * CENT) -> CallClaim:
+    return CallClaim(work, request(f"call {number}"), hold)
 
 
-def reserve(hand: Hand, calls: list[Call], owner: str = "me") -> list[Found]:
-    return generations.reserve(hand.db, owner, calls, hand.clock(), LEASE)
+def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[Found]:
+    return purchases.reserve(hand.db, owner, calls, hand.clock(), LEASE)
 
 
 def charged(hand: Hand) -> int:
@@ -45,26 +45,28 @@ def charged(hand: Hand) -> int:
         return connection.execute(select(RUNS.c.charged_nano_usd)).scalar_one()
 
 
-def pay(hand: Hand, asked: Call, cost: int) -> None:
+def pay(hand: Hand, asked: CallClaim, cost: int) -> None:
     bought = Purchase(asked.request, Completion("x", "stop", purchase(asked.request).completion.usage), cost,
                       0.1, asked.hold)  # fmt: skip
-    outcomes.finish(hand.db, [Outcome(asked.work, {"query": "q"}, purchase=bought)], hand.clock())
+    outcomes.finish(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_calls_are_allowed_while_their_holds_fit(hand: Hand, works: list[Work]) -> None:
+def test_calls_are_allowed_while_their_holds_fit(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:5])]
     assert reserve(hand, calls) == [None, None, None, Busy(), Busy()]
     assert charged(hand) == 9 * CENT
 
 
-def test_a_refused_call_is_free_for_whoever_can_pay(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_a_refused_call_is_free_for_whoever_can_pay(
+    hand: Hand, works: list[ClaimedUnit], clock: Clock
+) -> None:
     assert reserve(hand, [call(works[0], 0, 11 * CENT)]) == [OverBudget()]
     other = Hand(hand.db, plan(hand.db, clock, "rich", teacher=TEACHER, seed=1), clock)
     [work, *_] = other.take(TRAIN, "augment")
-    assert reserve(other, [Call(work, request("call 0"))], "other") == [None]
+    assert reserve(other, [CallClaim(work, request("call 0"))], "other") == [None]
 
 
-def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[Work]) -> None:
+def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:3])]
     reserve(hand, calls)
     for each in calls:
@@ -75,15 +77,15 @@ def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[Work]) ->
     assert reserve(hand, [call(works[4], 4, 5 * CENT)]) == [OverBudget()]
 
 
-def test_a_call_that_brought_nothing_costs_nothing(hand: Hand, works: list[Work]) -> None:
+def test_a_call_that_brought_nothing_costs_nothing(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:3])]
     reserve(hand, calls)
     for each in calls:
-        generations.abandon(hand.db, "me", each.request.key)
+        purchases.abandon(hand.db, "me", each.request.key)
     assert charged(hand) == 0
 
 
-def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[Work]) -> None:
+def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[ClaimedUnit]) -> None:
     asked = call(works[0], 0)
     reserve(hand, [asked])
     assert reserve(hand, [call(works[1], 0)]) == [Busy()]
@@ -92,7 +94,7 @@ def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[Work]) 
     assert charged(hand) == CENT
 
 
-def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[Work]) -> None:
+def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[ClaimedUnit]) -> None:
     reserve(hand, [call(work, number) for number, work in enumerate(works[:3])], "dead")
     assert reserve(hand, [call(works[3], 3)]) == [Busy()]
     hand.clock.advance(LEASE + 1)
@@ -100,7 +102,7 @@ def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[Work
     assert charged(hand) == 3 * CENT
 
 
-def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list[Work]) -> None:
+def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     reserve(hand, [call(works[0], 0)], "dead")
     hand.clock.advance(LEASE + 1)
     again = call(works[1], 0)
@@ -110,23 +112,23 @@ def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list
     assert charged(hand) == 9 * CENT
 
 
-def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[Work]) -> None:
+def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[ClaimedUnit]) -> None:
     found = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
     assert sorted(map(str, found)) == ["[Busy()]"] * 5 + ["[None]"] * 3
     assert charged(hand) == 9 * CENT
 
 
-def test_a_raised_budget_allows_more(hand: Hand, works: list[Work]) -> None:
+def test_a_raised_budget_allows_more(hand: Hand, works: list[ClaimedUnit]) -> None:
     reserve(hand, [call(work, number) for number, work in enumerate(works[:3])])
     richer = hand.run.experiment.model_copy(update={"budget_usd": 0.2})
-    assert planning.steer_run(hand.db, hand.run, richer).experiment.budget_usd == 0.2
+    assert runs.update_mutable(hand.db, hand.run, richer).experiment.budget_usd == 0.2
     assert reserve(hand, [call(works[3], 3)]) == [None]
 
 
 def test_a_run_without_a_budget_is_not_charged(database: Database, clock: Clock) -> None:
     hand = Hand(database, plan(database, clock, teacher=TEACHER), clock)
     [work, *_] = hand.take(TRAIN, "augment")
-    asked = Call(work, request("dear"))
+    asked = CallClaim(work, request("dear"))
     assert reserve(hand, [asked]) == [None]
     pay(hand, asked, 10**12)
     assert charged(hand) == 0
@@ -134,9 +136,9 @@ def test_a_run_without_a_budget_is_not_charged(database: Database, clock: Clock)
 
 
 def test_money_is_whole_billionths() -> None:
-    assert planning.nano_usd(0.1) == CENT * 10
-    assert planning.nano_usd(1234567.000000001) == int(Decimal("1234567.000000001") * 10**9)
-    assert planning.nano_usd(None) is None
+    assert runs.nano_usd(0.1) == CENT * 10
+    assert runs.nano_usd(1234567.000000001) == int(Decimal("1234567.000000001") * 10**9)
+    assert runs.nano_usd(None) is None
 
 
 def test_what_only_steers_keeps_the_run(hand: Hand, clock: Clock) -> None:
@@ -149,13 +151,13 @@ def test_what_only_steers_keeps_the_run(hand: Hand, clock: Clock) -> None:
         }
     )
     dearer = run.model_copy(update={"teacher": run.teacher.model_copy(update={"model": "other"})})
-    data = planning.dataset_hash({"train": []})
-    assert planning.config_hash(run, data) == planning.config_hash(steered, data)
-    assert planning.config_hash(run, data) != planning.config_hash(dearer, data)
+    data = runs.dataset_hash({"train": []})
+    assert runs.config_hash(run, data) == runs.config_hash(steered, data)
+    assert runs.config_hash(run, data) != runs.config_hash(dearer, data)
 
 
-def test_one_question_in_a_batch_is_asked_once(hand: Hand, works: list[Work]) -> None:
+def test_one_question_in_a_batch_is_asked_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     asked: Request = request("the same")
-    found = reserve(hand, [Call(work, asked, CENT) for work in works[:3]])
+    found = reserve(hand, [CallClaim(work, asked, CENT) for work in works[:3]])
     assert found == [None, Busy(), Busy()]
     assert charged(hand) == CENT

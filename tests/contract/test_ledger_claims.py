@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from storage.database import Database
-from storage.ledger import claims, feeding, generations, outcomes, planning
-from storage.ledger.claims import MOST_CLAIMS
-from storage.ledger.generations import Call
-from storage.ledger.outcomes import Outcome
+from storage.ledger import claims, outcomes, purchases, runs, scheduling
+from storage.ledger.claims import MAX_CLAIMS
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import CallClaim
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, UPSTREAM_FAILED, WAITING
 from tests.clock import Clock
 from tests.small_run import (
@@ -92,14 +92,16 @@ def test_heartbeat_keeps_what_its_owner_holds(database: Database, clock: Clock) 
 
 def test_release_gives_back_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    [(unit, *_), *_] = feeding.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
+    [(unit, *_), *_] = scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
     claim(database, clock, "me", [unit])
     claims.release(database, "they", [unit])
     assert claim(database, clock, "they", [unit]) == []
     claims.release(database, "me", [unit])
     found = units(database, id=unit)[0]
     assert (found.state, found.lease_owner, found.lease_until, found.attempts) == (READY, None, None, 0)
-    assert feeding.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)[0][0] == unit
+    assert (
+        scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)[0][0] == unit
+    )
     assert claim(database, clock, "they", [unit]) == [unit]
 
 
@@ -115,11 +117,11 @@ def test_only_ready_units_of_a_running_run_are_claimed(database: Database, clock
     run = plan(database, clock, started=False)
     every = ids(database)
     assert claim(database, clock, "me", every) == []
-    planning.start_run(database, run.id, clock())
+    runs.start_run(database, run.id, clock())
     ready = ids(database, state=READY)
     assert claim(database, clock, "me", [*every, 10**9]) == ready
     claims.release(database, "me", ready)
-    planning.stop_run(database, run.id, "no key", paused=True)
+    runs.stop_run(database, run.id, "no key", paused=True)
     assert claim(database, clock, "me", every) == []
     assert claim(database, clock, "me", []) == []
 
@@ -153,7 +155,7 @@ def test_unit_that_takes_its_workers_down_is_given_up(
             for work in hand.take(TRAIN, before):
                 hand.done(work)
     [unit, *_] = units(database, split=split, stage=stage)
-    for _ in range(MOST_CLAIMS):
+    for _ in range(MAX_CLAIMS):
         assert claim(database, clock, "doomed", [unit.id]) == [unit.id]
         clock.advance(LEASE + 1)
     assert claim(database, clock, "careful", [unit.id]) == []
@@ -164,7 +166,7 @@ def test_unit_that_takes_its_workers_down_is_given_up(
         None,
         clock(),
     )
-    assert found.detail == f"claimed {MOST_CLAIMS} times and never finished"
+    assert found.detail == f"claimed {MAX_CLAIMS} times and never finished"
     lost = {
         (TRAIN, "augment"): {"retrieve": 1, "rationale": 1, "rationalize": 2},
         (TEST, "retrieve"): {"answer": 3, "judge": 3},
@@ -179,18 +181,18 @@ def test_unit_that_takes_its_workers_down_is_given_up(
 def test_condemned_units_do_not_hold_back_the_others(database: Database, clock: Clock) -> None:
     plan(database, clock)
     bad, good, _ = ids(database, stage="augment", split=TRAIN)
-    for _ in range(MOST_CLAIMS):
+    for _ in range(MAX_CLAIMS):
         claim(database, clock, "doomed", [bad])
         clock.advance(LEASE + 1)
     assert claim(database, clock, "careful", [bad, good]) == [good]
-    assert not feeding.open_barrier(database, planning.load_run(database, "small-1"))
+    assert not scheduling.open_barrier(database, runs.load_run(database, "small-1"))
     assert len(units(database, state=WAITING, split=TRAIN)) == 2 * 4
 
 
 def test_releases_are_not_counted_as_crashes(database: Database, clock: Clock) -> None:
     plan(database, clock)
     unit = ids(database, stage="augment")[0]
-    for _ in range(MOST_CLAIMS + 5):
+    for _ in range(MAX_CLAIMS + 5):
         assert claim(database, clock, "stopping", [unit]) == [unit]
         claims.release(database, "stopping", [unit])
 
@@ -201,8 +203,10 @@ def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Cloc
     works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
     bought = [purchase(request(str(work.unit_id))) for work in works]
     for work, call in zip(works, bought, strict=True):
-        generations.reserve(database, "worker", [Call(work, call.request)], clock(), LEASE)
-    ended = [Outcome(work, {"query": "q"}, purchase=call) for work, call in zip(works, bought, strict=True)]
+        purchases.reserve(database, "worker", [CallClaim(work, call.request)], clock(), LEASE)
+    ended = [
+        UnitOutcome(work, {"query": "q"}, purchase=call) for work, call in zip(works, bought, strict=True)
+    ]
 
     def act(number: int) -> None:
         if number == 0:

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from models.types import Rejection
+from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, outcomes, rows
+from storage.ledger import claims, counts, outcomes, queries
 from storage.ledger.counts import IN_FLIGHT, STATES
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, WAITING
 from tests.clock import Clock
@@ -98,22 +98,24 @@ def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
     assert found["augment"].cost_nano_usd == 12
     assert counts.latencies(database, hand.run.id)["augment"].tolist() == [0.25, 0.25]
     assert counts.latencies(database, "other") == {}
-    assert rows.requests(database, [asked[0].key, "absent"]) == {asked[0].key: asked[0]}
-    [unit] = rows.rows(
+    assert queries.requests(database, [asked[0].key, "absent"]) == {asked[0].key: asked[0]}
+    [unit] = queries.rows(
         database, hand.run.id, stages=["augment"], split=TRAIN, examples=[first.example_id]
     )  # fmt: skip
     assert unit.unit_id == first.unit_id
-    examples = rows.example_ids(database, hand.run.id, TRAIN)
+    examples = queries.example_ids(database, hand.run.id, TRAIN)
     assert (len(examples), examples[0], examples == sorted(examples)) == (3, first.example_id, True)
 
 
 def test_rows_come_in_order_through_all_pages(database: Database, clock: Clock) -> None:
-    plan(database, clock, train=rows.PAGE + 3, test=1)
+    plan(database, clock, train=queries.PAGE + 3, test=1)
     found = list(
-        rows.rows(database, "small-1", stages=["augment", "retrieve"], states=[READY, WAITING], split=TRAIN)
+        queries.rows(
+            database, "small-1", stages=["augment", "retrieve"], states=[READY, WAITING], split=TRAIN
+        )
     )
     assert [row.unit_id for row in found] == sorted(
         ids(database, stage="augment", split=TRAIN) + ids(database, stage="retrieve", split=TRAIN)
     )
-    assert [row.number for row in found[::2]] == list(range(rows.PAGE + 3))
+    assert [row.number for row in found[::2]] == list(range(queries.PAGE + 3))
     assert {(row.result == {}, row.model, row.cost_nano_usd) for row in found} == {(True, None, None)}

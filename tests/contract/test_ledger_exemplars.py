@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from models.experiment import RationaleSource
-from models.stages import VECTOR
-from models.types import Example
+from models.core.experiment.experiment import RationaleSource
+from models.core.pipeline.stages import VECTOR
+from models.core.types import Example
 from storage.database import Database
-from storage.ledger import exemplars, planning
+from storage.ledger import exemplars, runs
 from storage.ledger.exemplars import Worked, final_rationale
 from storage.schema import TEST, TRAIN
 from tests.clock import Clock
@@ -184,7 +184,7 @@ def test_questions_that_test_asks_again(database: Database, clock: Clock) -> Non
 
     train = rows("7-1", "8-1", "7-2", "q", "4", "9")
     test = rows("q", "1", "7-9", "10-1", "4", "9")
-    planning.plan_run(database, "small-1", experiment(), {TRAIN: train, TEST: test}, clock())
+    runs.plan_run(database, "small-1", experiment(), {TRAIN: train, TEST: test}, clock())
     ids = [unit.example_id for unit in units(database, split=TRAIN, stage="augment")]
     expected = {"7": {ids[0], ids[2]}, "q": {ids[3]}, "9": {ids[5]}}
     assert exemplars.asked_in_test(database, "small-1") == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.database import Database
-from storage.ledger import claims, feeding, planning
+from storage.ledger import claims, runs, scheduling
 from storage.schema import DONE, FINISHED, PAUSED, READY, RUNNING, TEST, TRAIN, WAITING
 from tests.clock import Clock
 from tests.small_run import LEASE, PATIENCE, Hand, ids, plan, race, units
@@ -12,14 +12,14 @@ TEACHER = "teacher.teacher"
 
 
 def take(db: Database, clock: Clock, limit: int = 100, queue: str = TEACHER) -> list[int]:
-    taken = feeding.take_sendable(db, "small-1", queue, limit, clock(), PATIENCE)
+    taken = scheduling.take_sendable(db, "small-1", queue, limit, clock(), PATIENCE)
     return [unit for unit, *_ in taken]
 
 
 def test_ready_units_are_sent_in_order_and_in_bounds(database: Database, clock: Clock) -> None:
     plan(database, clock, train=10)
     wanted = ids(database, stage="augment")
-    assert feeding.take_sendable(database, "small-1", TEACHER, 4, clock(), PATIENCE) == [
+    assert scheduling.take_sendable(database, "small-1", TEACHER, 4, clock(), PATIENCE) == [
         (unit, "augment", f"train/{row}") for row, unit in enumerate(wanted[:4])
     ]
     assert take(database, clock, 4) == wanted[4:8]
@@ -40,10 +40,10 @@ def test_lost_message_is_sent_again_after_patience(database: Database, clock: Cl
     plan(database, clock)
     first = take(database, clock)
     clock.advance(PATIENCE)
-    assert not feeding.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
+    assert not scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
     assert take(database, clock) == []
     clock.advance(0.1)
-    assert feeding.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
+    assert scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
     assert take(database, clock) == first
 
 
@@ -60,34 +60,34 @@ def test_unit_in_a_workers_hands_is_not_sent(database: Database, clock: Clock) -
 def test_looking_does_not_send(database: Database, clock: Clock) -> None:
     plan(database, clock)
     for _ in range(2):
-        assert feeding.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
+        assert scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
     assert len(take(database, clock)) == 3
 
 
 def test_run_has_one_leader(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    leaders = race(8, lambda number: feeding.lead(database, "small-1", f"f{number}", clock(), LEASE))
+    leaders = race(8, lambda number: scheduling.lead(database, "small-1", f"f{number}", clock(), LEASE))
     assert len(set(leaders)) == 1
     [leader] = set(leaders)
-    assert feeding.lead(database, "small-1", "late", clock(), LEASE) == leader
+    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == leader
     clock.advance(LEASE)
-    assert feeding.lead(database, "small-1", leader, clock(), LEASE) == leader
+    assert scheduling.lead(database, "small-1", leader, clock(), LEASE) == leader
     clock.advance(LEASE)
-    assert feeding.lead(database, "small-1", "late", clock(), LEASE) == leader
+    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == leader
     clock.advance(0.1)
-    assert feeding.lead(database, "small-1", "late", clock(), LEASE) == "late"
-    assert feeding.lead(database, "small-1", leader, clock(), LEASE) == "late"
+    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == "late"
+    assert scheduling.lead(database, "small-1", leader, clock(), LEASE) == "late"
 
 
 def test_leader_resigns_or_is_known_to_be_dead(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    assert feeding.lead(database, "small-1", "a", clock(), LEASE) == "a"
-    feeding.resign(database, "small-1", "b")
-    assert feeding.lead(database, "small-1", "b", clock(), LEASE) == "a"
-    assert feeding.lead(database, "small-1", "b", clock(), LEASE, dead="c") == "a"
-    assert feeding.lead(database, "small-1", "b", clock(), LEASE, dead="a") == "b"
-    feeding.resign(database, "small-1", "b")
-    assert feeding.lead(database, "small-1", "c", clock(), LEASE) == "c"
+    assert scheduling.lead(database, "small-1", "a", clock(), LEASE) == "a"
+    scheduling.resign(database, "small-1", "b")
+    assert scheduling.lead(database, "small-1", "b", clock(), LEASE) == "a"
+    assert scheduling.lead(database, "small-1", "b", clock(), LEASE, dead="c") == "a"
+    assert scheduling.lead(database, "small-1", "b", clock(), LEASE, dead="a") == "b"
+    scheduling.resign(database, "small-1", "b")
+    assert scheduling.lead(database, "small-1", "c", clock(), LEASE) == "c"
 
 
 def test_barrier_opens_once_every_train_unit_is_final(database: Database, clock: Clock) -> None:
@@ -98,16 +98,16 @@ def test_barrier_opens_once_every_train_unit_is_final(database: Database, clock:
     last = 0
     for slot in run.slots[TRAIN]:
         for work in hand.take(TRAIN, slot.stage, slot.variant):
-            assert not feeding.open_barrier(database, run)
+            assert not scheduling.open_barrier(database, run)
             hand.done(work)
             last = work.unit_id
     assert [unit.state for unit in units(database, id=last)] == [DONE]
     assert {unit.state for unit in units(database, stage="answer") if unit.id in behind} == {WAITING}
-    assert feeding.open_barrier(database, run)
+    assert scheduling.open_barrier(database, run)
     needs = {unit.id: unit.needs for unit in units(database, stage="answer")}
     with_retrieval = [unit.id for unit in units(database, stage="answer") if "retrieval" in unit.variant]
     assert needs == {unit: int(unit in with_retrieval) for unit in needs}
-    assert not feeding.open_barrier(database, run)
+    assert not scheduling.open_barrier(database, run)
     assert needs == {unit.id: unit.needs for unit in units(database, stage="answer")}
     assert {unit.needs for unit in units(database, stage="judge")} == {1}
 
@@ -115,7 +115,7 @@ def test_barrier_opens_once_every_train_unit_is_final(database: Database, clock:
 def test_racing_feeders_open_the_barrier_once(database: Database, clock: Clock) -> None:
     run = plan(database, clock)
     Hand(database, run, clock).finish_train()
-    opened = race(4, lambda number: feeding.open_barrier(database, run))
+    opened = race(4, lambda number: scheduling.open_barrier(database, run))
     assert sorted(opened) == [False, False, False, True]
     two = units(database, stage="answer", variant="student/2-shot")
     assert {(unit.needs, unit.state) for unit in two} == {(0, READY)}
@@ -131,7 +131,7 @@ def test_barrier_and_retrieval_meet_in_any_order(database: Database, clock: Cloc
 
     def act(number: int) -> None:
         if number == 0:
-            feeding.open_barrier(database, run)
+            scheduling.open_barrier(database, run)
         else:
             for work in retrieved[number - 1 :: 3]:
                 hand.done(work)
@@ -144,37 +144,37 @@ def test_failed_train_units_do_not_hold_the_barrier(database: Database, clock: C
     run = plan(database, clock)
     hand = Hand(database, run, clock)
     for work in hand.take(TRAIN, "augment"):
-        assert not feeding.open_barrier(database, run)
+        assert not scheduling.open_barrier(database, run)
         hand.failed(work)
-    assert feeding.open_barrier(database, run)
+    assert scheduling.open_barrier(database, run)
 
 
 def test_run_without_exemplars_opens_nothing(database: Database, clock: Clock) -> None:
     run = plan(database, clock, grid={"shots": [0]})
     Hand(database, run, clock).finish_train()
     before = units(database)
-    assert feeding.open_barrier(database, run)
+    assert scheduling.open_barrier(database, run)
     assert units(database) == before
 
 
 def test_run_is_finished_when_every_unit_is_final(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=1, test=1)
     hand = Hand(database, run, clock)
-    assert not feeding.finish_run(database, run.id, clock())
+    assert not scheduling.finish_run(database, run.id, clock())
     hand.finish_train()
-    feeding.open_barrier(database, run)
+    scheduling.open_barrier(database, run)
     for slot in run.slots[TEST]:
-        assert not feeding.finish_run(database, run.id, clock())
+        assert not scheduling.finish_run(database, run.id, clock())
         for work in hand.take(TEST, slot.stage, slot.variant):
             hand.done(work)
     clock.advance(7)
-    assert planning.run_state(database, run.id) == (RUNNING, "")
-    assert feeding.finish_run(database, run.id, clock())
-    assert planning.load_run(database, run.id).finished_at == clock()
-    assert planning.run_state(database, run.id) == (FINISHED, "")
+    assert runs.run_state(database, run.id) == (RUNNING, "")
+    assert scheduling.finish_run(database, run.id, clock())
+    assert runs.load_run(database, run.id).finished_at == clock()
+    assert runs.run_state(database, run.id) == (FINISHED, "")
     clock.advance(7)
-    assert feeding.finish_run(database, run.id, clock())
-    assert planning.load_run(database, run.id).finished_at == clock() - 7
+    assert scheduling.finish_run(database, run.id, clock())
+    assert runs.load_run(database, run.id).finished_at == clock() - 7
 
 
 def test_paused_run_stays_paused(database: Database, clock: Clock) -> None:
@@ -182,6 +182,6 @@ def test_paused_run_stays_paused(database: Database, clock: Clock) -> None:
     hand = Hand(database, run, clock)
     hand.failed(hand.take(TRAIN, "augment")[0])
     hand.failed(hand.take(TEST, "retrieve")[0])
-    planning.stop_run(database, run.id, "no key", paused=True)
-    assert feeding.finish_run(database, run.id, clock())
-    assert planning.run_state(database, run.id) == (PAUSED, "no key")
+    runs.stop_run(database, run.id, "no key", paused=True)
+    assert scheduling.finish_run(database, run.id, clock())
+    assert runs.run_state(database, run.id) == (PAUSED, "no key")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from models.types import Completion, Rejection, Usage
+from models.core.types import Completion, Rejection, Usage
 from storage.database import Database
-from storage.ledger import batches, claims, counts, feeding, filing, generations, outcomes, planning, settling
-from storage.ledger.claims import Work
+from storage.ledger import batch_enqueue, batches, claims, counts, outcomes, purchases, runs, scheduling
+from storage.ledger.batch_enqueue import BatchRefusal
+from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import IN_FLIGHT
-from storage.ledger.filing import Refusal
-from storage.ledger.generations import Busy, Call
+from storage.ledger.purchases import Busy, CallClaim
 from storage.schema import FOREVER, READY, TRAIN
 from tests.clock import Clock
 from tests.small_run import LEASE, PATIENCE, Hand, plan, purchase, race, request, units
@@ -25,13 +25,15 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 @pytest.fixture
-def works(hand: Hand) -> list[Work]:
+def works(hand: Hand) -> list[ClaimedUnit]:
     """Three units under one worker's lease."""
     return hand.take(TRAIN, "augment")
 
 
-def file(hand: Hand, *works: Work, owner: str = "worker", words: str = "sort a list") -> object:
-    return filing.file_and_park(hand.db, owner, works, Call(works[0], request(words)), hand.clock())
+def file(hand: Hand, *works: ClaimedUnit, owner: str = "worker", words: str = "sort a list") -> object:
+    return batch_enqueue.enqueue_for_batch(
+        hand.db, owner, works, CallClaim(works[0], request(words)), hand.clock()
+    )
 
 
 def parked(hand: Hand, run_id: str = "small-1") -> list[int]:
@@ -42,16 +44,16 @@ def in_flight(hand: Hand) -> int:
     return counts.funnel(hand.db, "small-1", hand.clock()).total()[IN_FLIGHT]
 
 
-def again(hand: Hand, *works: Work) -> list[Work]:
+def again(hand: Hand, *works: ClaimedUnit) -> list[ClaimedUnit]:
     """The units as a worker claims them now."""
     return claims.claim(hand.db, "worker", [work.unit_id for work in works], hand.clock(), LEASE)
 
 
 def answer(hand: Hand, key: str = KEY) -> None:
-    settling.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
+    batches.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
 
 
-def test_a_filed_call_parks_its_unit(hand: Hand, works: list[Work]) -> None:
+def test_a_filed_call_parks_its_unit(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert file(hand, works[0]) is None
     [unit] = units(hand.db, id=works[0].unit_id)
     assert (unit.state, unit.lease_owner, unit.lease_until) == (READY, "batch", FOREVER)
@@ -59,17 +61,17 @@ def test_a_filed_call_parks_its_unit(hand: Hand, works: list[Work]) -> None:
     assert batches.filed(hand.db, "small-1") == (1, hand.clock())
 
 
-def test_several_units_wait_for_one_call(hand: Hand, works: list[Work]) -> None:
+def test_several_units_wait_for_one_call(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert file(hand, *works[:2]) is None
     assert file(hand, works[2]) is None
     assert parked(hand) == [work.unit_id for work in works]
     assert batches.filed(hand.db, "small-1")[0] == 1
     # The order of those it was first asked for stays.
-    assert filing.asked_together(hand.db, KEY) == ["sort 0", "sort 1"]
-    assert filing.asked_together(hand.db, "another") == []
+    assert batch_enqueue.asked_together(hand.db, KEY) == ["sort 0", "sort 1"]
+    assert batch_enqueue.asked_together(hand.db, "another") == []
 
 
-def test_filing_twice_changes_nothing(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_filing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     file(hand, works[0])
     before = units(hand.db)
     clock.advance(5)
@@ -78,36 +80,36 @@ def test_filing_twice_changes_nothing(hand: Hand, works: list[Work], clock: Cloc
     assert batches.filed(hand.db, "small-1") == (1, clock() - 5)
 
 
-def test_racing_workers_file_once(hand: Hand, works: list[Work]) -> None:
+def test_racing_workers_file_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert race(6, lambda number: file(hand, works[number % 3])) == [None] * 6
     assert parked(hand) == [work.unit_id for work in works]
     assert batches.filed(hand.db, "small-1")[0] == 1
 
 
-def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[Work]) -> None:
+def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert file(hand, *works, owner="another") is None
     assert parked(hand) == []
 
 
-def test_nobody_else_touches_what_is_parked(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_nobody_else_touches_what_is_parked(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     file(hand, *works)
     clock.advance(10 * LEASE)
     claims.extend(hand.db, "worker", clock(), LEASE)
     claims.release(hand.db, "worker", [work.unit_id for work in works])
-    generations.abandon(hand.db, "worker", KEY)
+    purchases.abandon(hand.db, "worker", KEY)
     assert again(hand, *works) == []
-    assert not feeding.has_sendable(hand.db, "small-1", "teacher.teacher", clock(), PATIENCE)
-    planning.stop_run(hand.db, "small-1", "stopped by hand")
-    planning.start_run(hand.db, "small-1", clock())
+    assert not scheduling.has_sendable(hand.db, "small-1", "teacher.teacher", clock(), PATIENCE)
+    runs.stop_run(hand.db, "small-1", "stopped by hand")
+    runs.start_run(hand.db, "small-1", clock())
     assert parked(hand) == [work.unit_id for work in works]
     assert in_flight(hand) == 3
-    assert not feeding.finish_run(hand.db, "small-1", clock())
+    assert not scheduling.finish_run(hand.db, "small-1", clock())
 
 
-def test_an_answer_frees_its_units_at_once(hand: Hand, works: list[Work]) -> None:
+def test_an_answer_frees_its_units_at_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     file(hand, *works)
     answer(hand)
-    taken = feeding.take_sendable(hand.db, "small-1", "teacher.teacher", 9, hand.clock(), PATIENCE)
+    taken = scheduling.take_sendable(hand.db, "small-1", "teacher.teacher", 9, hand.clock(), PATIENCE)
     assert [unit_id for unit_id, *_ in taken] == [work.unit_id for work in works]
     claimed = again(hand, *works)
     assert {work.generation for work in claimed} == {KEY}
@@ -115,15 +117,15 @@ def test_an_answer_frees_its_units_at_once(hand: Hand, works: list[Work]) -> Non
     assert parked(hand) == []
 
 
-def test_an_answer_that_came_in_between_is_used(hand: Hand, works: list[Work]) -> None:
+def test_an_answer_that_came_in_between_is_used(hand: Hand, works: list[ClaimedUnit]) -> None:
     file(hand, works[0])
     answer(hand)
     assert file(hand, works[1]) == ANSWER
     assert units(hand.db, id=works[1].unit_id)[0].lease_owner == "worker"
 
 
-def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[Work], clock: Clock) -> None:
-    assert generations.reserve(hand.db, "buyer", [Call(works[0], request())], clock(), LEASE) == [None]
+def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(works[0], request())], clock(), LEASE) == [None]
     assert file(hand, works[1]) == Busy()
     clock.advance(LEASE + 1)
     claims.extend(hand.db, "worker", clock(), LEASE)
@@ -132,11 +134,11 @@ def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[Work], c
 
 
 def test_who_waited_hears_a_refusal_and_who_asks_anew_files_again(
-    hand: Hand, works: list[Work], clock: Clock
+    hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, *works[:2])
-    refusal = Refusal("context_overflow", "too long")
-    settling.refuse(hand.db, [(KEY, refusal)], clock())
+    refusal = BatchRefusal("context_overflow", "too long")
+    batches.refuse(hand.db, [(KEY, refusal)], clock())
     assert parked(hand) == []
     clock.advance(1)
     first, second = again(hand, *works[:2])
@@ -151,27 +153,29 @@ def test_who_waited_hears_a_refusal_and_who_asks_anew_files_again(
     assert file(hand, *again(hand, second)) == ANSWER
 
 
-def test_a_direct_call_waits_for_a_batch_that_is_fetched(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_a_direct_call_waits_for_a_batch_that_is_fetched(
+    hand: Hand, works: list[ClaimedUnit], clock: Clock
+) -> None:
     file(hand, works[0])
-    feeding.lead(hand.db, "small-1", "feeder", clock(), LEASE)
-    assert generations.reserve(hand.db, "buyer", [Call(works[1], request())], clock(), LEASE) == [Busy()]
-    assert filing.wake(hand.db, "small-1") == 0
+    scheduling.lead(hand.db, "small-1", "feeder", clock(), LEASE)
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(works[1], request())], clock(), LEASE) == [Busy()]
+    assert batch_enqueue.wake(hand.db, "small-1") == 0
 
 
 def test_a_direct_call_does_not_wait_for_a_run_that_nobody_feeds(
-    hand: Hand, works: list[Work], clock: Clock
+    hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, works[0])
-    assert generations.reserve(hand.db, "buyer", [Call(works[1], request())], clock(), LEASE) == [None]
-    assert filing.wake(hand.db, "small-1") == 1
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(works[1], request())], clock(), LEASE) == [None]
+    assert batch_enqueue.wake(hand.db, "small-1") == 1
     outcomes.reject(hand.db, works[1], Rejection("empty", ""), 0, KEY, purchase(request()), clock())
     assert file(hand, *again(hand, works[0])) == purchase(request()).completion
 
 
-def test_wake_leaves_what_waits(hand: Hand, works: list[Work]) -> None:
+def test_wake_leaves_what_waits(hand: Hand, works: list[ClaimedUnit]) -> None:
     file(hand, works[0])
     file(hand, works[1], words="another")
-    assert filing.wake(hand.db, "small-1") == 0
+    assert batch_enqueue.wake(hand.db, "small-1") == 0
     answer(hand)
     assert parked(hand) == [works[1].unit_id]
-    assert filing.wake(hand.db, "small-1") == 0
+    assert batch_enqueue.wake(hand.db, "small-1") == 0

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from models.types import Completion, Usage
+from models.core.types import Completion, Usage
 from storage.database import Database
-from storage.ledger import claims, counts, generations, outcomes, planning
-from storage.ledger.claims import Work
+from storage.ledger import claims, counts, outcomes, purchases, runs
+from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import Spending
-from storage.ledger.generations import Busy, Call, Found, Purchase
-from storage.ledger.outcomes import Outcome
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import Busy, CallClaim, Found, Purchase
 from storage.schema import TRAIN
 from tests.clock import Clock
 from tests.small_run import LEASE, Hand, plan, purchase, race, request
@@ -24,21 +24,21 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 @pytest.fixture
-def works(hand: Hand) -> list[Work]:
+def works(hand: Hand) -> list[ClaimedUnit]:
     """Two units under one worker's lease."""
     return hand.take(TRAIN, "augment")[:2]
 
 
-def reserve(hand: Hand, owner: str, work: Work) -> Found:
-    [found] = generations.reserve(hand.db, owner, [Call(work, request())], hand.clock(), LEASE)
+def reserve(hand: Hand, owner: str, work: ClaimedUnit) -> Found:
+    [found] = purchases.reserve(hand.db, owner, [CallClaim(work, request())], hand.clock(), LEASE)
     return found
 
 
-def commit(hand: Hand, work: Work, bought: Purchase) -> None:
-    outcomes.finish(hand.db, [Outcome(work, {"query": "q"}, purchase=bought)], hand.clock())
+def commit(hand: Hand, work: ClaimedUnit, bought: Purchase) -> None:
+    outcomes.finish(hand.db, [UnitOutcome(work, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_bought_answer_is_read_from_then_on(hand: Hand, works: list[Work]) -> None:
+def test_bought_answer_is_read_from_then_on(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
     bought = Purchase(request(), Completion(None, "content_filter", Usage(9, 4, 2), "no"), 77, 0.5)
     commit(hand, works[0], bought)
@@ -46,7 +46,7 @@ def test_bought_answer_is_read_from_then_on(hand: Hand, works: list[Work]) -> No
     assert reserve(hand, "me", works[0]) == bought.completion
 
 
-def test_answer_is_stored_as_it_came(hand: Hand, works: list[Work]) -> None:
+def test_answer_is_stored_as_it_came(hand: Hand, works: list[ClaimedUnit]) -> None:
     text = "tab\t 'quote' \\ é 😀 \u2028\n"
     bought = Purchase(
         request(), Completion(text, "a reason of more than thirty-two characters", Usage()), 0, 0.1
@@ -57,87 +57,87 @@ def test_answer_is_stored_as_it_came(hand: Hand, works: list[Work]) -> None:
     assert (found.text, found.finish_reason) == (text, "a reason of more than thirty-two")
 
 
-def test_another_request_is_another_purchase(hand: Hand, works: list[Work]) -> None:
+def test_another_request_is_another_purchase(hand: Hand, works: list[ClaimedUnit]) -> None:
     commit(hand, works[0], purchase(request()))
     for other in (request("another"), request(draw=(1, 0)), request(draw=(0, 1))):
-        assert generations.reserve(hand.db, "me", [Call(works[1], other)], hand.clock(), LEASE) == [None]
+        assert purchases.reserve(hand.db, "me", [CallClaim(works[1], other)], hand.clock(), LEASE) == [None]
 
 
-def test_who_comes_second_waits(hand: Hand, works: list[Work]) -> None:
+def test_who_comes_second_waits(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
     assert reserve(hand, "other", works[1]) == Busy()
     assert reserve(hand, "me", works[1]) == Busy()
 
 
-def test_racing_workers_buy_once(hand: Hand, works: list[Work]) -> None:
+def test_racing_workers_buy_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     found = race(8, lambda number: reserve(hand, f"w{number}", works[number % 2]))
     assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
 
 
-def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     commit(hand, works[0], purchase(request()))
     later = Hand(hand.db, plan(hand.db, clock, "small-2", seed=1), clock)
     work = later.take(TRAIN, "augment")[0]
     assert reserve(later, "me", work) == purchase(request()).completion
-    outcomes.finish(hand.db, [Outcome(work, {"query": "q"}, generation=request().key)], clock())
+    outcomes.finish(hand.db, [UnitOutcome(work, {"query": "q"}, generation=request().key)], clock())
     assert counts.spending(hand.db, "small-2") == Spending(0, Usage(), 0, 0.0)
     assert counts.spending(hand.db, "small-1").calls == 1
 
 
-def test_abandoned_call_is_free_at_once(hand: Hand, works: list[Work]) -> None:
+def test_abandoned_call_is_free_at_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
-    generations.abandon(hand.db, "other", request().key)
-    generations.abandon(hand.db, "me", request("another").key)
+    purchases.abandon(hand.db, "other", request().key)
+    purchases.abandon(hand.db, "me", request("another").key)
     assert reserve(hand, "other", works[1]) == Busy()
-    generations.abandon(hand.db, "me", request().key)
+    purchases.abandon(hand.db, "me", request().key)
     assert reserve(hand, "other", works[1]) is None
 
 
-def test_bought_answer_cannot_be_abandoned(hand: Hand, works: list[Work]) -> None:
+def test_bought_answer_cannot_be_abandoned(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
     commit(hand, works[0], purchase(request()))
-    generations.abandon(hand.db, "me", request().key)
+    purchases.abandon(hand.db, "me", request().key)
     assert reserve(hand, "other", works[1]) == purchase(request()).completion
 
 
-def test_expired_call_is_taken_over(hand: Hand, works: list[Work]) -> None:
+def test_expired_call_is_taken_over(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "dead", works[0]) is None
     hand.clock.advance(LEASE)
     assert reserve(hand, "other", works[1]) == Busy()
     hand.clock.advance(0.1)
     assert reserve(hand, "other", works[1]) is None
     assert reserve(hand, "dead", works[0]) == Busy()
-    generations.abandon(hand.db, "dead", request().key)
+    purchases.abandon(hand.db, "dead", request().key)
     assert reserve(hand, "third", works[0]) == Busy()
 
 
-def test_who_lost_a_call_may_not_make_it(hand: Hand, works: list[Work], clock: Clock) -> None:
+def test_who_lost_a_call_may_not_make_it(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     key, run = request().key, works[0].run_id
     reserve(hand, "cut off", works[0])
-    assert generations.may_be_bought(hand.db, "cut off", key, run)
+    assert purchases.may_be_bought(hand.db, "cut off", key, run)
     clock.advance(LEASE + 1)
-    assert generations.may_be_bought(hand.db, "cut off", key, run)  # nobody else wanted it
+    assert purchases.may_be_bought(hand.db, "cut off", key, run)  # nobody else wanted it
     assert reserve(hand, "other", works[1]) is None
-    assert not generations.may_be_bought(hand.db, "cut off", key, run)
-    assert generations.may_be_bought(hand.db, "other", key, run)
+    assert not purchases.may_be_bought(hand.db, "cut off", key, run)
+    assert purchases.may_be_bought(hand.db, "other", key, run)
     commit(hand, works[1], purchase(request()))
-    assert not generations.may_be_bought(hand.db, "other", key, run)
+    assert not purchases.may_be_bought(hand.db, "other", key, run)
 
 
-def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[Work]) -> None:
+def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[ClaimedUnit]) -> None:
     reserve(hand, "me", works[0])
-    planning.stop_run(hand.db, works[0].run_id, "enough", paused=True)
-    assert not generations.may_be_bought(hand.db, "me", request().key, works[0].run_id)
+    runs.stop_run(hand.db, works[0].run_id, "enough", paused=True)
+    assert not purchases.may_be_bought(hand.db, "me", request().key, works[0].run_id)
 
 
-def test_only_one_takes_over(hand: Hand, works: list[Work]) -> None:
+def test_only_one_takes_over(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "dead", works[0]) is None
     hand.clock.advance(LEASE + 1)
     found = race(8, lambda number: reserve(hand, f"w{number}", works[1]))
     assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
 
 
-def test_heartbeat_keeps_a_call(hand: Hand, works: list[Work]) -> None:
+def test_heartbeat_keeps_a_call(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "worker", works[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
@@ -146,7 +146,9 @@ def test_heartbeat_keeps_a_call(hand: Hand, works: list[Work]) -> None:
 
 
 @pytest.mark.parametrize("end", ["failed", "released"])
-def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(hand: Hand, works: list[Work], end: str) -> None:
+def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
+    hand: Hand, works: list[ClaimedUnit], end: str
+) -> None:
     """Its worker lives on, but nobody waits for this answer: others must not wait for ever."""
     assert reserve(hand, "worker", works[0]) is None
     if end == "failed":
@@ -159,7 +161,7 @@ def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(hand: Hand, works: lis
     assert reserve(hand, "other", works[1]) is None
 
 
-def test_first_answer_stays(hand: Hand, works: list[Work]) -> None:
+def test_first_answer_stays(hand: Hand, works: list[ClaimedUnit]) -> None:
     """The lease ran out in mid-call and two were bought: what rests on the first remains true."""
     commit(hand, works[0], purchase(request(), "first", 10))
     commit(hand, works[1], purchase(request(), "second", 20))
@@ -167,7 +169,7 @@ def test_first_answer_stays(hand: Hand, works: list[Work]) -> None:
     assert counts.spending(hand.db, "small-1").cost_nano_usd == 10
 
 
-def test_racing_answers_leave_one(hand: Hand, works: list[Work]) -> None:
+def test_racing_answers_leave_one(hand: Hand, works: list[ClaimedUnit]) -> None:
     race(4, lambda number: commit(hand, works[number % 2], purchase(request(), f"answer {number}")))
     found = reserve(hand, "me", works[0])
     assert isinstance(found, Completion)
@@ -175,13 +177,15 @@ def test_racing_answers_leave_one(hand: Hand, works: list[Work]) -> None:
     assert counts.spending(hand.db, "small-1").calls == 1
 
 
-def test_spending_is_the_sum_of_what_was_bought(hand: Hand, works: list[Work]) -> None:
+def test_spending_is_the_sum_of_what_was_bought(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [
         replace(purchase(request(f"{number}"), cost=10**12 + number), seconds=0.25) for number in range(3)
     ]
     for call in calls:
         commit(hand, works[0], call)
-    assert generations.reserve(hand.db, "me", [Call(works[1], request("3"))], hand.clock(), LEASE) == [None]
+    assert purchases.reserve(hand.db, "me", [CallClaim(works[1], request("3"))], hand.clock(), LEASE) == [
+        None
+    ]
     spent = counts.spending(hand.db, "small-1")
     assert spent == Spending(3, Usage(300, 120, 60), 3 * 10**12 + 3, 0.75)
     assert spent.dollars == pytest.approx(3000.000000003, abs=1e-12)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models.growth.gate import Drop
-from models.stages import queues
+from models.core.growth import Drop
+from models.core.pipeline.stages import queues
 from storage.database import Database
-from storage.ledger import feeding, growth, planning
-from storage.ledger.claims import Work
+from storage.ledger import examples, runs, scheduling
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import READY, TRAIN, WAITING
 from tests.clock import Clock
 from tests.small_run import Hand, experiment, plan, units
@@ -22,7 +22,7 @@ def begin(database: Database, clock: Clock, **settings: Any) -> Hand:
     return Hand(database, plan(database, clock, grow=GROW | settings), clock)
 
 
-def wrote(work: Work, *pairs: tuple[str, str, str]) -> dict[str, Any]:
+def wrote(work: ClaimedUnit, *pairs: tuple[str, str, str]) -> dict[str, Any]:
     return {"shown": [f"train/{work.example.row}"], "pairs": [list(pair) for pair in pairs]}
 
 
@@ -37,14 +37,14 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
     first = hand.take(TRAIN, "grow", "")
     for work in first[1:]:
         hand.done(work, wrote(work))
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     hand.failed(first[0], "no_pairs")
-    assert feeding.open_rounds(database, hand.run) == 6
+    assert scheduling.open_rounds(database, hand.run) == 6
     assert states(hand, "round-2") == [READY] * 6
-    assert not feeding.finish_run(database, hand.run.id, clock())
+    assert not scheduling.finish_run(database, hand.run.id, clock())
     for work in hand.take(TRAIN, "grow", "round-2"):
         hand.done(work, wrote(work))
-    assert feeding.finish_run(database, hand.run.id, clock())
+    assert scheduling.finish_run(database, hand.run.id, clock())
 
 
 def test_candidates_come_by_round_row_sample_and_place(database: Database, clock: Clock) -> None:
@@ -53,8 +53,8 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
         for work in reversed(hand.take(TRAIN, "grow", variant)):
             name = f"{variant or 'round-1'} {work.example.row} {work.sample}"
             hand.done(work, wrote(work, (f"{name} a", "x", ""), (f"{name} b", "", "no_answer")))
-        feeding.open_rounds(database, hand.run)
-    found = list(growth.candidates(database, hand.run, 2))
+        scheduling.open_rounds(database, hand.run)
+    found = list(examples.candidates(database, hand.run, 2))
     assert [each.candidate.request for each in found] == [
         f"round-{number} {row} {sample} {place}"
         for number in (1, 2)
@@ -66,23 +66,23 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
     last = found[-1].candidate
     [unit] = [each for each in units(database, variant="round-2", sample=1) if each.needs == 0][-1:]
     assert (last.id, last.flaw, last.shown) == (f"grown-{unit.id}-2", "no_answer", ("train/2",))
-    assert [each.round for each in growth.candidates(database, hand.run, 1)] == [1] * 12
+    assert [each.round for each in examples.candidates(database, hand.run, 1)] == [1] * 12
 
 
 def test_the_gate_knows_both_splits(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     work, *_ = hand.take(TRAIN, "grow", "")
     hand.done(work, wrote(work, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))
-    judging = growth.gate(database, hand.run)
-    judged = [judging.judge(each.candidate) for each in growth.candidates(database, hand.run, 1)]
+    judging = examples.gate(database, hand.run)
+    judged = [judging.judge(each.candidate) for each in examples.candidates(database, hand.run, 1)]
     assert judged == [Drop("similar", "train/1", 1.0), Drop("test", "test/0", 1.0), None]
 
 
 def test_seeds_are_the_train_rows(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
-    ids = growth.seeds(database, hand.run)
+    ids = examples.seeds(database, hand.run)
     assert len(ids) == len(set(ids)) == 3
-    shown = growth.shown(database, [ids[2], ids[0]])
+    shown = examples.shown(database, [ids[2], ids[0]])
     assert [(each.name, each.request, each.answer) for each in shown] == [
         ("train/2", "sort 2", "answer(2)"),
         ("train/0", "sort 0", "answer(0)"),
@@ -102,7 +102,7 @@ def test_seeds_are_the_train_rows(database: Database, clock: Clock) -> None:
 )
 def test_growth_is_another_run_where_something_else_is_asked(section: str, value: Any, same: bool) -> None:
     before, after = experiment(grow=GROW), experiment(**{"grow": GROW, section: value})
-    assert (planning.config_hash(before, "data") == planning.config_hash(after, "data")) == same
+    assert (runs.config_hash(before, "data") == runs.config_hash(after, "data")) == same
 
 
 def test_runs_that_grow_nothing_are_those_that_they_were() -> None:
@@ -111,7 +111,7 @@ def test_runs_that_grow_nothing_are_those_that_they_were() -> None:
     prompts = plain.task.prompts.model_copy(update={"grow": "other words"})
     reworded = plain.model_copy(update={"task": plain.task.model_copy(update={"prompts": prompts})})
     others = [reworded, experiment(grow={"requests": 9}), experiment(units_per_task={"grow": 2})]
-    hashes = {planning.config_hash(each, "data") for each in (plain, *others)}
+    hashes = {runs.config_hash(each, "data") for each in (plain, *others)}
     assert len(hashes) == 1
-    assert planning.config_hash(experiment(grow=GROW), "data") not in hashes
+    assert runs.config_hash(experiment(grow=GROW), "data") not in hashes
     assert "judge" in queues(plain)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from models.types import Rejection
+from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, feeding, outcomes, retrying, rows
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
+from storage.ledger import claims, counts, outcomes, queries, retries, scheduling
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
 from storage.schema import (
     ALREADY_CORRECT,
     DONE,
@@ -31,14 +31,14 @@ def hand(database: Database, clock: Clock) -> Hand:
     return Hand(database, plan(database, clock, train=2, test=1), clock)
 
 
-def take(hand: Hand, split: str, stage: str) -> Work:
+def take(hand: Hand, split: str, stage: str) -> ClaimedUnit:
     return hand.take(split, stage)[0]
 
 
 def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     bought = purchase(request(), "in place", 1_500)
-    ended = Outcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
+    ended = UnitOutcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
                     feeds=[("retrieve", "augmented", 0)])  # fmt: skip
     hand.clock.advance(3)
     assert outcomes.finish(database, [ended], hand.clock()) == 1
@@ -56,7 +56,7 @@ def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Dat
         for found in units(database, stage="retrieve", state=READY, split=TRAIN)
     ]
     assert fed == [(work.example_id, 0)]
-    [row] = rows.rows(database, hand.run.id, stages=["augment"])
+    [row] = queries.rows(database, hand.run.id, stages=["augment"])
     assert (row.unit_id, row.model, row.cost_nano_usd, row.request) == (
         work.unit_id,
         "model",
@@ -89,7 +89,7 @@ def test_unit_with_two_needs_is_ready_after_both(hand: Hand, database: Database)
     hand.done(take(hand, TEST, "retrieve"))
     assert [(unit.needs, unit.state) for unit in units(database, **two)] == [(1, WAITING)]
     hand.finish_train()
-    assert feeding.open_barrier(database, hand.run)
+    assert scheduling.open_barrier(database, hand.run)
     assert [(unit.needs, unit.state) for unit in units(database, **two)] == [(0, READY)]
 
 
@@ -114,9 +114,9 @@ def test_failed_unit_skips_all_that_needs_it(hand: Hand, database: Database) -> 
     skipped = units(database, state=SKIPPED)
     assert {(unit.example_id, unit.reason) for unit in skipped} == {(work.example_id, UPSTREAM_FAILED)}
     assert [unit.stage for unit in skipped] == ["retrieve", "rationale", "rationalize", "rationalize"]
-    [row] = rows.failures(database, hand.run.id)
+    [row] = queries.failures(database, hand.run.id)
     assert (row.unit_id, row.reason, row.number, row.result) == (work.unit_id, "refusal", 0, {})
-    assert list(rows.failures(database, hand.run.id, "null")) == []
+    assert list(queries.failures(database, hand.run.id, "null")) == []
 
 
 def test_skipped_unit_counts_what_it_is_fed(hand: Hand, database: Database) -> None:
@@ -124,7 +124,7 @@ def test_skipped_unit_counts_what_it_is_fed(hand: Hand, database: Database) -> N
     answer = ("answer", "student/2-shot/retrieval", 0)
     retrieve, other = hand.take(TEST, "retrieve")[0], hand.take(TEST, "answer", "student/0-shot")[0]
     hand.failed(retrieve)
-    outcomes.finish(database, [Outcome(other, {"text": "x"}, feeds=[answer])], hand.clock())
+    outcomes.finish(database, [UnitOutcome(other, {"text": "x"}, feeds=[answer])], hand.clock())
     [unit] = units(database, stage="answer", variant=answer[1])
     assert (unit.needs, unit.state, unit.reason) == (1, SKIPPED, UPSTREAM_FAILED)
 
@@ -134,7 +134,7 @@ def test_what_has_ended_is_not_skipped(hand: Hand, database: Database) -> None:
     hand.done(first)
     [retrieve] = hand.take(TRAIN, "retrieve")
     skips = [first.step, ("rationale", "", 0)]
-    ended = Outcome(retrieve, reason="html", skips=skips, because=UPSTREAM_FAILED)
+    ended = UnitOutcome(retrieve, reason="html", skips=skips, because=UPSTREAM_FAILED)
     outcomes.finish(database, [ended], hand.clock())
     states = {unit.stage: unit.state for unit in units(database, example_id=first.example_id)}
     assert (states["augment"], states["retrieve"], states["rationale"]) == (DONE, FAILED, SKIPPED)
@@ -147,8 +147,8 @@ def test_bad_outcome_takes_back_the_whole_batch(hand: Hand, database: Database) 
         outcomes.finish(
             database,
             [
-                Outcome(first, {"query": "q"}, purchase=purchase(request())),
-                Outcome(second, {"query": object()}),
+                UnitOutcome(first, {"query": "q"}, purchase=purchase(request())),
+                UnitOutcome(second, {"query": object()}),
             ],
             hand.clock(),
         )
@@ -163,7 +163,7 @@ def test_rejection_is_kept_once_with_its_text(hand: Hand, database: Database) ->
     for _ in range(2):
         outcomes.reject(database, work, Rejection("html", "<html>"), 0, bad.request.key, bad, hand.clock())
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 1}
-    assert rows.rejected_texts(database, work.unit_id) == [("html", "<html>", "<html>")]
+    assert queries.rejected_texts(database, work.unit_id) == [("html", "<html>", "<html>")]
     [unit] = units(database, id=work.unit_id)
     assert (unit.state, unit.rejections, unit.lease_owner) == (READY, 1, "worker")
     assert counts.spending(database, hand.run.id).calls == 1
@@ -176,7 +176,7 @@ def test_rejections_keep_their_order(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     for attempt, reason in enumerate(["null", "html", "empty"]):
         outcomes.reject(database, work, Rejection(reason), attempt, "0" * 64, None, hand.clock())
-    assert [reason for reason, _, _ in rows.rejected_texts(database, work.unit_id)] == [
+    assert [reason for reason, _, _ in queries.rejected_texts(database, work.unit_id)] == [
         "null",
         "html",
         "empty",
@@ -188,7 +188,7 @@ def test_last_rejection_counts_too(hand: Hand, database: Database) -> None:
     """A retry asks under the next number: under the old one it would read the same answer again."""
     work = take(hand, TRAIN, "augment")
     hand.failed(work, "null", Rejection("null", "no content"))
-    assert retrying.retry(database, hand.run) == 1
+    assert retries.retry(database, hand.run) == 1
     again = claim_one(database, hand.clock, work.unit_id)
     assert (again.rejections, again.budget_from) == (1, 1)
     hand.failed(again, "null", Rejection("null", "no content"))
@@ -205,7 +205,7 @@ def test_rejection_that_another_worker_recorded_is_not_recorded_again(hand: Hand
 def test_batches_that_end_together_do_not_block_each_other(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=40, test=1)
     works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
-    ended = [Outcome(work, {"query": "q"}, feeds=[("retrieve", "augmented", 0)]) for work in works]
+    ended = [UnitOutcome(work, {"query": "q"}, feeds=[("retrieve", "augmented", 0)]) for work in works]
     news = race(4, lambda number: outcomes.finish(database, ended[::-1] if number % 2 else ended, clock()))
     assert sorted(news) == [0, 0, 0, 40]
     assert len(units(database, run.id, stage="retrieve", split=TRAIN, state=READY)) == 40

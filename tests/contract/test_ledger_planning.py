@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from models.errors import UsageError
-from models.types import AnswerTests, Example
+from models.core.errors import UsageError
+from models.core.types import AnswerTests, Example
 from storage.database import Database
-from storage.ledger import claims, planning
+from storage.ledger import claims, runs
 from storage.schema import (
     EXAMPLES,
     INTERRUPTED,
@@ -71,7 +71,7 @@ def test_every_unit_is_planned(database: Database, clock: Clock) -> None:
 
 def test_more_units_than_one_statement_holds(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=500, test=1)
-    assert run.planned == len(units(database)) > planning.BATCH
+    assert run.planned == len(units(database)) > runs.BATCH
     assert (
         len({(unit.example_id, unit.stage, unit.variant, unit.sample) for unit in units(database)})
         == run.planned
@@ -81,7 +81,7 @@ def test_more_units_than_one_statement_holds(database: Database, clock: Clock) -
 def test_error_in_the_middle_leaves_nothing(database: Database, clock: Clock) -> None:
     splits = {TRAIN: examples(3), TEST: Breaking(examples(4))}
     with pytest.raises(OSError, match="the disk is gone"):
-        planning.plan_run(database, "small-1", experiment(), splits, clock())
+        runs.plan_run(database, "small-1", experiment(), splits, clock())
     assert count(database) == {"run": 0, "example": 0, "unit": 0}
     assert plan(database, clock).planned == count(database)["unit"]
 
@@ -105,7 +105,7 @@ def test_runs_on_new_data_may_be_planned_at_once(database: Database, clock: Cloc
 
 def test_examples_come_back_as_they_went_in(database: Database, clock: Clock) -> None:
     odd = Example(0, "01", "tab\t 'quote' \\ é 😀 \u2028", 'print("""x""")\n', ("a", "b c"))
-    planning.plan_run(database, "odd", experiment(), {TRAIN: [odd], TEST: examples(1)}, clock())
+    runs.plan_run(database, "odd", experiment(), {TRAIN: [odd], TEST: examples(1)}, clock())
     with database.read() as connection:
         row = connection.execute(select(EXAMPLES).where(EXAMPLES.c.split == TRAIN)).one()
     assert Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle)) == odd
@@ -116,8 +116,8 @@ def test_tests_come_back_as_they_went_in(database: Database, clock: Clock) -> No
     tests = AnswerTests(code, "f", "def f(x):\n\treturn ")
     tested = Example(0, "1", "same", "x", (), tests)
     plain = Example(1, "2", "same", "x")
-    planning.plan_run(database, "tested", experiment(), {TRAIN: [tested, plain], TEST: examples(1)}, clock())
-    planning.start_run(database, "tested", clock())
+    runs.plan_run(database, "tested", experiment(), {TRAIN: [tested, plain], TEST: examples(1)}, clock())
+    runs.start_run(database, "tested", clock())
     works = claims.claim(database, "worker", ids(database, "tested", split=TRAIN), clock(), 20.0)
     assert {work.example for work in works} == {tested, plain}
     with database.read() as connection:
@@ -127,32 +127,32 @@ def test_tests_come_back_as_they_went_in(database: Database, clock: Clock) -> No
 
 def test_tests_are_part_of_the_data() -> None:
     plain, tested = Example(0, "1", "same", "x"), Example(0, "1", "same", "x", (), AnswerTests("assert x"))
-    hashes = {planning.dataset_hash({TRAIN: [row], TEST: []}) for row in (plain, tested)}
+    hashes = {runs.dataset_hash({TRAIN: [row], TEST: []}) for row in (plain, tested)}
     assert len(hashes) == 2
 
 
 def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Clock) -> None:
-    data = planning.dataset_hash(SPLITS)
-    assert planning.find_run(database, experiment(), data) is None
+    data = runs.dataset_hash(SPLITS)
+    assert runs.find_run(database, experiment(), data) is None
     run = plan(database, clock)
     moved = {"path": "/elsewhere", "train": "train.jsonl", "test": "test.jsonl"}
     for same in (experiment(), experiment(dataset=moved)):
-        found = planning.find_run(database, same, data)
+        found = runs.find_run(database, same, data)
         assert found is not None
         assert found.id == run.id
-    assert planning.find_run(database, experiment(seed=1), data) is None
-    other = planning.dataset_hash({TRAIN: SPLITS[TRAIN], TEST: SPLITS[TEST][:1]})
-    assert planning.find_run(database, experiment(), other) is None
+    assert runs.find_run(database, experiment(seed=1), data) is None
+    other = runs.dataset_hash({TRAIN: SPLITS[TRAIN], TEST: SPLITS[TEST][:1]})
+    assert runs.find_run(database, experiment(), other) is None
 
 
 def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None:
     plan(database, clock)
     clock.advance(1)
     plan(database, clock, "small-0")
-    found = planning.find_run(database, experiment(), planning.dataset_hash(SPLITS))
+    found = runs.find_run(database, experiment(), runs.dataset_hash(SPLITS))
     assert found is not None
     assert found.id == "small-0"
-    assert [run.id for run in planning.list_runs(database)] == ["small-0", "small-1"]
+    assert [run.id for run in runs.list_runs(database)] == ["small-0", "small-1"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None
     ],
 )
 def test_any_change_of_the_data_is_other_data(changed: dict[str, list[Example]]) -> None:
-    assert planning.dataset_hash(changed) != planning.dataset_hash(SPLITS)
+    assert runs.dataset_hash(changed) != runs.dataset_hash(SPLITS)
 
 
 def test_configuration_is_frozen(database: Database, clock: Clock) -> None:
@@ -174,38 +174,38 @@ def test_configuration_is_frozen(database: Database, clock: Clock) -> None:
         "teacher": {"backend": "embedded", "params": {"temperature": 0.1 + 0.2, "stop": ["é\n"]}}
     }
     plan(database, clock, **sections)
-    assert planning.load_run(database, "small-1").experiment == experiment(**sections)
+    assert runs.load_run(database, "small-1").experiment == experiment(**sections)
 
 
 def test_run_is_named_by_its_beginning(database: Database, clock: Clock) -> None:
     for name in ("small-1", "small-10", "other"):
         plan(database, clock, name)
-    assert planning.load_run(database, "oth").id == "other"
-    assert planning.load_run(database, "small-1").id == "small-1"
+    assert runs.load_run(database, "oth").id == "other"
+    assert runs.load_run(database, "small-1").id == "small-1"
     with pytest.raises(
         UsageError, match=r"more than one run begins with 'small'; `starmill runs` lists them"
     ):
-        planning.load_run(database, "small")
+        runs.load_run(database, "small")
     for unknown in ("%", "s_all-1", "none"):
         with pytest.raises(UsageError, match=r"no run '.*' in .*; `starmill runs` lists them"):
-            planning.load_run(database, unknown)
+            runs.load_run(database, unknown)
 
 
 def test_run_is_stopped_and_started(database: Database, clock: Clock) -> None:
     plan(database, clock, started=False)
-    planning.stop_run(database, "small-1", "by hand")
-    assert planning.run_state(database, "small-1") == (PLANNED, "")
+    runs.stop_run(database, "small-1", "by hand")
+    assert runs.run_state(database, "small-1") == (PLANNED, "")
     clock.advance(5)
-    planning.start_run(database, "small-1", clock())
-    assert planning.run_state(database, "small-1") == (RUNNING, "")
-    assert planning.load_run(database, "small-1").started_at == clock()
-    planning.stop_run(database, "small-1", "no key", paused=True)
-    assert planning.run_state(database, "small-1") == (PAUSED, "no key")
-    planning.stop_run(database, "small-1", "too late")
-    assert planning.run_state(database, "small-1") == (PAUSED, "no key")
-    planning.start_run(database, "small-1", clock())
-    planning.stop_run(database, "small-1", "Ctrl-C")
-    assert planning.run_state(database, "small-1") == (INTERRUPTED, "Ctrl-C")
+    runs.start_run(database, "small-1", clock())
+    assert runs.run_state(database, "small-1") == (RUNNING, "")
+    assert runs.load_run(database, "small-1").started_at == clock()
+    runs.stop_run(database, "small-1", "no key", paused=True)
+    assert runs.run_state(database, "small-1") == (PAUSED, "no key")
+    runs.stop_run(database, "small-1", "too late")
+    assert runs.run_state(database, "small-1") == (PAUSED, "no key")
+    runs.start_run(database, "small-1", clock())
+    runs.stop_run(database, "small-1", "Ctrl-C")
+    assert runs.run_state(database, "small-1") == (INTERRUPTED, "Ctrl-C")
 
 
 def test_answers_whose_prompts_begin_alike_are_planned_cell_by_cell(database: Database, clock: Clock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.database import Database
 from storage.ledger import claims
-from storage.ledger.repeats import repeats
+from storage.ledger.examples import repeats
 from storage.schema import TEST, TRAIN
 from tests.ledger_data import LedgerRun, example
 from tests.small_run import LEASE, ids

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from models.stages import downstream, queues
-from models.types import Rejection
+from models.core.pipeline.stages import downstream, queues
+from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, feeding, outcomes, planning, retrying, rows, samples
-from storage.ledger.claims import Work
+from storage.ledger import claims, counts, exemplars, outcomes, queries, retries, runs, scheduling
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import (
     ALREADY_CORRECT,
     DONE,
@@ -41,28 +41,28 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 def test_failed_unit_is_ready_and_what_it_held_back_waits(hand: Hand, database: Database) -> None:
     planned = {unit.id: (unit.state, unit.needs) for unit in units(database)}
-    feeding.take_sendable(database, hand.run.id, "teacher.teacher", 9, hand.clock(), PATIENCE)
+    scheduling.take_sendable(database, hand.run.id, "teacher.teacher", 9, hand.clock(), PATIENCE)
     first, second, third = hand.take(TRAIN, "augment")
     hand.failed(first)
     hand.done(second)
     claims.release(database, "worker", [third.unit_id])
     others = [unit for unit in units(database) if unit.example_id != first.example_id]
-    assert retrying.retry(database, hand.run) == 1
+    assert retries.retry(database, hand.run) == 1
     again = [unit for unit in units(database) if unit.example_id == first.example_id]
     assert {unit.id: (unit.state, unit.needs) for unit in again} == {
         unit.id: planned[unit.id] for unit in again
     }
     assert {(unit.reason, unit.detail, unit.finished_at, unit.sent_at) for unit in again} == {(None,) * 4}
     assert [unit for unit in units(database) if unit.example_id != first.example_id] == others
-    assert retrying.retry(database, hand.run) == 0
+    assert retries.retry(database, hand.run) == 0
 
 
 def test_retry_by_reason_leaves_the_others(hand: Hand, database: Database) -> None:
     first, second, _ = hand.take(TRAIN, "augment")
     hand.failed(first, "null")
     hand.failed(second, "refusal")
-    assert retrying.retry(database, hand.run, "html") == 0
-    assert retrying.retry(database, hand.run, "refusal") == 1
+    assert retries.retry(database, hand.run, "html") == 0
+    assert retries.retry(database, hand.run, "refusal") == 1
     states = {unit.example_id: unit.state for unit in units(database, stage="rationale")}
     assert (states[first.example_id], states[second.example_id]) == (SKIPPED, WAITING)
     assert counts.failure_reasons(database, hand.run.id) == {"null": 1}
@@ -76,7 +76,7 @@ def test_retry_leaves_what_was_already_correct(hand: Hand, database: Database) -
     hand.correct(first)
     hand.failed(second)
     hand.done(third)
-    assert retrying.retry(database, hand.run) == 1
+    assert retries.retry(database, hand.run) == 1
     skipped = units(database, state=SKIPPED)
     assert {(unit.example_id, unit.reason) for unit in skipped} == {(first.example_id, ALREADY_CORRECT)}
 
@@ -86,8 +86,8 @@ def test_retried_unit_remembers_the_barrier(hand: Hand, database: Database) -> N
     first, _ = hand.take(TEST, "retrieve")
     hand.failed(first)
     hand.finish_train()
-    assert feeding.open_barrier(database, hand.run)
-    retrying.retry(database, hand.run)
+    assert scheduling.open_barrier(database, hand.run)
+    retries.retry(database, hand.run)
     hand.done(claim_one(database, hand.clock, first.unit_id))
     behind = units(database, stage="answer", variant="student/2-shot/retrieval", example_id=first.example_id)
     assert [(unit.needs, unit.state) for unit in behind] == [(0, READY)]
@@ -98,28 +98,28 @@ def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
     for attempt in range(3):
         outcomes.reject(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
     hand.failed(replace(work, rejections=3), "null", Rejection("null"))
-    retrying.retry(database, hand.run)
+    retries.retry(database, hand.run)
     again = claim_one(database, hand.clock, work.unit_id)
     assert (again.rejections, again.budget_from) == (4, 4)
-    assert [reason for reason, _, _ in rows.rejected_texts(database, work.unit_id)] == ["null"] * 4
+    assert [reason for reason, _, _ in queries.rejected_texts(database, work.unit_id)] == ["null"] * 4
     assert units(database, id=work.unit_id)[0].attempts == 1
 
 
 def test_finished_run_goes_on_after_a_retry(hand: Hand, database: Database) -> None:
     live(hand, random.Random(0), failing=1.0)
-    assert retrying.retry(database, hand.run, "no such reason") == 0
-    assert planning.run_state(database, hand.run.id)[0] == FINISHED
-    assert retrying.retry(database, hand.run) > 0
-    state, message = planning.run_state(database, hand.run.id)
+    assert retries.retry(database, hand.run, "no such reason") == 0
+    assert runs.run_state(database, hand.run.id)[0] == FINISHED
+    assert retries.retry(database, hand.run) > 0
+    state, message = runs.run_state(database, hand.run.id)
     assert (state, message) == (INTERRUPTED, "failed units are to be tried again")
-    assert planning.load_run(database, hand.run.id).finished_at is None
-    assert not feeding.finish_run(database, hand.run.id, hand.clock())
+    assert runs.load_run(database, hand.run.id).finished_at is None
+    assert not scheduling.finish_run(database, hand.run.id, hand.clock())
 
 
 def test_retry_of_a_running_run_leaves_it_running(hand: Hand, database: Database) -> None:
     hand.failed(hand.take(TRAIN, "augment")[0])
-    retrying.retry(database, hand.run)
-    assert planning.run_state(database, hand.run.id) == (RUNNING, "")
+    retries.retry(database, hand.run)
+    assert runs.run_state(database, hand.run.id) == (RUNNING, "")
 
 
 def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock: Clock) -> None:
@@ -131,7 +131,7 @@ def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock:
     def act(number: int) -> None:
         if number == 0:
             for _ in range(10):
-                retrying.retry(database, run)
+                retries.retry(database, run)
         else:
             for work in works[number - 1 :: 3]:
                 hand.failed(work)
@@ -150,7 +150,7 @@ def test_every_run_comes_to_its_end(hand: Hand, database: Database, seed: int) -
         consistent(hand)
         if failing:
             failed = len(ids(database, state=FAILED))
-            assert retrying.retry(database, hand.run) == failed
+            assert retries.retry(database, hand.run) == failed
     assert {(unit.state, unit.reason) for unit in units(database)} <= {
         (DONE, None),
         (SKIPPED, ALREADY_CORRECT),
@@ -167,7 +167,7 @@ def test_every_run_with_votes_comes_to_its_end(database: Database, clock: Clock,
         live(hand, chance, failing)
         consistent(hand)
         if failing:
-            retrying.retry(database, hand.run)
+            retries.retry(database, hand.run)
     failed = units(database, state=FAILED)
     assert failed
     assert {unit.variant for unit in failed} == {"sample"}
@@ -178,25 +178,25 @@ def test_every_run_with_votes_comes_to_its_end(database: Database, clock: Clock,
 def live(hand: Hand, chance: random.Random, failing: float) -> None:
     """Feeds the run and works on it until it is finished."""
     db, run, clock = hand.db, hand.run, hand.clock
-    planning.start_run(db, run.id, clock())
+    runs.start_run(db, run.id, clock())
     for _ in range(400):
-        feeding.open_barrier(db, run)
+        scheduling.open_barrier(db, run)
         for queue in queues(run.experiment):
-            taken = feeding.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
+            taken = scheduling.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
             for work in claims.claim(db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE):
                 end(hand, chance, work, failing)
             assert counts.funnel(db, run.id, clock()).total().total() == run.planned
-        if feeding.finish_run(db, run.id, clock()):
-            assert planning.run_state(db, run.id) == (FINISHED, "")
+        if scheduling.finish_run(db, run.id, clock()):
+            assert runs.run_state(db, run.id) == (FINISHED, "")
             return
         clock.advance(chance.uniform(0, LEASE))
     pytest.fail(f"not finished: {Counter(unit.state for unit in units(db, run.id))}")
 
 
-def end(hand: Hand, chance: random.Random, work: Work, failing: float) -> None:
+def end(hand: Hand, chance: random.Random, work: ClaimedUnit, failing: float) -> None:
     fate = chance.random()
     votes = (work.stage, work.variant) == ("rationale", "") and hand.run.experiment.rationale.samples > 1
-    if votes and not samples.answered(hand.db, work):
+    if votes and not exemplars.answered_samples(hand.db, work):
         hand.failed(work, NO_SAMPLES)
     elif fate < failing:
         hand.failed(work, chance.choice(["null", "refusal"]), Rejection("null"))
@@ -213,7 +213,7 @@ def end(hand: Hand, chance: random.Random, work: Work, failing: float) -> None:
             hand.failed(work)  # A second message of the same unit comes too late.
 
 
-def owner_of(hand: Hand, work: Work) -> str:
+def owner_of(hand: Hand, work: ClaimedUnit) -> str:
     return str(units(hand.db, hand.run.id, id=work.unit_id)[0].lease_owner)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from models.rounds import SAMPLE, named
+from models.core.pipeline.rounds import SAMPLE, named
 from storage.database import Database
-from storage.ledger import exemplars, feeding, planning, retrying
-from storage.ledger.claims import Work
+from storage.ledger import exemplars, retries, runs, scheduling
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import DONE, FAILED, READY, SKIPPED, TRAIN, WAITING
 from tests.clock import Clock
 from tests.small_run import Hand, experiment, plan, units
@@ -18,11 +18,11 @@ RIGHT, STAR, WRONG, NO_PASSAGES = range(4)
 TWO = {"passes": 1, "rounds": 2}
 
 
-def text(work: Work) -> dict[str, Any]:
+def text(work: ClaimedUnit) -> dict[str, Any]:
     return {"text": f"{work.stage} {work.variant} {work.example.row}", "correct": False}
 
 
-def right(work: Work) -> dict[str, Any]:
+def right(work: ClaimedUnit) -> dict[str, Any]:
     return text(work) | {"correct": True}
 
 
@@ -54,24 +54,24 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
     hand = begin(database, clock)
     later = [WAITING, WAITING, WAITING, SKIPPED]
     assert states(hand, "round-2") == later
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     works = hand.take(TRAIN, "rationale", "")
     for work in works[1:]:
         hand.correct(work, right(work))
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     hand.done(works[0], text(works[0]))
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     assert states(hand, "round-2") == later
     [left] = hand.take(TRAIN, "rationalize", "pass-1")
     hand.failed(left)
-    assert feeding.open_rounds(database, hand.run) == 3
+    assert scheduling.open_rounds(database, hand.run) == 3
     assert states(hand, "round-2") == [READY, READY, READY, SKIPPED]
-    assert feeding.open_rounds(database, hand.run) == 0
-    assert not feeding.open_barrier(database, hand.run)
+    assert scheduling.open_rounds(database, hand.run) == 0
+    assert not scheduling.open_barrier(database, hand.run)
     hand.finish_train()
     assert states(hand, "round-2/pass-1") == [DONE, DONE, DONE, SKIPPED]
-    assert feeding.open_rounds(database, hand.run) == 0
-    assert feeding.open_barrier(database, hand.run)
+    assert scheduling.open_rounds(database, hand.run) == 0
+    assert scheduling.open_barrier(database, hand.run)
 
 
 def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock) -> None:
@@ -85,7 +85,7 @@ def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock
         {"q0", "q1"},
     )
     assert exemplars.accepted(database, hand.run.id, 2) == []
-    feeding.open_rounds(database, hand.run)
+    scheduling.open_rounds(database, hand.run)
     for work in hand.take(TRAIN, "rationale", "round-2"):
         hand.correct(work, right(work)) if work.example.row == STAR else hand.done(work, text(work))
 
@@ -107,15 +107,15 @@ def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> No
     """What lacked its passages goes through both rounds, though the second is open."""
     hand = begin(database, clock)
     first_round(hand)
-    assert feeding.open_rounds(database, hand.run) == 3
-    assert retrying.retry(database, hand.run) == 1
+    assert scheduling.open_rounds(database, hand.run) == 3
+    assert retries.retry(database, hand.run) == 1
     assert states(hand, "round-2") == [READY, READY, READY, WAITING]
     [retrieve] = hand.take(TRAIN, "retrieve")
     hand.done(retrieve, {"passages": []})
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     [again] = hand.take(TRAIN, "rationale", "")
     hand.correct(again, right(again))
-    assert feeding.open_rounds(database, hand.run) == 1
+    assert scheduling.open_rounds(database, hand.run) == 1
     assert states(hand, "round-2") == [READY] * 4
 
 
@@ -124,15 +124,15 @@ def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: 
     for variant in (SAMPLE, ""):
         for work in hand.take(TRAIN, "rationale", variant):
             hand.done(work, text(work))
-    assert feeding.open_rounds(database, hand.run) == 6
+    assert scheduling.open_rounds(database, hand.run) == 6
     works = hand.take(TRAIN, "rationale", named(2, SAMPLE))
     assert len(works) == 6
     hand.failed(works[0])
     # The vote has one need left, as a unit that waits for its round has, and is not opened with it.
-    assert feeding.open_rounds(database, hand.run) == 0
+    assert scheduling.open_rounds(database, hand.run) == 0
     assert states(hand, "round-2") == [WAITING, WAITING, WAITING, SKIPPED]
     # A sample is of use until it was voted on; so are the passages of the last row.
-    assert retrying.retry(database, hand.run, "null") == 2
+    assert retries.retry(database, hand.run, "null") == 2
     assert FAILED not in states(hand, named(2, SAMPLE))
     for work in works[1:]:
         hand.done(work, text(work))
@@ -143,7 +143,7 @@ def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: 
 def test_one_round_is_the_run_that_it_was(rounds: int) -> None:
     plain = experiment()
     with_rounds = experiment(rationale={"passes": 2, "rounds": rounds})
-    same = planning.config_hash(plain, "data") == planning.config_hash(with_rounds, "data")
+    same = runs.config_hash(plain, "data") == runs.config_hash(with_rounds, "data")
     assert same == (rounds == 1)
     heeding = experiment(quality={"exact": True})
-    assert planning.config_hash(plain, "data") == planning.config_hash(heeding, "data")
+    assert runs.config_hash(plain, "data") == runs.config_hash(heeding, "data")

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 from storage.database import MIGRATIONS, Database
 from tests.clock import Clock
 from tests.small_run import plan

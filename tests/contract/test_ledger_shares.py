@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from producer.feeding.sharing import LEAST, REFRESH_SECONDS, Shares
+from producer.feeding.feeder import LEAST, REFRESH_SECONDS, Shares
 from storage.database import Database
-from storage.ledger import claims, feeding, planning, shares
+from storage.ledger import claims, runs, scheduling
 from storage.schema import BATCH, FOREVER
 from tests.clock import Clock
 from tests.small_run import LEASE, PATIENCE, Hand, ids, plan
@@ -24,28 +24,28 @@ def test_units_in_hand_are_counted_by_queue_and_run(database: Database, clock: C
     claims.claim(database, "a worker", augment[:3], clock(), LEASE)
     claims.claim(database, "worker", retrieve, clock(), LEASE)
     claims.claim(database, BATCH, augment[3:9], clock(), FOREVER)
-    assert shares.in_flight(database, clock()) == {(TEACHER, "large"): 3, ("retrieve", "small"): 2}
+    assert scheduling.in_flight(database, clock()) == {(TEACHER, "large"): 3, ("retrieve", "small"): 2}
     clock.advance(LEASE + 1)
-    assert shares.in_flight(database, clock()) == {}
+    assert scheduling.in_flight(database, clock()) == {}
 
 
 def test_demands_are_those_of_running_runs_and_bounded(database: Database, clock: Clock) -> None:
     two_runs(database, clock)
     claims.claim(database, BATCH, ids(database, "small", stage="augment")[:4], clock(), FOREVER)
-    assert shares.demands(database, TEACHER, 100) == {"large": 100, "small": 6}
-    assert shares.demands(database, "judge", 100) == {"large": 0, "small": 0}
-    planning.stop_run(database, "large", "enough")
-    assert shares.demands(database, TEACHER, 100) == {"small": 6}
+    assert scheduling.demands(database, TEACHER, 100) == {"large": 100, "small": 6}
+    assert scheduling.demands(database, "judge", 100) == {"large": 0, "small": 0}
+    runs.stop_run(database, "large", "enough")
+    assert scheduling.demands(database, TEACHER, 100) == {"small": 6}
 
 
 def test_what_a_worker_took_up_waits_no_longer(database: Database, clock: Clock) -> None:
     plan(database, clock)
     first, second, third = ids(database, stage="augment")
-    assert shares.still_waiting(database, [first, third], clock()) == {first, third}
+    assert scheduling.still_waiting(database, [first, third], clock()) == {first, third}
     claims.claim(database, "worker", [first, second], clock(), LEASE)
-    assert shares.still_waiting(database, [first, second, third], clock()) == {third}
+    assert scheduling.still_waiting(database, [first, second, third], clock()) == {third}
     clock.advance(LEASE + 1)
-    assert shares.still_waiting(database, [first, second, third], clock()) == {first, second, third}
+    assert scheduling.still_waiting(database, [first, second, third], clock()) == {first, second, third}
 
 
 def test_a_run_that_comes_has_its_share_at_once(database: Database, clock: Clock) -> None:
@@ -85,11 +85,11 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
             share = rooms[run]
             waiting = sum(1 for of, _ in queue if of == run)
             room = max(0, share.room(TEACHER, run, waiting))
-            taken = feeding.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
+            taken = scheduling.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
             queue.extend((run, unit) for unit, _, _ in taken)
         next_units, queue[:] = [unit for _, unit in queue[:50]], queue[50:]
         for work in claims.claim(database, "worker", next_units, clock(), LEASE):
-            Hand(database, planning.load_run(database, work.run_id), clock).done(work)
+            Hand(database, runs.load_run(database, work.run_id), clock).done(work)
             done[work.run_id] += 1
         clock.advance(REFRESH_SECONDS)
 

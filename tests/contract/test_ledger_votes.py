@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from storage.database import Database
-from storage.ledger import claims, counts, exemplars, planning, retrying, samples
-from storage.ledger.claims import MOST_CLAIMS, Work
+from storage.ledger import claims, counts, exemplars, retries, runs
+from storage.ledger.claims import MAX_CLAIMS, ClaimedUnit
 from storage.schema import DONE, FAILED, NO_SAMPLES, READY, SKIPPED, TRAIN, UPSTREAM_FAILED, WAITING
 from tests.clock import Clock
 from tests.small_run import LEASE, Hand, plan, race, units
@@ -24,19 +24,19 @@ def hand(database: Database, clock: Clock) -> Hand:
     return found
 
 
-def drawn(hand: Hand, row: int = 0) -> list[Work]:
+def drawn(hand: Hand, row: int = 0) -> list[ClaimedUnit]:
     """The samples of one example; the others are given back."""
     works = hand.take(TRAIN, "rationale", "sample")
     claims.release(hand.db, "worker", [work.unit_id for work in works if work.example.row != row])
     return [work for work in works if work.example.row == row]
 
 
-def vote(hand: Hand, work: Work) -> tuple[str, int, str | None]:
+def vote(hand: Hand, work: ClaimedUnit) -> tuple[str, int, str | None]:
     [unit] = units(hand.db, hand.run.id, stage="rationale", variant="", example_id=work.example_id)
     return (unit.state, unit.needs, unit.reason)
 
 
-def passes(hand: Hand, work: Work) -> set[tuple[str, str | None]]:
+def passes(hand: Hand, work: ClaimedUnit) -> set[tuple[str, str | None]]:
     found = units(hand.db, hand.run.id, stage="rationalize", example_id=work.example_id)
     return {(unit.state, unit.reason) for unit in found}
 
@@ -60,7 +60,7 @@ def test_vote_waits_for_all_and_finds_them_in_order(hand: Hand, database: Databa
     assert vote(hand, second) == (READY, 0, None)
     assert passes(hand, second) == {(WAITING, None)}
     [work] = hand.take(TRAIN, "rationale", "")
-    found = samples.answered(database, work)
+    found = exemplars.answered_samples(database, work)
     assert [(sample.result, sample.generation) for sample in found] == [
         ({"text": "0"}, "0" * 64),
         ({"text": "2"}, "2" * 64),
@@ -75,7 +75,7 @@ def test_samples_that_end_together_are_counted_once_each(hand: Hand) -> None:
 
 def test_condemned_sample_does_not_hold_back_the_vote(hand: Hand, database: Database) -> None:
     doomed, *others = drawn(hand)
-    for _ in range(MOST_CLAIMS):
+    for _ in range(MAX_CLAIMS):
         hand.clock.advance(LEASE + 1)
         claims.claim(database, "doomed", [doomed.unit_id], hand.clock(), LEASE)
     assert units(database, id=doomed.unit_id)[0].reason == "crash"
@@ -84,13 +84,13 @@ def test_condemned_sample_does_not_hold_back_the_vote(hand: Hand, database: Data
     assert vote(hand, doomed) == (READY, 0, None)
 
 
-def without_samples(hand: Hand) -> list[Work]:
+def without_samples(hand: Hand) -> list[ClaimedUnit]:
     """Samples that all failed, each for a reason of its own, and the vote on them."""
     works = drawn(hand)
     for work, reason in zip(works, ("null", "refusal", "refusal"), strict=True):
         hand.failed(work, reason)
     [work] = hand.take(TRAIN, "rationale", "")
-    assert samples.answered(hand.db, work) == []
+    assert exemplars.answered_samples(hand.db, work) == []
     hand.failed(work, NO_SAMPLES)
     assert vote(hand, work) == (FAILED, 0, NO_SAMPLES)
     assert passes(hand, work) == {(SKIPPED, UPSTREAM_FAILED)}
@@ -102,7 +102,7 @@ def test_vote_without_samples_is_retried_by_way_of_them(
     hand: Hand, database: Database, reason: str | None, sent: int
 ) -> None:
     works = without_samples(hand)
-    assert retrying.retry(database, hand.run, reason) == sent
+    assert retries.retry(database, hand.run, reason) == sent
     assert vote(hand, works[0]) == (WAITING, sent, None)
     assert passes(hand, works[0]) == {(WAITING, None)}
     again = [work for work in drawn(hand) if work.unit_id in {old.unit_id for old in works}]
@@ -117,7 +117,7 @@ def test_sample_is_retried_while_the_vote_waits(hand: Hand, database: Database) 
     first, second, third = drawn(hand)
     hand.failed(first)
     assert vote(hand, first) == (WAITING, 2, None)
-    assert retrying.retry(database, hand.run) == 1
+    assert retries.retry(database, hand.run) == 1
     assert vote(hand, first) == (WAITING, 3, None)
     for work in (second, third):
         hand.done(work)
@@ -131,26 +131,26 @@ def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) ->
     hand.failed(first)
     for work in others:
         hand.done(work)
-    assert retrying.retry(database, hand.run) == 0
+    assert retries.retry(database, hand.run) == 0
     [work] = hand.take(TRAIN, "rationale", "")
     hand.done(work)
     before = units(database)
-    assert retrying.retry(database, hand.run) == retrying.retry(database, hand.run, "null") == 0
+    assert retries.retry(database, hand.run) == retries.retry(database, hand.run, "null") == 0
     assert units(database) == before
-    assert planning.run_state(database, hand.run.id) == ("running", "")
+    assert runs.run_state(database, hand.run.id) == ("running", "")
 
 
 def test_right_rationales_are_counted_without_samples(hand: Hand, database: Database) -> None:
     for work in drawn(hand):
-        assert samples.right_before(database, work) == 0
+        assert exemplars.right_before(database, work) == 0
         hand.done(work, {"text": "sample", "correct": True})
     [work] = hand.take(TRAIN, "rationale", "")
-    assert samples.right_before(database, work) == 0
+    assert exemplars.right_before(database, work) == 0
     hand.done(work, {"text": "elected", "correct": True})
     [work] = hand.take(TRAIN, "rationalize")
-    assert samples.right_before(database, work) == 1
+    assert exemplars.right_before(database, work) == 1
     hand.done(work, {"text": "its own does not count", "correct": True})
-    assert samples.right_before(database, work) == 1
+    assert exemplars.right_before(database, work) == 1
 
 
 def test_only_the_elected_is_shown_to_students(hand: Hand, database: Database) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from storage.limits.base import HORIZON, Outcome, Report
+from storage.limits.limiter import HORIZON, CallOutcome, CallReport
 from tests.clock import Clock
 from tests.limits import FAILED, LIMITED, OK, Limits, limits, most_in_a_minute, now_and_then, play
 from tests.openai_server.behaviour import Meter
@@ -89,10 +89,10 @@ def test_what_was_not_used_is_given_back_and_what_was_used_beyond_is_paid(model:
     model.ask(5000, tpm=1000)
     waits = []
     for tokens in (0, -3000, 1000):
-        waits.append(model.ask(1, tpm=1000, reports=[Report(Outcome.OK, tokens=tokens)])[0].wait)
+        waits.append(model.ask(1, tpm=1000, reports=[CallReport(CallOutcome.OK, tokens=tokens)])[0].wait)
     assert waits[1] - waits[0] == pytest.approx(-180, rel=0.03)
     assert waits[2] - waits[1] == pytest.approx(60, rel=0.03)
-    assert model.granted(1, tpm=1000, reports=[Report(Outcome.OK, tokens=-(10**6))]) == 1
+    assert model.granted(1, tpm=1000, reports=[CallReport(CallOutcome.OK, tokens=-(10**6))]) == 1
     assert model.granted(*[100] * 10, tpm=1000) == 0
 
 
@@ -133,7 +133,12 @@ def test_a_dead_owner_heals_by_itself(model: Limits) -> None:
 
 
 def test_retry_after_is_taken_at_its_word_by_all(model: Limits) -> None:
-    model.ask(reports=[Report(Outcome.LIMITED, retry_after=20), Report(Outcome.LIMITED, retry_after=5)])
+    model.ask(
+        reports=[
+            CallReport(CallOutcome.LIMITED, retry_after=20),
+            CallReport(CallOutcome.LIMITED, retry_after=5),
+        ]
+    )
     [refused] = model.ask(1, owner="other")
     assert refused.wait == pytest.approx(20)
     model.clock.advance(19.9)
@@ -143,28 +148,28 @@ def test_retry_after_is_taken_at_its_word_by_all(model: Limits) -> None:
 
 
 def test_limits_are_learned_from_headers(model: Limits) -> None:
-    model.ask(reports=[Report(Outcome.OK, rpm=60)])
+    model.ask(reports=[CallReport(CallOutcome.OK, rpm=60)])
     assert len(model.starts(60, lambda: 1)) <= 60
-    model.ask(reports=[Report(Outcome.OK, tpm=120)])
+    model.ask(reports=[CallReport(CallOutcome.OK, tpm=120)])
     assert sum(tokens for _, tokens in model.starts(120, lambda: 10)) <= 240
 
 
 @pytest.mark.parametrize(("said", "told"), [(60, 600), (600, 60)])
 def test_the_least_limit_counts(model: Limits, said: int, told: int) -> None:
-    model.ask(reports=[Report(Outcome.OK, rpm=told)])
+    model.ask(reports=[CallReport(CallOutcome.OK, rpm=told)])
     made = model.starts(100, lambda: 1, rpm=said)
     assert 95 <= len(made) <= 101
 
 
 def test_a_limit_that_is_told_anew_replaces_the_old_one(model: Limits) -> None:
     for rpm in (60, 600):
-        model.ask(reports=[Report(Outcome.OK, rpm=rpm)])
+        model.ask(reports=[CallReport(CallOutcome.OK, rpm=rpm)])
     assert len(model.starts(60, lambda: 1)) > 500
 
 
 @pytest.mark.parametrize("rpm", [600, 6000])
 def test_429s_that_strike_at_random_hardly_slow_a_known_limit(model: Limits, rpm: int) -> None:
-    made = play(model, 60, now_and_then(0.05, Outcome.LIMITED), rpm=rpm)
+    made = play(model, 60, now_and_then(0.05, CallOutcome.LIMITED), rpm=rpm)
     assert len(made) >= 0.95 * rpm
     assert most_in_a_minute([(start, 1) for start, _ in made]) <= rpm
 
@@ -173,27 +178,27 @@ def test_429s_that_strike_at_random_hardly_slow_a_known_limit(model: Limits, rpm
 def test_a_limit_that_nobody_tells_is_found_and_held(model: Limits, limit: int, refused: float) -> None:
     server = Meter(limit)
 
-    def serve(start: float) -> Outcome:
-        return Outcome.LIMITED if server.charge(1, start) else Outcome.OK
+    def serve(start: float) -> CallOutcome:
+        return CallOutcome.LIMITED if server.charge(1, start) else CallOutcome.OK
 
     play(model, 60, serve)
     made = [outcome for _, outcome in play(model, 120, serve)]
-    assert made.count(Outcome.OK) >= 0.95 * 2 * limit
-    assert made.count(Outcome.LIMITED) <= refused * len(made)
+    assert made.count(CallOutcome.OK) >= 0.95 * 2 * limit
+    assert made.count(CallOutcome.LIMITED) <= refused * len(made)
 
 
 def test_a_lone_429_among_hundreds_hardly_cuts(model: Limits) -> None:
-    undisturbed = play(model, 30, lambda _: Outcome.OK)
+    undisturbed = play(model, 30, lambda _: CallOutcome.OK)
     calls = iter(range(10**6))
-    made = play(model, 30, lambda _: Outcome.LIMITED if next(calls) == 2000 else Outcome.OK)
-    assert [outcome for _, outcome in made].count(Outcome.LIMITED) == 1
+    made = play(model, 30, lambda _: CallOutcome.LIMITED if next(calls) == 2000 else CallOutcome.OK)
+    assert [outcome for _, outcome in made].count(CallOutcome.LIMITED) == 1
     assert len(made) >= 0.95 * len(undisturbed)
 
 
 def test_the_rate_recovers_when_the_server_does(model: Limits) -> None:
-    play(model, 15, lambda _: Outcome.LIMITED, rpm=600)
-    assert 1 <= len(play(model, 10, lambda _: Outcome.LIMITED, rpm=600)) < 40
-    made = play(model, 120, lambda _: Outcome.OK, rpm=600)
+    play(model, 15, lambda _: CallOutcome.LIMITED, rpm=600)
+    assert 1 <= len(play(model, 10, lambda _: CallOutcome.LIMITED, rpm=600)) < 40
+    made = play(model, 120, lambda _: CallOutcome.OK, rpm=600)
     last_minute = [start for start, _ in made if start > model.clock() - 60]
     assert len(last_minute) >= 0.95 * 600
 
@@ -216,16 +221,16 @@ def test_an_open_circuit_lets_one_probe_through_ever_more_seldom(model: Limits) 
         assert (answers[0].probe, answers[1].granted) == (True, False)
         assert model.granted(1, owner="other") == 0
         model.ask(reports=[FAILED], owner="other")  # a call of before: it says nothing new
-        model.ask(reports=[Report(Outcome.FAILED, probe=True)], owner="prober")
+        model.ask(reports=[CallReport(CallOutcome.FAILED, probe=True)], owner="prober")
     assert pauses == pytest.approx([0.5, 1, 2, 4, 5, 5])
 
 
-@pytest.mark.parametrize("heard", [Outcome.OK, Outcome.LIMITED])
-def test_an_answer_closes_the_circuit(model: Limits, heard: Outcome) -> None:
+@pytest.mark.parametrize("heard", [CallOutcome.OK, CallOutcome.LIMITED])
+def test_an_answer_closes_the_circuit(model: Limits, heard: CallOutcome) -> None:
     model.ask(reports=[FAILED] * 10)
     model.clock.advance(0.5)
     assert model.ask(1)[0].probe
-    model.ask(reports=[Report(heard, probe=True)])
+    model.ask(reports=[CallReport(heard, probe=True)])
     assert model.granted(1, 1, 1) == 3
     model.ask(reports=[FAILED] * 9)
     assert model.granted(1) == 1
@@ -235,7 +240,7 @@ def test_a_probe_that_was_not_sent_is_free_again(model: Limits) -> None:
     model.ask(reports=[FAILED] * 10)
     model.clock.advance(0.5)
     assert model.granted(1) == 1
-    model.ask(reports=[Report(Outcome.UNSENT, probe=True)])
+    model.ask(reports=[CallReport(CallOutcome.UNSENT, probe=True)])
     assert model.granted(1, 1) == 1
 
 
@@ -255,5 +260,5 @@ def test_429s_are_no_failures(model: Limits) -> None:
 
 
 def test_random_failures_do_not_open_the_circuit(model: Limits) -> None:
-    made = play(model, 60, now_and_then(0.05, Outcome.FAILED), rpm=6000)
+    made = play(model, 60, now_and_then(0.05, CallOutcome.FAILED), rpm=6000)
     assert len(made) >= 0.98 * 0.985 * 6000

@@ -18,11 +18,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from storage.limits.base import HORIZON, OWNER_TTL, Answer, Outcome, Quota, Report
-from storage.limits.memory import MemoryLimiter
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.limiter import HORIZON, OWNER_TTL, CallOutcome, CallReport, Decision, Quota
+from storage.limits.redis_limiter import RedisLimiter, connect
 from tests.clock import Clock
 from tests.limits import most_in_a_minute
+from tests.memory_limiter import MemoryLimiter
 
 OWNERS = st.integers(0, 2)
 NEAR = 1e-5
@@ -52,7 +52,7 @@ class Machine(RuleBasedStateMachine):
         self.names = ["0", "1", "2"]
         self.heard = [0.0] * 3
         self.calls: list[list[Call]] = [[], [], []]
-        self.reports: list[list[Report]] = [[], [], []]
+        self.reports: list[list[CallReport]] = [[], [], []]
         self.dead: list[tuple[float, int]] = []  # last exchange and calls of the killed
         self.made: list[tuple[float, int]] = []
         self.refunds: list[tuple[float, int]] = []
@@ -77,14 +77,14 @@ class Machine(RuleBasedStateMachine):
         if self.quota.max_concurrency and any(granted):
             assert self.living() <= self.quota.max_concurrency
 
-    def answers(self, who: int, wants: list[int]) -> list[Answer]:
+    def answers(self, who: int, wants: list[int]) -> list[Decision]:
         now, reports = self.clock(), self.reports[who]
         answers = self.exchange(who, wants)
         self.reports[who] = []
         for report in reports:
             if report.retry_after:
                 self.blocked_until = max(self.blocked_until, now + report.retry_after)
-            if report.outcome in {Outcome.OK, Outcome.LIMITED}:
+            if report.outcome in {CallOutcome.OK, CallOutcome.LIMITED}:
                 self.answered = now
             self.refunds.append((now, max(0, -report.tokens)))
         for tokens, answer in zip(wants, answers, strict=True):
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
                 assert answer.wait > 0
         return answers
 
-    def exchange(self, who: int, wants: list[int]) -> list[Answer]:
+    def exchange(self, who: int, wants: list[int]) -> list[Decision]:
         """What both answer."""
         call = self.quota, self.names[who], len(self.calls[who]), self.reports[who], wants
         ours = self.runner.run(self.memory.exchange(*call))
@@ -115,19 +115,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         who=OWNERS,
-        outcome=limit([*Outcome, Outcome.OK, Outcome.FAILED]),
+        outcome=limit([*CallOutcome, CallOutcome.OK, CallOutcome.FAILED]),
         used=limit([0, 0, -1, 20]),
         retry_after=limit([None, None, 0.5, 30.0]),
         told=limit([(None, None), (None, None), (30, None), (None, 200)]),
     )
-    def end(self, who: int, outcome: Outcome, used: int, retry_after: float | None, told: Told) -> None:
+    def end(self, who: int, outcome: CallOutcome, used: int, retry_after: float | None, told: Told) -> None:
         if not self.calls[who]:
             return
         call = self.calls[who].pop(0)
-        if outcome == Outcome.UNSENT or used < 0:
+        if outcome == CallOutcome.UNSENT or used < 0:
             used = -call.tokens
-        after = retry_after if outcome == Outcome.LIMITED else None
-        self.reports[who].append(Report(outcome, used, after, *told, probe=call.probe))
+        after = retry_after if outcome == CallOutcome.LIMITED else None
+        self.reports[who].append(CallReport(outcome, used, after, *told, probe=call.probe))
 
     @rule(who=OWNERS, tokens=limit([0, 1, 30, 60, 150]), count=st.integers(1, 12))
     def press(self, who: int, tokens: int, count: int) -> None:
@@ -136,18 +136,18 @@ class Machine(RuleBasedStateMachine):
             [answer] = self.answers(who, [tokens])
             if answer.granted:
                 self.clock.advance(answer.wait)
-                self.reports[who].append(Report(Outcome.OK, probe=self.calls[who].pop().probe))
+                self.reports[who].append(CallReport(CallOutcome.OK, probe=self.calls[who].pop().probe))
             else:
                 self.clock.advance(answer.wait)
 
     @rule(who=OWNERS, seconds=limit([0.0, 0.5, 30.0]))
     def limited(self, who: int, seconds: float) -> None:
-        self.reports[who].append(Report(Outcome.LIMITED, retry_after=seconds))
+        self.reports[who].append(CallReport(CallOutcome.LIMITED, retry_after=seconds))
 
     @rule(who=OWNERS)
     def all_fail(self, who: int) -> None:
         """Calls of a time that the limiter has forgotten, say."""
-        self.reports[who] += [Report(Outcome.FAILED)] * 10
+        self.reports[who] += [CallReport(CallOutcome.FAILED)] * 10
 
     @rule(seconds=limit([0.001, 0.03, 0.2, 0.5, 1.0, 4.0, 11.0, 61.0]))
     def wait(self, seconds: float) -> None:
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
     def all_pass_in_the_end(self) -> None:
         for who in range(3):
             self.calls[who] = []
-            self.reports[who] = [Report(Outcome.OK)]
+            self.reports[who] = [CallReport(CallOutcome.OK)]
             self.answers(who, [])
         deadline = self.clock() + 3 * 3600
         for tokens in (0, 30, 150):

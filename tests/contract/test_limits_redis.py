@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import redis
 
-from storage.limits.base import Outcome, Quota, Report
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.limiter import CallOutcome, CallReport, Quota
+from storage.limits.redis_limiter import RedisLimiter, connect
 from tests.clock import Clock
 from tests.limits import limits
 from tests.services import free_port
@@ -56,7 +56,7 @@ def test_what_nobody_uses_is_forgotten_after_an_hour_unless_it_blocks_longer(
         model.ask(1, rpm=60)
         assert sorted(client.keys()) == [b"starmill:limit:{model}:owners", b"starmill:limit:{model}:state"]
         assert all(3590 <= client.ttl(key) <= 3600 for key in client.scan_iter())
-        model.ask(reports=[Report(Outcome.LIMITED, retry_after=10_000)])
+        model.ask(reports=[CallReport(CallOutcome.LIMITED, retry_after=10_000)])
         assert client.ttl("starmill:limit:{model}:state") > 10_000
 
 

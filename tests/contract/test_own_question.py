@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.experiment import ExemplarChoice
-from models.retrieval.nearness import pack
-from models.stages import VECTOR
-from models.types import Example
+from models.core.experiment.experiment import ExemplarChoice
+from models.core.pipeline.stages import VECTOR
+from models.core.retrieval.solved_examples import pack
+from models.core.types import Example
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.claims import Work
+from storage.ledger import runs
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST, TRAIN
 from tests.clock import Clock
 from tests.small_run import Hand, experiment
-from worker.context import RunContext
-from worker.exemplars import choose
+from worker.few_shot import choose_exemplars
+from worker.run_context import RunContext
 
 CHOICES: list[ExemplarChoice] = ["random", "fixed", "nearest", "diverse"]
 TRAINED = ["7-1", "8-1", "7-2", "9-1", "10-1", "8-2", "11-1", "12-1"]
@@ -47,9 +47,9 @@ def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int
 
     grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": CHOICES}
     config = experiment(augment={"enabled": False}, grid=grid)
-    planning.plan_run(database, "small-1", config, {TRAIN: rows(TRAINED), TEST: rows(ASKED)}, clock())
-    planning.start_run(database, "small-1", clock())
-    hand = Hand(database, planning.load_run(database, "small-1"), clock)
+    runs.plan_run(database, "small-1", config, {TRAIN: rows(TRAINED), TEST: rows(ASKED)}, clock())
+    runs.start_run(database, "small-1", clock())
+    hand = Hand(database, runs.load_run(database, "small-1"), clock)
     drawn = np.random.default_rng(0)
     tested = hand.take(TEST, "retrieve", VECTOR)
     for work in hand.take(TRAIN, "retrieve"):
@@ -60,9 +60,9 @@ def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int
     vectors = {("retrieve", VECTOR, 0): {"vector": pack(np.ones(4, dtype=np.float32))}}
 
     def shown(question: str, choice: ExemplarChoice, shots: int) -> list[str]:
-        work: Work = replace(asked[question], inputs=vectors)
+        work: ClaimedUnit = replace(asked[question], inputs=vectors)
         cell = replace(next(iter(context.cells.values())), exemplars=choice, shots=shots)
-        return [TRAINED[one.row] for one in asyncio.run(choose(context, work, cell))]
+        return [TRAINED[one.row] for one in asyncio.run(choose_exemplars(context, work, cell))]
 
     return shown
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.errors import ServiceError
-from models.types import Passage
+from models.core.errors import ServiceError
+from models.core.types import Passage
 from storage.passages import PassageStore
-from storage.passages.milvus import MilvusStore
+from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot, write_snapshot
 
 DIMENSION = 32

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from models.backends import open_backend, provider
-from models.backends.base import Backend
-from models.errors import BadRequest, RateLimited, Unavailable
-from models.students import Student
-from models.types import Completion, Request
+from models.adapters.backends import open_backend, provider
+from models.adapters.backends.backend import Backend
+from models.core.errors import BadRequest, RateLimited, Unavailable
+from models.core.experiment.endpoints import Student
+from models.core.types import Completion, Request
 from tests.gateway import GatewayProcess, running_gateway
-from tests.openai_server import OpenAIServer, running
 from tests.openai_server.calls import ask_backend
+from tests.openai_server.process import OpenAIServer, running
 
 PROMPT = Request("any", "some-model", prompt="sort a list")
 MANY = [replace(PROMPT, prompt=f"sort {number} lists", draw=(number, 0)) for number in range(32)]
@@ -80,7 +80,7 @@ def test_whoever_is_slow_gets_less(openai_server: OpenAIServer, other_server: Op
 
 
 def test_a_dead_replica_costs_no_row(openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="models.backends.replicas")
+    caplog.set_level(logging.WARNING, logger="models.adapters.backends.replicas")
     answers = ask_backend(lambda: opened(DEAD, openai_server.url), MANY)
     assert all(isinstance(answer, Completion) for answer in answers)
     assert openai_server.stats()["answers"] == len(MANY)

@@ -9,11 +9,11 @@ import pytest
 import torch
 import transformers
 
-from models.encoders.reranker import Reranker
-from models.errors import ServiceError
-from models.retrieval.settings import Passages
-from models.types import Query
-from producer.indexing.build import build_index
+from models.adapters.encoders.transformers_encoder import Reranker
+from models.core.errors import ServiceError
+from models.core.experiment.passages import Passages
+from models.core.types import Query
+from producer.index.build_index import build_index
 from storage.passages.retriever import Retriever
 from tests.encoders import tiny_bert
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ServiceError
-from models.execution import Program, ProgramLimits, Verdict
-from models.sandbox import Sandbox
-from models.sandbox.seccomp import seccomp_filter
-from models.sandbox.wall import bubblewrap
+from models.adapters.sandbox.runner import Sandbox
+from models.adapters.sandbox.sandbox_command import bubblewrap, seccomp_filter
+from models.core.errors import ServiceError
+from models.core.programs import ExecutionVerdict, Program, ProgramLimits
 from tests import forbidden, hostile
 from tests.pipeline import wait_until
 
@@ -62,7 +61,7 @@ def children(pid: int) -> set[int]:
     return {int(line.split()[0]) for line in shown.stdout.splitlines() if not line.endswith("ps")}
 
 
-def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, Verdict]:
+def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, ExecutionVerdict]:
     """Several at a time: some only wait for their end."""
     before = children(os.getpid())
     with ThreadPoolExecutor(6) as pool:
@@ -167,7 +166,8 @@ def test_installed_packages_are_there(sandbox: Sandbox) -> None:
 def test_the_worker_dies_and_nothing_is_left(sandbox: Sandbox, tmp_path: Path) -> None:
     """kill -9 of the process that asked."""
     code = (
-        "from models.sandbox import Sandbox\nfrom models.execution import *\nprint('started', flush=True)\n"
+        "from models.adapters.sandbox import Sandbox\n"
+        "from models.core.programs import *\nprint('started', flush=True)\n"
         "Sandbox(ProgramLimits(wall_seconds=60)).run(Program('import time\\ntime.sleep(3600)'))"
     )
     with subprocess.Popen(
@@ -199,8 +199,8 @@ def test_the_filter_is_made_for_known_machines_only() -> None:
 def test_where_namespaces_are_forbidden_nothing_is_run(sandbox: Sandbox) -> None:
     """Behind a wall that forbids them: one line, and no program without a wall."""
     code = (
-        "from models.errors import ServiceError\nfrom models.execution import *\n"
-        "from models.sandbox import Sandbox\n"
+        "from models.core.errors import ServiceError\nfrom models.core.programs import *\n"
+        "from models.adapters.sandbox import Sandbox\n"
         "try:\n    print(Sandbox(ProgramLimits()).run(Program('print(\"ran\")')))\n"
         "except ServiceError as error:\n    print(error)"
     )

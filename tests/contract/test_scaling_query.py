@@ -10,7 +10,7 @@ import yaml
 from sqlalchemy import update
 
 from storage.database import Database
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.schema import UNITS
 from tests.clock import Clock
 from tests.services import Postgres
@@ -80,7 +80,7 @@ def test_runs_that_are_paused_or_wait_for_a_batch_need_no_worker(ledger: Databas
             .values(lease_owner="batch", lease_until=clock() + LEASE)
         )  # fmt: skip
     assert backlog(ledger, "teacher") == before - 1
-    planning.stop_run(ledger, run.id, "paused by a test", paused=True)
+    runs.stop_run(ledger, run.id, "paused by a test", paused=True)
     assert backlog(ledger, "teacher") == 0
 
 

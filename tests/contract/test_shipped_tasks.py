@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from models.answers import Pair, parse_pairs
-from models.prompts import Wording
-from models.task_folder import TaskFolder
-from models.types import Completion, Exemplar, Passage, Usage
-from producer.tasks import SCAFFOLD, SHIPPED, read_task, shipped_tasks
-from producer.tasks.checking import check_task
+from models.core.answers.parsers import Pair, parse_pairs
+from models.core.experiment.task_folder import TaskFolder
+from models.core.prompts.rendering import Wording
+from models.core.types import Completion, Exemplar, Passage, Usage
+from producer.experiments.task_check import check_task
+from producer.experiments.task_folders import SCAFFOLD, SHIPPED, read_task, shipped_tasks
 from tests.pages import PAGES
 
 FOLDERS = [*(SHIPPED / name for name in shipped_tasks()), SCAFFOLD]

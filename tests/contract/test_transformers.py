@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.backends import open_backend, provider
-from models.errors import AccessError, ContextOverflow, ModelError
-from models.students import Student
-from models.types import Completion, Message, Request
+from models.adapters.backends import open_backend, provider
+from models.core.errors import AccessError, ContextOverflow, ModelError
+from models.core.experiment.endpoints import Student
+from models.core.types import Completion, Message, Request
 from tests.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt, word_tokenizer
 from tests.openai_server.calls import ask_backend
 from tests.openai_server.process import REPOSITORY
@@ -238,7 +238,7 @@ def test_encoder_and_student_may_be_opened_at_once() -> None:
     """By threads of one worker, of which each imports transformers."""
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from models.encoders.loading import quiet_transformers\n"
+        "from models.adapters.encoders.transformers_encoder import quiet_transformers\n"
         "for package in ThreadPoolExecutor(2).map(quiet_transformers, 'ab'): package.AutoTokenizer"
     )
     ended = subprocess.run(

@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from models.experiment import Experiment
-from models.types import Example
+from models.core.experiment.experiment import Experiment
+from models.core.types import Example
 from producer.feeding.feeder import Feeder
 from storage.database import Database
-from storage.ledger import planning
-from storage.ledger.planning import Run
+from storage.ledger import runs
+from storage.ledger.runs import Run
 from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, TEST, TRAIN, UNITS
 from storage.settings import Settings
 from tests.chores import chores
@@ -110,9 +110,9 @@ def planned(
     splits = {TRAIN: _examples(TRAIN_ROWS, "taught"), TEST: _examples(rows, word)}
     with closing(Database(settings.database)) as db:
         db.migrate()
-        run = planning.plan_run(db, name, experiment, splits, time.time())
-        planning.start_run(db, name, time.time())
-        run = planning.load_run(db, name)
+        run = runs.plan_run(db, name, experiment, splits, time.time())
+        runs.start_run(db, name, time.time())
+        run = runs.load_run(db, name)
         hand = Hand(db, run, time.time)
         for slot in run.slots[TRAIN]:
             for work in hand.take(TRAIN, slot.stage, slot.variant):

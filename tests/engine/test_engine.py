@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from models.backends.vllm import VLLMBackend
-from models.errors import AccessError, BadRequest, ContextOverflow, Unavailable
-from models.students import Student
-from models.types import Completion, Message, Request
+from models.adapters.backends.vllm import VLLMBackend
+from models.core.errors import AccessError, BadRequest, ContextOverflow, Unavailable
+from models.core.experiment.endpoints import Student
+from models.core.types import Completion, Message, Request
 
 CONTEXT = 256
 NEW_TOKENS = 12

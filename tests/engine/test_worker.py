@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models.backends.vllm import VLLMBackend
-from models.types import Request
+from models.adapters.backends.vllm import VLLMBackend
+from models.core.types import Request
 from producer.feeding.feeder import Feeder
 from producer.progress.status import read_status
 from storage.broker import UNFIT, UNFIT_SAYS
-from storage.ledger import planning
+from storage.ledger import runs
 from storage.schema import DONE, PAUSED, RUNNING
 from tests.engine.grid import Grid, log_of, planned, settings_in, worker
 from tests.pipeline import wait_until
@@ -117,7 +117,7 @@ def test_a_model_that_is_missing_pauses_the_run(redis_url: str, tmp_path: Path) 
     settings = settings_in(tmp_path / "home", redis_url)
     with planned(settings, tmp_path / "nowhere", 2) as grid, worker(settings):
         wait_until(lambda: fed(grid) == PAUSED, "the run is paused", OPENING)
-        _, message = planning.run_state(grid.db, grid.run.id)
+        _, message = runs.run_state(grid.db, grid.run.id)
         assert message.startswith("student small: vLLM cannot open")
         assert grid.states() == {}
         wait_until(lambda: not grid.holders(), "units are given back")
@@ -135,7 +135,7 @@ def test_too_little_memory_stops_the_worker_with_one_line(
         assert len(said) == 1
         assert said[0].startswith(f"{UNFIT_SAYS}student small: vLLM does not start")
         assert not grid.holders()
-        assert planning.run_state(grid.db, grid.run.id)[0] == RUNNING
+        assert runs.run_state(grid.db, grid.run.id)[0] == RUNNING
 
 
 def fed(grid: Grid) -> str:
@@ -143,4 +143,4 @@ def fed(grid: Grid) -> str:
     with closing(Feeder(grid.db, grid.run, grid.settings)) as feeder:
         feeder.lead()
         feeder.tick()
-    return planning.run_state(grid.db, grid.run.id)[0]
+    return runs.run_state(grid.db, grid.run.id)[0]

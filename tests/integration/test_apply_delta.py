@@ -12,8 +12,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from models.errors import UsageError
-from producer.weights.delta import apply_delta
+from models.core.errors import UsageError
+from producer.weights import apply_delta
 from tests.command_line import command_line, starmill
 from tests.encoders import save_as_bin, weights
 from tests.language_models import tiny_llama, word_tokenizer

@@ -16,19 +16,18 @@ import openai
 import pytest
 from sqlalchemy import select
 
-from models.backends.batches import BatchClient
-from models.errors import AccessError, Unavailable
-from producer.feeding import delivering
-from producer.feeding.batch import BatchDelivery
+from models.adapters.backends.batch_api import BatchClient
+from models.core.errors import AccessError, Unavailable
+from producer.feeding import batch_delivery
+from producer.feeding.batch_delivery import BatchDelivery
 from storage.database import Database
-from storage.ledger import batches, claims, counts, filing, planning
-from storage.ledger.claims import Work
-from storage.ledger.generations import Call
+from storage.ledger import batch_enqueue, batches, claims, counts, runs
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.purchases import CallClaim
 from storage.schema import BATCHES, GENERATIONS, PAUSED, REFUSED, RUNNING, SETTLED, TRAIN
 from tests.batch_run import AT_ONCE, CALLS, RUN, STEPS, deliver, file_calls
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer
-from tests.openai_server.process import REPOSITORY
+from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.small_run import Hand, request, units
 
 PRICE = {"input": 2.0, "output": 8.0}
@@ -88,7 +87,7 @@ def test_filed_calls_are_answered(world: World) -> None:
     world.assert_each_call_is_paid_and_booked_once()
     [batch] = world.rows()
     assert (batch.state, batch.requests, batch.answered, batch.refused) == (SETTLED, CALLS, CALLS, 0)
-    works = Hand(world.db, planning.load_run(world.db, RUN), world.clock).take(TRAIN, "augment")
+    works = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take(TRAIN, "augment")
     assert {work.generation for work in works} == set(generations(world))
 
 
@@ -126,15 +125,15 @@ def test_errors_of_the_server_are_asked_again(world: World) -> None:
 
 def test_a_refused_call_frees_its_unit_and_no_other(world: World) -> None:
     long = request("very " * 200 + "long")
-    [work] = Hand(world.db, planning.load_run(world.db, RUN), world.clock).take("test", "retrieve")
-    filing.file_and_park(world.db, "worker", [work], Call(work, long), world.clock())
+    [work] = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take("test", "retrieve")
+    batch_enqueue.enqueue_for_batch(world.db, "worker", [work], CallClaim(work, long), world.clock())
     world.server.configure(max_context=100)
     world.deliver()
     world.assert_each_call_is_paid_and_booked_once()
-    refusal = filing.file_and_park(
-        world.db, "worker", [again(world, work.unit_id)], Call(work, long), world.clock()
+    refusal = batch_enqueue.enqueue_for_batch(
+        world.db, "worker", [again(world, work.unit_id)], CallClaim(work, long), world.clock()
     )
-    assert isinstance(refusal, filing.Refusal)
+    assert isinstance(refusal, batch_enqueue.BatchRefusal)
     assert refusal.reason == "context_overflow"
     assert world.rows()[0].refused == 1
 
@@ -161,7 +160,7 @@ def test_what_only_a_person_can_mend_stops_the_delivery(world: World) -> None:
 
 def test_a_batch_that_fails_stops_the_delivery_with_its_reason(world: World) -> None:
     spoiled = Spoiled(world.client)
-    delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), spoiled, world.clock, AT_ONCE)  # type: ignore[arg-type]
+    delivery = BatchDelivery(world.db, runs.load_run(world.db, RUN), spoiled, world.clock, AT_ONCE)  # type: ignore[arg-type]
     with pytest.raises(AccessError, match="This line is not a call"):
         delivery.tick()
     [batch] = world.rows()
@@ -171,7 +170,7 @@ def test_a_batch_that_fails_stops_the_delivery_with_its_reason(world: World) -> 
 
 
 def test_a_server_that_is_away_costs_nothing(world: World) -> None:
-    away = BatchDelivery(world.db, planning.load_run(world.db, RUN), Away(world.client), world.clock, AT_ONCE)  # type: ignore[arg-type]
+    away = BatchDelivery(world.db, runs.load_run(world.db, RUN), Away(world.client), world.clock, AT_ONCE)  # type: ignore[arg-type]
     for _ in range(3):
         with pytest.raises(Unavailable):
             away.tick()
@@ -184,7 +183,7 @@ def test_a_server_that_is_away_costs_nothing(world: World) -> None:
 def test_a_batch_is_looked_at_less_often_as_it_grows_old(world: World) -> None:
     world.server.configure(batch_latency_ms=3_600_000)
     counted = Counted(world.client)
-    delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), counted, world.clock)  # type: ignore[arg-type]
+    delivery = BatchDelivery(world.db, runs.load_run(world.db, RUN), counted, world.clock)  # type: ignore[arg-type]
     world.clock.advance(60)
     delivery.tick()
     for _ in range(300):
@@ -197,7 +196,7 @@ def test_a_batch_is_looked_at_less_often_as_it_grows_old(world: World) -> None:
 
 def test_a_batch_that_somebody_cancelled_is_asked_again(world: World) -> None:
     world.server.configure(batch_latency_ms=3_600_000)
-    delivery = BatchDelivery(world.db, planning.load_run(world.db, RUN), world.client, world.clock, AT_ONCE)
+    delivery = BatchDelivery(world.db, runs.load_run(world.db, RUN), world.client, world.clock, AT_ONCE)
     delivery.tick()
     world.cancel()
     world.server.configure()
@@ -213,8 +212,8 @@ def test_a_denied_key_pauses_the_run(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     world.server.configure(key="another")
     stop = threading.Event()
-    delivering._deliver(world.db, planning.load_run(world.db, RUN), stop)
-    state, message = planning.run_state(world.db, RUN)
+    batch_delivery._deliver(world.db, runs.load_run(world.db, RUN), stop)
+    state, message = runs.run_state(world.db, RUN)
     assert state == PAUSED
     assert "set OPENAI_API_KEY to a valid key" in message
     assert KEY not in message
@@ -222,10 +221,10 @@ def test_a_denied_key_pauses_the_run(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_a_stop_is_heard_while_the_server_is_away(world: World) -> None:
     world.server.configure(outage_s=600, p500=1)
-    with delivering.delivering(world.db, planning.load_run(world.db, RUN)):
+    with batch_delivery.delivering(world.db, runs.load_run(world.db, RUN)):
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
-    assert planning.run_state(world.db, RUN)[0] == RUNNING
+    assert runs.run_state(world.db, RUN)[0] == RUNNING
 
 
 class Away:
@@ -270,6 +269,6 @@ def generations(world: World) -> list[str]:
         return list(connection.scalars(select(GENERATIONS.c.key)))
 
 
-def again(world: World, unit_id: int) -> Work:
+def again(world: World, unit_id: int) -> ClaimedUnit:
     [work] = claims.claim(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
     return work

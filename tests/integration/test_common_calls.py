@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from models.backends.batches import BatchClient
+from models.adapters.backends.batch_api import BatchClient
 from storage.ledger import batches, claims
 from storage.schema import TRAIN
 from storage.settings import Settings
 from tests.batch_run import RUN, deliver
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.small_run import LEASE, ids, plan, units
 from worker.runtime import Runtime
 from worker.steps.augment import augment

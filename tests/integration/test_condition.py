@@ -11,13 +11,13 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 from producer.cli import main
 from storage.broker import Queues, celery_settings
-from storage.condition import Remark, postgres_condition, redis_condition
 from storage.database import WORKER_CONNECTIONS, Database
-from storage.limits.base import Quota
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.limiter import Quota
+from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.service_checks import ServiceProblem, check_postgres, check_redis
 from storage.settings import Settings
 from tests.production import ProductionRedis, behind_tls, production_redis
 from tests.services import Postgres
@@ -37,13 +37,13 @@ def database(postgres: Postgres) -> Iterator[Database]:
     db.close()
 
 
-def wrong(remarks: list[Remark]) -> dict[str, str]:
+def wrong(remarks: list[ServiceProblem]) -> dict[str, str]:
     """What is said of what is not in order."""
     return {each.name: each.says for each in remarks if not each.ok and "latency" not in each.name}
 
 
 def test_a_redis_set_up_as_deploy_says_is_in_order(broker: ProductionRedis) -> None:
-    assert wrong(redis_condition(broker.url)) == {}
+    assert wrong(check_redis(broker.url)) == {}
     assert broker.admin.acl_log() == []
 
 
@@ -58,14 +58,14 @@ def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
     broker: ProductionRedis, setting: str, value: str, name: str, remedy: str
 ) -> None:
     broker.admin.config_set(setting, value)
-    said = wrong(redis_condition(broker.url))
+    said = wrong(check_redis(broker.url))
     assert set(said) == {name}
     assert remedy in said[name]
 
 
 def test_a_clock_that_differs_is_noticed(broker: ProductionRedis, database: Database) -> None:
-    late = {"Redis clock": redis_condition(broker.url, lambda: time.time() - 30),
-            "PostgreSQL clock": postgres_condition(database, lambda: time.time() - 30)}  # fmt: skip
+    late = {"Redis clock": check_redis(broker.url, lambda: time.time() - 30),
+            "PostgreSQL clock": check_postgres(database, lambda: time.time() - 30)}  # fmt: skip
     for name, remarks in late.items():
         assert wrong(remarks)[name].startswith("is 30 s from this machine's")
 
@@ -74,13 +74,13 @@ def test_a_redis_elsewhere_without_tls_is_warned_of(tmp_path: Path) -> None:
     with production_redis(tmp_path, "--bind", "127.0.0.1", "::1") as server:
         # Another name of this machine: nothing tells that from another machine.
         url = server.url.replace("127.0.0.1", "0.0.0.0")
-        assert "use rediss://" in wrong(redis_condition(url))["Redis link"]
+        assert "use rediss://" in wrong(check_redis(url))["Redis link"]
 
 
 def test_a_user_that_may_not_tell_is_no_traceback(broker: ProductionRedis) -> None:
     broker.admin.acl_setuser("starmill", commands=["-info"])
     with pytest.raises(ServiceError, match=r"Redis cannot be asked: .*its user needs \+info"):
-        redis_condition(broker.url)
+        check_redis(broker.url)
 
 
 def test_redis_behind_tls(broker: ProductionRedis, tmp_path: Path) -> None:
@@ -88,10 +88,9 @@ def test_redis_behind_tls(broker: ProductionRedis, tmp_path: Path) -> None:
     with behind_tls(broker.port, tmp_path) as (port, certificate):
         plain = broker.url.replace("redis://", "rediss://").replace(str(broker.port), str(port))
         url = f"{plain}?ssl_ca_certs={certificate}"
-        assert wrong(redis_condition(url)) == {}
+        assert wrong(check_redis(url)) == {}
         assert (
-            "any server would be believed"
-            in wrong(redis_condition(f"{plain}?ssl_cert_reqs=none"))["Redis link"]
+            "any server would be believed" in wrong(check_redis(f"{plain}?ssl_cert_reqs=none"))["Redis link"]
         )
         with pytest.raises(ServiceError, match="certificate verify failed"):
             Queues(plain).check()
@@ -118,7 +117,7 @@ async def exchange(url: str) -> bool:
 
 def test_a_postgresql_for_tests_is_told_from_one_for_work(database: Database) -> None:
     """The server of the tests forgets commits when it loses power, as a server for work must not."""
-    said = wrong(postgres_condition(database))
+    said = wrong(check_postgres(database))
     assert said == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
 
 
@@ -133,10 +132,10 @@ def test_postgresql_behind_tls(database: Database, tmp_path: Path) -> None:
 
         safe = at(sslmode="verify-full", sslrootcert=str(certificate))
         safe.require_current()
-        assert "PostgreSQL link" not in wrong(postgres_condition(safe))
+        assert "PostgreSQL link" not in wrong(check_postgres(safe))
         safe.close()
         believing = at(sslmode="require")
-        assert "any server would be believed" in wrong(postgres_condition(believing))["PostgreSQL link"]
+        assert "any server would be believed" in wrong(check_postgres(believing))["PostgreSQL link"]
         believing.close()
         doubting = at(sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt")
         with pytest.raises(ServiceError, match="certificate verify failed"):
@@ -152,7 +151,7 @@ def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
     ]
     try:
         held = [other.engine.connect() for other in others]
-        said = wrong(postgres_condition(database))
+        said = wrong(check_postgres(database))
         for connection in held:
             connection.close()
     finally:

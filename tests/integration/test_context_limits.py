@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-import worker.resources
-from models.backends.openai import OpenAIBackend
-from models.recording import recorded
-from models.retrieval.records import to_record
-from models.types import Hit, Passage, Request
-from storage.ledger import feeding
-from storage.ledger.recorded import generations as recorded_generations
+import worker.clients
+from models.adapters.backends.openai import OpenAIBackend
+from models.core.recording import recorded
+from models.core.retrieval.passage_selection import to_record
+from models.core.types import Hit, Passage, Request
+from storage.ledger import scheduling
+from storage.ledger.history import generations as recorded_generations
 from storage.schema import DONE, FAILED, GENERATIONS, REJECTIONS, TEST, TRAIN
 from storage.settings import Settings
 from tests.chores import write_jsonl
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.openai_server.replies import words
 from tests.small_run import Hand, ids, plan, units
-from worker import life
+from worker import execute_unit
 from worker.runtime import Runtime
 
 GRID = {"shots": [2], "retrieval": [True], "rationale": ["none"]}
@@ -55,8 +55,8 @@ class Student:
             hand.done(work, {"passages": [found(work.example.request, rank) for rank in (1, 2)]})
         for work in hand.take(TRAIN, "rationale"):
             hand.done(work, {"text": "", "correct": False})
-        assert feeding.open_barrier(db, run)
-        self.runtime.wait_for(life.live(self.runtime, ids(db, stage="answer")))
+        assert scheduling.open_barrier(db, run)
+        self.runtime.wait_for(execute_unit.execute_units(self.runtime, ids(db, stage="answer")))
         [unit] = units(db, stage="answer")
         return unit
 
@@ -164,7 +164,7 @@ class Counting(OpenAIBackend):
 @pytest.fixture
 def counting(student: Student, monkeypatch: pytest.MonkeyPatch) -> Student:
     monkeypatch.setattr(
-        worker.resources, "open_backend", lambda endpoint, *_: Counting(endpoint, endpoint.base_url)
+        worker.clients, "open_backend", lambda endpoint, *_: Counting(endpoint, endpoint.base_url)
     )
     return student
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ServiceError
-from models.retrieval.settings import Passages
-from models.types import Query
-from producer.indexing.build import build_index
-from storage.passages.copying import copy_missing_snapshot
+from models.core.errors import ServiceError
+from models.core.experiment.passages import Passages
+from models.core.types import Query
+from producer.index.build_index import build_index
 from storage.passages.retriever import Retriever
+from storage.passages.snapshot import copy_missing_snapshot
 from tests.encoders import tiny_bert
 
 QUERIES = [Query("sort the list"), Query("join a string")]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from models.retrieval.settings import Passages
-from producer.documents import read_passages
+from models.core.experiment.passages import Passages
+from producer.corpus import read_passages
 from tests.command_line import command_line, starmill
 from tests.mirror import Mirror, serving
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.metrics import mcnemar
-from producer.comparing.configuration import differing
+from models.core.metrics.significance import mcnemar
+from producer.results.diff import differing
 from storage.database import Database
 from storage.schema import TEST, TRAIN
 from tests.command_line import starmill

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
+from models.core.errors import UsageError
 from producer.feeding.drive import StoppedWatching, drive
 from producer.feeding.feeder import Feeder
-from producer.feeding.stopping import Stop
+from producer.feeding.interrupts import Stop
 from producer.local.supervisor import Supervisor
 from storage.broker import Queues
 from storage.database import Database
-from storage.ledger import feeding, planning
-from storage.ledger.planning import Run
+from storage.ledger import runs, scheduling
+from storage.ledger.runs import Run
 from storage.schema import RUNNING
 from storage.settings import Settings
 from tests.clock import Clock
@@ -47,24 +47,24 @@ def test_a_run_that_nobody_feeds_is_fed(database: Database, run: Run, settings: 
         drive(database, run, settings, None, lambda _status: None, stop)
     assert not isinstance(raised.value, StoppedWatching)
     # It leads no more, so that another may at once.
-    assert feeding.leader(database, run.id, time.time()) == ""
+    assert scheduling.leader(database, run.id, time.time()) == ""
 
 
 def test_who_stops_watching_learns_who_feeds(
     database: Database, run: Run, settings: Settings, stop: Stop
 ) -> None:
-    feeding.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(StoppedWatching) as raised:
         drive(database, run, settings, None, lambda _status: None, stop)
     assert raised.value.leader == "elsewhere:7:0"
-    assert planning.run_state(database, run.id)[0] == RUNNING
-    assert feeding.leader(database, run.id, time.time()) == "elsewhere:7:0"
+    assert runs.run_state(database, run.id)[0] == RUNNING
+    assert scheduling.leader(database, run.id, time.time()) == "elsewhere:7:0"
 
 
 def test_what_local_workers_do_only_this_process_can_feed(
     database: Database, run: Run, settings: Settings, stop: Stop, tmp_path: Path
 ) -> None:
-    feeding.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(UsageError, match="is being fed by elsewhere:7:0; watch it with"):
         drive(database, run, settings, Supervisor(tmp_path), lambda _status: None, stop)
 
@@ -75,9 +75,9 @@ def test_a_dead_feeder_of_this_machine_is_replaced_at_once(
     feeder = Feeder(database, run, settings)
     host, _, processes = feeder.name.split(":")
     for dead, here in ((f"{host}:4194305:{processes}", True), (f"{host}:4194305:1", False)):
-        feeding.lead(database, run.id, dead, time.time(), LEASE)
+        scheduling.lead(database, run.id, dead, time.time(), LEASE)
         assert (feeder.lead() == feeder.name) is here
-        feeding.resign(database, run.id, feeder.name)
+        scheduling.resign(database, run.id, feeder.name)
     feeder.close()
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoders import find_checkpoint, open_encoder, passage_text
-from models.errors import ServiceError
-from models.retrieval.settings import Passages
-from producer.indexing.build import build_index
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.checkpoint import find_checkpoint
+from models.adapters.encoders.encoder import passage_text
+from models.core.errors import ServiceError
+from models.core.experiment.passages import Passages
+from producer.index.build_index import build_index
 from storage.passages.snapshot import Snapshot
 from tests.chores import write_data
 from tests.encoders import tiny_bert, tiny_codet5

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from models.errors import ServiceError
-from models.execution import ProgramLimits
-from models.sandbox import Sandbox
-from models.sandbox.wall import bubblewrap
-from storage.ledger.rows import Row, rows
+from models.adapters.sandbox.runner import Sandbox
+from models.adapters.sandbox.sandbox_command import bubblewrap
+from models.core.errors import ServiceError
+from models.core.programs import ProgramLimits
+from storage.ledger.queries import ResultRow, rows
 from storage.schema import TEST, TRAIN
 from tests.chores import CHORES, read_jsonl, write_data, write_experiment, write_jsonl
-from tests.openai_server import running
+from tests.openai_server.process import running
 from tests.pipeline import STARMILL, Ended, Home, run_locally
 
 # What the chores make of an input, in their order.
@@ -75,7 +75,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
         yield run_locally(Home(folder / "home"), experiment)
 
 
-def judged(ended: Ended, split: str, stage: str) -> list[Row]:
+def judged(ended: Ended, split: str, stage: str) -> list[ResultRow]:
     with ended.home.ledger() as db:
         return list(rows(db, ended.run, stages=[stage], split=split))
 

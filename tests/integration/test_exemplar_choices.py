@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from models.ablation import cells
-from models.experiment import ExemplarChoice
-from storage.ledger import planning
+from models.core.experiment.experiment import ExemplarChoice
+from models.core.pipeline.grid import cells
+from storage.ledger import runs
 from storage.schema import DONE
 from tests.chores import CHORES, write_data, write_experiment
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Ended, Home, run_locally
 from tests.small_run import units
 
@@ -62,7 +62,7 @@ def test_each_choice_is_a_cell_of_its_own(ended: Ended, answers: dict[str, list[
     }
     assert all(len(rows) == TEST for rows in answers.values())
     with ended.home.ledger() as db:
-        run = planning.load_run(db, ended.run)
+        run = runs.load_run(db, ended.run)
         assert len(cells(run.experiment)) == 1 + len(CHOICES)
         assert {unit.state for unit in units(db, ended.run, variant="vector")} == {DONE}
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.types import Rejection, Request
-from producer.documents.attribution import Attribution, write_attributions
+from models.core.types import Rejection, Request
+from producer.corpus.attribution import Attribution, write_attributions
 from storage.database import Database
-from storage.ledger.planning import load_run
-from storage.passages.naming import index_path
-from storage.recordings import read_recording
+from storage.jsonl import read_recording
+from storage.ledger.runs import load_run
+from storage.passages.index_files import index_path
 from storage.schema import TEST, TRAIN
 from tests.chores import read_jsonl
 from tests.command_line import starmill

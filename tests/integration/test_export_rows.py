@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from models.rounds import SAMPLE
-from models.types import Rejection
-from producer.export.lineage import prompt_sha256
-from producer.report import build_report
+from models.core.pipeline.rounds import SAMPLE
+from models.core.types import Rejection
+from producer.results.export.columns import prompt_sha256
+from producer.results.report.build import build_report
 from storage.database import Database
-from storage.ledger.claims import Work
-from storage.ledger.rows import rows as finished_rows
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.queries import rows as finished_rows
 from storage.schema import TEST, TRAIN
 from tests.chores import read_jsonl
 from tests.command_line import starmill
@@ -50,7 +50,7 @@ def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
 
-    def drawn(work: Work) -> dict[str, Any] | str:
+    def drawn(work: ClaimedUnit) -> dict[str, Any] | str:
         if work.variant == SAMPLE:
             return "null" if work.sample == 0 else reasoned(work, correct=work.example.row == RIGHT)
         return {"elected": 1, "votes": {"samples": 2, "winner": 1, "groups": 2}}
@@ -234,13 +234,13 @@ def test_failures_keep_what_was_rejected(db: Database) -> None:
 
 def test_rows_are_read_as_they_are_written(db: Database) -> None:
     """The first rows of a long run are there before the last are read."""
-    from producer.export import Selection, select_rows
+    from producer.results.export.selection import RowSelection, select_rows
 
     run = LedgerRun.plan(db, [example(row) for row in range(240)], [])
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
     run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
-    streamed = select_rows(db, run.run, Selection())
+    streamed = select_rows(db, run.run, RowSelection())
     first = [row["row"] for row in islice(streamed, 5)]
     with db.write() as connection:
         connection.exec_driver_sql("DELETE FROM unit WHERE stage = 'rationale' AND id > 800")

@@ -100,11 +100,11 @@ def test_layouts_that_cannot_be(
 def test_many_rows_are_shuffled_on_disk_as_few_are_in_memory(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from producer.export import shuffling
+    from producer.results.export import splits as export_splits
 
     rows = [{"question_id": f"q{row % 7}", "row": row, "text": "\ud800"} for row in range(300)]
-    few = list(shuffling.shuffled(rows, 5, tmp_path))
-    monkeypatch.setattr(shuffling, "IN_MEMORY", 20)
-    assert list(shuffling.shuffled(rows, 5, tmp_path)) == few != rows
+    few = list(export_splits.shuffled(rows, 5, tmp_path))
+    monkeypatch.setattr(export_splits, "IN_MEMORY", 20)
+    assert list(export_splits.shuffled(rows, 5, tmp_path)) == few != rows
     assert Counter(row["row"] for row in few) == Counter(range(300))
     assert [path.name for path in tmp_path.iterdir()] == ["home"]

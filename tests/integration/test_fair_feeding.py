@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from models.experiment import Experiment
-from producer.cli.indexing import bring_up_to_date
-from producer.datasets.reading import read_dataset
+from models.core.experiment.experiment import Experiment
+from producer.cli.index_progress import bring_up_to_date
 from producer.experiments import load_experiment
+from producer.experiments.datasets import read_dataset
 from storage.database import Database
-from storage.ledger import counts, planning
+from storage.ledger import counts, runs
 from storage.settings import Settings
 from tests.chores import chores, write_data, write_experiment, write_jsonl
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Home, bought, final_share, paid, wait_until
 from tests.workers import celery_worker
 
@@ -67,13 +67,13 @@ def test_a_small_run_does_not_wait_for_a_large_one(
         stack.enter_context(celery_worker(home, threads=THREADS))
         if fed_by == "service":
             stack.enter_context(home.started("feed"))
-            planning.start_run(db, "large", time.time())
+            runs.start_run(db, "large", time.time())
         else:
             stack.enter_context(home.started("run", "--resume", "large"))
         wait_until(lambda: share_done(db, "large") > 0.01, "the large run is busy")
         assert share_done(db, "large") < 0.05
         if fed_by == "service":
-            planning.start_run(db, "small", time.time())
+            runs.start_run(db, "small", time.time())
         else:
             stack.enter_context(home.started("run", "--resume", "small"))
         wait_until(lambda: share_done(db, "small") == 1.0, "the small run is done", 300)
@@ -83,7 +83,7 @@ def test_a_small_run_does_not_wait_for_a_large_one(
         assert left >= LEFT
         server.configure()
         wait_until(lambda: share_done(db, "large") == 1.0, "the large run is done", 400)
-        wait_until(lambda: {run.state for run in planning.list_runs(db)} == {"finished"}, "both have ended")
+        wait_until(lambda: {run.state for run in runs.list_runs(db)} == {"finished"}, "both have ended")
         assert bought(db) == set(paid(server))
         assert server.stats()["paid_again"] == 0
 
@@ -99,7 +99,7 @@ def plan(db: Database, home: Home, folder: Path, server: OpenAIServer) -> int:
     settings = Settings(home=home.path, _env_file=None)  # type: ignore[call-arg]
     bring_up_to_date(experiment, settings)
     splits = read_dataset(experiment.dataset)
-    return planning.plan_run(db, folder.name, experiment, splits, time.time()).planned
+    return runs.plan_run(db, folder.name, experiment, splits, time.time()).planned
 
 
 def endpoints(server: OpenAIServer) -> dict[str, object]:

@@ -15,11 +15,12 @@ import redis
 from sqlalchemy import select
 
 from storage.database import Database
-from storage.ledger import batches, planning
+from storage.ledger import batches
+from storage.ledger import runs as ledger_runs
 from storage.schema import RUNS, SUBMITTED, UNITS
 from tests.chores import write_data, write_experiment
 from tests.clock import Clock
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
 from tests.services import Postgres, free_port, running_valkey
 from tests.small_run import plan
@@ -93,9 +94,9 @@ def test_who_stops_watching_stops_nothing(home: Home, data: Path, server: OpenAI
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=PATIENCE)
         assert run.returncode == 3
-        [planned] = planning.list_runs(db)
+        [planned] = ledger_runs.list_runs(db)
         assert f"run {planned.id} goes on, fed by" in said
-        wait_until(lambda: planning.run_state(db, planned.id)[0] == "finished", "the run is finished")
+        wait_until(lambda: ledger_runs.run_state(db, planned.id)[0] == "finished", "the run is finished")
         assert stopped(service) == 0
 
 
@@ -138,7 +139,7 @@ def test_a_service_waits_for_redis_and_database(
             assert feeder_of(db) == service.pid
             assert stopped(service) == 0
             assert feeder_of(db) is None
-            assert planning.list_runs(db)[0].state == "running"
+            assert ledger_runs.list_runs(db)[0].state == "running"
 
 
 def is_served(home: Home) -> bool:
@@ -154,7 +155,7 @@ def feeder_of(db: Database) -> int | None:
 
 
 def submitted(db: Database) -> bool:
-    runs = planning.list_runs(db)
+    runs = ledger_runs.list_runs(db)
     return bool(runs) and any(batch.state == SUBMITTED for batch in batches.unsettled(db, runs[0].id))
 
 

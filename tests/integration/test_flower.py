@@ -18,7 +18,7 @@ import pytest
 from flower.urls import handlers
 from sqlalchemy import func, select
 
-from models.stages import queues
+from models.core.pipeline.stages import queues
 from producer.experiments import load_experiment
 from storage.schema import DONE, FAILED, UNITS
 from tests.chores import read_jsonl, write_data, write_experiment
@@ -32,7 +32,7 @@ from tests.flower_process import (
     units_in,
 )
 from tests.leaks import tells
-from tests.openai_server import running
+from tests.openai_server.process import running
 from tests.otlp import Collector, collecting
 from tests.pipeline import Home, wait_until
 from tests.services import running_valkey
@@ -185,7 +185,7 @@ def test_it_listens_on_this_machine_only(watched: Watched) -> None:
 
 def test_each_line_of_a_units_life_says_whose(watched: Watched) -> None:
     lines = [json.loads(line) for line in watched.log.read_text().splitlines() if line.startswith("{")]
-    lives = [line for line in lines if line["logger"] in {"worker.life", "worker.calling"}]
+    lives = [line for line in lines if line["logger"] in {"worker.execute_unit", "worker.model_calls"}]
     for line in lives:
         assert line["run"] == watched.run
         assert line["stage"] in {"augment", "retrieve", "rationale", "rationalize", "answer", "judge"}

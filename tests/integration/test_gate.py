@@ -11,23 +11,23 @@ from itertools import pairwise
 
 import pytest
 
-from storage.limits.base import Answer, Limiter, Outcome, Quota, Report
-from storage.limits.memory import MemoryLimiter
-from storage.limits.shared import RedisLimiter, connect
+from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
+from storage.limits.redis_limiter import RedisLimiter, connect
 from tests.limits import most_in_a_minute
+from tests.memory_limiter import MemoryLimiter
 from tests.services import free_port, running_valkey
 from tests.virtual_time import run
-from worker.gate import Gate
+from worker.admission import AdmissionQueue
 
-OK = Report(Outcome.OK)
-FAILED = Report(Outcome.FAILED)
+OK = CallReport(CallOutcome.OK)
+FAILED = CallReport(CallOutcome.FAILED)
 
 
 @dataclass
 class Exchange:
     time: float
     in_flight: int
-    reports: list[Report]
+    reports: list[CallReport]
     wants: list[int]
 
 
@@ -40,16 +40,16 @@ class Limits(MemoryLimiter):
         self.told: list[Exchange] = []
 
     async def exchange(
-        self, quota: Quota, owner: str, in_flight: int, reports: Sequence[Report], wants: Sequence[int]
-    ) -> list[Answer]:
+        self, quota: Quota, owner: str, in_flight: int, reports: Sequence[CallReport], wants: Sequence[int]
+    ) -> list[Decision]:
         self.told.append(Exchange(self.loop.time(), in_flight, list(reports), list(wants)))
         await asyncio.sleep(0.001)
         return await super().exchange(quota, owner, in_flight, reports, wants)
 
 
 @asynccontextmanager
-async def gate_to(limiter: Limiter, owner: str = "me", **quota: int) -> AsyncIterator[Gate]:
-    gate = Gate(limiter, lambda: Quota(**quota), owner, "some-model")
+async def gate_to(limiter: Limiter, owner: str = "me", **quota: int) -> AsyncIterator[AdmissionQueue]:
+    gate = AdmissionQueue(limiter, lambda: Quota(**quota), owner, "some-model")
     try:
         yield gate
     finally:
@@ -59,13 +59,13 @@ async def gate_to(limiter: Limiter, owner: str = "me", **quota: int) -> AsyncIte
 class Crowd:
     """Calls of a fixed length; `call` may be given another end."""
 
-    def __init__(self, seconds: float, end: Callable[[], Report] = lambda: OK) -> None:
+    def __init__(self, seconds: float, end: Callable[[], CallReport] = lambda: OK) -> None:
         self.seconds = seconds
         self.end = end
         self.starts: list[float] = []
         self.in_flight = self.most = 0
 
-    async def call(self, gate: Gate, tokens: int = 1) -> None:
+    async def call(self, gate: AdmissionQueue, tokens: int = 1) -> None:
         permit = await gate.enter(tokens)
         self.starts.append(asyncio.get_running_loop().time())
         self.in_flight += 1
@@ -74,7 +74,7 @@ class Crowd:
         self.in_flight -= 1
         gate.leave(permit, self.end())
 
-    async def calls(self, gate: Gate, at_once: int, count: int) -> None:
+    async def calls(self, gate: AdmissionQueue, at_once: int, count: int) -> None:
         left = iter(range(count))
 
         async def one_after_the_other() -> None:
@@ -129,9 +129,9 @@ def test_reports_do_not_wait_long_and_an_idle_gate_is_silent() -> None:
         limits = Limits()
         async with gate_to(limits) as gate:
             permit = await gate.enter(7)
-            gate.leave(permit, Report(Outcome.OK, tokens=-3))
+            gate.leave(permit, CallReport(CallOutcome.OK, tokens=-3))
             await asyncio.sleep(600)
-            assert [told.reports for told in limits.told] == [[], [Report(Outcome.OK, tokens=-3)]]
+            assert [told.reports for told in limits.told] == [[], [CallReport(CallOutcome.OK, tokens=-3)]]
             assert limits.told[-1].time <= 0.06
             assert limits.told[-1].in_flight == 0
 
@@ -194,7 +194,7 @@ def test_who_gives_up_leaves_nothing_behind(when: float) -> None:
             await asyncio.sleep(4)
             assert limits.told[-1].in_flight == 2
             reports = [report for told in limits.told for report in told.reports]
-            assert reports == ([] if when < 0.01 else [Report(Outcome.UNSENT, tokens=-50)])
+            assert reports == ([] if when < 0.01 else [CallReport(CallOutcome.UNSENT, tokens=-50)])
             permits.append(await gate.enter(1))
             for permit in permits:
                 gate.leave(permit, OK)
@@ -217,7 +217,7 @@ def test_an_outage_costs_few_calls_and_ends_when_a_probe_is_answered() -> None:
 def test_close_cancels_who_waits_and_tells_how_calls_ended() -> None:
     async def scene() -> None:
         limits = Limits()
-        gate = Gate(limits, lambda: Quota(max_concurrency=1), "me", "some-model")
+        gate = AdmissionQueue(limits, lambda: Quota(max_concurrency=1), "me", "some-model")
         permit = await gate.enter(1)
         waiting = asyncio.create_task(gate.enter(1))
         await asyncio.sleep(1)
@@ -236,7 +236,7 @@ def test_close_cancels_who_waits_and_tells_how_calls_ended() -> None:
 
 def test_an_error_that_nobody_foresaw_reaches_the_calls() -> None:
     class Broken(Limits):
-        async def exchange(self, *_: object) -> list[Answer]:
+        async def exchange(self, *_: object) -> list[Decision]:
             raise KeyError("no such thing")
 
     async def scene() -> None:
@@ -254,7 +254,9 @@ def test_processes_share_one_redis(redis_url: str) -> None:
     async def scene() -> None:
         crowd, clients = Crowd(0.005), [connect(redis_url) for _ in range(3)]
         gates = [
-            Gate(RedisLimiter(client, "a"), lambda: Quota(max_concurrency=7), str(number), "some-model")
+            AdmissionQueue(
+                RedisLimiter(client, "a"), lambda: Quota(max_concurrency=7), str(number), "some-model"
+            )
             for number, client in enumerate(clients)
         ]
         await asyncio.gather(*(crowd.calls(gate, at_once=20, count=60) for gate in gates))
@@ -269,7 +271,7 @@ def test_processes_share_one_redis(redis_url: str) -> None:
 
 def test_calls_wait_while_redis_is_away() -> None:
     port = free_port()
-    log = logging.getLogger("worker.gate")
+    log = logging.getLogger("worker.admission")
 
     async def scene() -> None:
         warnings: asyncio.Queue[str] = asyncio.Queue()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from producer.report import RENDERERS, build_report
+from producer.results.report.build import build_report
+from producer.results.report.formats import RENDERERS
 from storage.database import Database
-from storage.ledger.claims import Work
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST
 from tests.browser import Browser, browser
 from tests.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
@@ -46,7 +47,7 @@ def page(opened: Browser, tmp_path: Path) -> Browser:
     finish_train(run)
     run.finish(TEST, "retrieve", retrieved)
 
-    def answer(work: Work) -> dict[str, object]:
+    def answer(work: ClaimedUnit) -> dict[str, object]:
         right = (work.example.row * 7 + len(work.variant)) % 5 < (3 if "retrieval" in work.variant else 1)
         return answered(work.example.reference if right else f"x = sorted({HOSTILE}")
 

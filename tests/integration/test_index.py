@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoders import Encoder, open_encoder
-from models.errors import DatasetError, ServiceError
-from models.retrieval.settings import Passages
-from producer.documents.attribution import Attribution, read_attributions
-from producer.indexing.build import Index, build_index
-from storage.passages.milvus import MilvusStore
-from storage.passages.naming import index_path
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.encoder import Encoder
+from models.core.errors import DatasetError, ServiceError
+from models.core.experiment.passages import Passages
+from producer.corpus.attribution import Attribution, read_attributions
+from producer.index.build_index import Index, build_index
+from storage.passages.index_files import index_path
+from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot
 from tests.devdocs import write_folder
 

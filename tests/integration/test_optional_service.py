@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 from producer.local.supervisor import MOST_DEATHS, Service, Supervisor
 
 

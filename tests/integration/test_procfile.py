@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from models.errors import UsageError
+from models.core.errors import UsageError
 from producer.local.procfile import read_procfile
-from storage.ledger import planning
+from storage.ledger import runs
 from tests.chores import write_data, write_experiment
-from tests.openai_server import running
+from tests.openai_server.process import running
 from tests.pipeline import Home, wait_until
 from tests.production import DEPLOY, production_redis
 from tests.services import Postgres, free_port
@@ -60,7 +60,7 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
             grid = {"shots": [0, 2], "retrieval": [True], "rationale": ["star"]}
             home.starmill("run", write_experiment(data, server.url, grid=grid), seconds=400)
             with home.ledger() as ledger:
-                [run] = planning.list_runs(ledger)
+                [run] = runs.list_runs(ledger)
             assert run.state == "finished"
             assert 'state="finished"} 1.0' in get(page, "/metrics")
             wait_until(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.database import Database
-from storage.ledger.claims import Work
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import TRAIN
 from tests.command_line import starmill
 from tests.experiment_files import LEAST
@@ -26,7 +26,7 @@ def lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def rationale(work: Work) -> dict[str, Any]:
+def rationale(work: ClaimedUnit) -> dict[str, Any]:
     """The code is told apart by the row's request, so that copies have the same."""
     said = reasoned(work, correct=work.example.row != WRONG)
     return {**said, "text": "It does this. The answer is x()", "answer": "x()"}

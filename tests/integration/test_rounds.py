@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models.types import Request
-from storage.ledger.rows import rows
+from models.core.types import Request
+from storage.ledger.queries import rows
 from storage.schema import DONE, GENERATIONS, TRAIN
 from tests.chores import write_data, write_experiment
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 from tests.pipeline import Ended, Home, paid, run_locally
 
 EXAMPLES = 10

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from models.metrics import holm, intervals, mcnemar, row_stats, score, scores
-from models.retrieval.records import to_record
-from models.types import Hit, Passage, Rejection
-from producer.report import RENDERERS, build_report
-from producer.report.tables import METRICS
+from models.core.metrics.scores import intervals, row_stats, score, scores
+from models.core.metrics.significance import holm, mcnemar
+from models.core.retrieval.passage_selection import to_record
+from models.core.types import Hit, Passage, Rejection
+from producer.results.report.ablation_table import METRICS
+from producer.results.report.build import build_report
+from producer.results.report.formats import RENDERERS
 from storage.database import Database
-from storage.ledger.claims import Work
+from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST, TRAIN
 from tests.command_line import starmill
 from tests.ledger_data import (
@@ -74,7 +76,7 @@ def test_what_the_context_had_no_room_for_is_said(db: Database) -> None:
         "pupil/2-shot/star": {"passages": 1, "exemplars": 0},
     }
 
-    def shortened(work: Work) -> dict[str, Any]:
+    def shortened(work: ClaimedUnit) -> dict[str, Any]:
         if work.example.row == 0 or work.variant not in lost:
             return answer(work) | {"dropped": {"passages": 0, "exemplars": 0}}
         return answered("x", [1], dropped=lost[work.variant])
@@ -131,7 +133,7 @@ def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> No
     finish_train(run)
     run.finish(TEST, "retrieve", retrieved)
 
-    def answer_in(work: Work) -> Answer:
+    def answer_in(work: ClaimedUnit) -> Answer:
         """Documentation helps at 0 shots; one row is lost without, another with it."""
         row, helped = work.example.row, "retrieval" in work.variant
         if row == 3 + helped:
@@ -224,7 +226,7 @@ def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> Non
     run = LedgerRun.plan(db, [], test, passages=passages, grid=grid)
     assert build_report(db, run.run).retrieval == ()
 
-    def found(work: Work) -> dict[str, Any]:
+    def found(work: ClaimedUnit) -> dict[str, Any]:
         """Row 0 is to be shown a and b, row 1 a; of row 2 nothing is known."""
         names = {"raw": ["b", "a"], "raw/bm25": ["a", "c"], "raw/filler": ["x"]}[work.variant]
         hits = [

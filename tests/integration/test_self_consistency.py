@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models.rounds import SAMPLE
-from models.voting import majority
-from storage.ledger.rows import Row, rows
+from models.core.correctness import majority
+from models.core.pipeline.rounds import SAMPLE
+from storage.ledger.queries import ResultRow, rows
 from storage.schema import ALREADY_CORRECT, DONE, FAILED, FINAL, GENERATIONS, SKIPPED, TRAIN, UPSTREAM_FAILED
 from tests.chores import write_data, write_experiment
-from tests.openai_server import running
+from tests.openai_server.process import running
 from tests.pipeline import Ended, Home, run_locally
 
 EXAMPLES, SAMPLES, SEED = 12, 5, 7
@@ -46,16 +46,16 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
 
 
 @pytest.fixture(scope="module")
-def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], Row]]:
+def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], ResultRow]]:
     """Units of the stage by row, variant and sample."""
-    found: dict[int, dict[tuple[str, int], Row]] = defaultdict(dict)
+    found: dict[int, dict[tuple[str, int], ResultRow]] = defaultdict(dict)
     with ended.home.ledger() as db:
         for row in rows(db, ended.run, stages=["rationale"], states=(DONE, FAILED), split=TRAIN):
             found[row.number][row.variant, row.sample] = row
     return found
 
 
-def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, int], Row]]) -> None:
+def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, int], ResultRow]]) -> None:
     assert len(rationales) == EXAMPLES
     failed = groups = 0
     for units in rationales.values():
@@ -74,7 +74,7 @@ def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, 
 
 
 def test_each_sample_is_a_call_of_its_own(
-    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], ResultRow]]
 ) -> None:
     drawn = [
         unit for units in rationales.values() for (variant, _), unit in units.items() if variant == SAMPLE
@@ -92,7 +92,7 @@ def test_each_sample_is_a_call_of_its_own(
 
 
 def test_what_follows_goes_on_from_the_vote(
-    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], ResultRow]]
 ) -> None:
     status = ended.home.json("status")
     stage = status["stages"]["rationale"]
@@ -110,10 +110,10 @@ def test_what_follows_goes_on_from_the_vote(
 
 
 def test_passes_go_on_until_enough_are_right(
-    ended: Ended, rationales: dict[int, dict[tuple[str, int], Row]]
+    ended: Ended, rationales: dict[int, dict[tuple[str, int], ResultRow]]
 ) -> None:
     """With a hint this model is right, where it answers at all."""
-    passes: dict[int, list[Row]] = defaultdict(list)
+    passes: dict[int, list[ResultRow]] = defaultdict(list)
     with ended.home.ledger() as db:
         for row in rows(db, ended.run, stages=["rationalize"], states=FINAL, split=TRAIN):
             passes[row.number].append(row)

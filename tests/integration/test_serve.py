@@ -12,13 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Mount, Route
 
-from producer.progress.limits import LimitWatch
+from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
-from producer.serve.doors import Doors
-from producer.serve.events import Streams
-from producer.serve.guard import HEADERS
-from producer.serve.readings import Readings
-from producer.serve.tables import TableMaker
+from producer.serve.auth import HEADERS, Sessions
+from producer.serve.readings import Readings, Streams
+from producer.serve.report_tables import TableMaker
 from storage.database import Database
 from storage.ledger import counts
 from storage.schema import FAILED
@@ -47,7 +45,7 @@ def routes(tmp_path: Path) -> list[tuple[str, str]]:
     """(method, path) of every route of the application, of a run that there is."""
     db = Database("sqlite://")
     readings = Readings(db, LimitWatch(load_settings()))
-    app = application(Site(readings, TableMaker(tmp_path), Doors("x"), Streams())).app
+    app = application(Site(readings, TableMaker(tmp_path), Sessions("x"), Streams())).app
     found = []
     for route in app.routes:  # type: ignore[attr-defined]
         assert isinstance(route, Route | Mount), "a kind of route that this test does not know"

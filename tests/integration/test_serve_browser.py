@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.ledger import planning
+from storage.ledger import runs
 from tests.browser import Browser, browser
 from tests.chores import write_data, write_experiment
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import PATIENCE, Home, final_share, units, wait_until
 from tests.serving import PASSWORD, RUN, Served, fill, served
 
@@ -96,7 +96,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(
     experiment = write_experiment(data, openai_server.url, name="followed")
     with home.started("run", experiment, "--local") as process, home.ledger() as db, served(home) as site:
         wait_until(lambda: final_share(units(db)) > 0.05, "the run goes on")
-        run = planning.list_runs(db)[0].id
+        run = runs.list_runs(db)[0].id
         log_in(opened, site, f"/runs/{run}")
         opened.resize(390)
         # No page is loaded anew from here on.

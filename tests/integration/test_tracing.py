@@ -14,12 +14,12 @@ from storage.schema import TRAIN
 from storage.settings import Settings
 from tests.clock import Clock
 from tests.leaks import tells
-from tests.openai_server import OpenAIServer
+from tests.openai_server.process import OpenAIServer
 from tests.otlp import Collector, attributes, collecting
 from tests.services import free_port
 from tests.small_run import ids, plan, units
 from worker import tracing
-from worker.life import live
+from worker.execute_unit import execute_units
 from worker.runtime import Runtime
 
 RUN = "small-1"
@@ -49,7 +49,7 @@ def augmented(runtime: Runtime, server: OpenAIServer, collector: Collector, **se
     asked = ids(runtime.db, RUN, stage="augment", split=TRAIN)
     tracing.open_tracing("teacher@host", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
     try:
-        runtime.wait_for(live(runtime, asked))
+        runtime.wait_for(execute_units(runtime, asked))
     finally:
         tracing.close_tracing()
     return asked

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoders import find_checkpoint, open_encoder
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.checkpoint import find_checkpoint
 from tests.chores import read_jsonl, write_data, write_experiment, write_jsonl
 from tests.command_line import starmill
 from tests.conftest import REPOSITORY

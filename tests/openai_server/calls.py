@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from models.backends.base import Backend
-from models.backends.gateway import Gateway
-from models.backends.openai import OpenAIBackend
-from models.endpoints import Endpoint
-from models.errors import ModelError
-from models.types import Completion, Request
+from models.adapters.backends.backend import Backend
+from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.openai import OpenAIBackend
+from models.core.errors import ModelError
+from models.core.experiment.endpoints import Endpoint
+from models.core.types import Completion, Request
 
 
 def ask(url: str, request: Request, gateway: Gateway | None = None, **settings: object) -> Completion:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from models.ablation import Cell, cells
-from models.experiment import LONGEST_NAME
+from models.core.experiment.experiment import LONGEST_NAME
+from models.core.pipeline.grid import Cell, cells
 from producer.experiments import load_experiment
 from storage.schema import UnitRow
 from tests.small_run import experiment

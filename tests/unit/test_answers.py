@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.answers import (
-    REASONS,
-    Rationale,
-    check,
-    extract_prediction,
+from models.core.answers.checks import REASONS, check
+from models.core.answers.extraction import extract_prediction
+from models.core.answers.parsers import (
+    ParsedRationale,
     parse_augmentation,
     parse_augmentations,
     parse_rationale,
 )
-from models.types import Completion, Rejection, Usage
+from models.core.types import Completion, Rejection, Usage
 
 TEXT = st.text(max_size=120) | st.text(alphabet="`.: \nx12)*\"'", max_size=60).map(
     "This requires The answer is".__add__
@@ -196,12 +195,14 @@ def test_reply_to_one_request_needs_no_number() -> None:
     ],
 )
 def test_rationale(text: str, code: str) -> None:
-    assert parse_rationale(said(f"\n{text} \n"), "sort x", hinted=False) == Rationale(text.strip(), code)
+    assert parse_rationale(said(f"\n{text} \n"), "sort x", hinted=False) == ParsedRationale(
+        text.strip(), code
+    )
 
 
 def test_rationale_ends_before_an_invented_example() -> None:
     text = "f sorts. The answer is f(x).\n\nRequest: print y\nThe answer is print(y)."
-    assert parse_rationale(said(text), "sort x", hinted=False) == Rationale(
+    assert parse_rationale(said(text), "sort x", hinted=False) == ParsedRationale(
         "f sorts. The answer is f(x).", "f(x)"
     )
 
@@ -229,13 +230,13 @@ def test_rejected_rationale(text: str, expected: str) -> None:
 
 def test_no_hint_no_leak() -> None:
     text = "The hint of a widget is text. The answer is f(x)"
-    assert isinstance(parse_rationale(said(text), "sort x", hinted=False), Rationale)
+    assert isinstance(parse_rationale(said(text), "sort x", hinted=False), ParsedRationale)
     assert reason(parse_rationale(said(text), "sort x", hinted=True)) == "hint_leak"
 
 
 def test_a_request_that_is_code_may_be_its_own_answer() -> None:
     answer = parse_rationale(said("It assigns 5. The answer is x = 5"), "x = 5", hinted=False)
-    assert isinstance(answer, Rationale)
+    assert isinstance(answer, ParsedRationale)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from worker.coalesce import MOST, Coalesced
+from worker.micro_batch import MAX_ITEMS, MicroBatch
 
 
 def together(
     do: Callable[[Sequence[int]], Awaitable[Sequence[int]]], items: Sequence[int]
 ) -> list[int | BaseException]:
     async def run() -> list[Any]:
-        coalesced = Coalesced(do, linger=0)
+        coalesced = MicroBatch(do, linger=0)
         return await asyncio.gather(*map(coalesced, items), return_exceptions=True)
 
     return asyncio.run(run())
@@ -29,10 +29,10 @@ def test_each_gets_its_own_result_from_few_batches() -> None:
         await asyncio.sleep(0)
         return [2 * item for item in items]
 
-    items = list(range(3 * MOST))
+    items = list(range(3 * MAX_ITEMS))
     assert together(double, items) == [2 * item for item in items]
     assert len(batches) <= 4
-    assert max(map(len, batches)) <= MOST
+    assert max(map(len, batches)) <= MAX_ITEMS
 
 
 def test_what_arrives_during_a_batch_is_the_next_one() -> None:
@@ -47,7 +47,7 @@ def test_what_arrives_during_a_batch_is_the_next_one() -> None:
             await go_on.wait()
             return list(items)
 
-        coalesced = Coalesced(slowly, linger=0)
+        coalesced = MicroBatch(slowly, linger=0)
         first = asyncio.ensure_future(coalesced(1))
         await begun.wait()
         others = asyncio.gather(coalesced(2), coalesced(3))
@@ -77,7 +77,7 @@ def test_who_gives_up_waiting_does_not_disturb_the_others() -> None:
             await asyncio.sleep(0)
             return list(items)
 
-        coalesced = Coalesced(slowly, linger=0)
+        coalesced = MicroBatch(slowly, linger=0)
         waiting = [asyncio.ensure_future(coalesced(item)) for item in range(3)]
         await asyncio.sleep(0)
         waiting[1].cancel()

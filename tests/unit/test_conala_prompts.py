@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from models.experiment import Experiment
-from models.prompts import Wording, formatted
-from models.retrieval.forms import present
-from models.types import Exemplar, Passage, Request
+from models.core.experiment.experiment import Experiment
+from models.core.prompts.rendering import Wording, apply_format
+from models.core.retrieval.passage_selection import present
+from models.core.types import Exemplar, Passage, Request
 from producer.experiments import PRESETS, load_experiment
 from tests.chores import read_jsonl
-from worker.seeds import augmentation_seeds, rationale_seeds
-from worker.steps.requests import chat, to_student
+from worker.few_shot import augmentation_seeds, rationale_seeds
+from worker.requests import chat, to_student
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "conala.json").read_text())
 JOIN = Passage("os.path.join", "os.path.join", "(a, /, *p)", "Join two or more path components.")
@@ -65,7 +65,7 @@ def asked(experiment: Experiment) -> dict[str, Request]:
                 for student in experiment.students:
                     for form in ("raw", "chatml", "alpaca", "chat"):
                         case = f"answer/{number}/{name}/{shots}/{student.name}/{form}"
-                        put = formatted(form, text, experiment.task.stop)
+                        put = apply_format(form, text, experiment.task.stop)
                         found[case] = to_student(student, put, (0, 0))
     return found
 

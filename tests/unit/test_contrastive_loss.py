@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from producer.training.loss import contrastive_loss
-from producer.training.trainer import rate
+from producer.index.trainer import contrastive_loss, rate
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 CANDIDATES = torch.tensor([[0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])

@@ -5,12 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.retrieval import controls
-from models.retrieval.controls import length
-from models.retrieval.forms import line, present
-from models.retrieval.selection import select
-from models.retrieval.settings import Selection
-from models.types import Passage
+from models.core.experiment.passages import Selection
+from models.core.retrieval import passage_selection
+from models.core.retrieval.passage_selection import length, line, present, select
+from models.core.types import Passage
 
 texts = st.text(alphabet="ab .", min_size=1, max_size=60)
 
@@ -28,7 +26,7 @@ forms = st.sampled_from([("full", True), ("first_sentence", True), ("signature",
 
 @given(passages(), forms)
 def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: Selection) -> None:
-    silence = controls.filler(shown, config)
+    silence = passage_selection.filler(shown, config)
     assert [hit.passage.id for hit in silence] == ["filler"] * len(shown)
     assert [length(hit.passage, config) for hit in silence] == [length(passage, config) for passage in shown]
     seen = present((hit.passage for hit in silence), config)
@@ -36,8 +34,8 @@ def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: S
 
 
 def test_filler_says_nothing_of_the_passage() -> None:
-    [hit] = controls.filler([Passage("m.f", "m.f", "(x)", "Sort. " * 100)], Selection())
-    assert hit.passage.text.startswith(controls.FILLER)
+    [hit] = passage_selection.filler([Passage("m.f", "m.f", "(x)", "Sort. " * 100)], Selection())
+    assert hit.passage.text.startswith(passage_selection.FILLER)
     assert "ort." not in hit.passage.text
     assert not hit.passage.text[-1].isspace()
 
@@ -46,7 +44,7 @@ def test_filler_says_nothing_of_the_passage() -> None:
 def test_random_passages_are_as_many_and_none_that_must_not_be(
     shown: list[Passage], drawn: list[Passage], but: set[str]
 ) -> None:
-    noise = [hit.passage for hit in controls.random(shown, drawn, but, Selection())]
+    noise = [hit.passage for hit in passage_selection.random(shown, drawn, but, Selection())]
     allowed = [passage for passage in drawn if passage.id not in but]
     assert len(noise) == len({passage.id for passage in noise}) == min(len(shown), len(allowed))
     assert all(passage in allowed for passage in noise)
@@ -55,7 +53,7 @@ def test_random_passages_are_as_many_and_none_that_must_not_be(
 def test_random_passages_have_the_nearest_length() -> None:
     shown = [Passage("a", "a", "", "x" * 50), Passage("b", "b", "", "x" * 10)]
     drawn = [Passage(f"{size}", "c", "", "x" * size) for size in (9, 49, 52, 300, 10)]
-    noise = controls.random(shown, drawn, {"10"}, Selection())
+    noise = passage_selection.random(shown, drawn, {"10"}, Selection())
     assert [hit.passage.id for hit in noise] == ["49", "9"]
 
 
@@ -66,7 +64,7 @@ def test_the_right_passages_are_shown_in_their_order_within_the_limits() -> None
         (Selection(control="oracle", top_k=2), "ab"),
         (Selection(control="oracle", token_budget=11, min_score=5), "a"),
     ):
-        hits = controls.oracle(right, config)
+        hits = passage_selection.oracle(right, config)
         assert "".join(hit.passage.id for hit in hits) == ids
         assert select(hits, config) == hits
-    assert controls.oracle([], Selection(control="oracle")) == []
+    assert passage_selection.oracle([], Selection(control="oracle")) == []

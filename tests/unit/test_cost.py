@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.endpoints import Price
-from models.types import Usage
-from storage.ledger.generations import cost_nano_usd
+from models.core.experiment.endpoints import Price
+from models.core.types import Usage
+from storage.ledger.purchases import cost_nano_usd
 
 tokens = st.integers(0, 10**9)
 # Dollars per million tokens, in millionths of a dollar.

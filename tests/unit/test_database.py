@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ServiceError
+from models.core.errors import ServiceError
 from storage.database import Database
 
 

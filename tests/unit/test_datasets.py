@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from models.dataset import Dataset
-from models.errors import DatasetError, UsageError
-from models.types import Example
-from producer.datasets.reading import check_right_passages, read_dataset
+from models.core.errors import DatasetError, UsageError
+from models.core.experiment.options import Dataset
+from models.core.types import Example
+from producer.experiments.datasets import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
 from tests.small_run import experiment
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import producer.experiments
-from producer.documents.installed import installed
+from producer.corpus.installed import read_installed
 
 DEMO = Path(next(iter(producer.experiments.__path__))) / "demo"
 
@@ -65,7 +65,7 @@ def test_every_row_has_the_same_keys() -> None:
 
 
 def test_the_right_passages_are_in_the_index() -> None:
-    known = {passage.id for passage in installed(["stdlib"])}
+    known = {passage.id for passage in read_installed(["stdlib"])}
     named = {name for row in TRAIN + TEST for name in row["oracle"]}
     assert named <= known
     # Constants have no documentation of their own.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.endpoints import Endpoint
+from models.core.experiment.endpoints import Endpoint
 from storage.settings import Settings
 from tests.acceptance.test_docs import OPTION, commands
 

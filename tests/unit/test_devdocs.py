@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from models.errors import DatasetError
-from models.retrieval.settings import Passages
-from models.types import Passage
-from producer.documents import TEXT_LIMIT, attributions, read_passages
-from producer.documents.attribution import Attribution
+from models.core.errors import DatasetError
+from models.core.experiment.passages import Passages
+from models.core.types import Passage
+from producer.corpus import TEXT_LIMIT, attributions, read_passages
+from producer.corpus.attribution import Attribution
 from tests.devdocs import reference_rows, signature_of, write_folder, write_folders
 
 PAGE = """<h1>functions</h1> <p>What is built in.</p>

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import DatasetError, UsageError
-from models.retrieval.settings import Passages
-from models.types import Passage
-from producer.documents import TEXT_LIMIT, attributions, read_passages
-from producer.documents.attribution import Attribution
-from producer.documents.docstrings import split_documentation
-from producer.documents.installed import installed
-from producer.documents.jsonl import jsonl
+from models.core.errors import DatasetError, UsageError
+from models.core.experiment.passages import Passages
+from models.core.types import Passage
+from producer.corpus import TEXT_LIMIT, attributions, read_jsonl_passages, read_passages
+from producer.corpus.attribution import Attribution
+from producer.corpus.inspection import split_documentation
+from producer.corpus.installed import read_installed
 
 ROW = {
     "id": "python.library.os#os.getcwd",
@@ -70,7 +69,10 @@ def test_jsonl_reads_plain_and_compressed(tmp_path: Path, name: str) -> None:
     path = write_lines(
         tmp_path / name, json.dumps(ROW | {"url": "u"}), "", json.dumps({"id": "a.b", "text": "t"})
     )
-    assert list(jsonl(path)) == [Passage(**ROW, library="python"), Passage("a.b", "a.b", "", "t", "a")]
+    assert list(read_jsonl_passages(path)) == [
+        Passage(**ROW, library="python"),
+        Passage("a.b", "a.b", "", "t", "a"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,18 +92,18 @@ def test_jsonl_reads_plain_and_compressed(tmp_path: Path, name: str) -> None:
 def test_malformed_line_is_named(tmp_path: Path, line: str | bytes, reason: str) -> None:
     path = write_lines(tmp_path / "docs.jsonl", json.dumps(ROW), line)
     with pytest.raises(DatasetError) as error:
-        list(jsonl(path))
+        list(read_jsonl_passages(path))
     assert f"{path}:2: {reason}" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"absent\.jsonl: no such file"):
-        list(jsonl(tmp_path / "absent.jsonl"))
+        list(read_jsonl_passages(tmp_path / "absent.jsonl"))
     cut = write_lines(tmp_path / "cut.jsonl.gz", json.dumps(ROW))
     cut.write_bytes(cut.read_bytes()[:-9])
     with pytest.raises(DatasetError, match=r"cut\.jsonl\.gz:\d: cannot be read"):
-        list(jsonl(cut))
+        list(read_jsonl_passages(cut))
 
 
 def test_passages_are_cleaned_and_each_content_comes_once(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_first_paragraph_without_signature_lines(documentation: str, expected: t
 
 
 def test_standard_library_under_the_names_people_import() -> None:
-    passages = list(installed(["stdlib"]))
+    passages = list(read_installed(["stdlib"]))
     by_id = {passage.id: passage for passage in passages}
     assert len(passages) == len(by_id) > 5_000
     assert list(by_id) == sorted(by_id)
@@ -181,7 +183,7 @@ def test_strange_package_neither_breaks_nor_speaks_nor_tells(
     (tmp_path / "strange" / "raises.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("STRANGE_TOKEN", "secret")
-    passages = list(installed(["strange", "strange"]))
+    passages = list(read_installed(["strange", "strange"]))
     signature = "strange.useful(token=None, where=..., marker=..., places=('a', 2), empty={})"
     assert passages == [
         Passage("strange.Tool", "strange.Tool", "strange.Tool()", "A tool.", "strange"),
@@ -222,8 +224,8 @@ def test_notices_beside_a_file_are_read(tmp_path: Path, content: str, reason: st
 
 def test_package_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"passages\.packages: no_such_thing cannot be imported; install it"):
-        list(installed(["json", "no_such_thing"]))
+        list(read_installed(["json", "no_such_thing"]))
     (tmp_path / "crashing.py").write_text("import os; os.abort()")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match=r"reading crashing ended with exit code -6"):
-        list(installed(["crashing"]))
+        list(read_installed(["crashing"]))

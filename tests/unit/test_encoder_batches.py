@@ -7,7 +7,7 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoders.batches import CHARACTERS, MOST_TEXTS, encode_in_batches
+from models.adapters.encoders.encode_batches import CHARACTERS, MOST_TEXTS, encode_in_batches
 
 
 def encoded(lengths: list[int]) -> list[list[int]]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.encoders import find_checkpoint, passage_text
-from models.encoders.base import WORDS_TEMPLATE
-from models.encoders.options import Options
-from models.errors import ServiceError
-from models.types import Passage
+from models.adapters.encoders.checkpoint import Options, find_checkpoint
+from models.adapters.encoders.encoder import WORDS_TEMPLATE, passage_text
+from models.core.errors import ServiceError
+from models.core.types import Passage
 
 
 @pytest.fixture

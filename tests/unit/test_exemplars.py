@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.exemplars import draw
+from worker.few_shot import draw_exemplars
 
 POOL = list(range(100, 160))
 pools = st.lists(st.integers(1, 10_000), min_size=1, max_size=60, unique=True)
@@ -25,14 +25,14 @@ def test_distinct_members_of_the_accepted_are_drawn(
     arguments: tuple[list[int], frozenset[int], int, str],
 ) -> None:
     _, accepted, shots, _ = arguments
-    chosen = draw(*arguments)
+    chosen = draw_exemplars(*arguments)
     assert len(chosen) == len(set(chosen)) == min(shots, len(accepted))
     assert set(chosen) <= accepted
 
 
 @given(draws())
 def test_same_seed_draws_the_same(arguments: tuple[list[int], frozenset[int], int, str]) -> None:
-    assert draw(*arguments) == draw(*arguments)
+    assert draw_exemplars(*arguments) == draw_exemplars(*arguments)
 
 
 @given(draws(), st.integers(0, 80))
@@ -40,7 +40,10 @@ def test_fewer_shots_are_the_first_of_more(
     arguments: tuple[list[int], frozenset[int], int, str], fewer: int
 ) -> None:
     pool, accepted, shots, seed = arguments
-    assert draw(pool, accepted, min(fewer, shots), seed) == draw(*arguments)[: min(fewer, shots)]
+    assert (
+        draw_exemplars(pool, accepted, min(fewer, shots), seed)
+        == draw_exemplars(*arguments)[: min(fewer, shots)]
+    )
 
 
 @given(draws(), st.data())
@@ -50,24 +53,26 @@ def test_cells_meet_the_rows_in_the_same_order(
     """Of a smaller set exactly the members that the larger one holds come, in the larger one's order."""
     pool, accepted, _, seed = arguments
     fewer = frozenset(data.draw(st.sets(st.sampled_from(sorted(accepted))) if accepted else st.just(set())))
-    everything = draw(pool, accepted, len(accepted), seed)
-    assert draw(pool, fewer, len(fewer), seed) == [row for row in everything if row in fewer]
+    everything = draw_exemplars(pool, accepted, len(accepted), seed)
+    assert draw_exemplars(pool, fewer, len(fewer), seed) == [row for row in everything if row in fewer]
 
 
 def test_single_accepted_row_is_found() -> None:
     pool = list(range(2_000))
     for row in (0, 777, 1_999):
-        assert draw(pool, frozenset({row}), 4, "seed") == [row]
-    assert draw(pool, frozenset(), 4, "seed") == []
-    assert draw([], frozenset(), 2, "seed") == []
+        assert draw_exemplars(pool, frozenset({row}), 4, "seed") == [row]
+    assert draw_exemplars(pool, frozenset(), 4, "seed") == []
+    assert draw_exemplars([], frozenset(), 2, "seed") == []
 
 
 def test_rows_are_drawn_evenly() -> None:
-    drawn = Counter(row for test in range(3_000) for row in draw(POOL, frozenset(POOL), 2, f"0/0/{test}"))
+    drawn = Counter(
+        row for test in range(3_000) for row in draw_exemplars(POOL, frozenset(POOL), 2, f"0/0/{test}")
+    )
     assert set(drawn) == set(POOL)
     assert 60 < min(drawn.values()) < max(drawn.values()) < 145
 
 
 def test_draw_is_the_same_in_every_release() -> None:
     """A rerun of an old experiment asks what it asked then."""
-    assert draw(POOL, frozenset(POOL), 4, "0/0/0") == [132, 134, 119, 143]
+    assert draw_exemplars(POOL, frozenset(POOL), 4, "0/0/0") == [132, 134, 119, 143]

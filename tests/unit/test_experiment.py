@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from models.ablation import cells
-from models.dataset import Split
-from models.endpoints import EMBEDDED_MODEL
-from models.experiment import Experiment, slug
+from models.core.experiment.endpoints import EMBEDDED_MODEL
+from models.core.experiment.experiment import Experiment, slug
+from models.core.experiment.options import Split
+from models.core.pipeline.grid import cells
 from tests.experiment_files import LEAST, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.errors import DatasetError, ExperimentError
-from models.experiment import Experiment
+from models.core.errors import DatasetError, ExperimentError
+from models.core.experiment.experiment import Experiment
 from producer.experiments import PRESETS, load_experiment, presets
 from tests.experiment_files import LEAST, load, refusal
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.answers.failure_modes import FAILURE_MODES, failure_modes
+from models.core.answers.checks import FAILURE_MODES, failure_modes
 
 REQUEST = "count the words of `text` (Hint: the answer is len(text.split()))"
 

@@ -1,4 +1,4 @@
-"""The error map of `models.backends.failures`: statuses, broken connections, the clients' own errors."""
+"""The error map of the backends: statuses, broken connections, the clients' own errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai import _exceptions as openai_exceptions
 
-from models.backends.failures import (
+from models.adapters.backends.error_map import (
     Address,
     as_connection_error,
     as_model_error,
@@ -16,8 +16,8 @@ from models.backends.failures import (
     retry_after,
     told_limits,
 )
-from models.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
-from models.types import Limits
+from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
+from models.core.types import Limits
 
 KEY = "sk-secret-0123456789"
 ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", KEY)

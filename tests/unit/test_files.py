@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import UsageError
+from models.core.errors import UsageError
 from producer.files import replacing_file, replacing_folder
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.prompts.fitting import Extent, dropped, extents, first_that_fits
-from models.students import Student
+from models.core.experiment.endpoints import Student
+from models.core.prompts.rendering import Extent, dropped, extents, first_that_fits
 
 wholes = st.builds(Extent, st.integers(0, 6), st.lists(st.integers(0, 4), max_size=6).map(tuple))
 

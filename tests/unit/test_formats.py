@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from models.prompts import formatted
-from models.students import PromptFormat, Student
-from models.types import Message
-from worker.steps.requests import to_student
+from models.core.experiment.endpoints import PromptFormat, Student
+from models.core.prompts.rendering import apply_format
+from models.core.types import Message
+from worker.requests import to_student
 
 TEXT = "Query: sort `xs` by {key}\nAnswer:"
 STOP = ["Query:", "Documentation:"]
@@ -21,25 +21,25 @@ def student(prompt_format: PromptFormat, **params: Any) -> Student:
 
 @pytest.mark.parametrize("prompt_format", get_args(PromptFormat))
 def test_every_format_holds_the_text_once_and_as_it_is(prompt_format: PromptFormat) -> None:
-    asked = formatted(prompt_format, TEXT, STOP)
+    asked = apply_format(prompt_format, TEXT, STOP)
     said = asked.prompt if asked.prompt is not None else "".join(each.content for each in asked.messages)
     assert said.count(TEXT) == 1
     assert (asked.prompt is None) == bool(asked.messages) == (prompt_format == "chat")
 
 
 def test_raw_is_the_text_and_ends_where_an_example_would_begin() -> None:
-    request = to_student(student("raw"), formatted("raw", TEXT, STOP), (0, 0))
+    request = to_student(student("raw"), apply_format("raw", TEXT, STOP), (0, 0))
     assert (request.prompt, request.messages, request.params) == (TEXT, (), {"stop": STOP})
 
 
 def test_chat_leaves_the_template_and_the_end_to_the_model() -> None:
-    request = to_student(student("chat", max_tokens=5), formatted("chat", TEXT, STOP), (0, 0))
+    request = to_student(student("chat", max_tokens=5), apply_format("chat", TEXT, STOP), (0, 0))
     assert (request.prompt, request.messages) == (None, (Message("user", TEXT),))
     assert request.params == {"max_tokens": 5}
 
 
 def test_chatml_takes_turns_and_ends_with_the_turn() -> None:
-    asked = formatted("chatml", TEXT, STOP)
+    asked = apply_format("chatml", TEXT, STOP)
     turns = (asked.prompt or "").split("<|im_start|>")
     assert [turn.partition("\n")[0] for turn in turns] == ["", "system", "user", "assistant"]
     assert turns[2] == f"user\n{TEXT}<|im_end|>\n"
@@ -48,12 +48,12 @@ def test_chatml_takes_turns_and_ends_with_the_turn() -> None:
 
 
 def test_alpaca_is_asked_as_it_was_tuned() -> None:
-    asked = formatted("alpaca", TEXT, STOP)
+    asked = apply_format("alpaca", TEXT, STOP)
     assert (asked.prompt or "").endswith(f"request.\n\n### Instruction:\n{TEXT}\n\n### Response:")
     assert asked.stop[0] == "### Instruction:"
 
 
 @pytest.mark.parametrize(("own", "all_of_them"), [("END", ["END"]), (["END", "Query:"], ["END", "Query:"])])
 def test_a_students_own_stop_is_kept(own: object, all_of_them: list[str]) -> None:
-    request = to_student(student("raw", stop=own), formatted("raw", TEXT, STOP), (0, 0))
+    request = to_student(student("raw", stop=own), apply_format("raw", TEXT, STOP), (0, 0))
     assert request.params["stop"] == list(dict.fromkeys([*all_of_them, *STOP]))

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.answers import parse_verdict
-from models.forms import shell_form, text_form
-from models.judges import agree, correct
-from models.metrics import score
-from models.metrics.token_f1 import token_f1
-from models.types import Completion, Rejection, Usage
+from models.core.answers.parsers import parse_verdict
+from models.core.correctness import agree, is_correct, shell_form, text_form
+from models.core.metrics.scores import score
+from models.core.metrics.text_metrics import token_f1
+from models.core.types import Completion, Rejection, Usage
 
 
 @pytest.mark.parametrize(
@@ -35,8 +34,8 @@ from models.types import Completion, Rejection, Usage
 )
 def test_commands_are_the_same_but_for_their_form(one: str, other: str, same: bool) -> None:
     assert agree("shell", one, other) is same
-    assert correct("shell", f"Because. The answer is {one}", other) is same
-    assert not correct("shell", one, other)
+    assert is_correct("shell", f"Because. The answer is {one}", other) is same
+    assert not is_correct("shell", one, other)
 
 
 def test_texts_are_the_same_but_for_case_punctuation_and_articles() -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.clock import Clock
-from worker.gateway.shelf import OVERHEAD_BYTES, Answer, Shelf
+from worker.gateway.answer_cache import OVERHEAD_BYTES, AnswerCache, CachedAnswer
 
 HOUR = 3600.0
 
 
-def answer(body: bytes = b"") -> Answer:
-    return Answer(200, {}, body)
+def answer(body: bytes = b"") -> CachedAnswer:
+    return CachedAnswer(200, {}, body)
 
 
 def test_an_answer_is_there_until_it_is_forgotten(clock: Clock) -> None:
-    shelf = Shelf(HOUR, 10**6, clock)
+    shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("a", answer(b"text"))
     assert shelf.get("a") == answer(b"text")
     assert (len(shelf), shelf.bytes) == (1, OVERHEAD_BYTES + 4)
@@ -25,7 +25,7 @@ def test_an_answer_is_there_until_it_is_forgotten(clock: Clock) -> None:
 
 
 def test_after_its_time_an_answer_is_dropped(clock: Clock) -> None:
-    shelf = Shelf(HOUR, 10**6, clock)
+    shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("old", answer())
     clock.advance(HOUR / 2)
     shelf.put("young", answer())
@@ -38,7 +38,7 @@ def test_after_its_time_an_answer_is_dropped(clock: Clock) -> None:
 
 
 def test_the_oldest_make_room(clock: Clock) -> None:
-    shelf = Shelf(HOUR, 3 * OVERHEAD_BYTES + 30, clock)
+    shelf = AnswerCache(HOUR, 3 * OVERHEAD_BYTES + 30, clock)
     for key in "abc":
         shelf.put(key, answer(b"0123456789"))
     shelf.put("d", answer())
@@ -48,7 +48,7 @@ def test_the_oldest_make_room(clock: Clock) -> None:
 
 
 def test_an_answer_that_is_put_again_is_young_again_and_counts_once(clock: Clock) -> None:
-    shelf = Shelf(HOUR, 10**6, clock)
+    shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("a", answer(b"first"))
     clock.advance(HOUR - 1)
     shelf.put("a", answer(b"again"))
@@ -62,4 +62,4 @@ def test_an_answer_that_is_put_again_is_young_again_and_counts_once(clock: Clock
     [(200, True, True), (299, True, True), (302, True, False), (429, True, False), (200, False, False)],
 )
 def test_only_what_a_provider_answered_was_bought(status: int, relayed: bool, bought: bool) -> None:
-    assert Answer(status, {}, b"", relayed).bought is bought
+    assert CachedAnswer(status, {}, b"", relayed).bought is bought

@@ -9,18 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.growth.gate import DROPS, Candidate, Drop, Gate
-from models.growth.settings import Grow
-from models.growth.similarity import Nearest
-from models.quality.words import Words
+from models.core.experiment.options import Grow
+from models.core.growth import DROPS, Drop, GrowthCandidate, GrowthFilter, Nearest
+from models.core.words import Words
 
 TRAIN = {"train/0": "sort the list of words by length", "train/1": "count the lines of a file"}
 TEST = {"test/0": "remove all blanks from the end of a string"}
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(tuple)
 
 
-def gate(**settings: object) -> Gate:
-    return Gate(Grow.model_validate(settings), TRAIN.items(), TEST.items())
+def gate(**settings: object) -> GrowthFilter:
+    return GrowthFilter(Grow.model_validate(settings), TRAIN.items(), TEST.items())
 
 
 def reason(judged: Drop | None) -> str:
@@ -53,27 +52,27 @@ def rouge_l(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
     ],
 )
 def test_each_reason(request_: str, said: str) -> None:
-    assert reason(gate().judge(Candidate("grown-1-1", request_, "x", shown=("train/1",)))) == said
+    assert reason(gate().judge(GrowthCandidate("grown-1-1", request_, "x", shown=("train/1",)))) == said
 
 
 def test_a_flaw_of_the_reply_is_a_reason_of_its_own() -> None:
     for flaw in ("no_request", "no_answer", "truncated"):
-        assert reason(gate().judge(Candidate("grown-1-1", "count all the red doors", "", flaw))) == flaw
+        assert reason(gate().judge(GrowthCandidate("grown-1-1", "count all the red doors", "", flaw))) == flaw
 
 
 def test_what_is_alike_is_named_with_its_similarity() -> None:
     judging = gate()
-    assert judging.judge(Candidate("grown-1-1", "open the third door on the left", "x")) is None
-    drop = judging.judge(Candidate("grown-1-2", "open the third door on the right", "x"))
+    assert judging.judge(GrowthCandidate("grown-1-1", "open the third door on the left", "x")) is None
+    drop = judging.judge(GrowthCandidate("grown-1-2", "open the third door on the right", "x"))
     assert drop == Drop("similar", "grown-1-1", pytest.approx(2 * 6 / 14))
     # What was dropped is no reason to drop another.
-    assert judging.judge(Candidate("grown-1-3", "lock every third window to its right", "y")) is None
+    assert judging.judge(GrowthCandidate("grown-1-3", "lock every third window to its right", "y")) is None
 
 
 def test_the_same_answer_to_another_request_is_kept() -> None:
     judging = gate()
-    assert judging.judge(Candidate("grown-1-1", "open the third door on the left", "x")) is None
-    assert judging.judge(Candidate("grown-1-2", "which way leads me outside", "x")) is None
+    assert judging.judge(GrowthCandidate("grown-1-1", "open the third door on the left", "x")) is None
+    assert judging.judge(GrowthCandidate("grown-1-2", "which way leads me outside", "x")) is None
 
 
 @given(
@@ -86,10 +85,10 @@ def test_what_is_kept_is_pairwise_below_the_threshold(
 ) -> None:
     """And what is dropped as similar reaches it, with the nearest that was kept before."""
     names = {f"test/{place}": " ".join(words) for place, words in enumerate(test)}
-    judging = Gate(Grow(threshold=threshold, least=1), [], names.items())
+    judging = GrowthFilter(Grow(threshold=threshold, least=1), [], names.items())
     kept: list[Words] = []
     for place, words in enumerate(said):
-        drop = judging.judge(Candidate(str(place), " ".join(words), "x"))
+        drop = judging.judge(GrowthCandidate(str(place), " ".join(words), "x"))
         scores = [twice / total for twice, total in (rouge_l(words, other) for other in (*test, *kept))]
         best = max(scores, default=0.0)
         if drop is None:
@@ -121,7 +120,7 @@ def test_the_nearest_is_that_of_a_search_through_all(
 
 
 def test_the_first_of_two_that_are_alike_is_kept() -> None:
-    one, two = (Candidate(f"grown-1-{n}", f"open the third door on the {side}", "x")
+    one, two = (GrowthCandidate(f"grown-1-{n}", f"open the third door on the {side}", "x")
                 for n, side in enumerate(("left", "right")))  # fmt: skip
     for order in ((one, two), (two, one)):
         judging = gate()

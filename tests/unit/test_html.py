@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from models.errors import ServiceError
-from producer.documents.html import Definition, Page
+from models.core.errors import ServiceError
+from producer.corpus.html import Definition, Page
 
 LIST = """
 <dl class="py function">

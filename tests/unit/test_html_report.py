@@ -11,10 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from models.ablation import Cell
-from producer.report import RENDERERS, Report
-from producer.report.samples import Answer, Sample
-from producer.report.tables import Measure
+from models.core.pipeline.grid import Cell
+from producer.results.report.ablation_table import Measure
+from producer.results.report.build import Report
+from producer.results.report.formats import RENDERERS
+from producer.results.report.samples import CellAnswer, SampleRow
 from tests.reports import MEASURES, PLAIN, SCRIPT, STAR, report
 
 VOID = {"meta", "rect", "path", "circle", "br", "input"}
@@ -115,9 +116,11 @@ def test_html_draws_what_was_paid() -> None:
 
 
 def test_html_shows_single_rows_as_they_are() -> None:
-    answer = Answer(PLAIN.variant, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference")
-    other = Answer("rival/0-shot", verdict="failed: null")
-    sample = Sample(3, "q<3>", "sort <it>", "a < b", {each.variant: each for each in (answer, other)})
+    answer = CellAnswer(
+        PLAIN.variant, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference"
+    )
+    other = CellAnswer("rival/0-shot", verdict="failed: null")
+    sample = SampleRow(3, "q<3>", "sort <it>", "a < b", {each.variant: each for each in (answer, other)})
     text = RENDERERS["html"](replace(report(), samples=(sample,)))
     assert Page(text).seen.count("article") == 2
     for escaped in (

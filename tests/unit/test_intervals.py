@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.metrics import bootstrap
-from models.metrics.intervals import Floats
+from models.core.metrics.significance import Floats, bootstrap
 
 
 def mean_of(rows: int) -> Callable[[Floats], Floats]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.judges import RULES, correct, mentions_hint
+from models.core.correctness import RULES, is_correct, mentions_hint
 
 TEXT = st.text(max_size=80) | st.text(alphabet="`.: \nx", max_size=20).map("The answer is ".__add__)
 
@@ -21,7 +21,7 @@ def test_counts_on_the_papers_first_pass(reference_data: Path) -> None:
     with gzip.open(reference_data / "paper" / "teacher_rationales_first_pass.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     counts = {
-        rule: sum(correct(rule, row["rationale"], reference[row["question_id"]]) for row in rows)
+        rule: sum(is_correct(rule, row["rationale"], reference[row["question_id"]]) for row in rows)
         for rule in RULES
     }
     assert len(rows) == 2117
@@ -57,7 +57,7 @@ def test_hint_leaks_of_the_papers_second_pass(reference_data: Path) -> None:
     ],
 )
 def test_rules(rationale: str, reference: str, accepted: str) -> None:
-    assert [rule for rule in RULES if correct(rule, rationale, reference)] == accepted.split()
+    assert [rule for rule in RULES if is_correct(rule, rationale, reference)] == accepted.split()
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_the_appended_hint_excuses_nothing() -> None:
 @settings(deadline=None)
 @given(TEXT, TEXT)
 def test_any_strings_are_judged(rationale: str, reference: str) -> None:
-    verdicts = {rule: correct(rule, rationale, reference) for rule in RULES}
+    verdicts = {rule: is_correct(rule, rationale, reference) for rule in RULES}
     assert verdicts["tree"] or not verdicts["strict"]
     mentions_hint(rationale, reference)
 
 
 @pytest.mark.parametrize("deep", ["a" + ".b" * 99999, "-" * 99999 + "1", "[" * 90 + "]" * 90])
 def test_deep_nesting_is_judged(deep: str) -> None:
-    assert correct("tree", f"The answer is {deep}", deep)
-    assert not correct("tree", f"The answer is {deep}", f"{deep}, 1")
+    assert is_correct("tree", f"The answer is {deep}", deep)
+    assert not is_correct("tree", f"The answer is {deep}", f"{deep}, 1")

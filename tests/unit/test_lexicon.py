@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from models.retrieval.lexicon import K1, B, build_lexicon
-from models.types import Passage
+from models.core.retrieval.lexicon import K1, B, build_lexicon
+from models.core.types import Passage
 
 PASSAGES = [
     Passage("a.sum", "a.sum", "", "add numbers", "a"),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.retrieval import methods
-from models.retrieval.evidence import Evidence, gather
-from models.retrieval.features import FEATURES, features
-from models.retrieval.lexicon import build_lexicon
-from models.retrieval.settings import Weights
-from models.retrieval.solved import Solved, answer_matrix
-from models.types import Passage
+from models.core.experiment.passages import EvidenceWeights
+from models.core.retrieval import ranking
+from models.core.retrieval.lexicon import build_lexicon
+from models.core.retrieval.ranking import FEATURES, Evidence, features, gather
+from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix
+from models.core.types import Passage
 
 PASSAGES = [
     Passage("os.listdir", "os.listdir", "", "names of the entries of a folder", "os"),
@@ -21,24 +20,24 @@ PASSAGES = [
 ]
 VECTORS = np.eye(4, dtype=np.float32)
 LEXICON = build_lexicon(PASSAGES)
-SOLVED = Solved(VECTORS[:2], VECTORS[:2], np.array(["1", "2"]), answer_matrix([[1], [3]], 4))
+SOLVED = SolvedExamples(VECTORS[:2], VECTORS[:2], np.array(["1", "2"]), answer_matrix([[1], [3]], 4))
 
 
-def evidence(request: str, vector: list[float], solved: Solved | None = None) -> Evidence:
+def evidence(request: str, vector: list[float], solved: SolvedExamples | None = None) -> Evidence:
     whole = np.array([vector], dtype=np.float32)
     [found] = gather([request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool))
     return found
 
 
 def test_bm25_ranks_by_words() -> None:
-    found = methods.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
+    found = ranking.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
     assert found[0].row == 1
     assert found[0].scores == {"bm25": pytest.approx(found[0].score)}
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
     # First in the dense order and second by words; second and first: a tie, broken by the row.
-    found = methods.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
+    found = ranking.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
     assert [each.row for each in found[:2]] == [2, 3]
     assert found[0].score == found[1].score == pytest.approx(1 / 61 + 1 / 62)
 
@@ -46,15 +45,17 @@ def test_fusion_adds_reciprocal_ranks() -> None:
 def test_weights_decide() -> None:
     asked = evidence("os thing", [0, 0, 1, 0])
     silent = {"bm25": 0.0, "symbols": 0.0, "solved": 0.0}
-    dense = methods.weighted(asked, LEXICON, Weights(dense=1, library=0, **silent), 1)
-    named = methods.weighted(asked, LEXICON, Weights(dense=0, library=1, **silent), 1)
+    dense = ranking.weighted(asked, LEXICON, EvidenceWeights(dense=1, library=0, **silent), 1)
+    named = ranking.weighted(asked, LEXICON, EvidenceWeights(dense=0, library=1, **silent), 1)
     assert (dense[0].row, named[0].row) == (2, 0)
 
 
 def test_solved_examples_bring_their_passages() -> None:
     asked = evidence("anything", [0, 0, 0, 0], SOLVED)
     assert asked.votes is not None
-    found = methods.weighted(asked, LEXICON, Weights(dense=0, bm25=0, symbols=0, library=0, solved=1), 2)
+    found = ranking.weighted(
+        asked, LEXICON, EvidenceWeights(dense=0, bm25=0, symbols=0, library=0, solved=1), 2
+    )
     assert {each.row for each in found} == {1, 3}
 
 
@@ -68,5 +69,5 @@ def test_what_is_learned_sees_every_feature_by_its_name() -> None:
     assert column["library_named"] == [1, 1, 0, 0]
     assert column["last_cover"] == [0, 1, 0, 0]
     place = FEATURES.index("dense_rank")
-    found = methods.learned(asked, LEXICON, lambda rows: rows[:, place].astype(float), 4)
+    found = ranking.learned(asked, LEXICON, lambda rows: rows[:, place].astype(float), 4)
     assert [each.row for each in found] == [0, 1, 2, 3]

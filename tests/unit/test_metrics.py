@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from models.metrics import (
-    as_judged,
+from models.core.metrics.scores import as_judged, intervals, row_stats, score
+from models.core.metrics.text_metrics import (
     bleu4,
     bleu_stats,
     char_bleu,
@@ -23,11 +23,8 @@ from models.metrics import (
     code_tokens,
     corpus_bleu,
     corpus_chrf,
-    intervals,
-    row_stats,
-    score,
 )
-from models.syntax import parse
+from models.core.programs import parse_python
 
 TEXT = st.text(max_size=60) | st.text(alphabet="ab. '\"\n\\(", max_size=40)
 Published = tuple[str, list[dict[str, str]], dict[str, float]]
@@ -189,7 +186,7 @@ def test_score_accepts_any_strings(pairs: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize("text", ["f(x)", "", "'\\d'", "[" * 90 + "]" * 90])
 def test_parsed(text: str) -> None:
     """Warnings are errors here: "\\d" would be one."""
-    assert parse(text) is not None
+    assert parse_python(text) is not None
 
 
 @pytest.mark.parametrize(
@@ -208,5 +205,5 @@ def test_parsed(text: str) -> None:
     ids=range(9),
 )
 def test_not_parsed(text: str) -> None:
-    assert parse(text) is None
+    assert parse_python(text) is None
     assert score([text], [text])["exact_match"] == 100

@@ -6,12 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.retrieval.nearness import Space, pack, unpack
+from models.core.retrieval.solved_examples import EmbeddingIndex, pack, unpack
 
 
-def space(points: list[list[float]]) -> Space:
+def space(points: list[list[float]]) -> EmbeddingIndex:
     """Example 10 * row for each row."""
-    return Space.of((10 * row, pack(np.array(point, dtype=np.float32))) for row, point in enumerate(points))
+    return EmbeddingIndex.of(
+        (10 * row, pack(np.array(point, dtype=np.float32))) for row, point in enumerate(points)
+    )
 
 
 POINTS = st.lists(
@@ -71,6 +73,6 @@ def test_a_diverse_set_holds_one_of_each_kind() -> None:
 
 
 def test_without_vectors_nothing_is_chosen() -> None:
-    empty = Space.of([])
+    empty = EmbeddingIndex.of([])
     assert empty.nearest(np.ones(3, dtype=np.float32), {0}, 2) == []
     assert empty.diverse({0}, 2, "seed") == []

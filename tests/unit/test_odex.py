@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.dataset import Dataset
-from models.errors import DatasetError, ExperimentError
-from models.types import AnswerTests, Example
-from producer.datasets.reading import read_dataset, require_tests
+from models.core.errors import DatasetError, ExperimentError
+from models.core.experiment.options import Dataset
+from models.core.types import AnswerTests, Example
+from producer.experiments.datasets import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
 from tests.chores import write_jsonl
 from tests.small_run import experiment

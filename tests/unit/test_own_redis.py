@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from producer.local.own_redis import local_redis, write_config
+from producer.local.redis_config import local_redis, write_config
 
 
 def test_what_is_written_is_found_again(tmp_path: Path) -> None:

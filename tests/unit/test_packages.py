@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from producer.cli.app import app
-from producer.cli.lazy import LazyCommand
+from producer.cli.commands import LazyCommand, app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu",
@@ -35,12 +34,12 @@ def test_name_resolves_to_this_distribution(name: str) -> None:
     "module",
     [
         "models",
-        "models.backends",
+        "models.adapters.backends",
         "storage.passages",
         "worker",
         "worker.tasks",
         "producer.cli",
-        "producer.cli.app",
+        "producer.cli.commands",
     ],
 )
 def test_import_is_light(module: str) -> None:

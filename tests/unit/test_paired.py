@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.metrics import SCORES, holm, mcnemar, paired_effects, row_stats, score
-from models.metrics.intervals import Floats
+from models.core.metrics.scores import SCORES, row_stats, score
+from models.core.metrics.significance import Floats, holm, mcnemar, paired_effects
 
 
 def total(sums: Floats) -> Floats:
@@ -89,7 +89,7 @@ def test_rows_must_be_the_same() -> None:
 
 def test_few_rows_at_once_are_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by batches of draws, of which there are more than one here."""
-    monkeypatch.setattr("models.metrics.paired.DRAWS_AT_ONCE", 700)
+    monkeypatch.setattr("models.core.metrics.significance.DRAWS_AT_ONCE", 700)
     draw = np.random.default_rng(3)
     before, after = draw.normal(size=(2, 100, 1))
     effect = paired_effects(before, after, {"sum": total}, shuffles=999)["sum"]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.answers import REASONS, Pair, parse_pairs
-from models.types import Completion, Rejection, Usage
+from models.core.answers.checks import REASONS
+from models.core.answers.parsers import Pair, parse_pairs
+from models.core.types import Completion, Rejection, Usage
 
 TWO = (Pair("sort list `xs`", "xs.sort()"), Pair("count words", "len(s.split())"))
 

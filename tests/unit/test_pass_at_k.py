@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from models.metrics import mean_pass_at_k, pass_at_k
+from models.core.metrics.scores import mean_pass_at_k, pass_at_k
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from models.retrieval.settings import Passages
-from storage.passages.naming import corpus_hash, index_name, index_path
+from models.core.experiment.passages import Passages
+from storage.passages.index_files import corpus_hash, index_name, index_path
 
 BASE = Passages(packages=["numpy", "stdlib"])
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.execution import Program
-from models.programs import program
-from models.types import AnswerTests
+from models.core.programs import Program, program
+from models.core.types import AnswerTests
 
 VALUE = AnswerTests("", "f", "def f(l):\n\treturn ", "")
 VARIABLE = AnswerTests("", "f", "def f(l):\n\t", "\n\treturn l")

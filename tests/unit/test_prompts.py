@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import prompts
-from models.answers import Rationale, parse_augmentation, parse_rationale
-from models.judges import correct
-from models.types import Completion, Exemplar, Passage, Usage
+from models.core.answers.parsers import ParsedRationale, parse_augmentation, parse_rationale
+from models.core.correctness import is_correct
+from models.core.prompts.rendering import HintStyle, example_query
+from models.core.types import Completion, Exemplar, Passage, Usage
 from tests.task_folders import augmentation_pairs, seeds, wording
 
 WORDING = wording()
@@ -55,7 +55,7 @@ def test_documentation_without_a_name_is_shown_as_it_is() -> None:
         ("explain", "why the answer is os.path.join(a, b)\n"),
     ],
 )
-def test_the_hint_stands_once_in_the_last_message_alone(style: prompts.HintStyle, given_away: str) -> None:
+def test_the_hint_stands_once_in_the_last_message_alone(style: HintStyle, given_away: str) -> None:
     hinted = WORDING.rationale("join", [JOIN], [SHOWN], "os.path.join(a, b)", style)
     plain = WORDING.rationale("join", [JOIN], [SHOWN])
     assert hinted[-1].content.count(given_away) == 1
@@ -93,7 +93,7 @@ def test_an_exemplar_without_rationale_shows_its_answer() -> None:
 
 
 def test_the_enhanced_request_is_the_request_and_what_it_requires() -> None:
-    assert prompts.example_query("sort `xs`.", "This requires it.") == "sort `xs`. This requires it."
+    assert example_query("sort `xs`.", "This requires it.") == "sort `xs`. This requires it."
 
 
 @pytest.mark.parametrize(("request_", "augmentation"), AUGMENTATION_SEEDS)
@@ -103,5 +103,7 @@ def test_shipped_augmentations_pass_their_own_check(request_: str, augmentation:
 
 @pytest.mark.parametrize("seed", seeds("rationales"), ids=lambda seed: seed["request"])
 def test_shipped_rationales_pass_their_own_check_and_are_right(seed: dict[str, Any]) -> None:
-    assert isinstance(parse_rationale(said(seed["rationale"]), seed["request"], hinted=False), Rationale)
-    assert correct("strict", seed["rationale"], seed["answer"])
+    assert isinstance(
+        parse_rationale(said(seed["rationale"]), seed["request"], hinted=False), ParsedRationale
+    )
+    assert is_correct("strict", seed["rationale"], seed["answer"])

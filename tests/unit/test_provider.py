@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.backends import provider
-from models.endpoints import Teacher
-from models.students import Student
+from models.adapters.backends import provider
+from models.core.experiment.endpoints import Student, Teacher
 
 
 @pytest.mark.parametrize(

@@ -10,25 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.quality import FILTERS, Candidate, Filters, Mark, Quality
-from models.quality.contamination import TestSplit
-from models.quality.minhash import NearDuplicates, jaccard, phrases_of, rows_of_band
-from models.quality.settings import Contamination
-from models.quality.words import ngrams, share_in_script, words
+from models.core.experiment.options import FILTERS, Contamination, Quality
+from models.core.quality.filters import Filters, Mark, QualityCandidate, TestSplit
+from models.core.quality.near_duplicates import NearDuplicates, jaccard, phrases_of, rows_of_band
+from models.core.words import ngrams, share_in_script, words
 from tests.experiment_files import LEAST, load, refusal
 
 LONG = "sum the squares of all even numbers below a given limit with a loop"
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
 
 
-def marks(rows: list[Candidate], *names: str, test: Any = (), **settings: Any) -> list[Mark]:
+def marks(rows: list[QualityCandidate], *names: str, test: Any = (), **settings: Any) -> list[Mark]:
     filters = Filters(Quality.model_validate(settings), names or tuple(FILTERS), test)
     for row in rows:
         filters.add(row)
     return filters.marks()
 
 
-def places(rows: list[Candidate], name: str, **more: Any) -> list[tuple[int, int | None]]:
+def places(rows: list[QualityCandidate], name: str, **more: Any) -> list[tuple[int, int | None]]:
     return [(mark.place, mark.other) for mark in marks(rows, name, **more)]
 
 
@@ -77,20 +76,24 @@ def test_bands_catch_what_is_at_the_threshold(threshold: float) -> None:
 
 def test_exact_and_code_duplicates() -> None:
     rows = [
-        Candidate("Sort x", "sorted(x)", "It sorts.  The answer is sorted(x)"),
-        Candidate("order x", "sorted( x )", "The answer is sorted( x )"),
-        Candidate("sort  x", "sorted(x)", "It sorts. The answer is sorted(x)"),
-        Candidate("sort x", "x - 1", "x - 1"),
-        Candidate("sort x", "x + 1", "x + 1"),
-        Candidate("sort x", "", "nothing"),
-        Candidate("sort y", "", "nothing else"),
+        QualityCandidate("Sort x", "sorted(x)", "It sorts.  The answer is sorted(x)"),
+        QualityCandidate("order x", "sorted( x )", "The answer is sorted( x )"),
+        QualityCandidate("sort  x", "sorted(x)", "It sorts. The answer is sorted(x)"),
+        QualityCandidate("sort x", "x - 1", "x - 1"),
+        QualityCandidate("sort x", "x + 1", "x + 1"),
+        QualityCandidate("sort x", "", "nothing"),
+        QualityCandidate("sort y", "", "nothing else"),
     ]
     assert places(rows, "exact") == [(2, 0)]
     assert places(rows, "code") == [(1, 0), (2, 0)]
 
 
 def test_a_duplicate_counts_once_as_exact_or_near() -> None:
-    rows = [Candidate(LONG, "f()"), Candidate(LONG, "f()"), Candidate(LONG + " please", "f()")]
+    rows = [
+        QualityCandidate(LONG, "f()"),
+        QualityCandidate(LONG, "f()"),
+        QualityCandidate(LONG + " please", "f()"),
+    ]
     both = [(mark.place, mark.filter) for mark in marks(rows, "exact", "near", near=0.7)]
     assert both == [(1, "exact"), (2, "near")]
     assert places(rows, "near", near=0.7) == [(1, 0), (2, 0)]
@@ -99,19 +102,19 @@ def test_a_duplicate_counts_once_as_exact_or_near() -> None:
 @pytest.mark.parametrize(
     ("row", "kind"),
     [
-        (Candidate("Reverse the string `s`!", "x()"), "request"),
-        (Candidate("turn round", "s[ ::-1 ]"), "answer"),
-        (Candidate("turn round", "x()", question="77"), "question"),
-        (Candidate("now " + LONG, "x()"), "words"),
-        (Candidate("turn round", "x()", rationale="We " + LONG), "words"),
-        (Candidate("turn round", "x()", augmentation="We " + LONG), "words"),
-        (Candidate("turn round", "print(a, b, c, d, e, f, g, h, i)"), "code"),
-        (Candidate("reverse a string", "x()"), ""),
-        (Candidate("sum the squares of all even numbers", "x()"), ""),
-        (Candidate("", ""), ""),
+        (QualityCandidate("Reverse the string `s`!", "x()"), "request"),
+        (QualityCandidate("turn round", "s[ ::-1 ]"), "answer"),
+        (QualityCandidate("turn round", "x()", question="77"), "question"),
+        (QualityCandidate("now " + LONG, "x()"), "words"),
+        (QualityCandidate("turn round", "x()", rationale="We " + LONG), "words"),
+        (QualityCandidate("turn round", "x()", augmentation="We " + LONG), "words"),
+        (QualityCandidate("turn round", "print(a, b, c, d, e, f, g, h, i)"), "code"),
+        (QualityCandidate("reverse a string", "x()"), ""),
+        (QualityCandidate("sum the squares of all even numbers", "x()"), ""),
+        (QualityCandidate("", ""), ""),
     ],
 )
-def test_contamination(row: Candidate, kind: str) -> None:
+def test_contamination(row: QualityCandidate, kind: str) -> None:
     test = [("reverse the string `s`", "s[::-1]", "77"), (LONG, "a, b, c, d, e, f, g, h", "78")]
     found = marks([row], "contamination", test=test)
     assert [mark.kind for mark in found] == ([kind] if kind else [])
@@ -137,12 +140,12 @@ def test_ngrams_are_all_runs(text: str, n: int) -> None:
 
 def test_agreement_length_script_and_hints() -> None:
     rows = [
-        Candidate("sort x", "sorted(x)", "It sorts the list. The answer is sorted(x)", agreement=0.4),
-        Candidate("sort x", "sorted(x)", "Short", agreement=0.6),
-        Candidate("упорядочить x", "sorted(x)", "Список сортируется. The answer is sorted(x)"),
-        Candidate("sort x", "sorted(x)", "As the hint says, the answer is sorted(x)"),
-        Candidate("sort x", "sorted(x)", "It sorts the list x", leaks=True),
-        Candidate("sort x", "sorted(x)", "It \x01\x02\x03\ufffd\ufffd the list x"),
+        QualityCandidate("sort x", "sorted(x)", "It sorts the list. The answer is sorted(x)", agreement=0.4),
+        QualityCandidate("sort x", "sorted(x)", "Short", agreement=0.6),
+        QualityCandidate("упорядочить x", "sorted(x)", "Список сортируется. The answer is sorted(x)"),
+        QualityCandidate("sort x", "sorted(x)", "As the hint says, the answer is sorted(x)"),
+        QualityCandidate("sort x", "sorted(x)", "It sorts the list x", leaks=True),
+        QualityCandidate("sort x", "sorted(x)", "It \x01\x02\x03\ufffd\ufffd the list x"),
     ]
     found = {(mark.place, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
     assert found == {
@@ -155,8 +158,8 @@ def test_agreement_length_script_and_hints() -> None:
     assert share_in_script("1 + 2", "latin") == 1.0
 
 
-@given(st.lists(st.builds(Candidate, TEXTS, TEXTS, TEXTS), max_size=20), st.integers(0, 20))
-def test_what_comes_later_changes_no_mark(rows: list[Candidate], count: int) -> None:
+@given(st.lists(st.builds(QualityCandidate, TEXTS, TEXTS, TEXTS), max_size=20), st.integers(0, 20))
+def test_what_comes_later_changes_no_mark(rows: list[QualityCandidate], count: int) -> None:
     """Right rows go in first: the others cannot cast one out. Near ones are told by all rows at once."""
     names = [name for name in FILTERS if name != "near"]
     first = marks(rows[:count], *names)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from models.errors import DatasetError, NotRecorded
-from models.recording import Asker, Recording
-from models.types import Completion, Message, Request, Usage
-from producer.recordings import pin_recordings
-from storage.recordings import read_recording
+from models.core.errors import DatasetError, NotRecorded
+from models.core.recording import Asker, Recording
+from models.core.types import Completion, Message, Request, Usage
+from producer.experiments import pin_recordings
+from storage.jsonl import read_recording
 from tests.experiment_files import LEAST, load, refusal
 
 ASKED = Request("openai", "m", (Message("user", "sort"),), None, {"temperature": 0.5, "stop": ["\n"]}, (1, 2))

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from models.ablation import Cell
-from producer.report import RENDERERS, Report
-from producer.report.failing import excerpt
-from producer.report.latex import escape as latex
-from producer.report.markdown import escape as markdown
-from producer.report.samples import evenly, shown
-from producer.report.terminal import ablation_table, retrieval_table, statistics_table
+from models.core.pipeline.grid import Cell
+from producer.results.report.build import Report
+from producer.results.report.formats import RENDERERS
+from producer.results.report.latex import escape as latex
+from producer.results.report.markdown import escape as markdown
+from producer.results.report.samples import evenly, shown
+from producer.results.report.statistics import excerpt
+from producer.results.report.terminal import ablation_table, retrieval_table, statistics_table
 from tests.reports import empty, report
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.backends.batch_lines import endpoint_of, line_of
-from models.backends.openai import call_of
-from models.types import Message, Request
+from models.adapters.backends.batch_api import endpoint_of, line_of
+from models.adapters.backends.openai import call_of
+from models.core.types import Message, Request
 
 ROLES = st.sampled_from(["system", "user", "assistant"])
 PARAMS = st.dictionaries(st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=8))

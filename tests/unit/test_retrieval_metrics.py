@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.metrics.retrieval import mean_interval, mean_percent, recall, reciprocal_rank
-from models.retrieval.settings import Passages
-from models.types import Hit, Passage, Query
-from producer.indexing.evaluation import evaluate
+from models.core.experiment.passages import Passages
+from models.core.metrics.scores import mean_interval, mean_percent, recall, reciprocal_rank
+from models.core.types import Hit, Passage, Query
+from producer.index.evaluation import evaluate
 
 
 def test_recall_is_the_share_of_right_passages() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.backends.hf_generation import first_stop
-from models.backends.sampling import Sampling, sampling_of
-from models.errors import AccessError, BadRequest
+from models.adapters.backends.decoding import first_stop
+from models.adapters.backends.in_process import Sampling, sampling_of
+from models.core.errors import AccessError, BadRequest
 
 
 @pytest.mark.parametrize(

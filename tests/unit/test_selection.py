@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.retrieval.forms import first_sentence, formed, line, present
-from models.retrieval.records import hits_of, to_record
-from models.retrieval.searches import Searches
-from models.retrieval.selection import depth, select
-from models.retrieval.settings import Passages, Selection
-from models.types import Hit, Passage
+from models.core.experiment.passages import Passages, Selection
+from models.core.pipeline.grid import Searches
+from models.core.retrieval.passage_selection import (
+    depth,
+    first_sentence,
+    formed,
+    hits_of,
+    line,
+    present,
+    select,
+    to_record,
+)
+from models.core.types import Hit, Passage
 
 CHAIN = Passage(
     "itertools.chain", "itertools.chain", "itertools.chain(*iterables)",

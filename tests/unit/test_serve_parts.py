@@ -8,22 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from producer.progress.limits import LimitWatch
-from producer.progress.status import Status, read_status
+from producer.progress.status import LimitWatch, Status, read_status
 from producer.serve import readings as readings_module
-from producer.serve.doors import (
+from producer.serve.auth import (
     FREE_TRIES,
     LONGEST_PAUSE,
     MOST_SESSIONS,
     SESSION_SECONDS,
-    Doors,
+    Sessions,
     TooManyTries,
 )
 from producer.serve.metrics import FAMILIES
 from producer.serve.readings import REST, Readings
 from storage.database import Database
-from storage.ledger import feeding, planning
-from storage.ledger.planning import Run
+from storage.ledger import runs, scheduling
+from storage.ledger.runs import Run
 from storage.settings import load_settings
 from tests.clock import Clock
 from tests.small_run import plan
@@ -41,7 +40,7 @@ def test_every_metric_is_in_the_list_and_no_other() -> None:
 
 
 def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
-    doors = Doors("right", clock)
+    doors = Sessions("right", clock)
     pauses = []
     for _ in range(12):
         try:
@@ -62,7 +61,7 @@ def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
 
 
 def test_a_network_of_ipv6_is_one_address(clock: Clock) -> None:
-    doors = Doors("right", clock)
+    doors = Sessions("right", clock)
     for last in range(FREE_TRIES):
         assert not doors.accepts("", f"2001:db8::{last}")
     with pytest.raises(TooManyTries):
@@ -71,7 +70,7 @@ def test_a_network_of_ipv6_is_one_address(clock: Clock) -> None:
 
 
 def test_sessions_end(clock: Clock) -> None:
-    doors = Doors("right", clock)
+    doors = Sessions("right", clock)
     first, second = doors.open_session(), doors.open_session()
     assert first != second
     doors.end_session(first)
@@ -137,7 +136,7 @@ def test_a_finished_run_is_counted_once(
     db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
     db.migrate()
     run = plan(db, clock, "done", train=0, test=0)
-    assert feeding.finish_run(db, run.id, clock())
+    assert scheduling.finish_run(db, run.id, clock())
     counted = Counted(clock, 0.01, monkeypatch)
 
     async def watch() -> None:
@@ -145,7 +144,7 @@ def test_a_finished_run_is_counted_once(
         for _ in range(5):
             clock.advance(1000)
             assert (await readings.read("done")).status.state == "finished"
-        planning.start_run(db, "done", clock())
+        runs.start_run(db, "done", clock())
         clock.advance(1000)
         assert (await readings.read("done")).status.state == "running"
         readings.close()

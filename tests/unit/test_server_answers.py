@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models.answers import parse_augmentation, parse_augmentations, parse_rationale
-from models.answers.rationale import Rationale
-from models.types import Completion, Usage
+from models.core.answers.parsers import (
+    ParsedRationale,
+    parse_augmentation,
+    parse_augmentations,
+    parse_rationale,
+)
+from models.core.types import Completion, Usage
 from tests.openai_server.answers import Answers
 
 CODES = {f"take item {number} of `items`": f"items[{number}]" for number in range(200)}
@@ -23,7 +27,7 @@ def completion(text: str) -> Completion:
 
 def code(text: str, answers: Answers = ANSWERS) -> str:
     parsed = parse_rationale(completion(answers.answer(text)), "", hinted=False)
-    assert isinstance(parsed, Rationale)
+    assert isinstance(parsed, ParsedRationale)
     return parsed.code
 
 

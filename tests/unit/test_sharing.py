@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.feeding.sharing import even_share
+from producer.feeding.feeder import even_share
 
 
 @pytest.mark.parametrize(

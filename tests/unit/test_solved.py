@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.retrieval.solved import SHARPNESS, Solved, answer_matrix
-from models.retrieval.words import group_of
+from models.core.retrieval.solved_examples import SHARPNESS, SolvedExamples, answer_matrix
+from models.core.words import group_of
 
 # Three examples of two questions over four passages of two libraries.
-SOLVED = Solved(
+SOLVED = SolvedExamples(
     whole=np.eye(3, dtype=np.float32),
     bare=np.eye(3, dtype=np.float32),
     groups=np.array(["1", "1", "2"]),

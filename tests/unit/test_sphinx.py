@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import DatasetError
-from models.retrieval.settings import Passages
-from models.types import Passage
-from producer.documents import attributions, read_passages
-from producer.documents.attribution import Attribution
-from producer.documents.sphinx import read_inventory
+from models.core.errors import DatasetError
+from models.core.experiment.passages import Passages
+from models.core.types import Passage
+from producer.corpus import attributions, read_passages
+from producer.corpus.attribution import Attribution
+from producer.corpus.sphinx import read_inventory
 
 CONFIGURATION = 'project = "Tiny Lib"\ncopyright = "2026, Somebody"\nrelease = "1.2.3"\nversion = "1.2"\n'
 INDEX = """

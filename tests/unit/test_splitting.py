@@ -7,9 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.retrieval.words import group_of
-from producer.export.layout import parse_splits
-from producer.export.splitting import Splitter
+from models.core.words import group_of
+from producer.results.export.splits import Splitter, parse_splits
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 

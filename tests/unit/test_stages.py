@@ -9,20 +9,28 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ablation import cells
-from models.experiment import ExemplarChoice, Experiment
-from models.retrieval.searches import Searches
-from models.rounds import SAMPLE, SAMPLES, counting, named, pass_of, passed, rationales, round_of
-from models.stages import (
+from models.core.experiment.experiment import ExemplarChoice, Experiment
+from models.core.pipeline.grid import Searches, cells
+from models.core.pipeline.rounds import (
+    SAMPLE,
+    SAMPLES,
+    counting,
+    named,
+    pass_of,
+    passed,
+    rationales,
+    round_of,
+)
+from models.core.pipeline.stages import (
     BARRIER,
     STAGES,
     VECTOR,
     Slot,
     Step,
+    dependants,
     downstream,
     eval_slots,
-    fed_by,
-    gathered_by,
+    gathering_dependants,
     queues,
     round_barrier,
     train_slots,
@@ -106,18 +114,18 @@ def test_downstream_is_all_that_cannot_happen_without(drawn: Experiment) -> None
 def test_only_samples_may_fail_without_harm(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         for slot in slots:
-            gathered = gathered_by(slots, slot.step)
+            gathered = gathering_dependants(slots, slot.step)
             voted = [("rationale", named(round_of(slot.variant)), 0)]
             assert gathered == (voted if slot.variant in SAMPLES else [])
-            assert set(gathered) <= set(fed_by(slots, slot.step))
+            assert set(gathered) <= set(dependants(slots, slot.step))
             assert not set(gathered).intersection(downstream(slots, slot.step))
 
 
 @given(experiments())
 def test_each_need_is_fed_once(drawn: Experiment) -> None:
     for slots in graphs(drawn):
-        fed = Counter(step for slot in slots for step in fed_by(slots, slot.step))
-        opened = Counter(step for barrier in barriers(drawn) for step in fed_by(slots, barrier))
+        fed = Counter(step for slot in slots for step in dependants(slots, slot.step))
+        opened = Counter(step for barrier in barriers(drawn) for step in dependants(slots, barrier))
         assert {slot.step: len(slot.after) for slot in slots if slot.after} == fed + opened
 
 
@@ -149,7 +157,7 @@ def test_nothing_is_made_that_nobody_uses(drawn: Experiment) -> None:
     slots = eval_slots(drawn)
     for slot in slots:
         if slot.stage != "judge":
-            assert fed_by(slots, slot.step)
+            assert dependants(slots, slot.step)
 
 
 @given(experiments())

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from producer.feeding.stopping import SIGNALS, Stop
+from producer.feeding.interrupts import SIGNALS, Stop
 
 
 def send(which: int) -> None:

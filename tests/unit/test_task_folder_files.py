@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.errors import UsageError
-from models.task_module import load_module
+from models.core.errors import UsageError
+from models.core.experiment.task_folder import load_module
 from producer.experiments import load_experiment
-from producer.tasks import SCAFFOLD, shipped_tasks
-from producer.tasks.checking import check_task
+from producer.experiments.task_check import check_task
+from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
 from tests.experiment_files import LEAST, load, refusal
 
 

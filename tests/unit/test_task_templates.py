@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import TaskFolderError
-from models.prompts.templates import LONGEST_PROMPT, LONGEST_SOURCE, Template
+from models.core.errors import TaskFolderError
+from models.core.prompts.templates import LONGEST_PROMPT, LONGEST_SOURCE, Template
 
 PASSAGE = {"line": "len(s): Count.", "name": "len", "signature": "(s)", "text": "Count."}
 GIVEN = {"request": "count `xs`", "passages": [PASSAGE, PASSAGE], "hint": None, "hint_style": "paper"}

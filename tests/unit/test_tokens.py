@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.tokens import TokenEstimate
-from models.types import Message, Request, Usage
+from models.core.tokens import TokenEstimate
+from models.core.types import Message, Request, Usage
 
 ENGLISH = "Return a new list that holds the items of the iterable in ascending order. " * 8
 CHAT = Request("any", "m", (Message("system", "Be brief."), Message("user", ENGLISH)))

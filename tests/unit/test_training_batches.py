@@ -8,12 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.errors import UsageError
-from models.types import Example, Passage
-from producer.training.batches import Batches
-from producer.training.mining import mine
-from producer.training.pairs import Pairs, make_pairs
-from producer.training.recipe import Recipe
+from models.core.errors import UsageError
+from models.core.types import Example, Passage
+from producer.index.training_data import Pairs, Recipe, TrainingBatches, make_pairs, mine
 
 TEMPLATE = "{name}: {text}"
 PASSAGES = [Passage(f"lib.f{number}", f"f{number}", "", f"text {number}") for number in range(12)]
@@ -51,7 +48,7 @@ def test_data_without_pairs_is_refused() -> None:
 
 
 def test_an_epoch_sees_each_pair_once(data: Pairs) -> None:
-    batches = Batches(data, Recipe(epochs=2, batch_size=6), UNMINED)
+    batches = TrainingBatches(data, Recipe(epochs=2, batch_size=6), UNMINED)
     assert (batches.per_epoch, batches.count) == (3, 6)
     for epoch in (0, 3):
         seen = Counter(
@@ -63,7 +60,7 @@ def test_an_epoch_sees_each_pair_once(data: Pairs) -> None:
 
 
 def test_no_answer_of_a_request_is_its_negative(data: Pairs) -> None:
-    batch = Batches(data, Recipe(batch_size=20), UNMINED).at(0)
+    batch = TrainingBatches(data, Recipe(batch_size=20), UNMINED).at(0)
     assert len(set(batch.passages)) == len(batch.passages)
     for request, row in zip(batch.requests, batch.negative, strict=True):
         for passage, is_negative in zip(batch.passages, row, strict=True):
@@ -79,10 +76,10 @@ def test_equal_requests_and_equal_texts_share_their_answers() -> None:
 
 def test_batches_follow_the_seed_and_nothing_else(data: Pairs) -> None:
     recipe = Recipe(batch_size=6, unlabelled=3)
-    same = [Batches(data, recipe, UNMINED).at(4) for _ in range(2)]
+    same = [TrainingBatches(data, recipe, UNMINED).at(4) for _ in range(2)]
     assert same[0].requests == same[1].requests
     assert same[0].unlabelled == same[1].unlabelled
-    other = Batches(data, replace(recipe, seed=1), UNMINED).at(4)
+    other = TrainingBatches(data, replace(recipe, seed=1), UNMINED).at(4)
     assert (other.requests, other.unlabelled) != (same[0].requests, same[0].unlabelled)
 
 
@@ -97,5 +94,5 @@ def test_mined_negatives_are_near_and_no_answers(data: Pairs) -> None:
         near = [place for place in (request, request + 1) if data.passages[place] not in answers]
         assert set(near) <= set(row.tolist())
         assert not answers.intersection(data.passages[place] for place in row)
-    batch = Batches(data, Recipe(batch_size=20, hard_negatives=1), mined).at(0)
+    batch = TrainingBatches(data, Recipe(batch_size=20, hard_negatives=1), mined).at(0)
     assert set(batch.passages) > {data.passages[passage] for _, passage in data.pairs}

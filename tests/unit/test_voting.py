@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.syntax import normal_form
-from models.voting import Vote, majority
+from models.core.correctness import Vote, majority
+from models.core.programs import normal_form
 
 CODES = st.sampled_from(["max(x)", "max( x )", "x.sort()", "x . sort()", "x +", "x  +", "f('a  b')", "", " "])
 

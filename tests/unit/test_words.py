@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.retrieval.words import steps, terms, without_literals
+from models.core.words import steps, terms, without_literals
 
 
 @pytest.mark.parametrize(

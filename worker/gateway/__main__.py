@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from models.backends.gateway import address_and_token
-from models.errors import ServiceError, UsageError
+from models.adapters.backends.gateway_client import address_and_token
+from models.core.errors import ServiceError, UsageError
 from storage.logs import configure_logging
 from storage.settings import load_settings
-from worker.gateway.app import Relay, application
-from worker.gateway.shelf import Shelf
+from worker.gateway.answer_cache import AnswerCache
+from worker.gateway.relay import Relay, application
 
 # Less than the patience of those who stop it, and would kill it then.
 LAST_SECONDS = 25.0
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         url, token = address_and_token(settings.gateway_url.get_secret_value())
         configure_logging(settings.log_level, settings.log_format)
         port = options.port if options.port is not None else urlsplit(url).port or 0
-        shelf = Shelf(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
+        shelf = AnswerCache(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
         asyncio.run(_serve(application(Relay(shelf), token), options.host, port))
     except UsageError as error:
         sys.stderr.write(f"{error}\n")

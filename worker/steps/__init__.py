@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
-from worker.context import RunContext
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from worker.run_context import RunContext
 from worker.steps.answer import answer
 from worker.steps.augment import augment
 from worker.steps.grow import grow
@@ -14,35 +14,35 @@ from worker.steps.judge import judge
 from worker.steps.rationale import rationale, rationalize
 from worker.steps.retrieve import retrieve
 
-STEPS: dict[str, Callable[[RunContext, Work], Awaitable[Outcome]]] = {
+STEPS: dict[str, Callable[[RunContext, ClaimedUnit], Awaitable[UnitOutcome]]] = {
     "grow": grow,
     "rationale": rationale,
     "rationalize": rationalize,
     "answer": answer,
 }
-BATCH_STEPS: dict[str, Callable[[RunContext, list[Work]], Awaitable[list[Outcome]]]] = {
+BATCH_STEPS: dict[str, Callable[[RunContext, list[ClaimedUnit]], Awaitable[list[UnitOutcome]]]] = {
     "augment": augment,
     "retrieve": retrieve,
     "judge": judge,
 }
 
 
-def groups(context: RunContext, works: Sequence[Work]) -> list[list[Work]]:
+def groups(context: RunContext, units: Sequence[ClaimedUnit]) -> list[list[ClaimedUnit]]:
     """Units of one run and stage: together where one call or one search serves all, or where each takes no
     time, else each alone."""
-    stage, experiment = works[0].stage, context.experiment
+    stage, experiment = units[0].stage, context.experiment
     judge = experiment.judge
     alone = {
         "augment": experiment.augment.batch_size == 1,
         "judge": judge.execution or judge.correctness == "model",
     }
     shared = stage in BATCH_STEPS and not alone.get(stage, False)
-    return [list(works)] if shared else [[work] for work in works]
+    return [list(units)] if shared else [[unit] for unit in units]
 
 
-async def do(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def do(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """What becomes of one group."""
-    stage = works[0].stage
+    stage = units[0].stage
     if stage in BATCH_STEPS:
-        return await BATCH_STEPS[stage](context, works)
-    return [await STEPS[stage](context, works[0])]
+        return await BATCH_STEPS[stage](context, units)
+    return [await STEPS[stage](context, units[0])]

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from models import prompts
-from models.answers import check
-from models.errors import ContextOverflow, NotRecorded
-from models.prompts import fitting
-from models.prompts.fitting import Extent
-from models.students import Student
-from models.tokens import answer_limit
-from models.types import MALFORMED, Completion, Rejection, Request
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
-from worker.asking import Asked, ask_until_accepted
-from worker.calling import opened
-from worker.context import RunContext, query_of
-from worker.exemplars import choose
-from worker.steps.requests import to_student
+from models.core.answers.checks import check
+from models.core.errors import ContextOverflow, NotRecorded
+from models.core.experiment.endpoints import Student
+from models.core.prompts import rendering
+from models.core.prompts.rendering import Extent, apply_format
+from models.core.tokens import answer_limit
+from models.core.types import MALFORMED, Completion, Rejection, Request
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from worker.few_shot import choose_exemplars
+from worker.model_calls import CheckedAnswer, ask_until_accepted, ensure_open
+from worker.requests import to_student
+from worker.run_context import RunContext, query_of
 
 
-async def answer(context: RunContext, work: Work) -> Outcome:
-    cell = context.cells[work.variant]
+async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
+    cell = context.cells[unit.variant]
     student = context.experiment.student(cell.student)
-    exemplars = await choose(context, work, cell)
-    chosen = context.chosen_for(work, cell.query, cell.retrieval) if cell.retrieval else []
+    exemplars = await choose_exemplars(context, unit, cell)
+    chosen = context.chosen_for(unit, cell.query, cell.retrieval) if cell.retrieval else []
 
     stop = context.wording.folder.stop
 
@@ -35,33 +33,31 @@ async def answer(context: RunContext, work: Work) -> Outcome:
             one.exemplar(context, cell, count)
             for one, count in zip(exemplars, extent.exemplars, strict=False)
         ]
-        text = context.wording.student_prompt(query_of(work, cell.query), passages, shown)
-        return to_student(
-            student, prompts.formatted(student.prompt_format, text, stop), (work.sample, attempt)
-        )
+        text = context.wording.student_prompt(query_of(unit, cell.query), passages, shown)
+        return to_student(student, apply_format(student.prompt_format, text, stop), (unit.sample, attempt))
 
     whole = Extent(len(chosen), tuple(len(one.passages) for one in exemplars))
-    asked, extent = await _ask(context, work, student, fitting.extents(whole), render)
+    asked, extent = await _ask(context, unit, student, rendering.extents(whole), render)
     if isinstance(asked.value, Rejection):
-        return context.failed(asked.work, asked.value.reason, asked.value.detail, generation=asked.generation,
+        return context.failed(asked.unit, asked.value.reason, asked.value.detail, generation=asked.generation,
                               purchase=asked.purchase, rejection=asked.value)  # fmt: skip
     result = {
         "text": asked.value,
         "exemplars": [one.row for one in exemplars[: len(extent.exemplars)]],
         "passages": extent.passages,
-        "dropped": fitting.dropped(whole, extent),
+        "dropped": rendering.dropped(whole, extent),
         "truncated": asked.completion.finish_reason == "length",
     }
-    return context.done(asked.work, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)
 
 
 async def _ask(
     context: RunContext,
-    work: Work,
+    unit: ClaimedUnit,
     student: Student,
     ways: Sequence[Extent],
     render: Callable[[Extent, int], Request],
-) -> tuple[Asked[str], Extent]:
+) -> tuple[CheckedAnswer[str], Extent]:
     """The answer to the first of `ways` that fits, and that one. Where the server knows better, the next is
     tried; of a recording, that which was recorded. Raises ContextOverflow where the request alone is too
     long, NotRecorded where no way was recorded."""
@@ -73,7 +69,7 @@ async def _ask(
             return render(extent, number)
 
         try:
-            asked = await ask_until_accepted(context, work, student, attempt, _any_text, soft_retries=0)
+            asked = await ask_until_accepted(context, unit, student, attempt, _any_text, soft_retries=0)
         except (ContextOverflow, NotRecorded):
             place += 1
             if place == len(ways):
@@ -90,7 +86,7 @@ async def _first_way(
         return 0
     line = context.runtime.resources.line(student)
     # A model that runs here can count once it is open.
-    await opened(context, line)
+    await ensure_open(context, line)
     room = student.max_model_len - max(1, answer_limit(student.params) or 1)
 
     def tokens(extent: Extent) -> int:
@@ -98,7 +94,7 @@ async def _first_way(
         counted = line.backend.count_tokens(request)
         return line.estimate.usage(request).prompt if counted is None else counted
 
-    place = fitting.first_that_fits(ways, lambda extent: tokens(extent) <= room)
+    place = rendering.first_that_fits(ways, lambda extent: tokens(extent) <= room)
     if place < len(ways):
         return place
     if line.backend.count_tokens(render(ways[-1])) is None:

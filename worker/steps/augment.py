@@ -5,29 +5,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from models.answers import parse_augmentation, parse_augmentations
-from models.errors import BadRequest
-from models.prompts import example_query
-from models.types import Rejection
-from storage.ledger import filing
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
-from worker.asking import Asked, Parked, ask, ask_until_accepted
-from worker.context import RunContext
-from worker.replaying import as_recorded
-from worker.seeds import augmentation_seeds
-from worker.steps.requests import chat
+from models.core.answers.parsers import parse_augmentation, parse_augmentations
+from models.core.errors import BadRequest
+from models.core.prompts.rendering import example_query
+from models.core.types import Rejection
+from storage.ledger import batch_enqueue
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from worker.few_shot import augmentation_seeds
+from worker.model_calls import AwaitingBatch, CheckedAnswer, ask_cached, ask_until_accepted
+from worker.requests import as_recorded, chat
+from worker.run_context import RunContext
 
 SOFT_RETRIES = 2
 
 
-async def augment(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def augment(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """One call for each request, or one for all (the paper asks for 20 at a time). A request that the
     common reply left out is asked for alone."""
-    ended: list[Outcome] = []
-    fresh: list[Work] = []
-    for key, group in _by_generation(works).items():
-        requests = await context.runtime.ledger(filing.asked_together, key) if key else []
+    ended: list[UnitOutcome] = []
+    fresh: list[ClaimedUnit] = []
+    for key, group in _by_generation(units).items():
+        requests = await context.runtime.ledger(batch_enqueue.asked_together, key) if key else []
         if len(requests) > 1:
             ended += await _together(context, group, requests)
         elif requests:
@@ -35,41 +34,41 @@ async def augment(context: RunContext, works: list[Work]) -> list[Outcome]:
         else:
             fresh += group
     if len(fresh) > 1 and context.experiment.augment.batch_size > 1:
-        return ended + await _together(context, fresh, [work.example.request for work in fresh])
+        return ended + await _together(context, fresh, [unit.example.request for unit in fresh])
     return ended + await _each(context, fresh)
 
 
-def _by_generation(works: list[Work]) -> dict[str, list[Work]]:
+def _by_generation(units: list[ClaimedUnit]) -> dict[str, list[ClaimedUnit]]:
     """Units that waited for a common call come back in any company, some without the others; the reply
     is numbered as it was asked for."""
-    groups: dict[str, list[Work]] = {}
-    for work in works:
-        groups.setdefault(work.generation or "", []).append(work)
+    groups: dict[str, list[ClaimedUnit]] = {}
+    for unit in units:
+        groups.setdefault(unit.generation or "", []).append(unit)
     return groups
 
 
-async def _each(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def _each(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """Those that are not parked."""
-    ended = await asyncio.gather(*(_alone_or_parked(context, work) for work in works))
+    ended = await asyncio.gather(*(_alone_or_parked(context, unit) for unit in units))
     return [outcome for outcome in ended if outcome]
 
 
-async def _alone_or_parked(context: RunContext, work: Work) -> Outcome | None:
+async def _alone_or_parked(context: RunContext, unit: ClaimedUnit) -> UnitOutcome | None:
     try:
-        return await _alone(context, work)
-    except Parked:
+        return await _alone(context, unit)
+    except AwaitingBatch:
         return None
     except BadRequest as error:
-        return context.refused(work, error)
+        return context.refused(unit, error)
 
 
-async def _alone(context: RunContext, work: Work) -> Outcome:
+async def _alone(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
     config, teacher = context.experiment.augment, context.experiment.teacher
-    request = work.example.request
+    request = unit.example.request
     messages = context.wording.augmentation(request, augmentation_seeds(config))
     asked = await ask_until_accepted(
         context,
-        work,
+        unit,
         teacher,
         lambda attempt: chat(teacher, messages, {**teacher.params, **config.params}, (0, attempt)),
         lambda completion: parse_augmentation(completion, request),
@@ -78,7 +77,7 @@ async def _alone(context: RunContext, work: Work) -> Outcome:
     return _outcome(context, asked)
 
 
-async def _together(context: RunContext, works: list[Work], requests: list[str]) -> list[Outcome]:
+async def _together(context: RunContext, units: list[ClaimedUnit], requests: list[str]) -> list[UnitOutcome]:
     """`requests` are those of the common call; the units may be only some of those that it is for."""
     config, teacher = context.experiment.augment, context.experiment.teacher
     messages = context.wording.augmentations(requests, augmentation_seeds(config))
@@ -87,31 +86,31 @@ async def _together(context: RunContext, works: list[Work], requests: list[str])
         params["max_tokens"] *= len(requests)
     try:
         request = await as_recorded(context, teacher, chat(teacher, messages, params, (0, 0)))
-        completion, purchase = await ask(context, works[0], teacher, request, works)
-    except Parked:
+        completion, purchase = await ask_cached(context, units[0], teacher, request, units)
+    except AwaitingBatch:
         return []
     except BadRequest:
         # One request may be why all were refused.
-        return await _each(context, works)
+        return await _each(context, units)
     parsed = dict(zip(requests, parse_augmentations(completion, requests), strict=True))
-    ended: list[Outcome] = []
-    again: list[Work] = []
-    for work in works:
-        value = parsed[work.example.request]
+    ended: list[UnitOutcome] = []
+    again: list[ClaimedUnit] = []
+    for unit in units:
+        value = parsed[unit.example.request]
         if isinstance(value, Rejection):
-            await context.runtime.reject(work, value, request.key, purchase)
-            again.append(replace(work, rejections=work.rejections + 1))
+            await context.runtime.reject(unit, value, request.key, purchase)
+            again.append(replace(unit, rejections=unit.rejections + 1))
         else:
-            ended.append(_outcome(context, Asked(work, value, completion, request.key, purchase)))
+            ended.append(_outcome(context, CheckedAnswer(unit, value, completion, request.key, purchase)))
     return ended + await _each(context, again)
 
 
-def _outcome(context: RunContext, asked: Asked[str]) -> Outcome:
+def _outcome(context: RunContext, asked: CheckedAnswer[str]) -> UnitOutcome:
     if isinstance(asked.value, Rejection):
-        return context.failed(asked.work, asked.value.reason, asked.value.detail, generation=asked.generation,
+        return context.failed(asked.unit, asked.value.reason, asked.value.detail, generation=asked.generation,
                               purchase=asked.purchase, rejection=asked.value)  # fmt: skip
     result = {
         "augmentation": asked.value,
-        "query": example_query(asked.work.example.request, asked.value),
+        "query": example_query(asked.unit.example.request, asked.value),
     }
-    return context.done(asked.work, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)

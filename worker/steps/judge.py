@@ -1,47 +1,73 @@
-"""judge: what of a student's answer counts, and whether it is right."""
+"""judge: what of a student's answer counts, and whether it is right.
+
+The vote on the samples of an example: self-consistency (Wang et al., 2022). It asks no model.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
-from models.answers import extract_prediction
-from models.experiment import Judge
-from storage.ledger.claims import Work
-from storage.ledger.generations import Purchase
-from storage.ledger.outcomes import Outcome
-from worker.context import RunContext
-from worker.execution import meets_tests, reference_meets_tests, stored
-from worker.judging import judge_answer
+from models.core.answers.extraction import extract_prediction
+from models.core.correctness import form_of, majority
+from models.core.experiment.experiment import Judge
+from storage.ledger import exemplars
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.purchases import Purchase
+from storage.schema import NO_SAMPLES
+from worker.judging import judge_answer, meets_tests, reference_meets_tests, stored_verdict
+from worker.run_context import RunContext
 
 
-async def judge(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def judge(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     config = context.experiment.judge
-    return [await _judge(context, work, config) for work in works]
+    return [await _judge(context, unit, config) for unit in units]
 
 
-async def _judge(context: RunContext, work: Work, config: Judge) -> Outcome:
-    prediction = await _prediction(context, config, work.inputs["answer", work.variant, work.sample]["text"])
-    result = {"prediction": prediction, "exact_match": prediction == work.example.reference}
+async def _judge(context: RunContext, unit: ClaimedUnit, config: Judge) -> UnitOutcome:
+    prediction = await _prediction(context, config, unit.inputs["answer", unit.variant, unit.sample]["text"])
+    result = {"prediction": prediction, "exact_match": prediction == unit.example.reference}
     generation: str | None = None
     purchase: Purchase | None = None
     if config.correctness:
-        judged = await judge_answer(context, work, config.correctness, prediction)
+        judged = await judge_answer(context, unit, config.correctness, prediction)
         if judged.rejection:
-            return context.failed(work, judged.rejection.reason, judged.rejection.detail,
+            return context.failed(unit, judged.rejection.reason, judged.rejection.detail,
                                   generation=judged.generation, purchase=judged.purchase,
                                   rejection=judged.rejection)  # fmt: skip
         result |= {"correct": judged.right, **judged.stored()}
         generation, purchase = judged.generation, judged.purchase
-    if config.execution and work.example.tests:
+    if config.execution and unit.example.tests:
         reference, verdict = await asyncio.gather(
-            reference_meets_tests(context, work, work.example.tests),
-            meets_tests(context, prediction, work.example.tests),
+            reference_meets_tests(context, unit, unit.example.tests),
+            meets_tests(context, prediction, unit.example.tests),
         )
-        result |= {"execution": stored(verdict), "reference_execution": stored(reference)}
-    return context.done(work, result, generation=generation, purchase=purchase)
+        result |= {"execution": stored_verdict(verdict), "reference_execution": stored_verdict(reference)}
+    return context.done(unit, result, generation=generation, purchase=purchase)
 
 
 async def _prediction(context: RunContext, config: Judge, text: str) -> str:
     if config.extraction == "module":
         return await asyncio.to_thread(context.module.extract, text)
     return extract_prediction(config.extraction, text)
+
+
+async def vote(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
+    """The elected sample becomes the example's rationale; its generation is the one that counts."""
+    found = await context.runtime.ledger(exemplars.answered_samples, unit)
+    if not found:
+        drawn = context.experiment.rationale.samples
+        return context.failed(unit, NO_SAMPLES, f"none of {drawn} samples brought an answer")
+    form = form_of(context.experiment.rationale.correctness)
+    result = majority([sample.result["answer"] for sample in found], form)
+    elected = found[result.place]
+    votes = {"samples": result.samples, "winner": result.winner, "groups": result.groups}
+    final = elected.result["correct"] and await enough(context, unit)
+    return context.done(unit, {**elected.result, "votes": votes}, correct=final,
+                        generation=elected.generation)  # fmt: skip
+
+
+async def enough(context: RunContext, unit: ClaimedUnit) -> bool:
+    """Whether a right rationale is the last that its example needs."""
+    wanted = context.experiment.rationale.stop_at
+    return wanted == 1 or 1 + await context.runtime.ledger(exemplars.right_before, unit) >= wanted

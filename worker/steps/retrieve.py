@@ -5,83 +5,84 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.retrieval import controls
-from models.retrieval.records import to_record
-from models.retrieval.selection import choose
-from models.retrieval.settings import Passages
-from models.stages import VECTOR
-from models.types import Hit, Query
-from storage.ledger.claims import Work
-from storage.ledger.outcomes import Outcome
-from worker.context import RunContext, query_of
+from models.core.experiment.passages import Passages
+from models.core.pipeline.stages import VECTOR
+from models.core.retrieval import passage_selection
+from models.core.retrieval.passage_selection import choose, to_record
+from models.core.types import Hit, Query
+from storage.ledger.claims import ClaimedUnit
+from storage.ledger.outcomes import UnitOutcome
+from worker.run_context import RunContext, query_of
 
 
-async def retrieve(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def retrieve(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """The queries of a task are encoded and searched together, one search after the other."""
-    groups: dict[str, list[Work]] = {}
-    vectors = [work for work in works if work.variant == VECTOR]
+    groups: dict[str, list[ClaimedUnit]] = {}
+    vectors = [unit for unit in units if unit.variant == VECTOR]
     ended = await _vectors(context, vectors) if vectors else []
-    for work in works:
-        if work.variant == VECTOR:
+    for unit in units:
+        if unit.variant == VECTOR:
             continue
-        groups.setdefault(work.variant.partition("/")[2], []).append(work)
+        groups.setdefault(unit.variant.partition("/")[2], []).append(unit)
     for group in groups.values():
         ended += await _together(context, group)
     return ended
 
 
-async def _vectors(context: RunContext, works: list[Work]) -> list[Outcome]:
+async def _vectors(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """By them exemplars are chosen, in workers that have no encoder."""
-    requests = [work.example.request for work in works]
+    requests = [unit.example.request for unit in units]
     found = await context.runtime.resources.encode(context.experiment, requests)
     return [
-        context.done(work, {"query": request, "vector": vector})
-        for work, request, vector in zip(works, requests, found, strict=True)
+        context.done(unit, {"query": request, "vector": vector})
+        for unit, request, vector in zip(units, requests, found, strict=True)
     ]
 
 
-async def _together(context: RunContext, works: list[Work]) -> list[Outcome]:
-    _, config, depth = context.searches.of_variant(works[0].variant)
+async def _together(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
+    _, config, depth = context.searches.of_variant(units[0].variant)
     if config.control == "oracle":
-        found = await _right(context, config, works)
+        found = await _right(context, config, units)
     else:
-        queries = [_query(work) for work in works]
+        queries = [_query(unit) for unit in units]
         found = await context.runtime.resources.search(context.experiment, config, queries, depth)
         if config.control:
-            found = await _instead(context, config, works, found)
+            found = await _instead(context, config, units, found)
     return [
-        context.done(work, {"query": query_of(work, _wording(work)), "passages": list(map(to_record, hits))})
-        for work, hits in zip(works, found, strict=True)
+        context.done(unit, {"query": query_of(unit, _wording(unit)), "passages": list(map(to_record, hits))})
+        for unit, hits in zip(units, found, strict=True)
     ]
 
 
-async def _right(context: RunContext, config: Passages, works: list[Work]) -> list[list[Hit]]:
-    ids = [list(work.example.oracle) for work in works]
+async def _right(context: RunContext, config: Passages, units: list[ClaimedUnit]) -> list[list[Hit]]:
+    ids = [list(unit.example.oracle) for unit in units]
     right = await context.runtime.resources.lookup(context.experiment, ids)
-    return [controls.oracle(passages, config) for passages in right]
+    return [passage_selection.oracle(passages, config) for passages in right]
 
 
 async def _instead(
-    context: RunContext, config: Passages, works: list[Work], found: Sequence[Sequence[Hit]]
+    context: RunContext, config: Passages, units: list[ClaimedUnit], found: Sequence[Sequence[Hit]]
 ) -> list[list[Hit]]:
     """As much as would have been shown of what was `found`, of something else."""
     shown = [[hit.passage for hit in choose(hits, config)] for hits in found]
     if config.control == "filler":
-        return [controls.filler(passages, config) for passages in shown]
-    seeds = [f"{context.experiment.seed}/{work.split}/{work.example.row}" for work in works]
-    counts = [controls.DRAWN * len(passages) for passages in shown]
+        return [passage_selection.filler(passages, config) for passages in shown]
+    seeds = [f"{context.experiment.seed}/{unit.split}/{unit.example.row}" for unit in units]
+    counts = [passage_selection.DRAWN * len(passages) for passages in shown]
     drawn = await context.runtime.resources.draw(context.experiment, seeds, counts)
     return [
-        controls.random(passages, candidates, {*work.example.oracle, *(each.id for each in passages)}, config)
-        for work, passages, candidates in zip(works, shown, drawn, strict=True)
+        passage_selection.random(
+            passages, candidates, {*unit.example.oracle, *(each.id for each in passages)}, config
+        )
+        for unit, passages, candidates in zip(units, shown, drawn, strict=True)
     ]
 
 
-def _wording(work: Work) -> str:
-    return work.variant.partition("/")[0]
+def _wording(unit: ClaimedUnit) -> str:
+    return unit.variant.partition("/")[0]
 
 
-def _query(work: Work) -> Query:
-    augmented = work.inputs["augment", "", 0] if _wording(work) == "augmented" else {}
-    example = work.example
+def _query(unit: ClaimedUnit) -> Query:
+    augmented = unit.inputs["augment", "", 0] if _wording(unit) == "augmented" else {}
+    example = unit.example
     return Query(example.request, augmented.get("augmentation", ""), example.question_id, example.oracle)

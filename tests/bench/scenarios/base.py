@@ -13,7 +13,7 @@ from tests.bench.load import Load
 from tests.bench.measured import Measured
 from tests.bench.plain_loop import plain
 from tests.bench.starting import starmill
-from tests.openai_server import OpenAIServer, running
+from tests.openai_server.process import OpenAIServer, running
 
 # Of each subject, "plain" and "starmill"; a scenario may leave the plain one out.
 Outcome = dict[str, Measured]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from models.endpoints import Price
-from models.experiment import Experiment
-from models.types import Request
-from storage.ledger import planning
-from storage.ledger.generations import cost_nano_usd
+from models.core.experiment.endpoints import Price
+from models.core.experiment.experiment import Experiment
+from models.core.types import Request
+from storage.ledger import runs
+from storage.ledger.purchases import cost_nano_usd
 from storage.schema import PLANNED, RUNNING
 from tests.bench.experiment import where_known
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import messages_of, request_of
 from tests.bench.scenarios.base import Bench, Outcome, Unmeasured
 from tests.bench.starting import installed
-from tests.openai_server import OpenAIServer
 from tests.openai_server.calls import ask
+from tests.openai_server.process import OpenAIServer
 from tests.pipeline import wait_until
 
 PRICE = Price(input=1.0, output=4.0)
@@ -49,7 +49,7 @@ def _price_of_a_call(server: OpenAIServer) -> float:
 
 def _wait_for_the_cap(installation: Installation) -> None:
     def stopped() -> bool:
-        state, _ = planning.run_state(installation.db, RUN)
+        state, _ = runs.run_state(installation.db, RUN)
         stats = installation.server.stats()
         committed = stats["in_flight"] == 0 and installation.final() >= stats["answers"]
         return state not in (PLANNED, RUNNING) and committed

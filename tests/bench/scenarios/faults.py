@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.endpoints import Teacher
+from models.core.experiment.endpoints import Teacher
 from tests.bench.experiment import where_known
 from tests.bench.scenarios.base import Bench, Outcome, prefixed
 

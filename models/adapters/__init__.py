@@ -1,0 +1,1 @@
+"""Adapters to the world outside: model backends, sentence encoders, and the sandbox."""

@@ -1,0 +1,100 @@
+"""The way to a model through the gateway (`python -m worker.gateway`), which outlives its workers.
+
+A call goes to POST /call with the provider's own headers and body, and with these:
+
+    X-Starmill-Token      the gateway's token
+    X-Starmill-Upstream   the provider's URL
+    X-Starmill-Key        the generation; calls with the same key are one call
+    X-Starmill-Seconds    how long the provider may take
+    X-Starmill-Forget     generations whose answers are in the ledger, with commas between (optional)
+
+What the provider answered comes back with X-Starmill-Relayed; anything without it is the gateway's own word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote, urlsplit
+
+from models.adapters.backends.error_map import Address
+from models.core.errors import AccessError, ServiceError, Unavailable
+
+TOKEN = "X-Starmill-Token"  # noqa: S105 (the name of a header)
+UPSTREAM = "X-Starmill-Upstream"
+KEY = "X-Starmill-Key"
+SECONDS = "X-Starmill-Seconds"
+FORGET = "X-Starmill-Forget"
+RELAYED = "X-Starmill-Relayed"
+CALL, FORGET_ALL, HEALTH = "/call", "/forget", "/health"
+# Servers refuse a header of more than 8 kB.
+KEYS_AT_ONCE = 64
+GOODBYE_SECONDS = 2.0
+
+
+class Gateway:
+    """One for all backends of a worker. `setting` is `http://:TOKEN@host:port`; raises ServiceError."""
+
+    def __init__(self, setting: str) -> None:
+        self.url, self._token = address_and_token(setting)
+        self._committed: deque[str] = deque()
+
+    def route(self, upstream: str, key: str, seconds: float) -> tuple[str, dict[str, str]]:
+        """Where to post a call instead of `upstream`, and the headers to add."""
+        headers = {UPSTREAM: upstream, KEY: key, SECONDS: str(seconds), **self._headers()}
+        return self.url + CALL, headers
+
+    def peer(self, address: Address) -> Address:
+        """Who is to blame where a connection fails."""
+        return Address(address.model, f"the gateway {self.url}", address.key_variable, address.key)
+
+    def check(self, status: int, headers: Mapping[str, str], body: bytes, address: Address) -> None:
+        """Raises ModelError where not the provider answered, but the gateway or what stands in its place."""
+        if RELAYED in headers:
+            return
+        said = f"status {status}: {address.quote(body.decode(errors='replace'))}"
+        if status >= 500:
+            raise Unavailable(f"{self.peer(address)}: {said}")
+        if status in (401, 403):
+            raise AccessError(
+                f"the gateway {self.url} refuses the token in STARMILL_GATEWAY_URL; "
+                "set it as it was when the gateway was started"
+            )
+        raise AccessError(
+            f"{self.url} does not answer as a gateway; check STARMILL_GATEWAY_URL and the base_url "
+            f"of {address.model} ({said})"
+        )
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Answers that are in the ledger now: the next call tells the gateway to drop them."""
+        self._committed.extend(keys)
+
+    async def close(self) -> None:
+        """Tell what no call told. Without it the gateway would only hold some answers for longer."""
+        import aiohttp
+
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=GOODBYE_SECONDS)) as session:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                while self._committed:
+                    async with session.post(self.url + FORGET_ALL, headers=self._headers()):
+                        pass
+
+    def _headers(self) -> dict[str, str]:
+        keys = [self._committed.popleft() for _ in range(min(KEYS_AT_ONCE, len(self._committed)))]
+        return {TOKEN: self._token, **({FORGET: ",".join(keys)} if keys else {})}
+
+
+def address_and_token(setting: str) -> tuple[str, str]:
+    """Of `http://:TOKEN@host:port`. Raises ServiceError, which does not tell the token."""
+    try:
+        url = urlsplit(setting)
+        token = unquote(url.password or "")
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 0) >= 0
+    except ValueError:
+        usable, token = False, ""
+    if not usable or not token or not (token.isascii() and token.isprintable()):
+        raise ServiceError(
+            "STARMILL_GATEWAY_URL is not a URL with a token; set it as in http://:TOKEN@127.0.0.1:8081"
+        )
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}", token

@@ -1,0 +1,24 @@
+"""Encoders turn sentences into vectors; `open_encoder` is the one way to get one."""
+
+from __future__ import annotations
+
+from models.adapters.encoders.checkpoint import Checkpoint, find_checkpoint
+from models.adapters.encoders.encoder import Encoder, passage_text
+
+__all__ = ["Checkpoint", "Encoder", "find_checkpoint", "open_encoder", "passage_text"]
+
+
+def open_encoder(name: str, threads: int | None = None) -> Encoder:
+    """Load `minilm`, which ships as a package, or the sentence encoder in the folder or ONNX file `name`.
+
+    `threads` is the number of batches that are encoded at once. Raises ServiceError where the model or what
+    runs it is missing.
+    """
+    checkpoint = find_checkpoint(name)
+    if checkpoint.kind == "onnx":
+        from models.adapters.encoders.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder(checkpoint, threads)
+    from models.adapters.encoders.transformers_encoder import TransformersEncoder
+
+    return TransformersEncoder(checkpoint, threads)

@@ -1,0 +1,182 @@
+"""Sentence encoders as ONNX graphs, run by ONNX Runtime without torch: quick to start, small in memory.
+
+An encoder as an ONNX graph, with 8-bit weights or as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapters.encoders.checkpoint import FILE, Checkpoint
+from models.adapters.encoders.encode_batches import encode_in_batches
+from models.adapters.loading import load_transformer
+from models.core.errors import ServiceError
+
+STATES = "last_hidden_state"
+SHORTEST = 1e-12
+
+
+class OnnxEncoder:
+    """Threads encode a batch each; the graph itself runs in the thread that asks."""
+
+    def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+            import tokenizers
+        except ImportError as error:
+            raise ServiceError(
+                f"passages.encoder: {error.name} is not installed; pip install 'starmill[onnx]'"
+            ) from None
+        settings: Any = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        graph = checkpoint.weights[0]
+        try:
+            self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))
+            self._session: Any = onnxruntime.InferenceSession(
+                str(graph), settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            # Both raise classes of their own for whatever they cannot read.
+            reason = " ".join(str(error).split())[:200]
+            raise ServiceError(
+                f"passages.encoder: {graph} cannot be loaded ({type(error).__name__}: {reason}); "
+                "export it again"
+            ) from error
+        self._tokenizer.enable_truncation(checkpoint.options.max_tokens)
+        self._tokenizer.enable_padding(**_padding(self._tokenizer))
+        self._inputs = {given.name for given in self._session.get_inputs()}
+        outputs = {given.name: given.shape for given in self._session.get_outputs()}
+        self._output = STATES if STATES in outputs else next(iter(outputs))
+        if len(outputs[self._output]) != 3:
+            raise ServiceError(
+                f"passages.encoder: {graph} has no output {STATES} of shape [texts, tokens, numbers]; "
+                "export the model without a head"
+            )
+        self._checkpoint = checkpoint
+        self._threads = threads or os.cpu_count() or 1
+
+    @property
+    def dimension(self) -> int:
+        return self._checkpoint.dimension
+
+    @property
+    def template(self) -> str:
+        return self._checkpoint.template
+
+    @property
+    def fingerprint(self) -> str:
+        return self._checkpoint.fingerprint
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return encode_in_batches(texts, self.dimension, self._threads, self._encode_batch)
+
+    def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        tokens = self._tokenizer.encode_batch(texts)
+        ids = np.array([text.ids for text in tokens], dtype=np.int64)
+        mask = np.array([text.attention_mask for text in tokens], dtype=np.int64)
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        asked = {name: value for name, value in given.items() if name in self._inputs}
+        [states] = self._session.run([self._output], asked)
+        options = self._checkpoint.options
+        if options.pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            weights = mask[:, :, None].astype(np.float32)
+            pooled = (states * weights).sum(axis=1) / weights.sum(axis=1).clip(min=1)
+        if options.normalize:
+            pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True).clip(min=SHORTEST)
+        vectors: NDArray[np.float32] = pooled.astype(np.float32, copy=False)
+        return vectors
+
+
+def _padding(tokenizer: Any) -> dict[str, Any]:
+    """The padding token as the tokenizer's file declares it; the length is each batch's own."""
+    declared = tokenizer.padding or {}
+    return {key: declared[key] for key in ("pad_id", "pad_token", "pad_type_id") if key in declared}
+
+
+GRAPH = "model.onnx"
+TEXTS = ["a text", "and another one that is longer"]
+
+
+def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> None:
+    """Write the encoder into `folder`, which exists, as `OnnxEncoder` reads it.
+
+    Where `quantize`, weights and the inputs of matrix products become 8-bit integers. Inputs are scaled by
+    the largest number of each batch (dynamic quantization): no data is needed, and the company of a text
+    shows a little in its vector. Raises ServiceError where the encoder is
+    an ONNX graph already, and where a package that this takes is missing.
+    """
+    if checkpoint.kind == "onnx":
+        raise ServiceError(f"passages.encoder: {checkpoint.weights[0]} is an ONNX graph already")
+    try:
+        import onnxscript  # noqa: F401  (torch imports it too late for a message of its own)
+        import torch
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise ServiceError(f"{error.name} is not installed; pip install 'starmill[onnx]'") from None
+    tokenizer, model = load_transformer(checkpoint)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ServiceError(f"passages.encoder: {checkpoint.path} has no fast tokenizer; save it with one")
+    tokens = tokenizer(TEXTS, padding=True, return_tensors="pt")
+
+    class States(torch.nn.Module):
+        """Token ids and attention mask in, states of the last layer out."""
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states: torch.Tensor = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return states
+
+    sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=checkpoint.options.max_tokens)}
+    whole = folder / ("whole.onnx" if quantize else GRAPH)
+    with warnings.catch_warnings(), _only_errors(logging.getLogger("torch.onnx")):
+        # About names of axes and about torch's own code: nothing that a user could mend.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            States().eval(),
+            (tokens["input_ids"], tokens["attention_mask"]),
+            str(whole),
+            input_names=["input_ids", "attention_mask"],
+            output_names=[STATES],
+            dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if quantize:
+        # Without VNNI, products of 8 bits are added up in 16: 7-bit weights keep the sums from overflowing.
+        with _only_errors(logging.getLogger()):
+            quantize_dynamic(
+                whole, folder / GRAPH, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+            )
+        whole.unlink()
+    backend.save(str(folder / "tokenizer.json"))
+    shutil.copyfile(checkpoint.path / "config.json", folder / "config.json")
+    notes = {"exported_from": checkpoint.fingerprint, "precision": "int8" if quantize else "float32"}
+    described = {**asdict(checkpoint.options), **notes}
+    (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _only_errors(log: logging.Logger) -> Iterator[None]:
+    """`log` says nothing below ERROR until this ends."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

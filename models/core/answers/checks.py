@@ -1,0 +1,156 @@
+"""Why an answer may be rejected.
+
+Checks that every answer has to pass, whatever was asked.
+
+How synthetic rationales fail (paper, Figure 2, and after), told from the text alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.core.answers.extraction import answer_code, explanation
+from models.core.correctness import mentions_hint, without_hint
+from models.core.programs import parse_python
+from models.core.types import MALFORMED, Completion, Rejection
+
+EXCERPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`soft`: there is a text, though a bad one; hard: there is nothing to use. `says` is for people."""
+
+    soft: bool
+    says: str
+
+
+REASONS: Mapping[str, Reason] = {
+    "null": Reason(False, "the provider sent no content"),
+    "empty": Reason(False, "the answer is blank"),
+    "refusal": Reason(False, "the model or its content filter refused"),
+    "html": Reason(False, "an HTML page came instead of an answer"),
+    "malformed": Reason(False, "the server sent something that is no completion"),
+    "missing": Reason(False, "the numbered reply leaves this item out"),
+    "truncated": Reason(True, "the answer was cut off at the token limit"),
+    "no_answer": Reason(True, 'the sentence asked for is missing ("The answer is", "This requires")'),
+    "no_pairs": Reason(True, 'no "Request:" with its "Answer:" is in the reply'),
+    "no_code": Reason(True, 'nothing follows "The answer is"'),
+    "parroted": Reason(True, "the answer merely repeats the request"),
+    "no_verdict": Reason(True, "the judge says neither that the answer is right nor that it is wrong"),
+    "hint_leak": Reason(True, "the rationale mentions the hint it was given"),
+}
+
+
+def reject(reason: str, text: str, *, end: bool = False) -> Rejection:
+    """A rejection whose detail shows the start of `text`, or its end: one printable line."""
+    line = " ".join(text[-2 * EXCERPT :].split() if end else text[: 2 * EXCERPT].split())
+    shown = line[-EXCERPT:] if end else line[:EXCERPT]
+    return Rejection(
+        reason, "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
+    )
+
+
+_HTML = re.compile(r"\s*\ufeff?(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_CANNOT = r"(?:can't|cannot|can\snot|won't|will\snot|unable|not\sable|(?:must|have\sto)\sdecline)"
+_REFUSAL = re.compile(
+    rf"""
+    \W* (?:
+        as \s an? \s (?:ai|artificial\sintelligence|(?:large\s)?language\smodel) \b
+      | (?:i'm|i\sam) \s (?:\w+\s)? (?:sorry|afraid) \b .{{0,120}}? \b (?:{_CANNOT}|not\ssomething\si) \b
+      | (?:sorry|(?:my\s|i\s)?apolog\w+|unfortunately) \b .{{0,60}}? \b i(?:'m|\sam)? \s {_CANNOT} \b
+      | i(?:'m|\sam)? \s {_CANNOT} \b .{{0,40}}? \b
+        (?:help|assist|provide|comply|fulfil|answer|generate|create|complete|write|do\sth|discuss|continue)
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def check(completion: Completion) -> str | Rejection:
+    """The text as the model wrote it, or why no stage can take it.
+
+    The hard reasons come first; `truncated` is soft, and `completion.text` then still holds the text.
+    """
+    if rejection := _unusable(completion):
+        return rejection
+    text = completion.text or ""
+    return reject("truncated", text, end=True) if completion.finish_reason == "length" else text
+
+
+def repeats(text: str, request: str) -> bool:
+    """Whether `text` says no other words than `request`, or than one of its two sentences."""
+    said = _words(text)
+    original, _, augmentation = request.partition("This requires")
+    return bool(said) and said in (_words(request), _words(original), _words(augmentation))
+
+
+def refuses(text: str) -> bool:
+    """Whether `text` declines to answer, and names no code after all."""
+    start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return bool(_REFUSAL.match(start)) and not answer_code(text)
+
+
+def _unusable(completion: Completion) -> Rejection | None:
+    text, ended = completion.text, completion.finish_reason
+    if completion.refusal or ended == "content_filter":
+        return reject("refusal", completion.refusal or text or f"finish_reason {ended}")
+    if ended == MALFORMED:
+        return reject("html" if _HTML.match(text or "") else "malformed", text or "")
+    if text is None:
+        return reject("null", f"finish_reason {ended}")
+    if not any(char.isprintable() and not char.isspace() for char in text):
+        return reject("empty", f"finish_reason {ended}")
+    if _HTML.match(text):
+        return reject("html", text)
+    return reject("refusal", text) if refuses(text) else None
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = re.findall(r"\w+", text.lower())
+    return words[1:] if words[:1] in (["request"], ["query"]) else words
+
+
+# What each mode says of a rationale, for people.
+FAILURE_MODES: Mapping[str, str] = {
+    "redundancy": "says the same sentence twice, or half of its words in phrases it has used before",
+    "parroting": "repeats the request in place of reasoning",
+    "no_code": 'nothing, or nothing that Python can parse, follows "The answer is"',
+    "no_answer_sentence": '"The answer is" is missing',
+    "hint_leak": "mentions the hint that it was given",
+    "truncation": "ends in the middle of a sentence",
+    "refusal": "declines to answer",
+}
+PHRASE = 6
+REPEATED_SHARE = 0.5
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_ENDED = re.compile(r"[.!?:`'\")\]}]\s*\Z")
+
+
+def failure_modes(text: str, request: str = "") -> list[str]:
+    """Which of FAILURE_MODES `text`, the rationale for `request`, shows, in their order. Raises nothing."""
+    request = without_hint(request)
+    code = answer_code(text)
+    found = {
+        "redundancy": _is_redundant(explanation(text)),
+        "parroting": bool(request) and repeats(explanation(text), request),
+        "no_code": code is not None and parse_python(code or "(") is None,
+        "no_answer_sentence": code is None,
+        "hint_leak": mentions_hint(text, request),
+        "truncation": code is None and bool(text.strip()) and not _ENDED.search(text),
+        "refusal": refuses(text),
+    }
+    return [mode for mode in FAILURE_MODES if found[mode]]
+
+
+def _is_redundant(text: str) -> bool:
+    sentences = [" ".join(part.lower().split()) for part in _SENTENCE_END.split(text)]
+    if any(times > 1 and len(part.split()) > 3 for part, times in Counter(sentences).items()):
+        return True
+    words = re.findall(r"\w+|[^\w\s]", text.lower())
+    phrases = Counter(zip(*(words[start:] for start in range(PHRASE)), strict=False))
+    again = phrases.total() - len(phrases)
+    return again > REPEATED_SHARE * phrases.total()

@@ -1,0 +1,232 @@
+"""Augmentations: "This requires ...", one to a reply or many to a numbered reply.
+
+Grown examples: pairs of `Request:` and `Answer:`, as many as a reply holds.
+
+Rationales: a chain of thought that ends in "The answer is CODE".
+
+Verdicts of a judge model: right or wrong, in its own words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models.core.answers.checks import check, reject, repeats
+from models.core.answers.extraction import answer_code, explanation, own_part
+from models.core.correctness import mentions_hint, without_hint
+from models.core.programs import parse_python
+from models.core.types import Completion, Rejection
+
+_REQUIRES = re.compile(r"\bthis requires\b", re.IGNORECASE)
+_PARAGRAPH_END = re.compile(
+    r"\n[ \t\r]*\n|\n[ \t#*]*(?:query|request|answer|rationale)[ \t*]*:", re.IGNORECASE
+)
+_ITEM = re.compile(
+    r"""
+      ^ [ \t*\#>-]* (?:(?:request|query|item)\s)? (\d{1,4}) [.):] \** (?=\s)
+    | (?<=\s) (\d{1,4}) [.)] (?= \s ) (?= \W+ this\srequires \b )
+    """,
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+_OPENING = "*_\"'`“‘"
+_CLOSING = str.maketrans("“‘", "”’")
+
+
+def parse_augmentation(completion: Completion, request: str) -> str | Rejection:
+    """What the request takes, on one line that starts with "This requires"."""
+    text = check(completion)
+    return text if isinstance(text, Rejection) else _augmentation(text, request)
+
+
+def parse_augmentations(completion: Completion, requests: list[str]) -> list[str | Rejection]:
+    """The items of a numbered reply, one for each request and in their order.
+
+    A reply that cannot be used rejects every item. One that was cut off loses the item it ends in
+    (`truncated`) and those after it (`missing`).
+    """
+    text = check(completion)
+    cut = text if isinstance(text, Rejection) else None
+    items = _items((completion.text or "") if isinstance(text, Rejection) else text, len(requests))
+    if cut and (cut.reason != "truncated" or not items):
+        return [cut] * len(requests)
+    parsed = [
+        _augmentation(items[number], request) if number in items else reject("missing", f"item {number}")
+        for number, request in enumerate(requests, start=1)
+    ]
+    if cut:
+        parsed[max(items) - 1] = cut
+    return parsed
+
+
+def _augmentation(text: str, request: str) -> str | Rejection:
+    found = _REQUIRES.search(text)
+    if found is None:
+        return reject("parroted" if repeats(text, request) else "no_answer", text)
+    paragraph = _PARAGRAPH_END.split(text[found.end() :], maxsplit=1)[0]
+    # Blanks within a line stay: they may belong to a quoted string.
+    line = " ".join(line.strip() for line in paragraph.strip().splitlines())
+    body = _unwrapped(line, text[: found.start()]).strip(" :")
+    if not any(char.isalnum() for char in body):
+        return reject("no_answer", text)
+    if repeats(body, request) or _inflects(body, request):
+        return reject("parroted", text)
+    return f"This requires {body}"
+
+
+def _unwrapped(body: str, before: str) -> str:
+    """`body` less the quote or emphasis that `before` opens, right before it or at its very start."""
+    nearest = before[len(before.rstrip(_OPENING)) :]
+    first = before.strip()[:1]
+    for opened in (nearest, first if first in _OPENING else ""):
+        closing = opened[::-1].translate(_CLOSING)
+        unpaired = opened and sum(body.count(mark) for mark in {opened, closing}) % 2
+        if unpaired and body.startswith(closing):
+            return body.removeprefix(closing)
+        if unpaired and body.endswith(closing):
+            return body.removesuffix(closing)
+    return body
+
+
+def _inflects(body: str, request: str) -> bool:
+    """Whether the body only inflects the request's verb: "sort the list", "sorting the list"."""
+    told, asked = (text.lower().rstrip(".").split() for text in (body, request))
+    return len(asked) > 3 and told[1:] == asked[1:] and told[0][:3] == asked[0][:3]
+
+
+def _items(text: str, count: int) -> dict[int, str]:
+    """The numbered parts of a reply, less numbers that nobody asked for."""
+    marks = list(_ITEM.finditer(text))
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
+    items: dict[int, str] = {}
+    for mark, end in zip(marks, ends, strict=False):
+        number, part = int(mark[1] or mark[2]), text[mark.end() : end]
+        if 1 <= number <= count and (number not in items or not _REQUIRES.search(items[number])):
+            items[number] = part
+    return items or _unnumbered(text, count)
+
+
+def _unnumbered(text: str, count: int) -> dict[int, str]:
+    """The lines of a reply that dropped its numbers, if there are as many as were asked for."""
+    if count == 1:
+        return {1: text}
+    lines = [line for line in text.splitlines() if _REQUIRES.search(line)]
+    return dict(enumerate(lines, start=1)) if len(lines) == count else {}
+
+
+# "Request:" at the start of a line, however a model numbers or emphasises it.
+_LABEL = re.compile(
+    r"^[ \t]*(?:[#>*-]+[ \t]*|\d{1,3}[.)][ \t]*)*(?:\*\*|__)?(?P<label>request|answer)[ \t]*(?:\#?\d{1,3})?"
+    r"(?:\*\*|__)?[ \t]*:[ \t]*(?:\*\*|__)?[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FENCE = re.compile(r"\A```[\w+-]*[ \t]*\n(?P<code>.*?)\n?[ \t]*```\Z", re.DOTALL)
+_QUOTED = re.compile(r"\A`(?P<code>[^`\n]+)`\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`flaw` says why it cannot be used: `no_request`, `no_answer` or `truncated`; empty where it can."""
+
+    request: str
+    answer: str
+    flaw: str = ""
+
+
+def parse_pairs(completion: Completion) -> tuple[Pair, ...] | Rejection:
+    """All pairs of the reply, in order, at least one of which can be used. Of a reply that was cut off the
+    last pair cannot. An answer may have several lines; a code fence or backquotes around all of it go."""
+    text = check(completion)
+    cut = text if isinstance(text, Rejection) else None
+    if cut and cut.reason != "truncated":
+        return cut
+    pairs = _pairs(completion.text or "")
+    if cut and pairs:
+        pairs[-1] = Pair(pairs[-1].request, pairs[-1].answer, "truncated")
+    if all(pair.flaw for pair in pairs):
+        return cut or reject("no_pairs", completion.text or "")
+    return tuple(pairs)
+
+
+def _pairs(text: str) -> list[Pair]:
+    marks = list(_LABEL.finditer(text))
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
+    pairs: list[Pair] = []
+    asked: str | None = None
+    for mark, end in zip(marks, ends, strict=True):
+        said = text[mark.end() : end].strip()
+        if mark["label"].lower() == "request":
+            if asked is not None:
+                pairs.append(_pair(asked, ""))
+            asked = said
+        else:
+            pairs.append(_pair(asked or "", said))
+            asked = None
+    if asked is not None:
+        pairs.append(_pair(asked, ""))
+    return pairs
+
+
+def _pair(request: str, answer: str) -> Pair:
+    """A request is one line; blanks within a line stay: they may belong to a quoted string."""
+    asked = " ".join(line.strip() for line in request.splitlines() if line.strip())
+    answered = _bare(answer)
+    flaw = "no_request" if not asked else "no_answer" if not answered else ""
+    return Pair(asked, answered, flaw)
+
+
+def _bare(answer: str) -> str:
+    """Less what sets it off: rulers between pairs, a fence, backquotes."""
+    lines = answer.rstrip().splitlines()
+    while lines and not lines[-1].strip("-=*# \t"):
+        lines.pop()
+    said = "\n".join(line.rstrip() for line in lines).strip()
+    found = _FENCE.match(said) or _QUOTED.match(said)
+    return found["code"].strip() if found else said
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRationale:
+    """A chain of thought, its answer sentence included, and the code it ends in."""
+
+    text: str
+    code: str
+
+
+def parse_rationale(completion: Completion, request: str, hinted: bool) -> ParsedRationale | Rejection:
+    """The rationale and its code. A next example that the model goes on to invent is cut off.
+
+    `request` is what was asked, with or without the hint; `hinted` says whether there was one.
+    """
+    text = check(completion)
+    if isinstance(text, Rejection):
+        return text
+    text = own_part(text.strip()).rstrip()
+    code, request = answer_code(text), without_hint(request)
+    if hinted and mentions_hint(text, request):
+        return reject("hint_leak", text)
+    # A request may be code itself; then repeating it is an answer.
+    if repeats(explanation(text), request) or (code and repeats(code, request) and not parse_python(code)):
+        return reject("parroted", text)
+    if code is None:
+        return reject("no_answer", text, end=True)
+    if not code:
+        return reject("no_code", text, end=True)
+    return ParsedRationale(text, code)
+
+
+# "The correct answer is" says nothing of the given one.
+_WORD = r"(?P<not>not\s+(?:quite\s+)?)?\b(?P<word>(?:correct|right)(?!\s+answer)|incorrect|wrong)\b"
+_VERDICT = re.compile(rf"\bverdict\b[\s*:]*(?:is\b)?[\s*:]*{_WORD}", re.IGNORECASE)
+_ANY = re.compile(_WORD, re.IGNORECASE)
+
+
+def parse_verdict(completion: Completion) -> bool | Rejection:
+    """Whether the judged answer is right: the word after the last "verdict", else the only one."""
+    text = check(completion)
+    if isinstance(text, Rejection) and text.reason != "truncated":
+        return text
+    text = completion.text or ""
+    found = list(_VERDICT.finditer(text))[-1:] or list(_ANY.finditer(text))
+    verdicts = {(each["word"].lower() in ("correct", "right")) != bool(each["not"]) for each in found}
+    return verdicts.pop() if len(verdicts) == 1 else reject("no_verdict", text)

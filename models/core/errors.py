@@ -1,0 +1,108 @@
+"""Every error that Starmill raises on purpose.
+
+    StarmillError
+    +-- UsageError               the user can mend it: exit code 2, one line
+    |   +-- ExperimentError      experiment file: file, key, remedy
+    |   +-- DatasetError         data file: file, line, reason
+    |   +-- TaskFolderError      template or module of a task folder: file, line, remedy
+    |   +-- ServiceError         Redis, database, Milvus or model server cannot be used
+    +-- BudgetUsedUp             the run may not pay for more calls
+    +-- WorkerUnfit              this worker cannot do the work, another may: it stops, its units go back
+    +-- ModelError               a call to a model failed
+        +-- TransportError       nothing was answered; ask again (never uses up a row's budget)
+        |   +-- RateLimited      429; `retry_after` in seconds where the server says
+        |   +-- Unavailable      5xx, connection refused or broken, timeout, a body that is not JSON
+        +-- BadRequest           the server refuses this request for good (400, 413, 422)
+        |   +-- ContextOverflow  the request is longer than the model's context
+        |   +-- NotRecorded      a recording that is replayed holds no answer to it
+        +-- AccessError          no request can succeed: key refused, model unknown, quota used up
+
+The message says what is wrong, where, and how to mend it. Only the command line turns errors into
+exit codes, and only `models.adapters.backends` turns a provider's errors into these.
+"""
+
+
+class StarmillError(Exception):
+    """Base of all."""
+
+
+class UsageError(StarmillError):
+    """Something that the user gave cannot be used."""
+
+
+class ExperimentError(UsageError):
+    """The experiment is not valid."""
+
+    def __init__(self, source: str, key: str, problem: str) -> None:
+        where = f"{source}: {key}" if key else source
+        super().__init__(f"{where}: {problem}")
+
+
+class DatasetError(UsageError):
+    """A data file is not valid; `line` counts from 1."""
+
+    def __init__(self, path: object, line: int | None, problem: str) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+
+
+class TaskFolderError(UsageError):
+    """A task folder cannot be used; `line` counts from 1."""
+
+    def __init__(self, path: object, line: int | None, problem: str) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+
+
+class ServiceError(UsageError):
+    """A service that the command needs cannot be used."""
+
+
+class BudgetUsedUp(StarmillError):
+    """The run's budget does not allow the next call."""
+
+
+class WorkerUnusable(StarmillError):
+    """This process or machine cannot do the work; nothing is wrong with the unit."""
+
+
+class ModelError(StarmillError):
+    """A model call failed."""
+
+
+class TransportError(ModelError):
+    """Nothing was answered; the same request may succeed later."""
+
+
+class RateLimited(TransportError):
+    """The server asks for fewer requests. `retry_after` is in seconds, None where it did not say."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(TransportError):
+    """The server could not answer."""
+
+
+class BadRequest(ModelError):
+    """The server refuses this request, now and later. `reason` is that of the unit that fails."""
+
+    reason = "bad_request"
+
+
+class ContextOverflow(BadRequest):
+    """The request does not fit into the model's context."""
+
+    reason = "context_overflow"
+
+
+class NotRecorded(BadRequest):
+    """The recording that is replayed holds no answer to this request."""
+
+    reason = "not_recorded"
+
+
+class AccessError(ModelError):
+    """No request can succeed until a person changes something."""

@@ -1,0 +1,1 @@
+"""The validated experiment: models to ask, options of each step, and the task folder with its prompts."""

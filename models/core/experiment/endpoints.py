@@ -1,0 +1,210 @@
+"""Models to ask: where they are, what limits them, what they cost.
+
+Students: the models under test, and how a worker runs one itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models.core.tokens import answer_limit
+
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[Whole, Field(ge=1)]
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+Name = Annotated[str, Field(pattern=NAME.pattern)]
+RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
+
+
+def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
+    if reserved := sorted(RESERVED_PARAMS & params.keys()):
+        raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
+    try:
+        json.dumps(params, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("takes texts, finite numbers, true, false, null, lists and mappings only") from None
+    return params
+
+
+def without_secret(url: str) -> str:
+    # A run's configuration stands in the ledger.
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
+    return url
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
+
+
+class Section(BaseModel):
+    """A mapping of the experiment file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return not (self.input or self.cached_input or self.output)
+
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+TIMEOUT = 120.0  # seconds
+
+
+class Endpoint(Section):
+    """A model that is asked.
+
+    `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
+    a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
+    the limits are learned from what the server says. `timeout` is in seconds.
+
+    `replay` asks nobody: `recording` is a file of recorded answers, seen by all workers. `recording_sha256`
+    is what the file has to be; it is filled in when a run is planned.
+    """
+
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    params: Params = {}
+    rpm: Count | None = None
+    tpm: Count | None = None
+    max_concurrency: Count = 64
+    timeout: Annotated[float, Field(gt=0)] = TIMEOUT
+    price: Price = Price()
+    recording: str | None = None
+    recording_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str | None) -> str | None:
+        return without_secret(url) if url else url
+
+    def _require_recording(self, backend: str) -> None:
+        """Raises ValueError where a replay lacks what it needs, or another backend has a recording."""
+        if backend == "replay" and not (self.recording and self.model):
+            raise ValueError("backend replay needs a recording, and the model whose answers were recorded")
+        if backend != "replay" and (self.recording or self.recording_sha256):
+            raise ValueError("a recording belongs to backend replay")
+
+
+class Teacher(Endpoint):
+    """`direct` asks call by call; `batch` hands files of calls to the provider's Batch API and waits up to
+    a day for each, at half the price."""
+
+    name: Name = "teacher"
+    backend: Literal["openai", "embedded", "replay"]
+    delivery: Literal["direct", "batch"] = "direct"
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.backend == "openai" and not self.model:
+            raise ValueError("backend openai needs a model")
+        if self.delivery == "batch" and self.backend != "openai":
+            raise ValueError("delivery batch needs backend openai")
+        self._require_recording(self.backend)
+        return self
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+
+class JudgeModel(Teacher):
+    """A model that says whether an answer is right."""
+
+    name: Name = "judge"
+    delivery: Literal["direct"] = "direct"
+
+
+PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
+LOCAL = ("vllm", "transformers")
+
+
+class EngineSettings(Section):
+    """How a worker opens the model of backend `vllm` or `transformers`.
+
+    `tokenizer` names another folder or model than the weights. `max_num_seqs` is how many prompts are
+    answered at once. `gpu_memory_utilization` is the share of a GPU's memory (without one, of the
+    machine's) that vLLM takes for weights and cache.
+    """
+
+    tokenizer: str = ""
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    tensor_parallel_size: Count = 1
+    max_num_seqs: Count = 256
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    enforce_eager: bool = False
+    trust_remote_code: bool = False
+
+
+class Student(Endpoint):
+    """`server` is any server of the OpenAI protocol, `replicas` further addresses of the same; `vllm` and
+    `transformers` run the model in the worker. `model` is then a folder or a name that the hub knows.
+    `replay` answers from a recording.
+
+    `max_model_len` is the most tokens of a prompt and its answer together.
+    """
+
+    name: Name = "student"
+    backend: Literal["server", "embedded", "vllm", "transformers", "replay"]
+    prompt_format: PromptFormat = "raw"
+    max_model_len: Count | None = None
+    quantization: str | None = None
+    replicas: list[Annotated[str, AfterValidator(without_secret)]] = Field([])
+    engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.backend == "server" and not (self.model and self.base_url):
+            raise ValueError("backend server needs a model and a base_url")
+        self._require_recording(self.backend)
+        if self.backend == "replay":
+            # It stands for a student of another backend, whose other settings stay as they were.
+            return self
+        if self.runs_in_worker and not self.model:
+            raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
+        if self.runs_in_worker and self.base_url:
+            raise ValueError(
+                f"backend {self.backend} runs in the worker and has no base_url; take backend server"
+            )
+        # Whoever waits here for an answer waits for this machine's own work, not for a connection.
+        if self.runs_in_worker and self.timeout != TIMEOUT:
+            raise ValueError(
+                f"backend {self.backend} runs in the worker and knows no timeout; leave it out, and bound an "
+                "answer by params.max_tokens"
+            )
+        if self.replicas and self.backend != "server":
+            raise ValueError("replicas belong to backend server")
+        if not self.runs_in_worker and (self.quantization or self.engine != EngineSettings()):
+            raise ValueError(f"engine and quantization belong to the backends {' and '.join(LOCAL)}")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_prompt(self) -> Self:
+        limit = answer_limit(self.params)
+        if self.max_model_len and limit and limit >= self.max_model_len:
+            raise ValueError(
+                f"max_model_len {self.max_model_len} holds prompt and answer; params allow an answer of "
+                f"{limit} tokens, which leaves no room"
+            )
+        return self
+
+    @property
+    def runs_in_worker(self) -> bool:
+        return self.backend in LOCAL
+
+    @property
+    def model_name(self) -> str:
+        return EMBEDDED_MODEL if self.backend == "embedded" else self.model

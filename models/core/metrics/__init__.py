@@ -1,0 +1,1 @@
+"""Metrics of answers: values in, numbers out. Every score is in percent."""

@@ -1,0 +1,1 @@
+"""Prompts: rendering is pure, and the words come from a task folder."""

@@ -1,0 +1,1 @@
+"""Filters that mark rows of a synthetic set, and delete none."""

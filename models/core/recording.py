@@ -1,0 +1,198 @@
+"""Recorded answers of models, found by what was asked. A row is one of two kinds:
+
+    {"request": {"provider", "model", "messages" or "prompt", "params", "draw"}, "text", ...}
+    {"stage", "question_id" or "request": "...", "text", ...}
+
+Both may have `finish_reason`, `refusal` and `usage` {"prompt", "cached", "completion"}. The first is a
+generation as the ledger stores it; it answers the request that asks the same, whoever is asked. The second
+answers a stage of an example: the n-th row of a stage and key answers the n-th example with that key. Growth
+asks for an example several times: rows of the stage grow may have `round`, from 1, and `sample`, from 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from models.core.errors import DatasetError, NotRecorded
+from models.core.types import JSON, Completion, Request, Usage
+
+# The split whose examples have the stage; an augmentation may be of either, and says so where it is of test.
+SPLITS = {"augment": "train", "rationale": "train", "rationalize": "train", "answer": "test", "grow": "train"}
+STOPPED = "stop"
+# (stage, split, name of the key, key, round, sample); but for grow the last two are those of the first.
+RecordingKey = tuple[str, str, str, str, int, int]
+FIRST = (1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The unit that asks. Of examples with its `question_id` it is number `nth_of_id` (from 0) of its split,
+    of those with its request number `nth_of_request`. `round` and `sample` tell calls of growth apart."""
+
+    stage: str
+    split: str
+    question_id: str
+    request: str
+    nth_of_id: int = 0
+    nth_of_request: int = 0
+    round: int = 1
+    sample: int = 0
+
+
+class Recording:
+    """`source` names it in messages, `digest` (hexadecimal) in the identity of what a stage is answered.
+
+    Raises DatasetError with source and line.
+    """
+
+    def __init__(self, source: object, digest: str, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        self.source = source
+        self.digest = digest
+        self._prefix = f"recording {digest[:16]}:"
+        self._lines: dict[int, Completion] = {}
+        # The line that answers a question, by whom it was asked.
+        self._asked: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
+        self._stages: defaultdict[RecordingKey, list[int]] = defaultdict(list)
+        for line, row in rows:
+            self._add(_RecordedRow(source, line, row))
+        if not self._lines:
+            raise DatasetError(source, None, "holds no recorded answers")
+
+    @property
+    def knows_stages(self) -> bool:
+        return bool(self._stages)
+
+    def named(self, request: Request, asker: Asker | None = None) -> Request:
+        """The request as the ledger shall know it: asked of the provider that was recorded; or of the line
+        that answers this stage of the asker's example. Where several answered it, the request's own
+        provider says which is meant. Raises NotRecorded."""
+        if lines := self._asked.get(_question(request.body())):
+            if request.provider in lines:
+                return request
+            if len({self._lines[line] for line in lines.values()}) > 1:
+                raise NotRecorded(
+                    f"{self.source} holds answers of {' and '.join(sorted(lines))} to this request to "
+                    f"{request.model}; tell with base_url which is meant"
+                )
+            return replace(request, provider=next(iter(lines)))
+        for line in self._of_stage(asker) if asker else ():
+            return replace(request, provider=f"{self._prefix}{line}")
+        whose = f"{asker.stage} of {asker.question_id}" if asker else "a common call"
+        raise NotRecorded(f"{self.source} holds no answer to this request to {request.model} ({whose})")
+
+    def answer(self, request: Request) -> Completion:
+        """To a request that is `named`. Raises NotRecorded."""
+        line = request.provider.removeprefix(self._prefix)
+        if line != request.provider:
+            return self._lines[int(line)]
+        lines = self._asked.get(_question(request.body()), {})
+        if request.provider not in lines:
+            raise NotRecorded(f"{self.source} holds no answer to this request to {request.model}")
+        return self._lines[lines[request.provider]]
+
+    def _of_stage(self, asker: Asker) -> list[int]:
+        """The line that answers the asker's stage, if any."""
+        keys = (("question_id", asker.question_id, asker.nth_of_id),
+                ("request", asker.request, asker.nth_of_request))  # fmt: skip
+        for name, key, nth in keys:
+            place = (asker.stage, asker.split, name, key, asker.round, asker.sample)
+            if found := self._stages.get(place, [])[nth : nth + 1]:
+                return found
+        return []
+
+    def _add(self, row: _RecordedRow) -> None:
+        self._lines[row.line] = row.completion()
+        if not isinstance(row.values.get("request"), dict):
+            self._stages[row.place()].append(row.line)
+            return
+        request = row.request()
+        before = self._asked[_question(request)].setdefault(request["provider"], row.line)
+        if self._lines[before] != self._lines[row.line]:
+            raise row.error(f"answers the request of line {before} in another way; leave one of them out")
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordedRow:
+    source: object
+    line: int
+    values: dict[str, Any]
+
+    def error(self, problem: str) -> DatasetError:
+        return DatasetError(self.source, self.line, problem)
+
+    def completion(self) -> Completion:
+        if "text" not in self.values:
+            raise self.error(f"has no 'text'; its keys are {', '.join(self.values) or 'none'}")
+        return Completion(
+            self._text("text"),
+            self._text("finish_reason") or STOPPED,
+            self._usage(),
+            self._text("refusal"),
+        )
+
+    def request(self) -> JSON:
+        """The body of the recorded request."""
+        body: JSON = self.values["request"]
+        try:
+            return Request.from_body({"provider": "", **body}).body()
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise self.error("'request' needs model, messages or prompt, params and draw "
+                             "(two numbers), as the ledger stores them") from None  # fmt: skip
+
+    def place(self) -> RecordingKey:
+        """Of the examples that are answered."""
+        stage = self._text("stage") or ""
+        if stage not in SPLITS:
+            raise self.error(f"needs a 'request' as the ledger stores it, or a 'stage': {', '.join(SPLITS)}")
+        split = self._text("split") or SPLITS[stage]
+        if split not in (("train", "test") if stage == "augment" else (SPLITS[stage],)):
+            raise self.error(f"'split' of stage {stage} cannot be {split}")
+        for name in ("question_id", "request"):
+            value = self.values.get(name)
+            if isinstance(value, str) or (name == "question_id" and type(value) is int):
+                return (stage, split, name, str(value), *(self._call() if stage == "grow" else FIRST))
+        raise self.error("needs a 'question_id' or a 'request', a text")
+
+    def _call(self) -> tuple[int, int]:
+        """Round and sample."""
+        number, sample = self.values.get("round", 1), self.values.get("sample", 0)
+        if not (type(number) is int and number >= 1 and type(sample) is int and sample >= 0):
+            raise self.error("'round' must be a whole number from 1, and 'sample' one from 0")
+        return number, sample
+
+    def _text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if not isinstance(value, str | None):
+            raise self.error(f"{name!r} must be a text, found {type(value).__name__}")
+        return value
+
+    def _usage(self) -> Usage:
+        usage = self.values.get("usage") or {}
+        names = {"prompt", "cached", "completion"}
+        if not (isinstance(usage, dict) and usage.keys() <= names
+                and all(type(tokens) is int and tokens >= 0 for tokens in usage.values())):  # fmt: skip
+            raise self.error(f"'usage' must give numbers of tokens for {', '.join(sorted(names))}")
+        return Usage(**usage)
+
+
+def recorded(request: JSON, completion: Completion) -> JSON:
+    """A row of the first kind; `request` is the body of one."""
+    return {
+        "request": request,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "refusal": completion.refusal,
+        "usage": asdict(completion.usage),
+    }
+
+
+def _question(body: JSON) -> bytes:
+    """A hash of what is asked: of the whole request but the provider."""
+    asked = {name: value for name, value in body.items() if name != "provider"}
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

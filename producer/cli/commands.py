@@ -1,0 +1,102 @@
+"""Commands that are loaded when they are called: `starmill status` does not wait for what trains encoders.
+
+Which commands there are, and where. Nothing of them is loaded before one is called: they are named,
+not imported.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class LazyCommand(TyperCommand):
+    """Stands in a group for the function that `place` names, such as `producer.cli.runs:status`. Its
+    help is the function's docstring, which is read without loading the module."""
+
+    def __init__(self, name: str, place: str) -> None:
+        super().__init__(name, callback=None, rich_markup_mode=None)
+        self.module, self.function = place.split(":")
+
+    def load(self) -> Any:
+        """The command itself."""
+        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        made.command(self.name)(getattr(import_module(self.module), self.function))
+        return typer.main.get_command(made)
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Where a group begins to call one of its commands: from here on it is the real one."""
+        return self.load().make_context(*args, **options)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        self.help = self.help or _docstring(self.module, self.function)
+        return super().get_short_help_str(limit)
+
+
+def group(name: str, says: str, places: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
+    """Commands by their word, as `module:function` or as a group of their own; `says` is its help."""
+    commands: dict[str, Any] = {
+        word: LazyCommand(word, place) if isinstance(place, str) else place for word, place in places.items()
+    }
+    return TyperGroup(name=name, help=says, commands=commands, rich_markup_mode=None, **options)
+
+
+def _docstring(module: str, function: str) -> str | None:
+    loader: Any = getattr(find_spec(module), "loader", None)
+    for node in ast.parse(loader.get_source(module)).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return ast.get_docstring(node)
+    return None
+
+
+index = group("index", "Build and search the passages of an experiment.", {
+    "evaluate": "producer.cli.index:evaluate_index",
+    "train": "producer.cli.index_models:train",
+    "quantize": "producer.cli.index_models:quantize",
+    "build": "producer.cli.index:build",
+    "search": "producer.cli.index:search",
+})  # fmt: skip
+data = group("data", "Fetch documentation, and list what is there; make models of published differences.", {
+    "fetch": "producer.cli.data:fetch",
+    "list": "producer.cli.data:list_",
+    "apply-delta": "producer.cli.data:apply_delta",
+    "quality": "producer.cli.quality:data_quality",
+    "grow": "producer.cli.run:grow",
+})  # fmt: skip
+task = group("task", "Task folders: what models are asked to do, in one folder.", {
+    "new": "producer.cli.experiments:new",
+    "check": "producer.cli.experiments:check",
+}, no_args_is_help=True)  # fmt: skip
+app = group(
+    "starmill",
+    "Mills small human seeds into large synthetic reasoning datasets, and measures what they are worth.",
+    {
+        "run": "producer.cli.run:run",
+        "feed": "producer.cli.serve:feed",
+        "pause": "producer.cli.runs:pause",
+        "resume": "producer.cli.run:resume",
+        "status": "producer.cli.runs:status",
+        "report": "producer.cli.results:report",
+        "export": "producer.cli.results:export",
+        "show": "producer.cli.results:show",
+        "diff": "producer.cli.results:diff",
+        "quality": "producer.cli.quality:quality",
+        "score": "producer.cli.score:score",
+        "audit": "producer.cli.score:audit",
+        "failures": "producer.cli.runs:failures",
+        "retry": "producer.cli.runs:retry",
+        "runs": "producer.cli.runs:runs",
+        "doctor": "producer.cli.doctor:doctor",
+        "experiments": "producer.cli.experiments:experiments",
+        "serve": "producer.cli.serve:serve",
+        "index": index,
+        "data": data,
+        "task": task,
+    },
+)

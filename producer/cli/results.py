@@ -1,0 +1,175 @@
+"""`starmill report`: what a run found.
+
+`starmill export`: the data of a run, with the provenance of each row.
+
+`starmill diff`: what changed from one run to another.
+
+`starmill show`: the whole life of one example.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.core.errors import UsageError
+from producer.cli.common import JsonOption, Only, RunArgument, console, messages, open_ledger, print_json
+from producer.files import replacing_file
+from producer.results.diff import compare
+from producer.results.diff_text import as_json, diff_tables
+from producer.results.export.selection import RowSelection, heed_filters, select_rows
+from producer.results.export.splits import Layout, parse_splits
+from producer.results.export.writers import write_rows
+from producer.results.history import history_facts
+from producer.results.history_text import history_lines
+from producer.results.quality import named_filters
+from producer.results.report.build import build_report
+from producer.results.report.formats import RENDERERS
+from storage.ledger import runs
+from storage.ledger.history import example_histories, near
+from storage.schema import FINISHED
+
+
+class ReportFormat(StrEnum):
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+    HTML = "html"
+
+
+def report(
+    run: RunArgument,
+    format_: Annotated[
+        ReportFormat, typer.Option("--format", help="of the whole report")
+    ] = ReportFormat.MARKDOWN,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="default: standard output")
+    ] = None,
+) -> None:
+    """Show ablation tables with confidence intervals, and what the synthetic set consists of."""
+    with open_ledger() as db:
+        text = RENDERERS[format_](build_report(db, runs.load_run(db, run)))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with replacing_file(output) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    messages().print(f"wrote {output}", markup=False)
+
+
+class What(StrEnum):
+    SYNTHETIC = "synthetic"
+    ANSWERS = "answers"
+    FAILURES = "failures"
+    GENERATIONS = "generations"
+
+
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    HF = "hf"
+
+
+class Style(StrEnum):
+    RAW = "raw"
+    CHAT = "chat"
+
+
+def export(
+    run: RunArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="file to write; for hf or splits, a folder")
+    ],
+    what: Annotated[What, typer.Option(help="which rows")] = What.SYNTHETIC,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="of the file")] = ExportFormat.JSONL,
+    style: Annotated[
+        Style, typer.Option(help="synthetic rows as they are, or as messages for fine-tuning")
+    ] = Style.RAW,
+    only: Annotated[Only | None, typer.Option(help="only synthetic rows whose rationale is correct")] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME,NAME",
+            help="leave out rows that these filters mark; all, or none of the experiment's own",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=SHARE,...", help="splits that share no question: train=0.9,validation=0.1"
+        ),
+    ] = None,
+    split_seed: Annotated[int, typer.Option(metavar="N", help="other questions in each split")] = 0,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="an order that the seed decides; default: the dataset's"),
+    ] = None,
+) -> None:
+    """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
+    filters = None if filter_ is None else named_filters(filter_)
+    selection = RowSelection(what.value, style.value, only is not None, format_.value, filters)
+    layout = Layout(parse_splits(split) if split else {}, split_seed, shuffle)
+    layout.check(selection.what)
+    out = messages()
+    with open_ledger() as db:
+        chosen = runs.load_run(db, run)
+        selection = heed_filters(db, chosen, selection)
+        rows = select_rows(db, chosen, selection)
+        written = write_rows(db, chosen, rows, output, selection, layout)
+    out.print(f"wrote {written.total:,} rows to {output}", markup=False)
+    if layout.splits:
+        out.print(", ".join(f"{name} {written.splits[name]:,}" for name in layout.splits), markup=False)
+    if selection.left_out.counts:
+        out.print(str(selection.left_out), markup=False)
+    if not written.total:
+        out.print(f"run {chosen.id} has no rows of this kind, or none yet", markup=False)
+    if chosen.state != FINISHED:
+        out.print(f"run {chosen.id} is {chosen.state}: these are the rows done so far", markup=False)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="a run, or the beginning of its name")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="the run that is compared with it")],
+    json_: JsonOption = False,
+) -> None:
+    """Show which keys differ between two runs, which rows flipped, and what either cost."""
+    with open_ledger() as db:
+        found = compare(db, runs.load_run(db, first), runs.load_run(db, second))
+    if json_:
+        print_json(as_json(found))
+        return
+    for table in diff_tables(found):
+        console().print(table)
+
+
+def show(
+    run: RunArgument,
+    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="as it stands in the dataset")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was asked, found, answered, judged and paid for one example."""
+    with open_ledger() as db:
+        chosen = runs.load_run(db, run)
+        found = example_histories(db, chosen.id, question_id)
+        if not found:
+            alike = near(db, chosen.id, question_id)
+            remedy = f"near ones: {', '.join(alike)}" if alike else "`starmill export` writes all ids"
+            raise UsageError(f"run {chosen.id} has no question {question_id!r}; {remedy}")
+        told = history_facts(chosen, found)
+    if as_json:
+        print_json(told)
+        return
+    out = console()
+    # As git does: quit where all fits on the screen, keep colours, leave the text there.
+    os.environ.setdefault("LESS", "FRX")
+    with out.pager(styles=True) if out.is_terminal else nullcontext():
+        for line in history_lines(told, folds=out.is_terminal):
+            out.print(line)

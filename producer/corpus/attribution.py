@@ -1,0 +1,68 @@
+"""Whose documentation the passages come from, in which version, under which licence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from models.core.errors import DatasetError
+from storage.jsonl import read_json
+
+FILE_NAME = "attribution.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """`notice` is what the licence asks to be shown. What the documentation does not say is empty."""
+
+    documentation: str
+    version: str
+    notice: str
+    url: str
+
+    def __str__(self) -> str:
+        title = self.documentation
+        if not title.endswith(self.version):
+            title = f"{title} {self.version}"
+        return " ".join(filter(None, (f"{title}:", self.notice, self.url)))
+
+
+def beside(path: Path) -> Iterator[Attribution]:
+    """What `attribution.json` in the folder of `path` says: documentation -> notice. Nothing without one."""
+    file = path.parent / FILE_NAME
+    if file.is_file():
+        for name, notice in read_mapping(file).items():
+            if not isinstance(notice, str):
+                raise DatasetError(file, None, f"{name} needs a string, found {type(notice).__name__}")
+            yield Attribution(name, name.partition("~")[2], " ".join(notice.split()), "")
+
+
+def write_attributions(folder: Path, found: Sequence[Attribution]) -> None:
+    """`attribution.json` in `folder`, replaced as a whole."""
+    rows = {"documentations": [asdict(attribution) for attribution in found]}
+    draft = folder / f".{FILE_NAME}.{os.getpid()}"
+    draft.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    draft.replace(folder / FILE_NAME)
+
+
+def read_attributions(folder: Path) -> list[Attribution]:
+    """What `write_attributions` wrote; nothing where it never did. Raises DatasetError."""
+    file = folder / FILE_NAME
+    if not file.is_file():
+        return []
+    try:
+        return [Attribution(**row) for row in read_mapping(file)["documentations"]]
+    except (KeyError, TypeError):
+        raise DatasetError(file, None, "is damaged; build the index again") from None
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """A file with one JSON object. Raises DatasetError."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DatasetError(path, None, f"must be a JSON object, found {type(value).__name__}")
+    return value

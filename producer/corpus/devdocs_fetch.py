@@ -1,0 +1,194 @@
+"""What devdocs publishes: the list of its documentations, and where their files are.
+
+SHA-256 sums of a folder's files, as `sha256sum --check` reads them.
+
+Brings documentations of devdocs into a folder, each whole or not at all.
+
+FOLDER/SLUG/                  index.json, db.json, meta.json, SHA256SUMS
+FOLDER/.SLUG.MTIME.part/      what has been fetched of an edition so far
+
+Documentation from devdocs, fetched into folders that `source: devdocs` reads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import ClientSession
+
+from models.core.errors import DatasetError, ServiceError, UsageError
+from producer.corpus.attribution import read_mapping
+from producer.corpus.devdocs import INDEX, META, PAGES, changed_files, entries, write_sums
+from producer.corpus.download import Download, open_session
+
+CATALOGUE = "docs.json"
+# It becomes the name of a folder.
+SLUG = re.compile(r"[a-z0-9_][a-z0-9_.~-]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class DevdocsSite:
+    """`catalogue` is a URL, `documents` one that `/SLUG/FILE` is added to."""
+
+    catalogue: str
+    documents: str
+
+
+DEVDOCS = DevdocsSite("https://devdocs.io/docs.json", "https://documents.devdocs.io")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A line of the catalogue. `mtime` (seconds since 1970) names the edition, `size` is that of db.json."""
+
+    slug: str
+    mtime: int
+    size: int
+    meta: Mapping[str, Any]
+
+
+def mirror(url: str) -> DevdocsSite:
+    """A server with the same files below one address. Raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError("--from needs a URL such as https://mirror.example/docs")
+    if "@" in parts.netloc:
+        raise UsageError("--from holds a user or a password; give a URL without")
+    base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    return DevdocsSite(f"{base}/{CATALOGUE}", base)
+
+
+def parse_catalogue(content: bytes, url: str) -> dict[str, CatalogueEntry]:
+    """Slug -> line. Raises ServiceError."""
+    try:
+        rows = json.loads(content)
+        listed = [CatalogueEntry(row["slug"], int(row["mtime"]), int(row["db_size"]), row) for row in rows]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ServiceError(f"{url} is no list of documentations; check --from") from None
+    if bad := [entry.slug for entry in listed if not SLUG.fullmatch(str(entry.slug))]:
+        raise ServiceError(f"{url} lists {bad[0]!r}, which is no name of a folder; check --from")
+    return {entry.slug: entry for entry in listed}
+
+
+def find(catalogue: Mapping[str, CatalogueEntry], slugs: Sequence[str]) -> list[CatalogueEntry]:
+    """The lines of `slugs`, each once. Raises UsageError with the names that are near."""
+    for slug in slugs:
+        if slug not in catalogue:
+            versions = [known for known in catalogue if known.partition("~")[0] == slug.partition("~")[0]]
+            near = difflib.get_close_matches(slug, versions or list(catalogue), n=3, cutoff=0.5)
+            hint = (
+                f"did you mean {' or '.join(near or versions[:3])}?" if near or versions else "see devdocs.io"
+            )
+            raise UsageError(f"devdocs has no documentation {slug}; {hint}")
+    return [catalogue[slug] for slug in dict.fromkeys(slugs)]
+
+
+# slug, bytes of the whole, bytes that are here
+Progress = Callable[[str, int, int], None]
+
+
+async def fetch(slugs: Sequence[str], folder: Path, site: DevdocsSite, progress: Progress) -> dict[str, bool]:
+    """Slug -> whether it was fetched; what is there, unchanged and current is left alone.
+
+    Raises UsageError for a slug that there is not and for the disk, ServiceError for the server.
+    """
+    with _writing(folder), _only_fetcher(folder):
+        async with open_session() as session:
+            catalogue = await _catalogue(session, folder, site)
+            outdated = {
+                listed.slug: not _is_current(folder / listed.slug, listed)
+                for listed in find(catalogue, slugs)
+            }
+            for slug in (slug for slug, is_outdated in outdated.items() if is_outdated):
+                await _fetch_one(session, catalogue[slug], folder, site, progress)
+    return outdated
+
+
+async def _catalogue(session: ClientSession, folder: Path, site: DevdocsSite) -> dict[str, CatalogueEntry]:
+    part = folder / f".{CATALOGUE}.part"
+    part.unlink(missing_ok=True)
+    await Download(session, site.catalogue, part).run()
+    content = part.read_bytes()
+    part.unlink()
+    return parse_catalogue(content, site.catalogue)
+
+
+def _is_current(folder: Path, listed: CatalogueEntry) -> bool:
+    if changed_files(folder) != []:
+        return False
+    return bool(read_mapping(folder / META).get("mtime") == listed.mtime)
+
+
+async def _fetch_one(
+    session: ClientSession, listed: CatalogueEntry, folder: Path, site: DevdocsSite, progress: Progress
+) -> None:
+    staging = folder / f".{listed.slug}.{listed.mtime}.part"
+    staging.mkdir(exist_ok=True)
+    for name, size, heard in (
+        (INDEX, None, None),
+        (PAGES, listed.size, partial(progress, listed.slug, listed.size)),
+    ):
+        # The edition is part of the address, so that no cache answers with another one.
+        url = f"{site.documents}/{listed.slug}/{name}?{listed.mtime}"
+        if not (staging / name).exists():
+            part = staging / f"{name}.part"
+            await Download(session, url, part, size, heard).run()
+            part.rename(staging / name)
+        _check(staging, name, url)
+    (staging / META).write_text(json.dumps(dict(listed.meta), ensure_ascii=False), encoding="utf-8")
+    write_sums(staging)
+    _publish(staging, folder / listed.slug)
+
+
+def _check(staging: Path, name: str, url: str) -> None:
+    try:
+        if name == INDEX:
+            entries(staging)
+        else:
+            read_mapping(staging / name)
+    except DatasetError as error:
+        (staging / name).unlink()
+        problem = str(error).removeprefix(str(staging / name))
+        raise ServiceError(f"{url}{problem}; try again later, or check --from") from None
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """`target` is replaced; what older editions left of downloads goes with it."""
+    before = staging.with_suffix(".old")
+    if target.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        target.rename(before)
+    staging.rename(target)
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _only_fetcher(folder: Path) -> Iterator[None]:
+    """Two that fetch the same would append to one file."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServiceError(f"{folder}: another process is fetching into it; wait for it to end") from None
+        yield

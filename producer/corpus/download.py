@@ -1,0 +1,188 @@
+"""One file over HTTP: resumed where it broke off, in this run or the next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import aiohttp
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from models.core.errors import ServiceError, UsageError
+
+# In a row, without a byte that is new.
+TRIES = 5
+CHUNK_BYTES = 1 << 18
+CONNECT_SECONDS = 10
+SILENCE_SECONDS = 30
+MOST_WAITING_SECONDS = 60.0
+MENDS_ITSELF = {408, 425, 429, 500, 502, 503, 504}
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+Heard = Callable[[int], None]
+
+_backoff = wait_random_exponential(multiplier=0.25, max=5)
+
+
+class Interrupted(Exception):
+    """The same request may succeed later; `retry_after` in seconds, where the server says."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Proxies are taken from the environment."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+    return aiohttp.ClientSession(trust_env=True, timeout=timeout)
+
+
+class Download:
+    """`run()` completes the file `part`; what is in it already must be the beginning of the same edition.
+
+    `size` in bytes is what the whole file must have, None where nobody says. `heard` is told how many
+    bytes there are. Raises ServiceError for the server and UsageError for the disk.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        part: Path,
+        size: int | None = None,
+        heard: Heard | None = None,
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._part = part
+        self._size = size
+        self._heard = heard
+        self._most = 0
+        self._tries = 0
+
+    async def run(self) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Interrupted),
+            stop=lambda _: self._tries >= TRIES,
+            wait=_wait,
+            reraise=True,
+        )
+        try:
+            await retrying(self._try)
+        except Interrupted as error:
+            raise ServiceError(f"{self._url}: {error}; the same command goes on where this ended") from None
+
+    async def _try(self) -> None:
+        have = self._held()
+        self._most = max(self._most, have)
+        if self._size is not None and have == self._size:
+            return
+        self._tries += 1
+        # Compressed, neither sizes nor ranges would be those of the file.
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        try:
+            async with self._session.get(self._url, headers=headers) as response:
+                await self._receive(response, have)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Interrupted(_cause(error)) from error
+        self._check_size(self._held())
+
+    async def _receive(self, response: aiohttp.ClientResponse, have: int) -> None:
+        self._check_status(response)
+        start, total = _extent(response)
+        if start not in {0, have}:
+            self._forget()
+            raise Interrupted("the server answered with another range than it was asked for")
+        if total is not None and self._size is not None and total != self._size:
+            self._refuse_size(f"{total:,} bytes")
+        held = start
+        try:
+            with self._part.open("ab" if start else "wb") as file:
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    file.write(chunk)
+                    held += len(chunk)
+                    self._say(held)
+                    if self._size is not None and held > self._size:
+                        break
+        except (aiohttp.ClientError, TimeoutError):
+            raise
+        except OSError as error:
+            raise UsageError(f"{self._part}: cannot be written: {error.strerror or error}") from None
+
+    def _check_status(self, response: aiohttp.ClientResponse) -> None:
+        status = response.status
+        if status in MENDS_ITSELF:
+            raise Interrupted(f"the server answers {status}", _seconds(response.headers.get("Retry-After")))
+        if status == 416:
+            held = self._held()
+            self._forget()
+            if self._size is not None:
+                self._refuse_size(f"no more than {held:,} bytes")
+            raise Interrupted("the server's file is shorter than what was here already")
+        if status not in {200, 206}:
+            raise ServiceError(f"{self._url}: the server answers {status} {response.reason or ''}".rstrip())
+
+    def _check_size(self, held: int) -> None:
+        if self._size is not None and held < self._size:
+            raise Interrupted(f"the server sent {held:,} of {self._size:,} bytes")
+        if self._size is not None and held > self._size:
+            self._refuse_size(f"at least {held:,} bytes")
+
+    def _refuse_size(self, found: str) -> NoReturn:
+        self._forget()
+        raise ServiceError(
+            f"{self._url}: has {found}, where the catalogue says {self._size:,}; "
+            "one of them is out of date, try again later"
+        )
+
+    def _held(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _forget(self) -> None:
+        self._part.unlink(missing_ok=True)
+
+    def _say(self, held: int) -> None:
+        # A server that starts anew each time brings bytes, but none that are new.
+        if held > self._most:
+            self._most, self._tries = held, 0
+        if self._heard:
+            self._heard(held)
+
+
+def _extent(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """Where the body starts, and how long the whole file is."""
+    if response.status == 206:
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is None:
+            return -1, None
+        return int(found[1]), None if found[2] == "*" else int(found[2])
+    is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
+    return 0, response.content_length if is_plain else None
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "the server does not answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection broke"
+    cause = getattr(error, "os_error", None) or error
+    return getattr(cause, "strerror", None) or str(cause) or type(error).__name__
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None
+
+
+def _wait(state: RetryCallState) -> float:
+    """Seconds. Retry-After is taken at its word, up to a minute."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Interrupted) and error.retry_after is not None:
+        return min(error.retry_after, MOST_WAITING_SECONDS)
+    return _backoff(state)

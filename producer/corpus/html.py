@@ -1,0 +1,233 @@
+"""What a page of HTML says of a definition: its signature, and the first paragraph of its own.
+
+Documentation in folders: where it lies below a path, what its library is called, how a page is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from models.core.errors import DatasetError, ServiceError
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
+
+
+TITLES = ("h1", "h2", "h3", "h4", "h5", "h6")
+HEADINGS = {"dt", *TITLES}
+CONTAINERS = {"article", "div", "dl", "header", "main", "section"}
+# What they hold is no paragraph of the definition; a `dl` in it lists parameters or members.
+SKIPPED = {"aside", "dl", "figure", "footer", "nav", "pre", "script", "style", "table", "ul", "ol"}
+SKIPPED_CLASSES = {"_attribution", "admonition-title", "footer", "related", "rubric", "sphinxsidebar"}
+NOTES = {"admonition", "deprecated", "versionadded", "versionchanged", "versionremoved"}
+# Links beside a heading; documentation also shows them as paragraphs of their own.
+LINK_TEXTS = {"¶", "[source]", "[docs]", "#"}
+NO_WORDS = re.compile(r"source code:.*|view source( on github)?|\[source\]", re.IGNORECASE)
+CALL = re.compile(r"[\w.]+\(.*\)( (->|→) .+)?")
+# A heading, the anchor in it, and what may lie between.
+ANCESTORS = 3
+
+
+class Definition(NamedTuple):
+    signature: str
+    text: str
+
+
+class Page:
+    """A parsed page. Raises ServiceError where selectolax is not installed."""
+
+    def __init__(self, html: str | bytes) -> None:
+        try:
+            from selectolax.lexbor import LexborHTMLParser
+        except ModuleNotFoundError:
+            raise ServiceError(
+                "HTML documentation needs selectolax: pip install 'starmill[retrieve]'"
+            ) from None
+        source = html if isinstance(html, bytes) else html.encode(errors="replace")
+        # Nodes are valid as long as their tree is.
+        self._tree = LexborHTMLParser(source)
+        for line_break in self._tree.css("br"):
+            line_break.replace_with("\n")
+        for link in self._tree.css("a, .viewcode-link"):
+            if folded(link) in LINK_TEXTS:
+                link.decompose()
+        self._nodes: dict[str, LexborNode] = {}
+        for node in self._tree.css("[id]"):
+            self._nodes.setdefault(node.attrs.sget("id"), node)
+
+    def definition(self, fragment: str) -> Definition | None:
+        """Of the element with this id; None where the page has no such element."""
+        node = self._nodes.get(fragment)
+        return None if node is None else _described(node)
+
+    def opening(self, names: set[str]) -> Definition:
+        """Of the definition that is called one of `names`, whatever the case; else of the page's title."""
+        wanted = {name.lower() for name in names}
+        for identifier, node in self._nodes.items():
+            if node.tag == "dt" and identifier.lower() in wanted:
+                return _described(node)
+        title = self._tree.css_first("h1") or self._tree.body
+        return _described(title) if title else Definition("", "")
+
+    def marked(self) -> Iterator[tuple[str, str]]:
+        """Id and role (`function`, `method`) of what Sphinx marks as definitions, as the page has them."""
+        for identifier, node in self._nodes.items():
+            if node.tag != "dt" or node.parent is None:
+                continue
+            # Before Sphinx 4, only the list around a definition spoke of it.
+            kinds = node.parent.attrs.sget("class").split()
+            if "sig" in classes(node) or kinds[:1] == ["py"]:
+                yield identifier, kinds[1] if len(kinds) > 1 else ""
+
+    def all(self, selector: str) -> list[LexborNode]:
+        return self._tree.css(selector)
+
+    def words(self) -> str:
+        """All text, white space folded."""
+        return folded(self._tree.body) if self._tree.body else ""
+
+
+def folded(node: LexborNode) -> str:
+    return " ".join(node.text().split())
+
+
+def classes(node: LexborNode) -> set[str]:
+    return set(node.attrs.sget("class").split())
+
+
+def _described(node: LexborNode) -> Definition:
+    heading = _heading(node)
+    if heading is None and (node.tag in {"code", "pre"} or "sig" in classes(node)):
+        return Definition(folded(node), _first_paragraph(_after(node, None), None))
+    if heading is None:
+        return Definition("", _first_paragraph(_enclosing(node, {"p"}) or node, None))
+    if heading.tag == "dt":
+        body = _element(heading.next)
+        while body is not None and body.tag == "dt":
+            body = _element(body.next)
+        text = _first_paragraph(body.first_child, body) if body is not None and body.tag == "dd" else ""
+        return Definition(folded(heading), text)
+    return Definition(_signature_of_title(heading), _first_paragraph(_after(heading, None), None))
+
+
+def _heading(node: LexborNode) -> LexborNode | None:
+    """The heading that an id speaks of: it may stand on it, in it, around it, or just before it."""
+    if (around := _enclosing(node, HEADINGS)) is not None:
+        return around
+    if node.tag in CONTAINERS and (inside := node.css_first(", ".join(HEADINGS))) is not None:
+        return inside
+    following = None if folded(node) else _element(node.next)
+    if following is None:
+        return None
+    if following.tag in HEADINGS:
+        return following
+    return following.css_first("dt") if following.tag == "dl" else None
+
+
+def _enclosing(node: LexborNode, tags: set[str]) -> LexborNode | None:
+    above: LexborNode | None = node
+    for _ in range(ANCESTORS + 1):
+        if above is None or above.tag in tags:
+            return above
+        above = above.parent
+    return None
+
+
+def _signature_of_title(title: LexborNode) -> str:
+    """A title is a signature where all of it is code, or a call; a call may also stand in a block below."""
+    name = folded(title)
+    call = re.compile(rf"(@\S+ )*{re.escape(name.removesuffix('()'))}\(")
+    for node in _walk(_after(title, None), None):
+        if node.tag == "pre" and call.match(block := folded(node)):
+            return block
+    codes = [folded(code) for code in title.css("code")]
+    if codes and " ".join(codes) == name:
+        return codes[0]
+    return name if CALL.fullmatch(name) else ""
+
+
+def _first_paragraph(start: LexborNode | None, within: LexborNode | None) -> str:
+    """The first that describes; where none does, the first note on versions or link to the source."""
+    spare = ""
+    for node in _walk(start, within):
+        if node.tag == "p" and (text := folded(node)):
+            if not (_is_in_note(node) or NO_WORDS.fullmatch(text)):
+                return text
+            spare = spare or text
+    return spare
+
+
+def _is_in_note(node: LexborNode) -> bool:
+    return node.parent is not None and bool(classes(node.parent) & NOTES)
+
+
+def _walk(start: LexborNode | None, within: LexborNode | None) -> Iterator[LexborNode]:
+    """Elements from `start` on as the document has them, to the next definition or the end of `within`."""
+    node = _element(start)
+    while node is not None:
+        if node.tag in TITLES or _defines(node):
+            return
+        is_shut = node.tag in SKIPPED or classes(node) & SKIPPED_CLASSES
+        if node.tag == "pre" or not is_shut:
+            yield node
+        inside = None if is_shut or node.tag == "p" else _element(node.first_child)
+        node = inside if inside is not None else _after(node, within)
+
+
+def _defines(node: LexborNode) -> bool:
+    return node.tag in {"dl", "dt"} and (bool(node.attrs.sget("id")) or node.css_first("dt[id]") is not None)
+
+
+def _after(node: LexborNode, within: LexborNode | None) -> LexborNode | None:
+    """The element after `node` and all that is in it."""
+    above: LexborNode | None = node
+    while above is not None and above != within:
+        if (following := _element(above.next)) is not None:
+            return following
+        above = above.parent
+    return None
+
+
+def _element(node: LexborNode | None) -> LexborNode | None:
+    """`node` or, where it is text or a comment, the element that follows it."""
+    while node is not None and not node.is_element_node:
+        node = node.next
+    return node
+
+
+# Projects that are imported under another name.
+IMPORT_NAMES = {"pytorch": "torch", "scikit_image": "skimage", "scikit_learn": "sklearn"}
+
+
+def holders(path: Path, marker: str) -> list[Path]:
+    """The subfolders that hold the file `marker`, sorted by name; `path` itself where it or none does.
+
+    Hidden folders are left out. Raises DatasetError.
+    """
+    if not path.is_dir():
+        problem = "is a file; give its folder" if path.exists() else "no such folder; check passages.path"
+        raise DatasetError(path, None, problem)
+    if (path / marker).is_file():
+        return [path]
+    return [folder for folder in subfolders(path) if (folder / marker).is_file()] or [path]
+
+
+def subfolders(path: Path) -> list[Path]:
+    try:
+        return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and folder.name[:1] != "."]
+    except OSError as error:
+        raise DatasetError(path, None, f"cannot be read: {error.strerror or error}") from None
+
+
+def read_page(folder: Path, path: str) -> bytes | None:
+    """A file below `folder`; None where there is none, or where `path` leads out of it."""
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        return None
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DatasetError(file, None, f"cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,253 @@
+"""What an object's documentation says: its words, its signature, its first paragraph.
+
+Prints the documentation of importable packages as JSONL, one documented callable a line.
+
+Importing packages runs their code, which may print, warn, exit or crash, so `producer.corpus.installed`
+runs this module in a child process. A first line with the key `missing` names a package that cannot be
+imported; nothing follows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from types import ModuleType
+from typing import Any, NamedTuple
+
+NUMBERS = {bool, int, float, complex}
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def is_documented(value: Any) -> bool:
+    """Callable with words of its own (not those of its type)."""
+    return callable(value) and not isinstance(value, ModuleType) and bool(documentation(value))
+
+
+def documentation(value: Any) -> str:
+    with suppress(Exception):
+        if inspect.isclass(value):
+            text = value.__doc__ if "__doc__" in vars(value) else None
+            return inspect.cleandoc(text).strip() if isinstance(text, str) else ""
+        text = inspect.getdoc(value)
+        if isinstance(text, str) and text != inspect.getdoc(type(value)):
+            return text.strip()
+    return ""
+
+
+def described(name: str, value: Any, library: str) -> dict[str, str]:
+    """The passage of one object; empty where its documentation is its signature alone."""
+    short = name.rpartition(".")[2]
+    head, text = split_documentation(documentation(value), short)
+    signature = name
+    if callable(value):
+        signature = f"{name}({head or '...'})"
+        with suppress(Exception):
+            signature = f"{name}{plain(inspect.signature(value))}"
+    row = {"id": name, "name": name, "signature": signature, "text": text, "library": library}
+    return {key: ADDRESS.sub("", field) for key, field in row.items()} if text else {}
+
+
+def plain(signature: inspect.Signature) -> inspect.Signature:
+    """Defaults that are neither literals nor empty become `...`.
+
+    Others differ from process to process, and may show what must stay here: the default of `cgi.parse`
+    is the whole environment, and a path is this machine's.
+    """
+    kept = (
+        parameter.replace(default=Omitted()) if hides(parameter.default) else parameter
+        for parameter in signature.parameters.values()
+    )
+    return signature.replace(parameters=list(kept))
+
+
+class Omitted:
+    def __repr__(self) -> str:
+        return "..."
+
+
+def hides(value: Any) -> bool:
+    """Whether a default says more than itself."""
+    if type(value) in {tuple, list}:
+        return any(hides(item) for item in value)
+    if type(value) is str:
+        return os.path.isabs(value)
+    is_empty = type(value) is dict and not value
+    return not (value is None or value is inspect.Parameter.empty or type(value) in NUMBERS or is_empty)
+
+
+def split_documentation(text: str, short: str) -> tuple[str, str]:
+    """Arguments of a leading `short(arguments)` line; the first paragraph that is more than such lines."""
+    paragraphs = [paragraph.splitlines() for paragraph in re.split(r"\n\s*\n", text)]
+    call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\((.*?)\)(?=\s|:|$)")
+    whole_call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\(.*\)( -> \S+)?")
+    first = call.match(folded(paragraphs[0]))
+    head = first.group(1) if first else ""
+    for lines in paragraphs:
+        words = [line for line in lines if not call.match(line)]
+        if words and not whole_call.fullmatch(folded(lines)):
+            # An indented rest continues the line above: this paragraph is no mere list of signatures.
+            return head, folded(lines if words[0][:1].isspace() else words)
+    only = folded(paragraphs[0])
+    return head, "" if first and first.end() == len(only) else only
+
+
+def folded(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+STDLIB = "stdlib"
+# Importing these prints, opens a browser, or brings programs and twins of other platforms, not a library.
+SKIPPED_TOP = {"antigravity", "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "ntpath"}
+
+SKIPPED_TOP |= {"nturl2path", "pydoc_data", "test", "this", "turtledemo", "venv"}
+
+SKIPPED_PART = {"conftest", "setup", "test", "tests"}
+
+
+class Named(NamedTuple):
+    """A public name of a documented object. The least by `rank` is the one users import."""
+
+    name: str
+    listed: bool
+    value: Any
+
+    @property
+    def own(self) -> bool:
+        return bool(getattr(self.value, "__name__", "") == self.name.rpartition(".")[2])
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, str]:
+        return (not self.listed, not self.own, len(self.name), self.name)
+
+
+def imported(name: str) -> ModuleType | None:
+    with suppress(Exception, SystemExit):
+        return importlib.import_module(name)
+    return None
+
+
+def stdlib_roots() -> list[str]:
+    """`builtins` and every public top-level module that this interpreter can import."""
+    return [
+        name
+        for name in sorted(sys.stdlib_module_names)
+        if not name.startswith("_") and name not in SKIPPED_TOP
+    ]
+
+
+def submodules(module: ModuleType, name: str) -> Iterator[tuple[str, ModuleType]]:
+    """`module` and its public submodules, depth first, each with the name to import it by."""
+    yield name, module
+    found = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", None) or [])}
+    # os.path has no file of its own.
+    found |= {part for part in vars(module) if f"{name}.{part}" in sys.modules}
+    for part in sorted(found):
+        if part.startswith("_") or part in SKIPPED_PART:
+            continue
+        child = imported(f"{name}.{part}")
+        if child is not None:
+            yield from submodules(child, f"{name}.{part}")
+
+
+def public_names(module: ModuleType, name: str) -> Iterator[Named]:
+    """What `__all__` lists; without it, the public names that were made in the same package."""
+    prefix = "" if name == "builtins" else f"{name}."
+    declared = getattr(module, "__all__", None)
+    listed = {entry for entry in declared or () if isinstance(entry, str)}
+    for entry in sorted(listed or vars(module)):
+        if entry.startswith("_"):
+            continue
+        with suppress(Exception):
+            value = getattr(module, entry)
+            listed_here = entry in listed or not prefix
+            if listed_here or package_of(value) == name.partition(".")[0]:
+                yield Named(prefix + entry, listed_here, value)
+
+
+def package_of(value: Any) -> str:
+    """The top-level package that made `value`; C accelerators such as `_bisect` count as theirs."""
+    made_in = getattr(value, "__module__", None)
+    return made_in.partition(".")[0].removeprefix("_") if isinstance(made_in, str) else ""
+
+
+def members(name: str, value: type, public: set[int]) -> Iterator[tuple[str, Any]]:
+    """Public methods and properties of a class, with those of bases that have no public name."""
+    seen: set[str] = set()
+    for base in value.__mro__:
+        if base is not value and (id(base) in public or base.__module__ == "builtins"):
+            continue
+        for entry in sorted(vars(base)):
+            if entry.startswith("_") or entry in seen:
+                continue
+            seen.add(entry)
+            member = vars(base)[entry]
+            member = getattr(member, "__func__", member)
+            if inspect.isroutine(member) or isinstance(member, property):
+                yield f"{name}.{entry}", member
+
+
+def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
+    """Passages of `packages` sorted by id; each object once, under its best public name."""
+    best: dict[int, tuple[Named, str]] = {}
+    for root, library, required in roots(packages):
+        module = imported(root)
+        if module is None and required:
+            return [{"missing": root}]
+        for name, part in submodules(module, root) if module else ():
+            keep_best(best, part, name, library)
+    classes = {key for key, (found, _) in best.items() if inspect.isclass(found.value) and found.own}
+    rows: dict[str, dict[str, str]] = {}
+    for found, library in sorted(best.values(), key=lambda entry: entry[0].rank):
+        pairs = [(found.name, found.value)]
+        if id(found.value) in classes:
+            pairs += members(found.name, found.value, classes)
+        for name, value in pairs:
+            if name not in rows and (row := described(name, value, library)):
+                rows[name] = row
+    return [rows[name] for name in sorted(rows)]
+
+
+def keep_best(best: dict[int, tuple[Named, str]], module: ModuleType, name: str, library: str) -> None:
+    """Objects may answer any attribute with an exception; such an object is left out."""
+    with suppress(Exception):
+        for found in public_names(module, name):
+            with suppress(Exception):
+                held = best.get(id(found.value))
+                if is_documented(found.value) and (held is None or found.rank < held[0].rank):
+                    best[id(found.value)] = (found, library)
+
+
+def roots(packages: list[str]) -> Iterator[tuple[str, str, bool]]:
+    """Modules to walk: name, library that passages are filed under, whether it must be importable."""
+    for package in packages:
+        if package == STDLIB:
+            yield from ((name, "python", False) for name in stdlib_roots())
+        else:
+            top = package.partition(".")[0]
+            yield package, "python" if top in sys.stdlib_module_names else top, True
+
+
+def main() -> None:
+    """Whatever imported code prints must not mix with the rows: standard output is kept aside first."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as rows:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        warnings.simplefilter("ignore")
+        for row in inspect_packages(sys.argv[1:]):
+            rows.write(json.dumps(row) + "\n")
+        rows.flush()
+        # Imported packages leave threads and exit hooks behind; the rows are out, so leave at once.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

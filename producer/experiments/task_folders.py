@@ -1,0 +1,124 @@
+"""Task folders: what a user brings for a task of their own, in one folder.
+
+    task.yaml     `stop`, and what the task decides of an experiment: dataset, passages, augment, rationale,
+                  grid, judge, grow
+    *.j2          the prompt templates augment, rationale, answer, verdict, grow
+    task.py       a parser or a judge, where the rules of Starmill do not do
+
+Seeds and data are files that task.yaml names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from models.core.errors import ExperimentError, TaskFolderError
+from models.core.prompts.templates import BLOCKS, Template
+
+SHIPPED = Path(__file__).parents[1] / "tasks"
+SCAFFOLD = SHIPPED.parent / "scaffold"
+DEFAULT = "conala"
+# What a task decides of an experiment; the experiment's own values win.
+SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
+OWN = ("stop",)
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+MOST_BYTES = 1_000_000
+
+
+def shipped_tasks() -> dict[str, str]:
+    """Name of each shipped task folder, and what the first comment line of its task.yaml says."""
+    return {
+        path.parent.name: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+        for path in sorted(SHIPPED.glob("*/task.yaml"))
+    }
+
+
+def find_task(name: str, folder: Path) -> Path:
+    """The folder of a shipped task, or the one at a path, seen from `folder`. Raises ExperimentError."""
+    if name in shipped_tasks():
+        return SHIPPED / name
+    path = (folder / Path(name).expanduser()).resolve()
+    if not path.is_dir():
+        near = difflib.get_close_matches(name, shipped_tasks(), n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(shipped_tasks())}"
+        raise ExperimentError("task", name, f"no such task folder; {remedy}")
+    return path
+
+
+def read_task(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The task folder as a run keeps it, and the sections of an experiment that it decides, paths as written.
+
+    Raises TaskFolderError with file, line and remedy; templates are parsed, and nothing is executed.
+    """
+    config = _read_yaml(folder / "task.yaml")
+    for key in config:
+        if key not in (*SECTIONS, *OWN):
+            near = difflib.get_close_matches(str(key), (*SECTIONS, *OWN), n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join((*SECTIONS, *OWN))}"
+            raise TaskFolderError(folder / "task.yaml", None, f"unknown key {key}; {remedy}")
+    sections = {name: config[name] for name in SECTIONS if config.get(name) is not None}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise TaskFolderError(folder / "task.yaml", None, f"{name} must be a mapping of keys to values")
+    frozen = {
+        "name": folder.name,
+        "prompts": _read_prompts(folder),
+        "stop": config.get("stop") or [],
+        "module": _read_module(folder / "task.py"),
+    }
+    return frozen, sections
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        config = yaml.safe_load(_read(path))
+    except NOT_YAML as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise TaskFolderError(path, mark.line + 1 if mark else None, f"not valid YAML: {problem}") from None
+    if not isinstance(config, dict):
+        raise TaskFolderError(path, None, f"must be a mapping of {', '.join((*SECTIONS, *OWN))}")
+    return config
+
+
+def _read_prompts(folder: Path) -> dict[str, str]:
+    prompts = {}
+    for name in BLOCKS:
+        path = folder / f"{name}.j2"
+        if path.exists():
+            prompts[name] = _read(path)
+            Template(name, prompts[name], str(path))
+        elif name in ("rationale", "answer"):
+            raise TaskFolderError(path, None, "is missing; `starmill task new` shows how one looks")
+    return prompts
+
+
+def _read_module(path: Path) -> str:
+    if not path.exists():
+        return ""
+    source = _read(path)
+    try:
+        compile(source, str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise TaskFolderError(path, line, f"is no Python: {getattr(error, 'msg', error)}") from None
+    return source
+
+
+def _read(path: Path) -> str:
+    """The text of a file in the folder."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise TaskFolderError(path, None, f"is larger than {MOST_BYTES:,} bytes; is it the right file?")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TaskFolderError(
+            path, None, "is missing; `starmill task new NAME` makes a whole folder"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskFolderError(path, None, f"cannot be read: {error}") from None

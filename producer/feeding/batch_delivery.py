@@ -1,0 +1,281 @@
+"""The other delivery: calls that workers filed go to the provider in batches, and come back answered.
+
+Each step can be cut off anywhere and taken again. A file that is up is found by its name, a batch that was
+made by the name in its metadata; to store an answer twice changes nothing.
+
+Batches are looked after in a thread of their own: the feeder does not wait for a file of 200 MB.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from models.adapters.backends.batch_api import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.core.errors import AccessError, BadRequest, ModelError, RateLimited, TransportError
+from models.core.pipeline.stages import train_slots
+from models.core.types import Completion
+from storage.database import Database
+from storage.ledger import batch_enqueue, batches, runs
+from storage.ledger.batch_enqueue import BatchRefusal
+from storage.ledger.batches import Batch
+from storage.ledger.runs import Run
+from storage.logs import set_about
+from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
+
+log = logging.getLogger(__name__)
+# The provider takes 50,000 calls and 200 MB.
+MOST_CALLS = 50_000
+MOST_BYTES = 190_000_000
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Seconds. A batch is submitted when for `quiet` nothing more was filed for it; for `patience`, while
+    more is expected. It is asked after again when a quarter of its age has passed, at least `soonest`, at
+    most `latest`."""
+
+    quiet: float = 2.0
+    patience: float = 30.0
+    soonest: float = 2.0
+    latest: float = 60.0
+
+
+class BatchDelivery:
+    """Of one run, by the process that feeds it; `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        db: Database,
+        run: Run,
+        client: BatchClient,
+        clock: Callable[[], float] = time.time,
+        rhythm: Rhythm | None = None,
+    ) -> None:
+        self.db = db
+        self.run = run
+        self.client = client
+        self.clock = clock
+        self.rhythm = rhythm or Rhythm()
+        # What is in these queues is asked of the teacher, or leads to it.
+        self._feeding = sorted({slot.queue for slot in train_slots(run.experiment)})
+        self._most = MOST_CALLS
+        self._looked: dict[str, float] = {}
+        self._submit_after = 0.0
+        self._wake_after = 0.0
+
+    def tick(self) -> None:
+        """Take every batch as far as it can go. Raises ModelError, a TransportError where another tick
+        may succeed."""
+        now = self.clock()
+        batches.adopt(self.db, self.run.id, now)
+        troubles: list[TransportError] = []
+        for batch in batches.unsettled(self.db, self.run.id):
+            try:
+                self._advance(batch)
+            except TransportError as trouble:
+                # The others may be luckier.
+                troubles.append(trouble)
+        if now >= self._wake_after:
+            batch_enqueue.wake(self.db, self.run.id)
+            self._wake_after = now + self.rhythm.soonest
+        if troubles:
+            raise troubles[0]
+        self._submit(now)
+
+    def _submit(self, now: float) -> None:
+        if now < self._submit_after:
+            return
+        count, last = batches.filed(self.db, self.run.id)
+        if not count or (count < self._most and not self._is_quiet(now - last)):
+            return
+        name = f"starmill-{secrets.token_hex(8)}"
+        batch = batches.gather(
+            self.db, self.run.id, name, endpoint_of, now, most=self._most, most_bytes=MOST_BYTES
+        )
+        if batch:
+            self._advance(batch)
+
+    def _is_quiet(self, seconds: float) -> bool:
+        if seconds < self.rhythm.quiet:
+            return False
+        return seconds >= self.rhythm.patience or not batches.expects_more(
+            self.db, self.run.id, self._feeding
+        )
+
+    def _advance(self, batch: Batch) -> None:
+        if batch.state == GATHERED:
+            name = f"{batch.id}.jsonl"
+            file = self.client.find_file(name, batch.created_at) or self._upload(name, batch)
+            batch = batches.move(self.db, batch.id, UPLOADED, input_file=file)
+        if batch.state == UPLOADED:
+            remote = self.client.find_batch(batch.id, batch.created_at) or self.client.create(
+                batch.id, batch.input_file or "", batch.endpoint
+            )
+            now = self.clock()
+            batch = batches.move(self.db, batch.id, SUBMITTED, remote=remote, submitted_at=now)
+            self._looked[batch.id] = now
+        if self.clock() >= self._next_look(batch):
+            self._look_after(batch)
+
+    def _upload(self, name: str, batch: Batch) -> str:
+        with tempfile.TemporaryFile() as file:
+            file.writelines(line_of(key, request) for key, request in batches.requests(self.db, batch.id))
+            file.seek(0)
+            return self.client.upload(name, file)
+
+    def _next_look(self, batch: Batch) -> float:
+        if batch.id not in self._looked:
+            return 0.0
+        last = self._looked[batch.id]
+        age = last - (batch.submitted_at or last)
+        return last + min(self.rhythm.latest, max(self.rhythm.soonest, age / 4))
+
+    def _look_after(self, batch: Batch) -> None:
+        remote = self.client.retrieve(batch.remote or "")
+        if remote.status == "failed":
+            self._give_up(batch, remote)
+        elif remote.ended:
+            self._fetch(batch, remote)
+        self._looked[batch.id] = self.clock()
+
+    def _fetch(self, batch: Batch, remote: Remote) -> None:
+        """Answers of a batch that was expired or cancelled count like any others."""
+        denied: AccessError | None = None
+        for file in remote.files:
+            for lines in _chunks(self.client.lines(file)):
+                denied = self._settle(lines) or denied
+        closed = batches.close(self.db, batch.id, SETTLED, remote.status, self.clock())
+        if denied:
+            raise denied
+        self._most = min(MOST_CALLS, 2 * self._most)
+        left = closed.requests - closed.answered - closed.refused
+        if left:
+            log.warning("batch %s: %s, %d of %d calls are asked again", remote.id, remote.status, left,
+                        closed.requests)  # fmt: skip
+        if left == closed.requests:
+            self._submit_after = self.clock() + self.rhythm.latest
+
+    def _settle(self, lines: Iterable[bytes]) -> AccessError | None:
+        """The error that only a person can mend, if a line holds one; its call is filed again."""
+        answers: list[tuple[str, Completion]] = []
+        refusals: list[tuple[str, BatchRefusal]] = []
+        denied: AccessError | None = None
+        for line in lines:
+            try:
+                key, outcome = outcome_of(line, self.client.address)
+            except TransportError as unreadable:
+                log.warning("%s", unreadable)
+                continue
+            if isinstance(outcome, Completion):
+                answers.append((key, outcome))
+            elif isinstance(outcome, BadRequest):
+                refusals.append((key, BatchRefusal(outcome.reason, str(outcome))))
+            elif isinstance(outcome, AccessError):
+                denied = outcome
+        now = self.clock()
+        batches.settle(self.db, answers, self.run.experiment.teacher.price, now)
+        batches.refuse(self.db, refusals, now)
+        return denied
+
+    def _give_up(self, batch: Batch, remote: Remote) -> None:
+        """Nothing was asked and nothing is paid: its calls are filed again."""
+        batches.close(self.db, batch.id, REFUSED, remote.message, self.clock())
+        said = f"{self.client.address}: batch {remote.id} failed: {remote.message or 'no reason was given'}"
+        if not remote.queue_is_full:
+            raise AccessError(f"{said}; mend what it names before the run goes on")
+        log.warning("%s; trying again later, with fewer calls", said)
+        self._most = max(1, batch.requests // 2)
+        self._submit_after = self.clock() + self.rhythm.latest
+
+
+def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while chunk := list(islice(lines, CHUNK)):
+        yield chunk
+
+
+TICK_SECONDS = 0.5
+STOP_SECONDS = 10.0
+MENDS_ITSELF = (TransportError, OperationalError, InterfaceError)
+_backoff = wait_random_exponential(multiplier=0.5, max=60)
+
+
+@contextmanager
+def delivering(db: Database, run: Run) -> Iterator[None]:
+    """Within the block, batches of the run go out and come in, if that is how its teacher is asked."""
+    if run.experiment.teacher.delivery != "batch":
+        yield
+        return
+    stop = threading.Event()
+    # Whatever it does can be cut off: it must not keep a process alive that wants to end.
+    thread = threading.Thread(target=_deliver, args=(db, run, stop), name="batches", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_SECONDS)
+
+
+def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
+    set_about(run=run.id)
+    patient = Retrying(
+        retry=retry_if_exception_type(MENDS_ITSELF),
+        wait=_wait,
+        sleep=sleep_using_event(stop),
+        stop=stop_when_event_set(stop),
+        before_sleep=_complain,
+        reraise=True,
+    )
+    try:
+        _tick_until(stop, db, run, patient)
+    except MENDS_ITSELF as error:
+        log.info("stopped while waiting: %s", error)
+    except ModelError as error:
+        patient(runs.stop_run, db, run.id, str(error), paused=True)
+    except Exception as error:
+        log.exception("run %s: its batches cannot be looked after", run.id)
+        said = f"{type(error).__name__}: {error}"
+        patient(runs.stop_run, db, run.id, f"batches broke: {said}", paused=True)
+
+
+def _tick_until(stop: threading.Event, db: Database, run: Run, patient: Retrying) -> None:
+    client = BatchClient(run.experiment.teacher)
+    try:
+        delivery = BatchDelivery(db, run, client)
+        while not stop.wait(TICK_SECONDS):
+            patient(delivery.tick)
+    finally:
+        client.close()
+
+
+def _wait(state: RetryCallState) -> float:
+    """Seconds. Retry-After is taken at its word."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        return error.retry_after
+    return _backoff(state)
+
+
+def _complain(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    cause = getattr(error, "orig", error)
+    log.warning("batches: %s; trying again in %.1f s", cause, state.upcoming_sleep)

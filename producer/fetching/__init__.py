@@ -1,1 +1,0 @@
-"""Documentation from devdocs, fetched into folders that `source: devdocs` reads."""

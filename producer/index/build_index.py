@@ -1,0 +1,220 @@
+"""Builds the passage index of an experiment: documentation, vectors, Milvus, and the workers' snapshot.
+
+Lets an index learn from the train split: solved examples, and a ranking of candidates.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapters.encoders import open_encoder
+from models.adapters.encoders.checkpoint import find_checkpoint
+from models.adapters.encoders.encoder import Encoder, passage_text
+from models.core.errors import ServiceError, UsageError
+from models.core.experiment.experiment import Experiment
+from models.core.experiment.passages import Passages
+from models.core.pipeline.grid import Searches
+from models.core.retrieval.learned_ranking import Lessons, learn
+from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix, unit
+from models.core.types import Example, Passage
+from models.core.words import group_of, without_literals
+from producer.corpus import attributions, read_passages
+from producer.corpus.attribution import write_attributions
+from producer.experiments.datasets import read_dataset
+from storage.passages.index_files import corpus_hash, index_name, index_path
+from storage.passages.learned_index import (
+    LearnedIndex,
+    learned_index_path,
+    load_learned_index,
+    open_lexicon,
+    save_learned_index,
+)
+from storage.passages.milvus_store import MilvusStore
+from storage.passages.retriever import LEARNED
+from storage.passages.snapshot import CorpusVectors, Snapshot, write_snapshot
+from storage.passages.vectors import SLACK
+from storage.schema import TRAIN
+
+# What an interrupted build loses at most: a few seconds of encoding.
+PASSAGES_AT_ONCE = 256
+PROBES = 64
+PROBE_DEPTH = 10
+LEAST_RECALL = 0.99
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A built index. `path` is the folder of its snapshot, `encoded` how many passages were new."""
+
+    name: str
+    path: Path
+    count: int
+    fingerprint: str
+    encoded: int
+
+
+def build_index(
+    config: Passages,
+    milvus_uri: str,
+    home: Path,
+    progress: Progress | None = None,
+    encoder: Encoder | None = None,
+) -> Index:
+    """Bring the index of `config` up to date and publish its snapshot below `home`.
+
+    Only passages whose content is new are encoded, by `encoder` or the one that `config` names; an
+    interrupted build goes on where it stopped. Where nothing changed, neither Milvus nor the model is
+    opened. `progress` hears (passages encoded, passages to encode). Raises UsageError for the passages and
+    ServiceError for the encoder, for Milvus, and where its search misses neighbours.
+    """
+    name, path = index_name(config), index_path(config, home)
+    known = encoder or find_checkpoint(config.encoder)
+    passages = {passage.key: passage for passage in read_passages(config)}
+    sources = attributions(config)
+    if _is_current(path, known.fingerprint, corpus_hash(passages)):
+        write_attributions(path, sources)
+        return Index(name, path, len(passages), known.fingerprint, encoded=0)
+    with (
+        _only_builder(path),
+        MilvusStore.open(milvus_uri, name, known.fingerprint, known.dimension) as store,
+    ):
+        stored = store.keys()
+        new = [passage for key, passage in passages.items() if key not in stored]
+        vectors = CorpusVectors(passages, known.dimension)
+        vectors.recall(path, known.fingerprint)
+        if new:
+            _encode(new, encoder or open_encoder(config.encoder), store, vectors, progress or _ignore)
+        store.delete(stored - passages.keys())
+        store.seal()
+        vectors.complete(store)
+        _probe(store, vectors.rows)
+        store.publish(name)
+        write_attributions(path, sources)
+        write_snapshot(path, list(passages.values()), vectors.rows, known.fingerprint)
+        store.drop_others(name)
+    return Index(name, path, len(passages), known.fingerprint, len(new))
+
+
+def _is_current(path: Path, fingerprint: str, corpus: str) -> bool:
+    try:
+        return Snapshot.open(path, fingerprint).meta.corpus == corpus
+    except ServiceError:
+        return False
+
+
+def _encode(
+    passages: list[Passage], encoder: Encoder, store: MilvusStore, vectors: CorpusVectors, progress: Progress
+) -> None:
+    progress(0, len(passages))
+    for start in range(0, len(passages), PASSAGES_AT_ONCE):
+        part = passages[start : start + PASSAGES_AT_ONCE]
+        encoded = encoder.encode([passage_text(passage, encoder.template) for passage in part])
+        store.upsert(part, encoded)
+        for passage, vector in zip(part, encoded, strict=True):
+            vectors.put(passage.key, vector)
+        progress(start + len(part), len(passages))
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody is watching."""
+
+
+def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
+    """Compare the graph's neighbours with the exact ones, by score: equal passages are interchangeable."""
+    queries = vectors[:: max(1, len(vectors) // PROBES)][:PROBES]
+    depth = min(PROBE_DEPTH, len(vectors))
+    exact = np.sort(queries @ vectors.T, axis=1)[:, -depth]
+    found = store.search(queries, depth)
+    slack = SLACK * np.maximum(1, np.abs(exact))
+    near = sum(hit.score >= least for hits, least in zip(found, exact - slack, strict=True) for hit in hits)
+    recall = near / (len(queries) * depth)
+    if recall < LEAST_RECALL:
+        raise ServiceError(
+            f"{store.place} finds {recall:.1%} of the nearest passages, less than {LEAST_RECALL:.0%}; "
+            "drop the collection and build the index again"
+        )
+
+
+@contextmanager
+def _only_builder(path: Path) -> Iterator[None]:
+    """Two builders of one index would remove each other's unfinished files."""
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServiceError(f"{path} is being built by another process; wait for it to end") from None
+        yield
+
+
+# What is learned in another way is another thing.
+VERSION = "1"
+
+
+def needs_learning(passages: Passages) -> bool:
+    """Whether a search of the experiment uses solved examples."""
+    return any(choice.method in LEARNED for choice in Searches.read(passages).choices.values())
+
+
+def learn_index(experiment: Experiment, home: Path, progress: Progress | None = None) -> int:
+    """Learn from the train examples that name their passages; the index must be built. Returns how many.
+
+    Where nothing has changed, nothing is done. `progress` hears (examples seen, examples to see). Raises
+    UsageError where no example names a passage of the index.
+    """
+    passages, path = experiment.passages, learned_index_path(experiment.passages, experiment.dataset, home)
+    snapshot = Snapshot.open(index_path(passages, home))
+    examples = _solved_examples(experiment, snapshot)
+    digest = _digest(examples, snapshot)
+    if _is_learned(path, snapshot.fingerprint, digest):
+        return len(examples)
+    encoder = open_encoder(passages.encoder)
+    requests = [example.request for example in examples]
+    whole = unit(encoder.encode(requests))
+    bare = unit(encoder.encode([without_literals(request) for request in requests]))
+    groups = [group_of(example.question_id) for example in examples]
+    answers = [[row for name in example.oracle for row in snapshot.rows_of(name)] for example in examples]
+    solved = SolvedExamples(whole, bare, np.array(groups), answer_matrix(answers, len(snapshot)))
+    lessons = Lessons(requests, [example.question_id for example in examples], answers, whole, bare)
+    ranking = learn(
+        lessons, snapshot.vectors, open_lexicon(snapshot), solved, experiment.seed, os.cpu_count() or 1,
+        progress or (lambda _done, _total: None),
+    )  # fmt: skip
+    named = [list(example.oracle) for example in examples]
+    save_learned_index(path, LearnedIndex(snapshot.fingerprint, digest, groups, named, whole, bare, ranking))
+    return len(examples)
+
+
+def _solved_examples(experiment: Experiment, snapshot: Snapshot) -> list[Example]:
+    train = read_dataset(experiment.dataset)[TRAIN]
+    found = [example for example in train if any(snapshot.rows_of(name) for name in example.oracle)]
+    if not found:
+        raise UsageError(
+            "passages.method: no train example names a passage of this index in its field oracle; "
+            "take dense, bm25 or fusion, or map the field with dataset.fields.oracle"
+        )
+    return found
+
+
+def _digest(examples: Sequence[Example], snapshot: Snapshot) -> str:
+    rows = [[example.request, example.question_id, list(example.oracle)] for example in examples]
+    parts = [VERSION, snapshot.fingerprint, snapshot.meta.corpus, rows]
+    return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_learned(path: Path, fingerprint: str, digest: str) -> bool:
+    try:
+        return load_learned_index(path, fingerprint).digest == digest
+    except ServiceError:
+        return False

@@ -1,0 +1,93 @@
+"""How well the passages of requests are found whose right passages the dataset names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.core.errors import DatasetError, UsageError
+from models.core.experiment.passages import Passages
+from models.core.metrics.scores import mean_interval, mean_percent, recall, reciprocal_rank
+from models.core.metrics.significance import Interval
+from models.core.retrieval.passage_selection import choose
+from models.core.types import Example, Hit, Query
+from producer.results.score_files import key_field, text_field
+from storage.jsonl import read_objects
+
+AT_ONCE = 256
+Find = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """In percent, over the `n` rows that name a right passage; `recall` is by its k. DocPrompting counts
+    the other rows as found: `docprompting` is its recall, over `rows` rows.
+
+    Of what the settings show: `precision` is the share of right passages, `none_right` of rows without one,
+    `abstained` of rows that are shown nothing, `shown` the mean number of passages.
+    """
+
+    n: int
+    rows: int
+    recall: Mapping[int, float]
+    intervals: Mapping[int, Interval]
+    docprompting: Mapping[int, float]
+    mrr: float
+    precision: float
+    none_right: float
+    abstained: float
+    shown: float
+
+
+def read_augmentations(path: Path) -> dict[str, str]:
+    """`{"question_id", "augmentation"}` lines by their id; the last of an id counts. Raises DatasetError."""
+    rows = read_objects(path)
+    return {key_field(path, line, row): text_field(path, line, row, "augmentation") for line, row in rows}
+
+
+def queries_of(examples: Iterable[Example], augmentations: Mapping[str, str]) -> list[Query]:
+    """Raises UsageError where no example names a right passage."""
+    queries = [
+        Query(each.request, augmentations.get(each.question_id, ""), each.question_id, each.oracle)
+        for each in examples
+    ]
+    if not any(query.oracle for query in queries):
+        raise UsageError(
+            "no row of the split names its right passages; map their field with dataset.fields.oracle"
+        )
+    return queries
+
+
+def evaluate(find: Find, passages: Passages, queries: Sequence[Query], cuts: Sequence[int]) -> Found:
+    """What `find` returns for queries, depth and `passages`, judged at the `cuts` and as it is shown."""
+    depth = max(*cuts, passages.top_k)
+    found: list[list[Hit]] = []
+    for start in range(0, len(queries), AT_ONCE):
+        found += find(queries[start : start + AT_ONCE], depth, passages)
+    known = [(hits, query.oracle) for hits, query in zip(found, queries, strict=True) if query.oracle]
+    ids = [([hit.passage.id for hit in hits], right) for hits, right in known]
+    shown = [([hit.passage.id for hit in choose(hits, passages)], right) for hits, right in known]
+    recalls = {k: [recall(names, right, k) for names, right in ids] for k in cuts}
+    free = len(queries) - len(known)
+    return Found(
+        n=len(known),
+        rows=len(queries),
+        recall={k: mean_percent(values) for k, values in recalls.items()},
+        intervals={k: mean_interval(values) for k, values in recalls.items()},
+        docprompting={k: mean_percent([*values, *[1.0] * free]) for k, values in recalls.items()},
+        mrr=mean_percent([reciprocal_rank(names, right) for names, right in ids]),
+        precision=mean_percent([float(name in right) for names, right in shown for name in names]),
+        none_right=mean_percent([float(not set(names) & set(right)) for names, right in shown]),
+        abstained=mean_percent([float(not names) for names, _ in shown]),
+        shown=sum(len(names) for names, _ in shown) / len(shown),
+    )
+
+
+def check_known(queries: Sequence[Query], known: Callable[[str], bool], path: Path) -> int:
+    """How many right passages the index does not hold. Raises DatasetError where it holds none of them."""
+    names = {name for query in queries for name in query.oracle}
+    missing = sum(not known(name) for name in names)
+    if missing == len(names):
+        raise DatasetError(path, None, "names no passage of the index; check passages.path and the ids")
+    return missing

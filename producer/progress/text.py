@@ -1,0 +1,118 @@
+"""A run's progress for people: the funnel per stage, and one line on speed, tokens and money."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from models.core.pipeline.stages import STAGES
+from producer.progress.status import EngineStatus, LimitUse, Status
+from storage.ledger.counts import IN_FLIGHT
+from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
+from storage.limits.usage import REQUESTS, TOKENS
+from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
+
+COLUMNS = (("waiting", WAITING), ("ready", READY), ("in flight", IN_FLIGHT), ("done", DONE),
+           ("skipped", SKIPPED), ("failed", FAILED))  # fmt: skip
+
+USES = {REQUESTS: "calls/min", TOKENS: "tokens/min", IN_FLIGHT_CALLS: "in flight"}
+
+
+def funnel_table(status: Status) -> Table:
+    table = Table(title=f"{status.run.id}: {status.state}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("planned", justify="right")
+    for heading, _ in COLUMNS:
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for stage in STAGES:
+        states = status.funnel.total(stage=stage)
+        planned = states.total()
+        if planned:
+            final = states[DONE] + states[SKIPPED] + states[FAILED]
+            numbers = [f"{states[state]:,}" if states[state] else "-" for _, state in COLUMNS]
+            table.add_row(stage, f"{planned:,}", *numbers, _bar(final / planned))
+    return table
+
+
+def summary_line(status: Status) -> Text:
+    usage = status.spending.usage
+    parts = [
+        f"{status.run.planned - status.left:,} of {status.run.planned:,} units",
+        f"{status.rate:,.0f} units/min",
+        f"ETA {duration(status.eta)}"
+        if status.eta is not None
+        else "ETA unknown"
+        if status.left
+        else "all final",
+        f"{status.spending.calls:,} calls",
+        f"{usage.prompt:,} + {usage.completion:,} tokens",
+        dollars(status),
+    ]
+    return Text(", ".join(parts))
+
+
+def reasons_line(title: str, reasons: dict[str, int]) -> Text:
+    return Text(f"{title}: " + ", ".join(f"{reason} {number:,}" for reason, number in reasons.items()))
+
+
+def progress(status: Status) -> Group:
+    lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
+    lines += [_engine_line(engine) for engine in status.engines if engine.alive]
+    lines += [_limit_line(limit) for limit in status.limits]
+    if status.rejections:
+        lines.append(reasons_line("rejected answers", status.rejections))
+    if status.failures:
+        lines.append(reasons_line("failed units", status.failures))
+    if status.state == PAUSED and status.message:
+        lines.append(Text(f"paused: {status.message}"))
+    return Group(*lines)
+
+
+def dollars(status: Status) -> str:
+    most = status.budget.limit
+    return f"${status.spending.dollars:,.4f}" + ("" if most is None else f" of ${most / 1e9:,.2f}")
+
+
+def limit_words(limit: LimitUse) -> list[str]:
+    """What is used of each limit that is known, and what holds calls up."""
+    use = limit.use
+    parts = [
+        f"{use.used[of]:,.0f} of {use.allowed[of]:,.0f} {words}"
+        for of, words in USES.items()
+        if of in use.allowed
+    ]
+    if use.refused:
+        parts.append(f"{use.refused:,} of {use.calls:,} calls refused (429)")
+    if use.blocked:
+        parts.append(f"blocked for {duration(use.blocked)} (Retry-After)")
+    if use.circuit_open:
+        parts.append("the server is away: probing")
+    return parts
+
+
+def _limit_line(limit: LimitUse) -> Text:
+    return Text(f"limits of {', '.join(limit.endpoints)}: " + ", ".join(limit_words(limit)))
+
+
+def _engine_line(engine: EngineStatus) -> Text:
+    load = engine.load
+    speed = load.usage.completion / load.busy_seconds if load.busy_seconds else 0.0
+    return Text(
+        f"engine of {engine.student} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
+        f"{load.waiting:,} wait, {100 * load.occupancy:.0f} % full while busy, {speed:,.0f} tokens/s"
+    )
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _bar(share: float, width: int = 20) -> str:
+    full = int(share * width)
+    return "#" * full + "." * (width - full) + f" {int(share * 100):3d} %"

@@ -1,0 +1,1 @@
+"""Results of a run: reports, exports, histories of rows, and differences between runs."""

@@ -1,0 +1,199 @@
+"""The students' answers: one row per cell of the grid, test example and seed.
+
+The dead-letter table: units that failed, with every answer that was rejected on the way.
+
+A run's generations as a recording that `teacher.recording` can name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from models.core.pipeline.grid import Cell, Searches, cells
+from models.core.recording import recorded
+from models.core.retrieval.passage_selection import hits_of, select
+from models.core.types import JSON
+from producer.results.export.columns import (
+    Shape,
+    dollars,
+    in_batches,
+    prompt_sha256,
+    starmill_version,
+    unit_name,
+)
+from storage.database import Database
+from storage.ledger.history import augmented, generations
+from storage.ledger.queries import ResultRow, bodies, failures, rejected_texts, results, rows
+from storage.ledger.runs import Run
+from storage.schema import TEST
+
+ANSWER: Shape = {
+    "question_id": str,
+    "row": int,
+    "request": str,
+    "reference": str,
+    "variant": str,
+    "student": str,
+    "shots": int,
+    "retrieval": str,
+    "rationale": str,
+    "augment_test": bool,
+    "exemplar_choice": str,
+    "sample": int,
+    "seed": int,
+    "exemplars": [int],
+    "passages": int,
+    "dropped": {"passages": int, "exemplars": int},
+    "text": str,
+    "truncated": bool,
+    "prediction": str,
+    "exact_match": bool,
+    "execution": str,
+    "execution_detail": str,
+    "provenance": {
+        "run": str,
+        "experiment": str,
+        "model": str,
+        "unit": str,
+        "generation": str,
+        "prompt_sha256": str,
+        "passages": [str],
+        "rule": str,
+        "cost_usd": float,
+        "starmill": str,
+    },
+}
+
+
+def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+    """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
+    `execution` where not executed. `exemplars` are rows of the train split; `dropped`
+    counts what the model's context had no room for."""
+    grid = {cell.variant: cell for cell in cells(run.experiment)}
+    searches = Searches.read(run.experiment.passages)
+    for batch in in_batches(_answers(db, run)):
+        asked = bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        found = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
+        for answer, judge in batch:
+            cell = grid[answer.variant]
+            row = _row(run, cell, answer, judge)
+            provenance = _provenance(run, cell, answer, asked.get(answer.generation or ""))
+            provenance["passages"] = _shown(cell, answer, searches, found)
+            yield {**row, "provenance": provenance}
+
+
+def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
+    """Each with its judge, where that is done: they are planned one after the other."""
+    finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
+    for _, units in groupby(finished, key=lambda unit: (unit.example_id, unit.variant, unit.sample)):
+        of_stage = {unit.stage: unit for unit in units}
+        if answer := of_stage.get("answer"):
+            yield answer, of_stage.get("judge")
+
+
+def _shown(
+    cell: Cell, answer: ResultRow, searches: Searches, found: dict[tuple[int, str], dict[str, Any]]
+) -> list[str]:
+    """Ids of the documentation of the request itself, best first: what its prompt had room for."""
+    if not cell.retrieval:
+        return []
+    record = found.get((answer.example_id, searches.variant(cell.query, cell.retrieval)), {})
+    chosen = select(hits_of(record.get("passages", ())), searches.choices[cell.retrieval])
+    return [hit.passage.id for hit in chosen[: answer.result.get("passages", 0)]]
+
+
+def _provenance(run: Run, cell: Cell, answer: ResultRow, body: JSON | None) -> dict[str, Any]:
+    """`rule` is how the prediction is taken from the answer."""
+    return {
+        "run": run.id,
+        "experiment": run.name,
+        "model": answer.model or run.experiment.student(cell.student).model_name,
+        "unit": unit_name(answer),
+        "generation": answer.generation,
+        "prompt_sha256": prompt_sha256(body),
+        "passages": [],
+        "rule": run.experiment.judge.extraction,
+        "cost_usd": dollars(answer.cost_nano_usd or 0),
+        "starmill": starmill_version(),
+    }
+
+
+def _row(run: Run, cell: Cell, answer: ResultRow, judge: ResultRow | None) -> dict[str, Any]:
+    verdict = judge.result if judge else {}
+    executed = verdict.get("execution") or {}
+    return {
+        "question_id": answer.question_id,
+        "row": answer.number,
+        "request": answer.request,
+        "reference": answer.reference,
+        "variant": answer.variant,
+        "student": cell.student,
+        "shots": cell.shots,
+        "retrieval": cell.retrieval_word,
+        "rationale": cell.rationale,
+        "augment_test": cell.augment_test,
+        "exemplar_choice": cell.exemplars,
+        "sample": answer.sample,
+        "seed": run.experiment.grid.seeds[answer.sample],
+        "exemplars": list(answer.result.get("exemplars", ())),
+        "passages": answer.result.get("passages"),
+        "dropped": answer.result.get("dropped") or {"passages": 0, "exemplars": 0},
+        "text": answer.result.get("text"),
+        "truncated": bool(answer.result.get("truncated")),
+        "prediction": verdict.get("prediction"),
+        "exact_match": verdict.get("exact_match"),
+        "execution": executed.get("outcome"),
+        "execution_detail": executed.get("detail"),
+    }
+
+
+FAILURE: Shape = {
+    "unit": int,
+    "run": str,
+    "stage": str,
+    "variant": str,
+    "sample": int,
+    "split": str,
+    "row": int,
+    "question_id": str,
+    "request": str,
+    "reason": str,
+    "detail": str,
+    "attempts": int,
+    "rejected": [{"reason": str, "detail": str, "text": str}],
+}
+
+
+def failure_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+    """Failed units of shape FAILURE. A rejected `text` is null where the provider sent none."""
+    for unit in failures(db, run.id):
+        yield {
+            "unit": unit.unit_id,
+            "run": run.id,
+            "stage": unit.stage,
+            "variant": unit.variant,
+            "sample": unit.sample,
+            "split": unit.split,
+            "row": unit.number,
+            "question_id": unit.question_id,
+            "request": unit.request,
+            "reason": unit.reason,
+            "detail": unit.detail,
+            "attempts": unit.attempts,
+            "rejected": [
+                {"reason": reason, "detail": detail, "text": text}
+                for reason, detail, text in rejected_texts(db, unit.unit_id)
+            ],
+        }
+
+
+def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+    """Every answer with the request for it; and where one call augments several requests, what each of them
+    was given: when the run is repeated, others may be asked for together."""
+    for key, stage, request, completion, cost in generations(db, run.id):
+        yield {"key": key, "stage": stage, **recorded(request, completion), "cost_usd": dollars(cost)}
+    if run.experiment.augment.batch_size > 1:
+        for found in augmented(db, run.id):
+            yield {"stage": "augment", **found._asdict()}

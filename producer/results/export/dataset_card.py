@@ -1,0 +1,221 @@
+"""The dataset card of a Hugging Face folder: what the rows are, how they came about, what they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from models.core.experiment.options import FILTERS, Rationale
+from models.core.types import JSON
+from producer.corpus.attribution import Attribution
+from producer.results.export.columns import Tally, prompt_text, starmill_version
+from producer.results.export.selection import RowSelection
+from producer.results.export.splits import Layout
+from storage.ledger.runs import Run
+from storage.schema import FINISHED
+
+WHAT = {
+    "synthetic": "Requests with an augmentation, retrieved documentation and a step-by-step rationale that "
+    "ends in an answer, written by a teacher model.",
+    "answers": "Answers of the students under test, in each cell of an ablation grid.",
+    "failures": "Units of the run that failed, with every answer that was rejected.",
+}
+CORRECT = {
+    "paper": "less trailing full stops, colons and backquotes it ends with the reference",
+    "strict": 'what follows its last "the answer is" equals the reference',
+    "tree": 'what follows its last "the answer is" equals the reference, or has the same syntax tree',
+    "shell": 'what follows its last "the answer is" is the command of the reference, quotes, white space and '
+    "the form of flags aside",
+    "text": 'what follows its last "the answer is" is the reference, case, punctuation and articles aside',
+    "module": "the `task.py` of its task folder says so",
+    "model": "its answer is the reference, case, punctuation and articles aside, or a judge model says so",
+    "execution": "its code passes the tests of its row, or, where there are none, has the reference's tree",
+}
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+PROMPT_SHOWN = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """`documentation` is what passages in the rows were taken from, `asked` the request that the first row
+    rests on."""
+
+    run: Run
+    selection: RowSelection
+    layout: Layout
+    tally: Tally
+    documentation: Sequence[Attribution] = ()
+    asked: JSON | None = None
+
+    def text(self) -> str:
+        """README.md of the folder."""
+        sections = {
+            "": [WHAT[self.selection.what]],
+            "Counts": self._counts(),
+            "Source": self._source(),
+            "How it was made": self._making(),
+            "What was left out": self._left_out(),
+            "Cost": [f"- of these rows: ${self.tally.cost_usd:,.6f}"] if self.tally.cost_usd else [],
+            "Prompt": self._prompt(),
+            "Licence": self._licence(),
+            "Known flaws": [f"- {flaw}" for flaw in _flaws(self.run, self.selection)],
+            "Documentation": _notices(self.documentation),
+        }
+        parts = [f"# {self.run.name}: {self.selection.what}"]
+        for heading, lines in sections.items():
+            if lines:
+                parts += [*([f"## {heading}"] if heading else []), "\n".join(lines)]
+        body = "\n\n".join(parts)
+        header = yaml.safe_dump(self._header(), sort_keys=False, allow_unicode=True)
+        return f"---\n{header}---\n\n{body}\n"
+
+    def _header(self) -> JSON:
+        count = self.tally.total
+        names = list(self.layout.splits) or ["train"]
+        return {
+            "pretty_name": f"{self.run.name} ({self.selection.what})",
+            "task_categories": ["text-generation"],
+            "tags": ["synthetic", "starmill", *([task.name] if (task := self.run.experiment.task) else [])],
+            "size_categories": [next((name for most, name in SIZES if count < most), "n>1M")],
+            "configs": [
+                {
+                    "config_name": "default",
+                    "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in names],
+                }
+            ],
+        }
+
+    def _counts(self) -> list[str]:
+        counts = [f"- rows: {self.tally.total:,}"]
+        if self.layout.splits:
+            counts += [f"- in split {name}: {self.tally.splits[name]:,}" for name in self.layout.splits]
+        return counts + [f"- {name}: {number:,}" for name, number in sorted(self.tally.groups.items())]
+
+    def _source(self) -> list[str]:
+        dataset = self.run.experiment.dataset
+        files = {"train": dataset.train.file, "test": dataset.test.file}
+        split = "test" if self.selection.what == "answers" else "train"
+        named = ", ".join(files.values()) if self.selection.what == "failures" else files[split]
+        passages = self.run.experiment.passages
+        corpus = Path(passages.path).name if passages.path else ", ".join(passages.packages)
+        return [
+            f"- requests and references: `{named}` in `{Path(dataset.path).name}` ({dataset.loader})",
+            f"- documentation: {passages.source} (`{corpus}`), top {passages.top_k} by `{passages.encoder}`",
+        ]
+
+    def _making(self) -> list[str]:
+        experiment, run = self.run.experiment, self.run
+        teacher = experiment.teacher
+        params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
+        return [
+            f"- run: {run.id} of experiment {run.name}, made with Starmill {starmill_version()}",
+            *([f"- task folder: `{experiment.task.name}`"] if experiment.task else []),
+            f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`",
+            *(f"- student: {student.name}, `{student.model_name}`" for student in experiment.students),
+            f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
+            *(
+                [f"- judge: `{judge.model_name}`"]
+                if experiment.asks_judge and (judge := experiment.judge.model)
+                else []
+            ),
+            *_options(experiment.rationale),
+            f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
+            "times at most; the hint is not part of the data",
+            "- `provenance` of a row names unit, calls, prompt, passages, rule, cost and version",
+        ]
+
+    def _left_out(self) -> list[str]:
+        said = []
+        if self.selection.what == "synthetic":
+            said.append("- examples without any rationale: those failed, or are not done")
+        if self.selection.accepted:
+            said.append("- rationales that are not correct, and those that mention their hint")
+        if self.layout.shuffle is not None:
+            said.append(f"- the order of the dataset: rows are shuffled with seed {self.layout.shuffle}")
+        if self.layout.splits:
+            shares = ", ".join(f"{name} {share:g}" for name, share in self.layout.splits.items())
+            said.append(
+                f"- of each split the questions of the others: {shares}, seed {self.layout.split_seed}"
+            )
+        return said + _filtered(self.selection)
+
+    def _prompt(self) -> list[str]:
+        """Of other rows the words differ, and the seeds that are shown."""
+        if not self.asked:
+            return []
+        words = prompt_text(self.asked)
+        shown = words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}\n..."
+        # No text of a row may end the block.
+        fence = "`" * max(3, 1 + max(map(len, _runs(shown, "`")), default=0))
+        return ["What was asked for the first row:", "", f"{fence}text", shown, fence]
+
+    def _licence(self) -> list[str]:
+        return [
+            "None is set here. Requests and references have the licence of their source; texts of models "
+            "are bound by the terms of their providers"
+            + ("; passages by the notices below." if self.documentation else ".")
+        ]
+
+
+def _runs(text: str, char: str) -> Iterator[str]:
+    return (part for part in "".join(each if each == char else " " for each in text).split())
+
+
+def _notices(documentation: Sequence[Attribution]) -> list[str]:
+    return (
+        ["Passages were taken from:", "", *(f"- {said}" for said in documentation)] if documentation else []
+    )
+
+
+def _filtered(selection: RowSelection) -> list[str]:
+    if not selection.left_out.counts:
+        return []
+    marked = selection.left_out.counts
+    said = [
+        f"    - {name}: {marked[name]:,} (a row that {FILTERS[name]})" for name in FILTERS if name in marked
+    ]
+    return [
+        f"- rows that filters marked, which may mark a row more than once: {len(selection.left_out.units):,}",
+        *said,
+    ]
+
+
+def _options(rationale: Rationale) -> list[str]:
+    said = []
+    if (samples := rationale.samples) > 1:
+        said.append(f"- the first rationale of a request is that of {samples} whose answer most agree on")
+    if (rounds := rationale.rounds) > 1:
+        said.append(
+            f"- requests were reasoned about in {rounds} rounds, each shown right rationales of the one "
+            "before; the latest right one counts"
+        )
+    if (most := rationale.stop_at) > 1:
+        said.append(f"- each right rationale of a request is a row of its own, {most} at most")
+    return said
+
+
+def _flaws(run: Run, selection: RowSelection) -> list[str]:
+    executed = run.experiment.rationale.correctness == "execution"
+    flaws = [
+        "All text but request and reference was written by models"
+        + ("." if executed else "; nothing of it was executed.")
+    ]
+    if run.state != FINISHED:
+        flaws.insert(0, f"The run was {run.state} when this was exported: rows are missing.")
+    if selection.what == "synthetic":
+        flaws += [
+            "Correct speaks of the final answer: the steps before it were not checked.",
+            "A right rationale of source `star` was written by a model that had been shown the answer.",
+        ]
+        if run.experiment.rationale.correctness == "model":
+            flaws.append("A model judged what is correct, and models err.")
+        if not selection.accepted:
+            flaws += [
+                "Rows of source `wrong` are included; `correct` tells them apart.",
+                "Rationales that mention their hint count as wrong, with `hint_leak` true.",
+            ]
+    return flaws

@@ -1,0 +1,73 @@
+"""Which rows of a run are exported, and what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from models.core.errors import UsageError
+from producer.results.export.answer_rows import ANSWER, FAILURE, answer_rows, failure_rows, generation_rows
+from producer.results.export.columns import Shape
+from producer.results.export.synthetic_rows import CHAT, SYNTHETIC, as_chat, as_row, synthetic_rows
+from producer.results.quality import LeftOut, leave_out
+from storage.database import Database
+from storage.ledger.runs import Run
+
+NOTHING = LeftOut()
+What = Literal["synthetic", "answers", "failures", "generations"]
+Style = Literal["raw", "chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSelection:
+    """`accepted` keeps synthetic examples with a right rationale only. `filters` are those of
+    `core.quality` whose marked rows are left out; None are the experiment's own, which `accepted` heeds.
+    Raises UsageError where one of these or `style` is asked of other rows than synthetic ones, or a format
+    other than jsonl of generations, whose requests have no columns."""
+
+    what: What = "synthetic"
+    style: Style = "raw"
+    accepted: bool = False
+    format: str = "jsonl"
+    filters: tuple[str, ...] | None = None
+    left_out: LeftOut = NOTHING
+
+    def __post_init__(self) -> None:
+        if self.what != "synthetic" and (self.accepted or self.style != "raw" or self.filters is not None):
+            style = f"--style {self.style}" if self.style != "raw" else "--filter"
+            option = "--only accepted" if self.accepted else style
+            raise UsageError(f"{option} is for synthetic data: leave it out, or --what {self.what}")
+        if self.what == "generations" and self.format != "jsonl":
+            raise UsageError(f"--format {self.format} has no columns for generations: take --format jsonl")
+
+    @property
+    def shape(self) -> Shape:
+        return CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
+
+
+def heed_filters(db: Database, run: Run, selection: RowSelection) -> RowSelection:
+    """The selection with the rows that its filters mark left out."""
+    names = selection.filters
+    if names is None:
+        names = run.experiment.quality.heeded if selection.accepted else ()
+    if not names:
+        return selection
+    return replace(selection, left_out=leave_out(db, run, names, accepted=selection.accepted))
+
+
+def select_rows(db: Database, run: Run, selection: RowSelection) -> Iterator[dict[str, Any]]:
+    """JSON values of the selection's shape, in the order of the dataset, in bounded memory."""
+    if selection.what == "synthetic":
+        make = as_chat if selection.style == "chat" else as_row
+        return synthetic_rows(db, run, make, accepted=selection.accepted, without=selection.left_out.units)
+    return _ROWS[selection.what](db, run)
+
+
+# Of rows with columns.
+_SHAPES: Mapping[What, Shape] = {"synthetic": SYNTHETIC, "answers": ANSWER, "failures": FAILURE}
+_ROWS: Mapping[What, Callable[[Database, Run], Iterator[dict[str, Any]]]] = {
+    "answers": answer_rows,
+    "failures": failure_rows,
+    "generations": generation_rows,
+}

@@ -1,0 +1,226 @@
+"""An example's life as text: in a terminal folded and in colours, in a pipe as plain lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from models.core.types import JSON
+from producer.results.report.samples import visible
+
+STATES = {"done": "green", "failed": "red", "skipped": "yellow"}
+YES_NO = {True: "yes", False: "no"}
+LEAST_REPEATED = 6
+SCORES = {"bleu4": "BLEU-4", "char_bleu": "charBLEU", "chrf": "chrF"}
+
+
+def history_lines(facts: JSON, *, folds: bool) -> Iterator[RenderableType]:
+    """What `producer.results.history` found. `folds`: long lines are folded, under their indentation."""
+    for row in facts["rows"]:
+        title = f"{row['split']} row {row['row']}, question {facts['question_id']}, run {facts['run']}"
+        yield Rule(Text(title, "bold"), align="left") if folds else Text(f"=== {title} ===")
+        yield from _HistoryRow(facts, row, folds).lines()
+
+
+class _HistoryRow:
+    """What of a prompt was shown already is not repeated: the calls of an example begin alike."""
+
+    def __init__(self, facts: JSON, row: JSON, folds: bool) -> None:
+        self.run = facts["run"]
+        self.rule = facts["rule"]
+        self.answer_rule = facts["answer_rule"] or "exact match"
+        self.row = row
+        self.folds = folds
+        self.prompts: dict[str, list[str]] = {}
+
+    def lines(self) -> Iterator[RenderableType]:
+        row = self.row
+        yield from self._block("request", row["request"])
+        yield from self._block("reference", row["reference"])
+        if row["oracle"]:
+            yield from self._block("right passages", "\n".join(row["oracle"]))
+        yield from self._block("in all", _paid(row, calls=row["calls"]))
+        if any(unit["stage"] == "judge" and "scores" in unit for unit in row["units"]):
+            yield from self._students()
+        for unit in row["units"]:
+            yield from self._unit(unit)
+
+    def _unit(self, unit: JSON) -> Iterator[RenderableType]:
+        yield Text()
+        name = " ".join(filter(None, (unit["stage"], unit["variant"])))
+        heading = Text(f"{name}, sample {unit['sample']}" if unit["sample"] else name, "bold")
+        heading.append(f": {unit['state']}", STATES.get(unit["state"], ""))
+        facts = [
+            unit["reason"],
+            f"taken {unit['attempts']} times" if unit["attempts"] > 1 else None,
+            f"by {unit['worker']}" if unit["worker"] else None,
+            _when(unit["ended"]),
+        ]
+        heading.append("".join(f", {fact}" for fact in facts if fact), "dim")
+        yield heading
+        if unit["detail"]:
+            yield from self._block("detail", unit["detail"])
+        for rejected in unit["rejected"]:
+            what = f"rejected answer {rejected['attempt'] + 1}: {rejected['reason']}"
+            yield from self._call(rejected["call"], what, rejected["detail"])
+        # A rejected answer may be what the unit goes on with: it is shown once.
+        shown = [each["call"]["generation"] for each in unit["rejected"] if each["call"]]
+        if unit["call"] and unit["call"]["generation"] not in shown:
+            yield from self._call(unit["call"], "verdict" if unit["stage"] == "judge" else "answer", "")
+        if unit["judged"]:
+            yield from self._call(unit["judged"], "verdict", "")
+        yield from self._result(unit)
+
+    def _call(self, call: JSON | None, what: str, detail: str) -> Iterator[RenderableType]:
+        if call is None:
+            yield from self._block(what, detail or "(no call)")
+            return
+        params = "".join(f", {name} {value}" for name, value in sorted(call["params"].items()))
+        key = call["generation"][:12]
+        bought = "" if call["bought_by"] == self.run else f", bought by {call['bought_by']}"
+        seconds = "" if call["seconds"] is None else f", {call['seconds']:.2f} s"
+        yield from self._block("call", f"{key} to {call['model']}{params}; {_paid(call)}{seconds}{bought}")
+        yield from self._prompt(key, call["prompt"])
+        finish = f" ({call['finish_reason']})" if call["finish_reason"] not in {"stop", None} else ""
+        text = call["text"] if call["text"] is not None else call["refusal"] or "(null)"
+        yield from self._block(what + finish + (f", {detail}" if detail else ""), text)
+
+    def _prompt(self, key: str, prompt: str) -> Iterator[RenderableType]:
+        """Less the lines that another prompt of the example begins with, which was shown."""
+        words = prompt.split("\n")
+        begun, other = max(
+            ((_alike(words, shown), of) for of, shown in self.prompts.items()), default=(0, "")
+        )
+        self.prompts.setdefault(key, words)
+        if begun == len(words):
+            yield from self._block("prompt", f"the same as of {other}")
+        elif begun < LEAST_REPEATED:
+            yield from self._block("prompt", prompt)
+        else:
+            yield from self._block(f"prompt, after {begun} lines as of {other}", "\n".join(words[begun:]))
+
+    def _result(self, unit: JSON) -> Iterator[RenderableType]:
+        result: Mapping[str, Any] = unit.get("result", {})
+        match unit["stage"]:
+            case "augment":
+                yield from self._fields({"query": result.get("query")})
+            case "grow" if result:
+                flaws = Counter(flaw or "whole" for _, _, flaw in result["pairs"])
+                yield from self._fields({
+                    "shown": ", ".join(result["shown"]),
+                    "pairs": ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())),
+                })  # fmt: skip
+            case "retrieve":
+                yield from self._fields({"query": result.get("query"), "vector": result.get("dimensions")})
+                if result.get("passages"):
+                    yield _passages(result["passages"])
+            case "rationale" | "rationalize" if result:
+                yield from self._fields({
+                    "code": result.get("answer"),
+                    "votes": _votes(result.get("votes")),
+                    "verdict": self._verdict(unit, bool(result.get("correct")), self.rule),
+                    "hint leak": "yes" if result.get("hint_leak") else None,
+                    "form": result.get("form"),
+                    "execution": _execution(result.get("execution")),
+                })  # fmt: skip
+            case "answer" if result:
+                exemplars = ", ".join(map(str, result.get("exemplars", ())))
+                dropped = {name: n for name, n in (result.get("dropped") or {}).items() if n}
+                yield from self._fields({
+                    "worked examples": f"train rows {exemplars}" if exemplars else None,
+                    "passages": result.get("passages") or None,
+                    "no room for": ", ".join(f"{n} {name}" for name, n in dropped.items()) or None,
+                    "truncated": "yes" if result.get("truncated") else None,
+                })  # fmt: skip
+            case "judge" if result:
+                yield from self._fields({
+                    "prediction": result.get("prediction"),
+                    "verdict": self._verdict(unit, bool(result.get("correct", result.get("exact_match"))),
+                                             self.answer_rule),
+                    "execution": _execution(result.get("execution")),
+                    "scores": ", ".join(f"{SCORES[name]} {unit['scores'][name]:.2f}" for name in SCORES),
+                })  # fmt: skip
+
+    def _verdict(self, unit: JSON, right: bool, rule: str) -> str:
+        by_rule = ", ".join(f"{name} {YES_NO[said]}" for name, said in unit["verdicts"].items())
+        return f"{'right' if right else 'wrong'} by {rule}; each rule: {by_rule}"
+
+    def _students(self) -> Iterator[RenderableType]:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("cell", "seed", "exact", *SCORES.values(), "prediction"):
+            table.add_column(heading, overflow="fold")
+        for unit in self.row["units"]:
+            if unit["stage"] == "judge" and "scores" in unit:
+                scores = (f"{unit['scores'][name]:.2f}" for name in SCORES)
+                exact = YES_NO[bool(unit["result"].get("exact_match"))]
+                prediction = " ".join((unit["result"].get("prediction") or "").split())
+                row = (unit["variant"], str(unit["sample"]), exact, *scores, visible(prediction))
+                table.add_row(*map(Text, row))
+        yield Text()
+        yield table
+
+    def _fields(self, fields: Mapping[str, Any]) -> Iterator[RenderableType]:
+        for name, value in fields.items():
+            if value not in {None, ""}:
+                yield from self._block(name, str(value))
+
+    def _block(self, label: str, text: str) -> Iterator[RenderableType]:
+        """On the line of its label where it is one line, else below."""
+        parts = visible(text).rstrip("\n").split("\n")
+        if len(parts) == 1:
+            yield self._indented(Text.assemble((f"{label}: ", "cyan"), parts[0]), 2)
+            return
+        yield self._indented(Text(label, "cyan"), 2)
+        for part in parts:
+            yield self._indented(Text(part), 4 if part else 0)
+
+    def _indented(self, text: Text, by: int) -> RenderableType:
+        return Padding(text, (0, 0, 0, by)) if self.folds else Text.assemble(" " * by, text)
+
+
+def _passages(passages: list[JSON]) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("  rank", "shown", "right", "score", "passage", "text"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "score" else "left")
+    for rank, passage in enumerate(passages, 1):
+        scores = passage.get("scores", {})
+        # Of one part alone the score is what it is.
+        parts = "".join(f" {name} {score:.3f}" for name, score in scores.items()) if len(scores) > 1 else ""
+        called = f"{passage['name']}{passage['signature']}" or passage["id"]
+        table.add_row(*map(Text, (
+            f"  {rank}", YES_NO[passage["shown"]], YES_NO[passage["oracle"]],
+            f"{passage.get('score', 0.0):.4f}{parts}", called, visible(" ".join(passage["text"].split())),
+        )))  # fmt: skip
+    return table
+
+
+def _alike(words: list[str], others: list[str]) -> int:
+    """How many lines both begin with."""
+    pairs = zip(words, others, strict=False)
+    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(len(words), len(others)))
+
+
+def _when(time: str | None) -> str | None:
+    return f"{time[:19].replace('T', ' ')} UTC" if time else None
+
+
+def _votes(votes: JSON | None) -> str | None:
+    if votes is None:
+        return None
+    return f"{votes['winner']} of {votes['samples']} samples agree; {votes['groups']} different codes"
+
+
+def _execution(verdict: JSON | None) -> str | None:
+    return " ".join(filter(None, (verdict["outcome"], verdict.get("detail")))) if verdict else None
+
+
+def _paid(of: JSON, calls: int | None = None) -> str:
+    counted = "" if calls is None else f"{calls} call{'' if calls == 1 else 's'}, "
+    return f"{counted}{of['prompt_tokens']:,} + {of['completion_tokens']:,} tokens, ${of['cost_usd']:.6f}"

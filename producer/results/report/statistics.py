@@ -1,0 +1,243 @@
+"""What the synthetic set consists of, and what it took to make.
+
+How texts failed, stage by stage: what was kept and is bad, and what was not accepted at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from models.core.answers.checks import FAILURE_MODES, failure_modes
+from models.core.pipeline.grid import Cell, cells
+from models.core.pipeline.rounds import SAMPLES
+from models.core.pipeline.stages import train_wording
+from producer.results.synthetic_set import SyntheticExample, pass_number, synthetic_examples
+from storage.database import Database
+from storage.ledger import counts
+from storage.ledger.counts import Funnel
+from storage.ledger.queries import ResultRow, rows
+from storage.ledger.runs import Run
+from storage.schema import TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A rationalization round: how many examples without a right rationale were tried with the answer as a
+    hint, and got one."""
+
+    number: int
+    tried: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of STaR: of `rationales`, how many were right at the first pass, and after all passes."""
+
+    number: int
+    rationales: int
+    first_pass_correct: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of train examples, except for `failed`, `rejected` and what was paid: these are of the whole run.
+    Where there are several `rounds`, `rationales`, `first_pass_correct` and `passes` are of the first.
+
+    `still_wrong` examples have a rationale, but none that is right so far. `wrong_form` counts rationales
+    that were kept as wrong by what their form lacks. Means are None where there is nothing to count.
+    """
+
+    examples: int
+    augmented: int
+    retrieved: int
+    rationales: int
+    first_pass_correct: int
+    passes: tuple[Pass, ...]
+    accepted: int
+    still_wrong: int
+    hint_leaks: int
+    wrong_form: dict[str, int]
+    failed: dict[str, int]
+    rejected: dict[str, int]
+    words_per_augmentation: float | None
+    words_per_rationale: float | None
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    rounds: tuple[Round, ...] = ()
+
+
+def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
+    """Counted in one pass over the train examples."""
+    tally = _StatisticsTally()
+    for example in synthetic_examples(db, run):
+        tally.add(example)
+    seen = tally.seen
+    paid = counts.spending(db, run.id)
+    passes = range(1, run.experiment.rationale.passes + 1)
+    return Statistics(
+        examples=funnel.rows.get((TRAIN, "retrieve", train_wording(run.experiment)), Counter()).total(),
+        augmented=seen["augmented"],
+        retrieved=seen["retrieved"],
+        rationales=seen["tried", 1, 0],
+        first_pass_correct=seen["correct", 1, 0],
+        passes=tuple(Pass(number, seen["tried", 1, number], seen["correct", 1, number]) for number in passes),
+        accepted=seen["first_pass"] + seen["star"],
+        still_wrong=seen["wrong"],
+        hint_leaks=seen["leak"],
+        wrong_form=dict(tally.forms.most_common()),
+        failed=counts.failure_reasons(db, run.id),
+        rejected=counts.rejection_reasons(db, run.id),
+        words_per_augmentation=_mean(tally.words["augmentation"], seen["augmented"]),
+        words_per_rationale=_mean(tally.words["rationale"], seen["final"]),
+        calls=paid.calls,
+        prompt_tokens=paid.usage.prompt,
+        cached_tokens=paid.usage.cached,
+        completion_tokens=paid.usage.completion,
+        cost_usd=paid.dollars,
+        rounds=tuple(
+            Round(number, seen["tried", number, 0], seen["correct", number, 0], seen["right", number, 0])
+            for number in range(1, run.experiment.rationale.rounds + 1)
+        ),
+    )
+
+
+class _StatisticsTally:
+    def __init__(self) -> None:
+        self.seen: Counter[str | tuple[str, int, int]] = Counter()
+        self.forms: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
+
+    def add(self, example: SyntheticExample) -> None:
+        if example.augment:
+            self.seen["augmented"] += 1
+            self.words["augmentation"] += _words(example.augment.result.get("augmentation"))
+        self.seen["retrieved"] += example.retrieve is not None
+        for number, tried in enumerate(example.rounds, 1):
+            self._add_round(number, tried)
+        if example.final and example.source:
+            self.seen["final"] += 1
+            self.seen[example.source] += 1
+            self.words["rationale"] += _words(example.final.result.get("text"))
+
+    def _add_round(self, round_number: int, tried: Sequence[ResultRow]) -> None:
+        wrong = True
+        for rationale in tried:
+            number, right = pass_number(rationale), bool(rationale.result["correct"])
+            self.seen["tried", round_number, number] += wrong
+            self.seen["correct", round_number, number] += wrong and right
+            wrong = wrong and not right
+            self.seen["leak"] += bool(rationale.result.get("hint_leak"))
+            if form := rationale.result.get("form"):
+                self.forms[form] += 1
+        self.seen["right", round_number, 0] += not wrong
+
+
+def _words(text: str | None) -> int:
+    return len((text or "").split())
+
+
+def _mean(total: int, number: int) -> float | None:
+    return total / number if number else None
+
+
+STAGES = ("rationale", "rationalize", "answer")
+EXAMPLES = 2
+# Characters of an example: so many from its start, so many from its end.
+START, END = 200, 100
+# A student without worked examples was not told of the sentence; none was told of a hint.
+_OF_SENTENCE = frozenset({"no_answer_sentence", "truncation"})
+
+
+@dataclass(frozen=True, slots=True)
+class FailureExample:
+    """The start and the end of a text that shows a failure mode, and whose it is."""
+
+    question_id: str
+    variant: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailures:
+    """Of a stage's `texts` so many show each of FAILURE_MODES; a text may show several, `failing` at least
+    one. `rejected` counts answers that were not accepted, by reason."""
+
+    stage: str
+    texts: int
+    failing: int
+    modes: dict[str, int]
+    rejected: dict[str, int]
+    examples: dict[str, tuple[FailureExample, ...]]
+
+
+@dataclass(slots=True)
+class _FailureTally:
+    texts: int = 0
+    failing: int = 0
+    modes: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[FailureExample]] = field(default_factory=dict)
+
+    def add(self, unit: ResultRow, modes: list[str]) -> None:
+        self.texts += 1
+        self.failing += bool(modes)
+        self.modes.update(modes)
+        for mode in modes:
+            shown = self.examples.setdefault(mode, [])
+            if len(shown) < EXAMPLES:
+                shown.append(FailureExample(unit.question_id, unit.variant, excerpt(unit.result["text"])))
+
+
+def stage_failures(db: Database, run: Run) -> tuple[StageFailures, ...]:
+    """Stages that have a text or a rejection, in their order."""
+    grid = {cell.variant: cell for cell in cells(run.experiment)}
+    tallies = {stage: _FailureTally() for stage in STAGES}
+    for unit in _texts(db, run):
+        modes = _of_answer(unit, grid[unit.variant]) if unit.stage == "answer" else _of_rationale(unit)
+        tallies[unit.stage].add(unit, modes)
+    rejected = counts.rejections_by_stage(db, run.id)
+    return tuple(
+        StageFailures(
+            stage,
+            tally.texts,
+            tally.failing,
+            {mode: tally.modes[mode] for mode in FAILURE_MODES if tally.modes[mode]},
+            rejected.get(stage, {}),
+            {mode: tuple(tally.examples[mode]) for mode in FAILURE_MODES if mode in tally.examples},
+        )
+        for stage, tally in tallies.items()
+        if tally.texts or rejected.get(stage)
+    )
+
+
+def excerpt(text: str) -> str:
+    """One printable line."""
+    folded = " ".join(text.split())
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in folded)
+    return line if len(line) <= START + END else f"{line[:START]} ... {line[-END:]}"
+
+
+def _texts(db: Database, run: Run) -> Iterator[ResultRow]:
+    """Of rationales that were voted on, only what they elected counts."""
+    found = rows(db, run.id, stages=STAGES)
+    return (
+        unit for unit in found if unit.variant not in SAMPLES and isinstance(unit.result.get("text"), str)
+    )
+
+
+def _of_rationale(unit: ResultRow) -> list[str]:
+    return failure_modes(unit.result["text"], unit.result.get("query") or unit.request)
+
+
+def _of_answer(unit: ResultRow, cell: Cell) -> list[str]:
+    ignored = {"hint_leak"} | (_OF_SENTENCE if cell.shots == 0 else set())
+    found = {mode for mode in failure_modes(unit.result["text"], unit.request) if mode not in ignored}
+    if unit.result.get("truncated"):
+        found.add("truncation")
+    return [mode for mode in FAILURE_MODES if mode in found]

@@ -1,0 +1,207 @@
+"""Who may come in: one password, sessions that are handed out for it, and patience with wrong ones.
+
+A session is a random token that only this process knows: there is nothing to forge, leaving ends it for
+good, and so does a restart. Programs give the password with each request instead.
+
+The one way in, around every route: the name under which we are called, the password, the headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SESSION_SECONDS = 7 * 86400.0
+MOST_SESSIONS = 1000
+FREE_TRIES = 3
+LONGEST_PAUSE = 60.0
+MEMORY_SECONDS = 900.0
+MOST_ADDRESSES = 10_000
+
+
+class TooManyTries(Exception):
+    """Nothing is compared for another `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many wrong passwords: try again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class Sessions:
+    """`clock` gives steady seconds."""
+
+    def __init__(self, password: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._password = _digest(password)
+        self._clock = clock
+        self._sessions: OrderedDict[bytes, float] = OrderedDict()
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def accepts(self, password: str, address: str) -> bool:
+        """Whether it is the password; after FREE_TRIES wrong ones from an address each costs twice the
+        pause of the one before. Raises TooManyTries."""
+        now, who = self._clock(), _network(address)
+        tries, since = self._wrong.get(who, (0, now))
+        if now - since > MEMORY_SECONDS:
+            tries = 0
+        pause = min(LONGEST_PAUSE, 2.0 ** (tries - FREE_TRIES)) if tries >= FREE_TRIES else 0.0
+        if now - since < pause:
+            raise TooManyTries(pause - (now - since))
+        if hmac.compare_digest(_digest(password), self._password):
+            self._wrong.pop(who, None)
+            return True
+        self._wrong[who] = tries + 1, now
+        self._wrong.move_to_end(who)
+        while len(self._wrong) > MOST_ADDRESSES:
+            self._wrong.popitem(last=False)
+        return False
+
+    def open_session(self) -> str:
+        """The token of a new one."""
+        token = secrets.token_urlsafe(32)
+        self._sessions[_digest(token)] = self._clock() + SESSION_SECONDS
+        while len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        return token
+
+    def knows(self, token: str) -> bool:
+        return self._sessions.get(_digest(token), 0.0) > self._clock()
+
+    def end_session(self, token: str) -> None:
+        self._sessions.pop(_digest(token), None)
+
+
+def _digest(text: str) -> bytes:
+    """Of one length, whatever was given."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+def _network(address: str) -> str:
+    """Whoever has one address of IPv6 has 2^64 of them."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+
+
+COOKIE = "starmill_session"
+LOGIN, HEALTH, METRICS, STATIC = "/login", "/healthcheck", "/metrics", "/static/"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Refuses whatever is not public to whoever has neither session nor password; a route that is added
+    is behind it. `hosts` are names that may be asked for, beside addresses and localhost."""
+
+    def __init__(self, app: ASGIApp, doors: Sessions, hosts: Collection[str] = ()) -> None:
+        self.app = app
+        self.doors = doors
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            refusal = self._refusal(scope)
+            await (refusal or self.app)(scope, receive, _dressed(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        if not self._is_ours(headers.get("host", "")):
+            return PlainTextResponse("not a name of this server; see `starmill serve --help`\n", 421)
+        if path in {LOGIN, HEALTH} or path.startswith(STATIC):
+            return None
+        token = session_of(headers)
+        if token and self.doors.knows(token):
+            scope["session"] = token
+            return None
+        return self._without_session(scope, headers, path)
+
+    def _without_session(self, scope: Scope, headers: Headers, path: str) -> Response | None:
+        try:
+            given = password_of(headers)
+            if given is not None and self.doors.accepts(given, address_of(scope)):
+                return None
+        except TooManyTries as error:
+            wait = {"Retry-After": str(round(error.seconds + 0.5))}
+            return PlainTextResponse(f"{error}\n", 429, wait)
+        if given is None and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"{LOGIN}?next={quote(path)}", 303)
+        # Browsers ask for a password by themselves where they are offered Basic: on no page of ours.
+        kind = "Basic" if path == METRICS else "Bearer"
+        return PlainTextResponse(
+            "a password is needed\n", 401, {"WWW-Authenticate": f'{kind} realm="starmill"'}
+        )
+
+    def _is_ours(self, host: str) -> bool:
+        """A page elsewhere can make its own name point here, but no name is an address (DNS rebinding)."""
+        name = host.lower()
+        name = name[: name.find("]") + 1] if name.startswith("[") else name.partition(":")[0]
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return name in self._hosts
+        return True
+
+
+def address_of(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
+
+
+def session_of(headers: Headers) -> str | None:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return cookie.value if cookie else None
+
+
+def password_of(headers: Headers) -> str | None:
+    """As HTTP Basic, of any user, or as a bearer token."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return given.strip()
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _dressed(send: Send) -> Send:
+    async def dressed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return dressed

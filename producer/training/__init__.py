@@ -1,1 +1,0 @@
-"""Trains a sentence encoder on requests and the passages that answer them."""

@@ -1,1 +1,0 @@
-"""Weights of language models on disk, tensor by tensor."""

@@ -1,0 +1,227 @@
+"""Model calls are bought once: looked up by the hash of the request, claimed before the call."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.core.experiment.endpoints import Price
+from models.core.types import Completion, Request, Usage
+from storage.database import Database
+from storage.ledger import budget
+from storage.ledger.budget import BudgetRefusal
+from storage.ledger.claims import ClaimedUnit
+from storage.schema import BATCH, GENERATIONS, RUNNING, RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class CallClaim:
+    """A request that a unit wants answered. `hold` is set aside for it in the run's budget until its
+    price is known, in billionths of a dollar; 0 where the run has none."""
+
+    unit: ClaimedUnit
+    request: Request
+    hold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """An answer that was paid for and is not yet in the ledger. `seconds` is the call's latency, `hold`
+    what was set aside for it."""
+
+    request: Request
+    completion: Completion
+    cost_nano_usd: int
+    seconds: float
+    hold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Ask again: another unit is buying this answer at the moment, or the budget is set aside for calls
+    in flight that may turn out cheaper."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """The run's budget does not allow this call, whatever those in flight cost."""
+
+
+Found = Completion | Busy | OverBudget | None
+
+
+def cost_nano_usd(usage: Usage, price: Price) -> int:
+    """Exact up to the last step, which rounds the whole to billionths of a dollar.
+
+    cost = (prompt - cached) * input + cached * cached_input + completion * output
+    """
+    cached_input = price.input if price.cached_input is None else price.cached_input
+    dollars_per_million = (
+        (usage.prompt - usage.cached, price.input),
+        (usage.cached, cached_input),
+        (usage.completion, price.output),
+    )
+    return round(sum(tokens * Decimal(str(dollars)) * 1000 for tokens, dollars in dollars_per_million))
+
+
+def reserve(db: Database, owner: str, calls: Sequence[CallClaim], now: float, lease: float) -> list[Found]:
+    """For each call the stored answer, or Busy, or OverBudget; or None, and then the caller owns the
+    purchase. Of calls with one key the first owns it."""
+    first: dict[str, CallClaim] = {}
+    for call in calls:
+        first.setdefault(call.request.key, call)
+    rows = [_reservation(owner, first[key], now, lease) for key in sorted(first)]
+    with db.write() as connection:
+        owned = set(connection.scalars(_reserve_statement(db.is_sqlite), rows))
+        others = [key for key in first if key not in owned]
+        stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
+        ours = [call for key, call in first.items() if key in owned]
+        refused = charge(connection, ours, now)
+    found: list[Found] = []
+    for call in calls:
+        key = call.request.key
+        if key in refused:
+            found.append(refused[key])
+        elif key in owned and first[key] is call:
+            found.append(None)
+        else:
+            found.append(_answer(stored.get(key)))
+    return found
+
+
+def stored(row: Any) -> Completion:
+    """The answer in a generation that is done."""
+    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+
+
+def storable(completion: Completion) -> Completion:
+    """No database stores null characters or lone surrogates in text."""
+    text, refusal = completion.text, completion.refusal
+    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
+
+
+def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
+    """Whether the run runs, and the call is still reserved for `owner`: not another's by now, nor bought."""
+    ours = exists().where(
+        GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
+    )
+    query = select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state == RUNNING, ours)
+    with db.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def abandon(db: Database, owner: str, key: str) -> None:
+    """The call brought no answer; whoever needs it next may buy it at once."""
+    with db.write() as connection:
+        gone = connection.execute(_ABANDON, {"of_key": key, "owner": owner}).one_or_none()
+        if gone:
+            budget.settle(connection, {gone.run_id: -gone.cost_nano_usd})
+
+
+def record_purchase(
+    connection: Connection, bought: Iterable[tuple[ClaimedUnit, Purchase]], now: float
+) -> None:
+    """Store answers, usage and cost, within the transaction of the units that asked.
+
+    An answer that is already there stays: if a lease ran out in mid-call and two were bought, every
+    row built on the first remains true.
+    """
+    purchases = {purchase.request.key: (unit, purchase) for unit, purchase in bought}
+    if not purchases:
+        return
+    rows = [_booking(*purchases[key], now) for key in sorted(purchases)]
+    connection.execute(_book_statement(connection.dialect.name == "sqlite"), rows)
+    differences: defaultdict[str, int] = defaultdict(int)
+    for unit, purchase in purchases.values():
+        if purchase.hold:
+            differences[unit.run_id] += purchase.cost_nano_usd - purchase.hold
+    budget.settle(connection, differences)
+
+
+def charge(connection: Connection, owned: Sequence[CallClaim], now: float) -> dict[str, Busy | OverBudget]:
+    """Set aside what newly reserved calls may cost. Of those that the budget does not allow the
+    reservations are gone; returns what to tell their units."""
+    holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for call in owned:
+        if call.hold:
+            holds[call.unit.run_id].append((call.request.key, call.hold))
+    refused = budget.charge(connection, holds, now)
+    if refused:
+        connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
+    return {
+        key: OverBudget() if refusal is BudgetRefusal.FOR_GOOD else Busy() for key, refusal in refused.items()
+    }
+
+
+def _reservation(owner: str, call: CallClaim, now: float, lease: float) -> dict[str, Any]:
+    return {
+        "key": call.request.key, "run_id": call.unit.run_id, "unit_id": call.unit.unit_id,
+        "stage": call.unit.stage, "model": call.request.model, "done": False, "lease_owner": owner,
+        "lease_until": now + lease, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
+        "cost_nano_usd": call.hold, "created_at": now,
+    }  # fmt: skip
+
+
+def _booking(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:
+    request, completion = purchase.request, purchase.completion
+    return {
+        "key": request.key, "run_id": unit.run_id, "unit_id": unit.unit_id, "stage": unit.stage,
+        "model": request.model, "done": True, "lease_owner": None, "lease_until": None,
+        "request": request.body(), "answer": completion.text, "refusal": completion.refusal,
+        "finish_reason": completion.finish_reason[:32],
+        "prompt_tokens": completion.usage.prompt, "cached_tokens": completion.usage.cached,
+        "completion_tokens": completion.usage.completion, "cost_nano_usd": purchase.cost_nano_usd,
+        "seconds": purchase.seconds, "created_at": now,
+    }  # fmt: skip
+
+
+def _answer(row: Any) -> Completion | Busy:
+    return stored(row) if row is not None and row.done else Busy()
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+_STORED = select(GENERATIONS).where(GENERATIONS.c.key.in_(bindparam("keys", expanding=True)))
+_ABANDON = (
+    delete(GENERATIONS)
+    .where(
+        GENERATIONS.c.key == bindparam("of_key"),
+        GENERATIONS.c.lease_owner == bindparam("owner"),
+        GENERATIONS.c.done.is_(False),
+    )
+    .returning(GENERATIONS.c.run_id, GENERATIONS.c.cost_nano_usd)
+)
+
+
+@cache
+def _reserve_statement(is_sqlite: bool) -> Any:
+    insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
+    renewed = ("run_id", "unit_id", "stage", "lease_owner", "lease_until", "cost_nano_usd", "created_at")
+    # `created_at` is the moment of the reservation: a lease that ended before it is over.
+    now = insert.excluded.created_at
+    # Nobody fetches the answers of a batch while its run is not fed: waiting for them would have no end.
+    fetched = exists().where(RUNS.c.id == GENERATIONS.c.run_id, RUNS.c.feeder_until >= now)
+    unfetched = and_(GENERATIONS.c.lease_owner == BATCH, ~fetched)
+    abandoned = and_(GENERATIONS.c.done.is_(False), or_(GENERATIONS.c.lease_until < now, unfetched))
+    return insert.on_conflict_do_update(
+        index_elements=["key"], set_={name: insert.excluded[name] for name in renewed}, where=abandoned
+    ).returning(GENERATIONS.c.key)
+
+
+@cache
+def _book_statement(is_sqlite: bool) -> Any:
+    insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
+    updated = {column.name: insert.excluded[column.name] for column in GENERATIONS.c if column.name != "key"}
+    return insert.on_conflict_do_update(
+        index_elements=["key"], set_=updated, where=GENERATIONS.c.done.is_(False)
+    )

@@ -1,0 +1,127 @@
+"""Failed units are tried again, and what was skipped for want of them waits once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from models.core.pipeline.rounds import MOST_ROUNDS, SAMPLE, SAMPLES, named
+from models.core.pipeline.stages import Step, downstream, gathering_dependants
+from storage.database import Database
+from storage.ledger.runs import Run
+from storage.schema import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    NO_SAMPLES,
+    READY,
+    RUNS,
+    SKIPPED,
+    UNITS,
+    UPSTREAM_FAILED,
+    WAITING,
+)
+
+PAGE = 500
+
+
+def retry(db: Database, run: Run, reason: str | None = None) -> int:
+    """Send failed units again when the run goes on, and let wait again what was skipped for want of
+    them; how many are sent. A sample is not, once the others were voted on: its answer would count for
+    nothing."""
+    with db.write() as connection:
+        state = connection.execute(
+            select(RUNS.c.state).where(RUNS.c.id == run.id).with_for_update()
+        ).scalar_one()
+        again = connection.execute(
+            update(UNITS)
+            .where(UNITS.c.run_id == run.id, *_can_be_retried(reason))
+            .values(
+                state=READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
+                budget_from=UNITS.c.rejections,
+            )
+            .returning(UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample)
+        ).all()  # fmt: skip
+        examples: dict[tuple[str, Step], list[int]] = {}
+        for example_id, split, stage, variant, sample in again:
+            examples.setdefault((split, (stage, variant, sample)), []).append(example_id)
+        for (split, step), example_ids in examples.items():
+            slots = run.slots[split]
+            _wait_again(connection, run.id, example_ids, downstream(slots, step))
+            for vote in gathering_dependants(slots, step):
+                _gather_again(connection, run.id, example_ids, vote)
+                _wait_again(connection, run.id, example_ids, downstream(slots, vote))
+        if again and state == FINISHED:
+            connection.execute(
+                update(RUNS)
+                .where(RUNS.c.id == run.id)
+                .values(state=INTERRUPTED, message="failed units are to be tried again", finished_at=None)
+            )
+        return len(again)
+
+
+def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
+    """A vote that had no samples is retried by way of them."""
+    vote = UNITS.alias("vote")
+    of_sample = [
+        or_(
+            *(
+                and_(UNITS.c.variant == named(number, SAMPLE), vote.c.variant == named(number))
+                for number in range(1, MOST_ROUNDS + 1)
+            )
+        ),
+        *(vote.c[name] == UNITS.c[name] for name in ("run_id", "example_id", "stage")),
+    ]
+    without = and_(vote.c.state == FAILED, vote.c.reason == NO_SAMPLES)
+    unvoted = exists().where(*of_sample, or_(vote.c.state == WAITING, without)).correlate(UNITS)
+    wanted = [
+        UNITS.c.state == FAILED,
+        UNITS.c.reason.is_distinct_from(NO_SAMPLES),
+        or_(UNITS.c.variant.not_in(SAMPLES), unvoted),
+    ]
+    if reason == NO_SAMPLES:
+        return [*wanted, exists().where(*of_sample, without).correlate(UNITS)]
+    return [*wanted, UNITS.c.reason == reason] if reason else wanted
+
+
+def _gather_again(connection: Connection, run_id: str, example_ids: Sequence[int], vote: Step) -> None:
+    """The votes have one need more; one that failed without samples waits for them again."""
+    without = and_(UNITS.c.state == FAILED, UNITS.c.reason == NO_SAMPLES)
+    for start in range(0, len(example_ids), PAGE):
+        connection.execute(
+            update(UNITS)
+            .where(
+                *_among(run_id, example_ids[start : start + PAGE], [vote]),
+                or_(UNITS.c.state == WAITING, without),
+            )
+            .values(
+                state=WAITING, needs=UNITS.c.needs + 1, reason=None, detail=None, finished_at=None,
+                sent_at=None, attempts=0,
+            )
+        )  # fmt: skip
+
+
+def _wait_again(
+    connection: Connection, run_id: str, example_ids: Sequence[int], steps: Sequence[Step]
+) -> None:
+    for start in range(0, len(example_ids), PAGE):
+        connection.execute(
+            update(UNITS)
+            .where(
+                *_among(run_id, example_ids[start : start + PAGE], steps),
+                UNITS.c.state == SKIPPED,
+                UNITS.c.reason == UPSTREAM_FAILED,
+            )
+            .values(state=WAITING, reason=None, finished_at=None)
+        )
+
+
+def _among(run_id: str, example_ids: Sequence[int], steps: Sequence[Step]) -> list[Any]:
+    return [
+        UNITS.c.run_id == run_id,
+        UNITS.c.example_id.in_(example_ids),
+        tuple_(UNITS.c.stage, UNITS.c.variant, UNITS.c.sample).in_(steps),
+    ]

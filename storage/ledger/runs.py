@@ -1,0 +1,271 @@
+"""Examples and runs enter the ledger; every unit of a run is planned before the first is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from itertools import groupby, islice
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.core.errors import UsageError
+from models.core.experiment.experiment import MUTABLE_KEYS, Experiment
+from models.core.pipeline.stages import Slot, eval_slots, train_slots
+from models.core.types import Example
+from storage.database import Database
+from storage.schema import (
+    EXAMPLES,
+    INTERRUPTED,
+    PAUSED,
+    PLANNED,
+    READY,
+    RUNNING,
+    RUNS,
+    TEST,
+    TRAIN,
+    UNITS,
+    WAITING,
+)
+
+BATCH = 2000
+# What decides what a run of growth grows, and what decides nothing of any other.
+GROWN_FROM: Mapping[str, Any] = {
+    **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed"), True),
+    "task": {"prompts": {"grow"}},
+}
+FOR_GROWTH: Mapping[str, Any] = {
+    "grow": True,
+    "task": {"prompts": {"grow"}},
+    "units_per_task": {"grow"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    name: str
+    state: str
+    message: str
+    experiment: Experiment
+    dataset: str
+    planned: int
+    created_at: float
+    started_at: float
+    finished_at: float | None
+
+    @property
+    def slots(self) -> dict[str, list[Slot]]:
+        return planned_slots(self.experiment)
+
+
+def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
+    """The units that each example gets, by split."""
+    return {TRAIN: train_slots(experiment), TEST: eval_slots(experiment)}
+
+
+def nano_usd(dollars: float | None) -> int | None:
+    """Billionths of a dollar: sums of prices stay whole numbers."""
+    return None if dollars is None else round(Decimal(str(dollars)) * 10**9)
+
+
+def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
+    """SHA-256 over all rows in order."""
+    digest = hashlib.sha256()
+    for split, examples in sorted(splits.items()):
+        for example in examples:
+            row: list[Any] = [
+                split,
+                example.row,
+                example.question_id,
+                example.request,
+                example.reference,
+                example.oracle,
+            ]
+            if example.tests:
+                row.append(asdict(example.tests))
+            digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def config_hash(experiment: Experiment, dataset: str) -> str:
+    """The same experiment on the same data is the same run, wherever the files lie."""
+    if experiment.grow.enabled:
+        config = experiment.model_dump(
+            mode="json", include=GROWN_FROM, exclude={"dataset": {"path"}, **MUTABLE_KEYS}
+        )
+    else:
+        config = experiment.model_dump(
+            mode="json", exclude={"dataset": {"path"}, **FOR_GROWTH, **MUTABLE_KEYS}
+        )
+        if experiment.rationale.rounds == 1:  # runs of before there were rounds go on
+            del config["rationale"]["rounds"]
+    return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
+
+
+def find_run(db: Database, experiment: Experiment, dataset: str) -> Run | None:
+    """The latest run of this very experiment on this very data."""
+    query = (
+        select(RUNS)
+        .where(RUNS.c.config_hash == config_hash(experiment, dataset))
+        .order_by(RUNS.c.created_at.desc())
+        .limit(1)
+    )
+    with db.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return _run(row) if row else None
+
+
+def load_run(db: Database, run_id: str) -> Run:
+    """The run of this id, or of an unambiguous beginning of one. Raises UsageError."""
+    query = select(RUNS).where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(2)
+    with db.read() as connection:
+        exact = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one_or_none()
+        rows = [exact] if exact else connection.execute(query).all()
+    if not rows:
+        raise UsageError(f"no run {run_id!r} in {db}; `starmill runs` lists them")
+    if len(rows) > 1:
+        raise UsageError(f"more than one run begins with {run_id!r}; `starmill runs` lists them")
+    return _run(rows[0])
+
+
+def list_runs(db: Database) -> list[Run]:
+    """All runs, newest first."""
+    with db.read() as connection:
+        rows = connection.execute(select(RUNS).order_by(RUNS.c.created_at.desc())).all()
+    return [_run(row) for row in rows]
+
+
+def running_runs(db: Database) -> list[Run]:
+    """Those that are to be fed, oldest first."""
+    query = select(RUNS).where(RUNS.c.state == RUNNING).order_by(RUNS.c.created_at)
+    with db.read() as connection:
+        rows = connection.execute(query).all()
+    return [_run(row) for row in rows]
+
+
+def plan_run(
+    db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
+) -> Run:
+    """Write the run and all of its units, or nothing at all."""
+    dataset = dataset_hash(splits)
+    slots = planned_slots(experiment)
+    values = {
+        "id": run_id, "name": experiment.name, "state": PLANNED, "message": "",
+        "config": experiment.model_dump(mode="json"), "config_hash": config_hash(experiment, dataset),
+        "dataset": dataset, "planned": 0, "barrier_open": False, "created_at": now, "started_at": now,
+        "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0,
+    }  # fmt: skip
+    with db.write() as connection:
+        connection.execute(insert(RUNS).values(values))
+        planned = 0
+        for split in (TRAIN, TEST):
+            ids = _import_examples(connection, dataset, split, splits[split])
+            for units in _batches(_units(run_id, split, ids, slots[split])):
+                connection.execute(insert(UNITS), units)
+                planned += len(units)
+        connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(planned=planned))
+    return load_run(db, run_id)
+
+
+def update_mutable(db: Database, run: Run, experiment: Experiment) -> Run:
+    """Give the run the limits and the budget of `experiment`, which is the run's own in all else."""
+    if experiment.model_dump(include=set(MUTABLE_KEYS)) != run.experiment.model_dump(
+        include=set(MUTABLE_KEYS)
+    ):
+        values = {
+            "config": experiment.model_dump(mode="json"),
+            "budget_nano_usd": nano_usd(experiment.budget_usd),
+        }
+        with db.write() as connection:
+            connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(values))
+    return load_run(db, run.id)
+
+
+def start_run(db: Database, run_id: str, now: float) -> None:
+    """The run is fed from now on, again if it was paused or interrupted."""
+    with db.write() as connection:
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id)
+            .values(state=RUNNING, message="", started_at=now, finished_at=None)
+        )
+
+
+def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -> bool:
+    """Workers claim no more units of the run; those in flight are finished. False: it did not run."""
+    state = PAUSED if paused else INTERRUPTED
+    with db.write() as connection:
+        stopped = connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
+            .values(state=state, message=message)
+        ).rowcount
+    return bool(stopped)
+
+
+def run_state(db: Database, run_id: str) -> tuple[str, str]:
+    """State of the run, and the message that goes with it."""
+    with db.read() as connection:
+        row = connection.execute(select(RUNS.c.state, RUNS.c.message).where(RUNS.c.id == run_id)).one()
+    return row.state, row.message
+
+
+def _import_examples(
+    connection: Connection, dataset: str, split: str, examples: Iterable[Example]
+) -> list[int]:
+    known = (
+        select(EXAMPLES.c.id)
+        .where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == split)
+        .order_by(EXAMPLES.c.row)
+    )
+    ids = list(connection.scalars(known))
+    if ids:
+        return ids
+    rows = (
+        {
+            "dataset": dataset, "split": split, "row": example.row, "question_id": example.question_id,
+            "request": example.request, "reference": example.reference, "oracle": list(example.oracle),
+            "tests": asdict(example.tests) if example.tests else None,
+        }
+        for example in examples
+    )  # fmt: skip
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    for batch in _batches(rows):
+        # Two runs on the same data may be planned at the same time.
+        connection.execute(dialect.insert(EXAMPLES).on_conflict_do_nothing(), batch)
+    return list(connection.scalars(known))
+
+
+def _units(
+    run_id: str, split: str, example_ids: Sequence[int], slots: list[Slot]
+) -> Iterator[dict[str, Any]]:
+    """Example by example, so that the first rows are finished first; but cell by cell where prompts begin
+    alike, so that a server finds the beginning in its cache. Units are fed in this order."""
+    alike = groupby((slot for slot in slots if slot.together), lambda slot: (slot.variant, slot.sample))
+    turns = [[slot for slot in slots if not slot.together], *(list(cell) for _, cell in alike)]
+    for turn, example_id in ((turn, example_id) for turn in turns for example_id in example_ids):
+        for slot in turn:
+            yield {
+                "run_id": run_id, "example_id": example_id, "split": split, "stage": slot.stage,
+                "variant": slot.variant, "sample": slot.sample, "queue": slot.queue, "needs": len(slot.after),
+                "state": WAITING if slot.after else READY, "attempts": 0, "rejections": 0, "budget_from": 0,
+            }  # fmt: skip
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        row.id, row.name, row.state, row.message, Experiment.model_validate(row.config), row.dataset,
+        row.planned,
+        row.created_at, row.started_at, row.finished_at,
+    )  # fmt: skip

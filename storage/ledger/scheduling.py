@@ -1,0 +1,250 @@
+"""What should be on the queues: the feeder's questions to the ledger.
+
+What the runs have of each queue, and could have: feeders share the workers out by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, case, exists, func, literal, or_, select, update
+
+from models.core.pipeline.grid import cells
+from models.core.pipeline.stages import Stage, beginning, of_round, rounds_of
+from storage.database import Database
+from storage.ledger.runs import Run
+from storage.schema import (
+    BATCH,
+    EXAMPLES,
+    FINISHED,
+    OPEN,
+    READY,
+    RUNNING,
+    RUNS,
+    SKIPPED,
+    TRAIN,
+    UNITS,
+    WAITING,
+)
+
+
+def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None) -> str:
+    """Become or stay the one feeder of a run; returns who is. `dead` names a feeder known to be gone."""
+    free = or_(
+        RUNS.c.feeder.is_(None),
+        RUNS.c.feeder == feeder,
+        RUNS.c.feeder_until < now,
+        RUNS.c.feeder == dead,
+    )
+    with db.write() as connection:
+        connection.execute(
+            update(RUNS).where(RUNS.c.id == run_id, free).values(feeder=feeder, feeder_until=now + lease)
+        )
+        return connection.execute(select(RUNS.c.feeder).where(RUNS.c.id == run_id)).scalar_one() or ""
+
+
+def leader(db: Database, run_id: str, now: float) -> str:
+    """The feeder of a run, or nothing where none is alive."""
+    query = select(RUNS.c.feeder).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
+    with db.read() as connection:
+        return connection.execute(query).scalar() or ""
+
+
+def resign(db: Database, run_id: str, feeder: str) -> None:
+    """Stop feeding; another may begin at once."""
+    with db.write() as connection:
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id, RUNS.c.feeder == feeder)
+            .values(feeder=None, feeder_until=None)
+        )
+
+
+def take_sendable(
+    db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
+) -> list[tuple[int, str, str]]:
+    """(unit, stage, example such as `test/12`) of at most `limit` ready units with neither a live lease nor
+    a recent message.
+
+    They are noted as sent before they are sent: a crash in between costs `patience` seconds, after
+    which they are taken again.
+    """
+    with db.write() as connection:
+        sendable = _sendable(run_id, queue, now, patience).limit(limit)
+        named = sendable.join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id).add_columns(
+            UNITS.c.split, EXAMPLES.c.row
+        )
+        units = connection.execute(named).all()
+        if units:
+            connection.execute(
+                update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)
+            )
+    return [(unit.id, unit.stage, f"{unit.split}/{unit.row}") for unit in units]
+
+
+def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: float) -> bool:
+    with db.read() as connection:
+        return connection.execute(_sendable(run_id, queue, now, patience).limit(1)).first() is not None
+
+
+def open_barrier(db: Database, run: Run) -> bool:
+    """Once every train unit is final, set free what waits for synthetic exemplars; True if just now."""
+    with db.read() as connection:
+        if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, TRAIN):
+            return False
+    behind = [cell.variant for cell in cells(run.experiment) if cell.shots]
+    met = and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1)
+    with db.write() as connection:
+        opened = connection.execute(
+            update(RUNS).where(RUNS.c.id == run.id, RUNS.c.barrier_open.is_(False)).values(barrier_open=True)
+        ).rowcount
+        if opened and behind:
+            connection.execute(
+                update(UNITS)
+                .where(
+                    UNITS.c.run_id == run.id,
+                    UNITS.c.stage == "answer",
+                    UNITS.c.variant.in_(behind),
+                    UNITS.c.state.in_((WAITING, SKIPPED)),
+                )
+                .values(needs=UNITS.c.needs - 1, state=case((met, READY), else_=UNITS.c.state))
+            )
+    return bool(opened)
+
+
+def open_rounds(db: Database, run: Run) -> int:
+    """Set free the units of each round whose predecessor is final; how many. It is decided by counting, so
+    it may be asked again at any time: a unit that waits for its round alone has one need left."""
+    freed = 0
+    for number in range(2, rounds_of(run.experiment) + 1):
+        if _has_open_among(db, run.id, of_round(run.experiment, number - 1)):
+            break
+        stage, variant = beginning(run.experiment, number)
+        waiting = (
+            UNITS.c.run_id == run.id,
+            UNITS.c.split == TRAIN,
+            UNITS.c.state == WAITING,
+            UNITS.c.stage == stage,
+            UNITS.c.variant == variant,
+            UNITS.c.needs <= 1,
+        )
+        with db.read() as connection:
+            if not connection.execute(select(exists().where(*waiting))).scalar_one():
+                continue
+        with db.write() as connection:
+            freed += connection.execute(update(UNITS).where(*waiting).values(needs=0, state=READY)).rowcount
+    return freed
+
+
+def finish_run(db: Database, run_id: str, now: float) -> bool:
+    """Mark the run as finished if every unit is final; True if it is."""
+    with db.read() as connection:
+        if _has_open(connection, run_id, None):
+            return False
+    with db.write() as connection:
+        # Asked again under the lock that a retry takes, too: it opens units.
+        connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+        if _has_open(connection, run_id, None):
+            return False
+        connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
+            .values(state=FINISHED, finished_at=now, message="")
+        )
+    return True
+
+
+def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[Any]:
+    return (
+        select(UNITS.c.id, UNITS.c.stage)
+        .where(
+            UNITS.c.run_id == run_id,
+            UNITS.c.queue == queue,
+            UNITS.c.state == READY,
+            or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+            or_(UNITS.c.sent_at.is_(None), UNITS.c.sent_at < now - patience),
+        )
+        .order_by(UNITS.c.id)
+    )
+
+
+def _has_open_among(db: Database, run_id: str, variants: Mapping[Stage, Sequence[str]]) -> bool:
+    """Whether a train unit of these variants, by stage, is not final."""
+    of_run = (UNITS.c.run_id == run_id, UNITS.c.split == TRAIN)
+    found = [
+        exists().where(*of_run, UNITS.c.state == state, UNITS.c.stage == stage, UNITS.c.variant.in_(names))
+        for stage, names in variants.items()
+        for state in OPEN
+    ]
+    with db.read() as connection:
+        return bool(connection.execute(select(or_(*found))).scalar_one())
+
+
+def _barrier_is_open(connection: Connection, run_id: str) -> bool:
+    query = select(RUNS.c.barrier_open).where(RUNS.c.id == run_id)
+    return bool(connection.execute(query).scalar_one())
+
+
+def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
+    """Asked state by state, so that the index answers it without counting."""
+    splits: Sequence[str] = (split,) if split else ("train", "test")
+    query = select(
+        or_(
+            *(
+                exists().where(UNITS.c.run_id == run_id, UNITS.c.split == part, UNITS.c.state == state)
+                for part in splits
+                for state in OPEN
+            )
+        )
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
+def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
+    """Units in workers' hands by (queue, run)."""
+    group = (UNITS.c.queue, UNITS.c.run_id)
+    query = (
+        select(*group, func.count())
+        .where(
+            # As two ranges, so that units whose calls are in a batch are not even looked at.
+            or_(UNITS.c.lease_owner < BATCH, UNITS.c.lease_owner > BATCH),
+            UNITS.c.lease_until >= now,
+            UNITS.c.state == READY,
+        )
+        .group_by(*group)
+    )
+    with db.read() as connection:
+        return {(queue, run): int(number) for queue, run, number in connection.execute(query)}
+
+
+def demands(db: Database, queue: str, most: int) -> dict[str, int]:
+    """Units of each running run that are in this queue, in workers' hands, or could be; counted up to
+    `most`, so that a run of a million costs no more than another."""
+    ready = (
+        select(literal(1))
+        .where(
+            UNITS.c.run_id == RUNS.c.id,
+            UNITS.c.queue == queue,
+            UNITS.c.state == READY,
+            or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != BATCH),
+        )
+        .correlate(RUNS)
+        .limit(most)
+        .subquery()
+    )
+    number = select(func.count()).select_from(ready).scalar_subquery()
+    with db.read() as connection:
+        found = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == RUNNING))
+        return {run: int(count) for run, count in found}
+
+
+def still_waiting(db: Database, unit_ids: Sequence[int], now: float) -> set[int]:
+    """Those that no worker has taken up."""
+    query = select(UNITS.c.id).where(
+        UNITS.c.id.in_(unit_ids),
+        UNITS.c.state == READY,
+        or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+    )
+    with db.read() as connection:
+        return set(connection.scalars(query))

@@ -1,0 +1,142 @@
+"""The words of an index as a file beside its snapshot, made by whoever needs it first.
+
+What an index learned from the train split of a dataset: solved examples, and the ranking from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.core.errors import ServiceError
+from models.core.experiment.options import Dataset
+from models.core.experiment.passages import Passages
+from models.core.retrieval.lexicon import Lexicon, build_lexicon
+from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix
+from storage.passages.index_files import index_path
+from storage.passages.snapshot import Snapshot
+
+# Written into the file's name: a lexicon that was made by other rules is made again.
+VERSION = 1
+MATRICES = ("weights", "name_weights", "names", "last")
+ARRAYS = ("idf", "library", "text_length")
+
+
+def open_lexicon(snapshot: Snapshot) -> Lexicon:
+    """The lexicon of the snapshot's passages: read, or made in seconds and kept for the next process."""
+    path = snapshot.path / f"lexicon-{VERSION}-{snapshot.meta.corpus[:16]}.npz"
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError):
+        lexicon = build_lexicon(snapshot.passage(row) for row in range(len(snapshot)))
+        _write(path, lexicon)
+        return lexicon
+
+
+def _read(path: Path) -> Lexicon:
+    with np.load(path) as file:
+        words = json.loads(file["vocabulary"].tobytes())
+        arrays: dict[str, Any] = {name: file[name] for name in ARRAYS}
+        for name in MATRICES:
+            parts = tuple(file[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+            arrays[name] = sparse.csr_array(parts, shape=tuple(file[f"{name}.shape"]))
+        libraries = json.loads(file["libraries"].tobytes())
+    return Lexicon(
+        vocabulary={word: place for place, word in enumerate(words)}, libraries=libraries, **arrays
+    )
+
+
+def _write(path: Path, lexicon: Lexicon) -> None:
+    arrays = {name: getattr(lexicon, name) for name in ARRAYS}
+    for name in MATRICES:
+        matrix = getattr(lexicon, name)
+        for part in ("data", "indices", "indptr"):
+            arrays[f"{name}.{part}"] = getattr(matrix, part)
+        arrays[f"{name}.shape"] = np.array(matrix.shape)
+    for name, texts in (("vocabulary", list(lexicon.vocabulary)), ("libraries", list(lexicon.libraries))):
+        arrays[name] = np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8)
+    save_arrays(path, arrays)
+    for older in path.parent.glob("lexicon-*.npz"):
+        if older != path:
+            older.unlink(missing_ok=True)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """All of them in the file `path`, or none: readers see the old or the new."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
+        np.savez(draft, **arrays)
+    os.replace(draft.name, path)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedIndex:
+    """`question_ids` and `answers` (ids of passages) of the solved examples, and the vectors of their
+    requests, of unit length, whole and without literals. `ranking` is as LightGBM writes it.
+
+    `fingerprint` is the encoder's; `digest` is of all that was learned from.
+    """
+
+    fingerprint: str
+    digest: str
+    question_groups: Sequence[str]
+    answers: Sequence[Sequence[str]]
+    whole: NDArray[np.float32]
+    bare: NDArray[np.float32]
+    ranking: str
+
+    def solved(self, snapshot: Snapshot) -> SolvedExamples:
+        """The examples over the rows of this snapshot; passages that are no longer there say nothing."""
+        rows = [[row for name in ids for row in snapshot.rows_of(name)] for ids in self.answers]
+        return SolvedExamples(
+            self.whole, self.bare, np.array(self.question_groups), answer_matrix(rows, len(snapshot))
+        )
+
+
+def learned_index_path(passages: Passages, dataset: Dataset, home: Path) -> Path:
+    """The file for this index and this train split."""
+    split = dataset.model_dump_json(include={"loader", "path", "train", "limit", "fields"})
+    name = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return index_path(passages, home) / f"experience-{name}.npz"
+
+
+def save_learned_index(path: Path, experience: LearnedIndex) -> None:
+    texts = {
+        "fingerprint": experience.fingerprint,
+        "digest": experience.digest,
+        "question_groups": list(experience.question_groups),
+        "answers": [list(ids) for ids in experience.answers],
+        "ranking": experience.ranking,
+    }
+    meta = np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8)
+    save_arrays(path, {"meta": meta, "whole": experience.whole, "bare": experience.bare})
+
+
+def load_learned_index(path: Path, fingerprint: str) -> LearnedIndex:
+    """Raises ServiceError where nothing was learned, and where another encoder learned it."""
+    try:
+        with np.load(path) as file:
+            texts = json.loads(file["meta"].tobytes())
+            found = LearnedIndex(**texts, whole=file["whole"], bare=file["bare"])
+    except FileNotFoundError:
+        raise ServiceError(
+            f"passages.method: nothing was learned from this dataset yet ({path} is missing); "
+            "run `starmill index build`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServiceError(f"{path} is damaged ({error}); remove it and build the index again") from None
+    if found.fingerprint != fingerprint:
+        raise ServiceError(
+            f"{path} was learned with encoder {found.fingerprint[:12]}, not with {fingerprint[:12]}; "
+            "run `starmill index build` again"
+        )
+    return found

@@ -1,0 +1,155 @@
+"""What Redis and PostgreSQL are like: whether they keep what they are given, and may be reached safely.
+
+Only what a server tells an ordinary user is looked at. Each remark that is not `ok` says what to change.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.core.errors import ServiceError
+from storage.database import WORKER_CONNECTIONS, Database
+
+OLDEST_REDIS = (6, 0)
+OLDEST_POSTGRESQL = 12
+SLOW_SECONDS = 0.02
+# Leases are read off the clocks of the machines: a tenth of the default lease does no harm.
+SKEW_SECONDS = 2.0
+LEAST_WORKERS = 4
+TRIES = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProblem:
+    name: str
+    ok: bool
+    says: str
+
+
+def check_redis(url: str, clock: Callable[[], float] = time.time) -> list[ServiceProblem]:
+    """Raises ServiceError where Redis cannot be asked."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3) as client:
+            return list(_redis(client, clock))
+    except (RedisError, ValueError) as error:
+        raise ServiceError(f"Redis cannot be asked: {error}; its user needs +info, +ping and +time") from None
+
+
+def check_postgres(db: Database, clock: Callable[[], float] = time.time) -> list[ServiceProblem]:
+    """Nothing for SQLite. Raises ServiceError where the server cannot be asked."""
+    if db.is_sqlite:
+        return []
+    try:
+        with db.read() as connection:
+            return list(_postgres(db, connection, clock))
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ServiceError(f"PostgreSQL cannot be asked: {cause}") from None
+
+
+def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:
+    info: dict[str, Any] = client.info()
+    version = str(info.get("valkey_version") or info["redis_version"])
+    supported = tuple(map(int, str(info["redis_version"]).split(".")[:2])) >= OLDEST_REDIS
+    yield _problem("Redis version", supported, version, f"{version}: use 6.0 or newer")
+    yield _problem(
+        "Redis log",
+        bool(info.get("aof_enabled")),
+        "the append-only file is on",
+        "appendonly is off: a restart forgets every queued message; set `appendonly yes`",
+    )
+    policy = str(info.get("maxmemory_policy"))
+    yield _problem(
+        "Redis memory",
+        policy == "noeviction",
+        policy,
+        f"maxmemory-policy is {policy}, which drops messages; set `maxmemory-policy noeviction`",
+    )
+    options = client.get_connection_kwargs()
+    secured = client.connection_pool.connection_class is redis.SSLConnection
+    checked = options.get("ssl_cert_reqs", "required") == "required"
+    host = str(options.get("host") or "")
+    yield _link("Redis", host, secured, checked, "rediss://", "drop ssl_cert_reqs from the URL")
+    yield _latency("Redis", client.ping)
+    seconds, micro = client.time()
+    yield _skew("Redis", int(seconds) + int(micro) / 1e6, clock)
+
+
+def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) -> Iterator[ServiceProblem]:
+    def ask(question: str) -> Any:
+        return connection.execute(text(question)).scalar_one()
+
+    version = str(ask("SHOW server_version"))
+    supported = int(ask("SHOW server_version_num")) // 10000 >= OLDEST_POSTGRESQL
+    yield _problem("PostgreSQL version", supported, version, f"{version}: use {OLDEST_POSTGRESQL} or newer")
+    risky = " and ".join(name for name in ("fsync", "synchronous_commit") if ask(f"SHOW {name}") == "off")
+    yield _problem(
+        "PostgreSQL commits",
+        not risky,
+        "are on disk before they count",
+        f"{risky} off: what was paid for can be lost; switch on",
+    )
+    most = int(ask("SHOW max_connections")) - int(ask("SHOW superuser_reserved_connections"))
+    used = int(ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))
+    room = max(0, most - used) // WORKER_CONNECTIONS
+    says = f"{used} of {most} in use: room for {room} more workers of {WORKER_CONNECTIONS} each"
+    yield _problem("PostgreSQL connections", room >= LEAST_WORKERS, says, f"{says}; raise max_connections")
+    # Asked of our end: behind a pooler the server knows its link to the pooler only.
+    driver: Any = connection.connection.driver_connection
+    secured = bool(driver.pgconn.ssl_in_use)
+    checked = db.url.query.get("sslmode") == "verify-full"
+    host = db.url.host or str(db.url.query.get("host", ""))
+    check = "set sslmode=verify-full and sslrootcert"
+    yield _link("PostgreSQL", host, secured, checked, "sslmode=verify-full", check)
+    yield _latency("PostgreSQL", lambda: ask("SELECT 1"))
+    yield _skew("PostgreSQL", float(ask("SELECT extract(epoch FROM clock_timestamp())")), clock)
+
+
+def _problem(name: str, ok: bool, good: str, bad: str) -> ServiceProblem:
+    return ServiceProblem(name, ok, good if ok else bad)
+
+
+def _link(service: str, host: str, secured: bool, checked: bool, how: str, check: str) -> ServiceProblem:
+    name = f"{service} link"
+    if secured:
+        return _problem(name, checked, "TLS", f"TLS, but any server would be believed: {check}")
+    bad = f"to {host} is not encrypted, passwords and rows can be read on the way: use {how}"
+    return _problem(name, _is_here(host), "does not leave this machine", bad)
+
+
+def _is_here(host: str) -> bool:
+    """The loopback addresses, and sockets, whose host is a path or nothing."""
+    if host in ("", "localhost") or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _latency(service: str, ask: Callable[[], object]) -> ServiceProblem:
+    taken = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        ask()
+        taken.append(time.perf_counter() - began)
+    usual = median(taken)
+    says = f"{1000 * usual:.1f} ms"
+    bad = f"{says}: each unit waits for it several times; bring workers nearer to it"
+    return _problem(f"{service} latency", usual < SLOW_SECONDS, says, bad)
+
+
+def _skew(service: str, theirs: float, clock: Callable[[], float]) -> ServiceProblem:
+    skew = abs(theirs - clock())
+    bad = f"is {skew:.0f} s from this machine's: leases end early or late; set both by NTP"
+    return _problem(f"{service} clock", skew < SKEW_SECONDS, "agrees with this machine's", bad)
