@@ -14,9 +14,9 @@ from hypothesis import settings
 
 from storage.database import Database
 from storage.logs import set_about
-from tests.clock import Clock
 from tests.openai_server.process import OpenAIServer, process_that_prints_its_url, running
-from tests.services import Postgres, running_postgres, running_valkey
+from tests.support.clock import Clock
+from tests.support.services import Postgres, running_postgres, running_valkey
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA_VARIABLE = "STARMILL_TEST_DATA"
@@ -133,7 +133,7 @@ def redis_url(_valkey: str) -> str:
 def milvus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Milvus server."""
     folder = tmp_path_factory.mktemp("milvus")
-    with process_that_prints_its_url("tests.milvus_server", str(folder)) as url:
+    with process_that_prints_its_url("tests.support.milvus_server", str(folder)) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
---[[ One exchange between an owner (a worker process) and the limits of one model. tests/memory_limiter.py is
+--[[ One exchange between an owner (a worker process) and the limits of one model. tests/support/memory_limiter.py is
 its twin in Python; storage/limits/limiter.py says what an exchange means, and its constants stand before this text.
 
 EVALSHA ... 2 STATE OWNERS CALL

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chores import read_jsonl, write_data, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Ended, Home, run_locally
+from tests.support.chores import read_jsonl, write_data, write_experiment, write_jsonl
+from tests.support.pipeline import Ended, Home, run_locally
 
 # Words. The prompts of all rows are shorter, but for one that asks too much.
 LONGEST_PROMPT = 1500

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from storage.ledger import runs
-from tests.chores import chores, passages_of, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import PATIENCE, Ended, Home, final_share, home_with_indexes_of, units, wait_until
+from tests.support.chores import chores, passages_of, write_experiment, write_jsonl
+from tests.support.pipeline import PATIENCE, Ended, Home, final_share, home_with_indexes_of, units, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 NOWHERE = "127.0.0.1:9"

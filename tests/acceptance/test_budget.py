@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Home
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Home
 
 PRICE = {"input": 100.0, "output": 100.0}
 CALLS_AT_ONCE = 4

@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from models.core.pipeline.stages import STAGES
-from tests.chores import read_jsonl
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended
+from tests.support.chores import read_jsonl
+from tests.support.pipeline import Ended
 
 TRAIN, TEST, CELLS = 12, 6, 6
 # The request that is too long fails in every cell.

@@ -17,7 +17,7 @@ from models.core.experiment.experiment import Experiment
 from producer.cli.commands import app
 from producer.experiments import load_experiment, presets
 from storage.settings import Settings
-from tests.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose
+from tests.support.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose
 
 EVERYTHING = "\n".join(PAGES.values())
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")

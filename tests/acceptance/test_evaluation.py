@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import command_line, starmill
+from tests.support.command_line import command_line, starmill
 
 NAMES = ("copy", "delete", "rename", "list", "open", "close", "read", "write", "seek", "lock")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.flower_process import fetch
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended, Home, home_with_indexes_of, wait_until
+from tests.support.flower_process import fetch
+from tests.support.pipeline import Ended, Home, home_with_indexes_of, wait_until
 
 SAYS = re.compile(r"Flower: (http://127\.0\.0\.1:\d+), user starmill, password in (.+)")
 pytestmark = pytest.mark.timeout(300)

@@ -10,9 +10,9 @@ import pytest
 
 from storage.ledger.queries import ResultRow, rows
 from tests.acceptance.conftest import PRICE
-from tests.chores import read_jsonl, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended, Home
+from tests.support.chores import read_jsonl, write_experiment, write_jsonl
+from tests.support.pipeline import Ended, Home
 
 TRAIN, TEST = 6, 3
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.chores import read_jsonl
-from tests.command_line import starmill
+from tests.support.chores import read_jsonl
+from tests.support.command_line import starmill
 
 ROW = {"question_id": "1-1", "prediction": "f(x)", "reference": "f(x)"}
 

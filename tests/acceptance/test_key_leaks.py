@@ -17,12 +17,12 @@ import redis
 from models.core.errors import ModelError
 from models.core.types import Message, Request
 from tests.acceptance.conftest import LONGEST_PROMPT
-from tests.chores import write_experiment
-from tests.command_line import starmill
-from tests.leaks import leaking_files, redis_values, tells
 from tests.openai_server.calls import ask
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import PATIENCE, Ended, Home, home_with_indexes_of
+from tests.support.chores import write_experiment
+from tests.support.command_line import starmill
+from tests.support.leaks import leaking_files, redis_values, tells
+from tests.support.pipeline import PATIENCE, Ended, Home, home_with_indexes_of
 
 VARIABLE = "MARKED_KEY"
 RIGHT, WRONG = "sk-marked-Right/0f3c9d5e+7a1b2468ACEG", "sk-marked-Wrong/1e2d3c4b+5a697887HJKL"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from producer.results.score_files import Audit, audit_file
-from tests.chores import write_jsonl
-from tests.paper import ANSWERS, Bootstrap, Row
-from tests.pipeline import Home
+from tests.support.chores import write_jsonl
+from tests.support.paper import ANSWERS, Bootstrap, Row
+from tests.support.pipeline import Home
 
 pytestmark = [pytest.mark.marathon, pytest.mark.timeout(900)]
 # By rule: rows, right at the first pass, right in the end. And what is not taken for an augmentation.

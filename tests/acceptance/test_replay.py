@@ -10,9 +10,9 @@ import pytest
 
 from producer.results.export.selection import RowSelection, What, select_rows
 from storage.ledger.runs import list_runs, load_run
-from tests.chores import read_jsonl, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
+from tests.support.chores import read_jsonl, write_experiment, write_jsonl
+from tests.support.pipeline import Ended, Home, home_with_indexes_of, run_locally
 
 # Of the six cells, each asks one request that the server refused; a refusal is no generation.
 REFUSED = 6

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from models.core.retrieval.passage_selection import FILLER
 from storage.ledger.queries import ResultRow, rows
 from storage.schema import FINAL, GENERATIONS, UNITS
-from tests.chores import passages_of, read_jsonl, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended, home_with_indexes_of, run_locally
+from tests.support.chores import passages_of, read_jsonl, write_experiment, write_jsonl
+from tests.support.pipeline import Ended, home_with_indexes_of, run_locally
 
 # The code of a chore, without the name of its variable, and the function that documents it.
 RIGHT = {"max(": "max", "len(": "len", ".sort(": "list.sort", ".join(": "str.join", "set(": "set"}

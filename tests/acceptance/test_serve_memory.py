@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from storage.database import Database
 from storage.schema import TEST, TRAIN
-from tests.ledger_data import NOW, LedgerRun, example
-from tests.pipeline import Home
-from tests.serving import PASSWORD, Served, served
+from tests.support.ledger_data import NOW, LedgerRun, example
+from tests.support.pipeline import Home
+from tests.support.serving import PASSWORD, Served, served
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 UNITS_AN_EXAMPLE, VIEWERS, SECONDS = 4, 20, 45.0

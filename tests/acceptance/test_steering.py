@@ -10,11 +10,11 @@ import pytest
 from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.counts import IN_FLIGHT
-from tests.chores import write_experiment
-from tests.clock import Clock
-from tests.command_line import command_line, starmill
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import (
+from tests.support.chores import write_experiment
+from tests.support.clock import Clock
+from tests.support.command_line import command_line, starmill
+from tests.support.pipeline import (
     PATIENCE,
     Ended,
     Home,
@@ -25,7 +25,7 @@ from tests.pipeline import (
     units,
     wait_until,
 )
-from tests.small_run import plan
+from tests.support.small_run import plan
 
 pytestmark = pytest.mark.timeout(300)
 

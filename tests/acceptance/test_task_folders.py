@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.ledger.queries import rows
-from tests.pipeline import Home
+from tests.support.pipeline import Home
 
 SMALL = ("dataset.train.limit=2", "dataset.test.limit=2", "grid.shots=[0, 1]", "grid.retrieval=[true]")
 TRAIN, CELLS = 2, 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chores import read_jsonl
-from tests.pages import PAGES, section
-from tests.pipeline import STARMILL, Home
+from tests.support.chores import read_jsonl
+from tests.support.pages import PAGES, section
+from tests.support.pipeline import STARMILL, Home
 
 TUTORIAL = section(PAGES["models/README.md"], "Your own task")
 # The embedded model takes its time where others compute as well.

@@ -27,12 +27,12 @@ from storage.ledger import counts, runs
 from storage.settings import Settings
 from tests.bench import machine
 from tests.bench.measured import cpu_seconds, peak_megabytes
-from tests.chores import write_data, write_experiment
-from tests.encoders import tiny_bert
 from tests.openai_server.process import running
-from tests.pipeline import Home, wait_until
-from tests.services import running_postgres, running_valkey
-from tests.workers import celery_worker
+from tests.support.chores import write_data, write_experiment
+from tests.support.encoders import tiny_bert
+from tests.support.pipeline import Home, wait_until
+from tests.support.services import running_postgres, running_valkey
+from tests.support.workers import celery_worker
 
 TABLES = ("example", "unit", "generation", "rejection")
 QUEUE = "teacher.teacher"

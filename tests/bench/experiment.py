@@ -11,7 +11,7 @@ from models.core.experiment.experiment import Experiment
 from models.core.types import Example
 from storage.schema import TEST, TRAIN
 from tests.bench.load import Load, request_of
-from tests.task_folders import conala, seeds
+from tests.support.task_folders import conala, seeds
 
 QUEUE = "teacher.teacher"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from storage.database import Database
 from tests.bench.planting import RUN, plant
-from tests.services import running_postgres
+from tests.support.services import running_postgres
 
 STARMILL = Path(sys.executable).with_name("starmill")
 SPLIT = "train=0.9,validation=0.1"

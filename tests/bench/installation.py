@@ -22,7 +22,7 @@ from tests.bench.load import Load
 from tests.bench.measured import Measured, cpu_seconds, measured, peak_megabytes
 from tests.bench.plain import GATE
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import bought, paid
+from tests.support.pipeline import bought, paid
 
 STAGE = "augment"
 RUN = "bench"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.core.types import Message
-from tests.task_folders import augmentation_pairs, wording
+from tests.support.task_folders import augmentation_pairs, wording
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.bench.load import Load
 from tests.bench.measured import Measured, measured
 from tests.bench.plain import GATE, READY, read_checkpoint
 from tests.openai_server.process import REPOSITORY, OpenAIServer
-from tests.pipeline import wait_until
+from tests.support.pipeline import wait_until
 
 
 def plain(load: Load, server: OpenAIServer, folder: Path) -> Measured:

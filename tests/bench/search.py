@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = _corpus(home, options.passages)
         places = {"Lite": (str(home / "milvus.db"), 25.0)}
         if not options.without_server:
-            server = process_that_prints_its_url("tests.milvus_server", str(home / "server"))
+            server = process_that_prints_its_url("tests.support.milvus_server", str(home / "server"))
             places["server"] = (stack.enter_context(server), 10.0)
         for name, (uri, _) in places.items():
             _index(name, options.passages, config, uri, home / name)

@@ -23,7 +23,7 @@ from tests.bench.load import Load
 from tests.bench.measured import Measured
 from tests.bench.plain import READY
 from tests.openai_server.process import REPOSITORY, OpenAIServer
-from tests.pipeline import wait_until
+from tests.support.pipeline import wait_until
 
 WARM_UP = "warm-up"
 

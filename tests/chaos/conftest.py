@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Ended, Home, home_with_indexes_of, run_locally
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Ended, Home, home_with_indexes_of, run_locally
 
 
 @pytest.hookimpl(tryfirst=True)

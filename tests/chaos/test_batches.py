@@ -17,9 +17,9 @@ from storage.ledger.batches import Batch
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import BATCHES, SETTLED, SUBMITTED
 from tests.chaos.test_kill import assert_bought_once, assert_every_unit_is_final, assert_whole, end
-from tests.chores import write_experiment
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import Ended, Home, home_with_indexes_of, units, wait_until
+from tests.support.chores import write_experiment
+from tests.support.pipeline import Ended, Home, home_with_indexes_of, units, wait_until
 
 PRICE = {"input": 0.25, "output": 0.75}
 

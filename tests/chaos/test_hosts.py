@@ -24,11 +24,11 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.schema import UNITS
 from storage.settings import Settings
-from tests.chores import write_data, write_experiment
-from tests.hosts import Network, network, postgres_on, redis_on, starmill_on
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Home, bought, final_share, paid, units, wait_until
-from tests.workers import celery_worker
+from tests.support.chores import write_data, write_experiment
+from tests.support.hosts import Network, network, postgres_on, redis_on, starmill_on
+from tests.support.pipeline import Home, bought, final_share, paid, units, wait_until
+from tests.support.workers import celery_worker
 
 ROWS, CALLS_AT_ONCE, LATENCY_MS, THREADS = 800, 16, 700, 5
 AWAY_SECONDS, BACK_WITHIN = 60.0, 45.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from producer.experiments import load_experiment
 from storage.passages.index_files import index_path
 from storage.passages.snapshot import Snapshot
-from tests.pipeline import Home, wait_until
+from tests.support.pipeline import Home, wait_until
 
 FEW, MANY = 8, 600
 

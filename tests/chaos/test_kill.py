@@ -25,11 +25,11 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import FINAL, UNITS
-from tests.chores import write_experiment
-from tests.gateway import running_gateway
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import PATIENCE, Ended, Home, bought, final_share, paid, units, wait_until
-from tests.services import free_port
+from tests.support.chores import write_experiment
+from tests.support.gateway import running_gateway
+from tests.support.pipeline import PATIENCE, Ended, Home, bought, final_share, paid, units, wait_until
+from tests.support.services import free_port
 
 # Teacher and student, four calls at once each.
 MOST_IN_FLIGHT = 8

@@ -21,10 +21,10 @@ from sqlalchemy import select
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.schema import GENERATIONS
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Home, as_counted, bought, final_share, paid, units, wait_until
-from tests.services import running_postgres
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Home, as_counted, bought, final_share, paid, units, wait_until
+from tests.support.services import running_postgres
 
 ROWS, KILLS, CALLS_AT_ONCE, SEED = 2000, 10, 32, 20261123
 PRICES = {"input": 0.15, "cached_input": 0.15, "output": 0.6}

@@ -24,9 +24,9 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.schema import DONE, TEST, TRAIN, UNITS
 from storage.settings import Settings
-from tests.encoders import WORDS, tiny_bert
 from tests.openai_server.process import REPOSITORY
-from tests.pipeline import wait_until
+from tests.support.encoders import WORDS, tiny_bert
+from tests.support.pipeline import wait_until
 
 UNITS_TO_FIND = 1_000
 WORKERS = 8

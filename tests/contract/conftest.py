@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.gateway import OTHER, PROMPT, QUESTION, GatewayProcess, running_gateway
 from tests.openai_server.process import OpenAIServer, process_that_prints_its_url
+from tests.support.gateway import OTHER, PROMPT, QUESTION, GatewayProcess, running_gateway
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ PROMPT = Request("any", EMBEDDED_MODEL, prompt="one two three four five", params
 def opened(request: pytest.FixtureRequest) -> Open:
     """Opens a backend on the running loop."""
     if request.param == "transformers":
-        from tests.language_models import tiny_llama
+        from tests.support.language_models import tiny_llama
 
         folder = tiny_llama(request.getfixturevalue("tmp_path"))
         student = Student(backend="transformers", model=str(folder))

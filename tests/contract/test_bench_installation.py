@@ -12,9 +12,9 @@ from storage.ledger import claims
 from storage.settings import Settings
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import Load
-from tests.clock import Clock
 from tests.openai_server.process import OpenAIServer
-from tests.small_run import LEASE, Hand, ids, plan, purchase, request
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, ids, plan, purchase, request
 
 
 @pytest.fixture

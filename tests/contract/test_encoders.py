@@ -22,7 +22,7 @@ from models.adapters.encoders.onnx_encoder import export_onnx
 from models.core.errors import ServiceError
 from models.core.types import Passage
 from tests.conftest import REPOSITORY
-from tests.encoders import save_as_bin, tiny_bert, tiny_codet5, weights
+from tests.support.encoders import save_as_bin, tiny_bert, tiny_codet5, weights
 
 KINDS = ["minilm", "bert", "codet5", "onnx", "int8"]
 TEXTS = ["", "sort the list", "get the largest number of a list in python", "join " * 5_000, *["😀"] * 36]

@@ -15,10 +15,10 @@ import pytest
 from models.adapters.backends.gateway_client import Gateway
 from models.core.errors import AccessError, ModelError, ServiceError, Unavailable
 from models.core.types import Message
-from tests.gateway import COMMAND, GATEWAY_TOKEN, KEY, QUESTION, GatewayProcess, failure
 from tests.openai_server.calls import ask
 from tests.openai_server.process import REPOSITORY, OpenAIServer
-from tests.services import free_port
+from tests.support.gateway import COMMAND, GATEWAY_TOKEN, KEY, QUESTION, GatewayProcess, failure
+from tests.support.services import free_port
 
 TEXT = "a request that nobody may see"
 

@@ -19,10 +19,10 @@ from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import RateLimited, Unavailable
 from models.core.experiment.endpoints import Endpoint, Teacher
 from models.core.types import Completion, Limits, Request
-from tests.gateway import GATEWAY_TOKEN, KEY, PROMPT, QUESTION, GatewayProcess, failure
 from tests.openai_server.calls import ask, ask_all
 from tests.openai_server.process import OpenAIServer
-from tests.services import free_port
+from tests.support.gateway import GATEWAY_TOKEN, KEY, PROMPT, QUESTION, GatewayProcess, failure
+from tests.support.services import free_port
 
 FAULTS: list[dict[str, object]] = [
     {"p429": 1},

@@ -16,10 +16,18 @@ import pytest
 from models.adapters.backends.gateway_client import KEYS_AT_ONCE, Gateway
 from models.core.errors import Unavailable
 from models.core.types import Completion
-from tests.gateway import GATEWAY_TOKEN, OTHER, PROMPT, QUESTION, GatewayProcess, failure, running_gateway
 from tests.openai_server.calls import ask, ask_all
 from tests.openai_server.process import REPOSITORY, OpenAIServer
-from tests.services import free_port
+from tests.support.gateway import (
+    GATEWAY_TOKEN,
+    OTHER,
+    PROMPT,
+    QUESTION,
+    GatewayProcess,
+    failure,
+    running_gateway,
+)
+from tests.support.services import free_port
 
 
 def test_callers_that_ask_the_same_at_once_share_one_call(
@@ -125,7 +133,7 @@ def test_at_sigterm_calls_that_are_waited_for_are_answered(openai_server: OpenAI
 def asking_process(gateway: GatewayProcess, server: OpenAIServer) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that asks QUESTION, and ends with 0 when it is answered."""
     code = (
-        "import sys; from tests.gateway import QUESTION; "
+        "import sys; from tests.support.gateway import QUESTION; "
         "from models.adapters.backends.gateway_client import Gateway; "
         "from tests.openai_server.calls import ask; "
         "ask(sys.argv[1], QUESTION, Gateway(sys.argv[2]))"

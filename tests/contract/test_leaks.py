@@ -16,7 +16,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.leaks import forms, leaking_files, redis_values, tells
+from tests.support.leaks import forms, leaking_files, redis_values, tells
 
 SECRET = "sk-Marked_Key-0123456789>>>???abcdef"
 ANYTHING = st.binary(max_size=12)

@@ -17,8 +17,8 @@ from storage.ledger.batches import Batch
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import CallClaim
 from storage.schema import GATHERED, GENERATIONS, SETTLED, SUBMITTED, TRAIN, UPLOADED
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, plan, purchase, race, request, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, plan, purchase, race, request, units
 
 PRICE = Price(input=2.0, cached_input=1.0, output=10.0)
 COST = 60 * 2_000 + 40 * 1_000 + 20 * 10_000

@@ -14,8 +14,8 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Busy, CallClaim, Found, OverBudget, Purchase
 from storage.schema import RUNS, TRAIN
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, plan, purchase, race, request
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
 
 CENT = 10**7
 TEACHER = {"backend": "openai", "model": "m", "price": {"input": 1.0}}

@@ -13,8 +13,8 @@ from storage.ledger.claims import MAX_CLAIMS
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import CallClaim
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, UPSTREAM_FAILED, WAITING
-from tests.clock import Clock
-from tests.small_run import (
+from tests.support.clock import Clock
+from tests.support.small_run import (
     LEASE,
     PATIENCE,
     Hand,

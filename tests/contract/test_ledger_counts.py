@@ -11,8 +11,8 @@ from storage.database import Database
 from storage.ledger import claims, counts, outcomes, queries
 from storage.ledger.counts import IN_FLIGHT, STATES
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, WAITING
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, ids, plan, purchase, request, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, ids, plan, purchase, request, units
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from storage.database import Database
 from storage.ledger import exemplars, runs
 from storage.ledger.exemplars import Worked, final_rationale
 from storage.schema import TEST, TRAIN
-from tests.clock import Clock
-from tests.small_run import Hand, experiment, plan, units
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, experiment, plan, units
 
 # What becomes of each train example, by its row.
 RIGHT_AT_ONCE, RIGHT_WITH_HINT, NEVER_RIGHT, NO_RATIONALE, NO_PASSAGES, NO_SECOND_PASS = range(6)

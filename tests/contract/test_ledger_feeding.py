@@ -5,8 +5,8 @@ from __future__ import annotations
 from storage.database import Database
 from storage.ledger import claims, runs, scheduling
 from storage.schema import DONE, FINISHED, PAUSED, READY, RUNNING, TEST, TRAIN, WAITING
-from tests.clock import Clock
-from tests.small_run import LEASE, PATIENCE, Hand, ids, plan, race, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, PATIENCE, Hand, ids, plan, race, units
 
 TEACHER = "teacher.teacher"
 

@@ -12,8 +12,8 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import IN_FLIGHT
 from storage.ledger.purchases import Busy, CallClaim
 from storage.schema import FOREVER, READY, TRAIN
-from tests.clock import Clock
-from tests.small_run import LEASE, PATIENCE, Hand, plan, purchase, race, request, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, PATIENCE, Hand, plan, purchase, race, request, units
 
 ANSWER = Completion("This requires sorting.", "stop", Usage(100, 40, 20))
 KEY = request().key

@@ -14,8 +14,8 @@ from storage.ledger.counts import Spending
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Busy, CallClaim, Found, Purchase
 from storage.schema import TRAIN
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, plan, purchase, race, request
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from storage.database import Database
 from storage.ledger import examples, runs, scheduling
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import READY, TRAIN, WAITING
-from tests.clock import Clock
-from tests.small_run import Hand, experiment, plan, units
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, experiment, plan, units
 
 GROW: dict[str, Any] = {"enabled": True, "rounds": 2, "samples": 2, "least": 1}
 

@@ -22,8 +22,8 @@ from storage.schema import (
     UPSTREAM_FAILED,
     WAITING,
 )
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, claim_one, ids, plan, purchase, race, request, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, claim_one, ids, plan, purchase, race, request, units
 
 
 @pytest.fixture

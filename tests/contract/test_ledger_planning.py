@@ -25,8 +25,8 @@ from storage.schema import (
     UNITS,
     WAITING,
 )
-from tests.clock import Clock
-from tests.small_run import examples, experiment, ids, plan, race, units
+from tests.support.clock import Clock
+from tests.support.small_run import examples, experiment, ids, plan, race, units
 
 SPLITS = {TRAIN: examples(3), TEST: examples(2, "test")}
 

@@ -6,8 +6,8 @@ from storage.database import Database
 from storage.ledger import claims
 from storage.ledger.examples import repeats
 from storage.schema import TEST, TRAIN
-from tests.ledger_data import LedgerRun, example
-from tests.small_run import LEASE, ids
+from tests.support.ledger_data import LedgerRun, example
+from tests.support.small_run import LEASE, ids
 
 
 def test_repeats_are_counted_in_the_order_of_the_split(database: Database) -> None:

@@ -30,8 +30,8 @@ from storage.schema import (
     UPSTREAM_FAILED,
     WAITING,
 )
-from tests.clock import Clock
-from tests.small_run import LEASE, PATIENCE, Hand, claim_one, ids, plan, race, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, PATIENCE, Hand, claim_one, ids, plan, race, units
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from storage.database import Database
 from storage.ledger import exemplars, retries, runs, scheduling
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import DONE, FAILED, READY, SKIPPED, TRAIN, WAITING
-from tests.clock import Clock
-from tests.small_run import Hand, experiment, plan, units
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, experiment, plan, units
 
 RIGHT, STAR, WRONG, NO_PASSAGES = range(4)
 TWO = {"passes": 1, "rounds": 2}

@@ -21,8 +21,8 @@ from sqlmodel import SQLModel
 
 from models.core.errors import ServiceError
 from storage.database import MIGRATIONS, Database
-from tests.clock import Clock
-from tests.small_run import plan
+from tests.support.clock import Clock
+from tests.support.small_run import plan
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from producer.feeding.feeder import LEAST, REFRESH_SECONDS, Shares
 from storage.database import Database
 from storage.ledger import claims, runs, scheduling
 from storage.schema import BATCH, FOREVER
-from tests.clock import Clock
-from tests.small_run import LEASE, PATIENCE, Hand, ids, plan
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, PATIENCE, Hand, ids, plan
 
 TEACHER = "teacher.teacher"
 

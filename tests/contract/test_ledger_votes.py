@@ -8,8 +8,8 @@ from storage.database import Database
 from storage.ledger import claims, counts, exemplars, retries, runs
 from storage.ledger.claims import MAX_CLAIMS, ClaimedUnit
 from storage.schema import DONE, FAILED, NO_SAMPLES, READY, SKIPPED, TRAIN, UPSTREAM_FAILED, WAITING
-from tests.clock import Clock
-from tests.small_run import LEASE, Hand, plan, race, units
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, Hand, plan, race, units
 
 SAMPLES = 3
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from storage.limits.limiter import HORIZON, CallOutcome, CallReport
-from tests.clock import Clock
-from tests.limits import FAILED, LIMITED, OK, Limits, limits, most_in_a_minute, now_and_then, play
 from tests.openai_server.behaviour import Meter
+from tests.support.clock import Clock
+from tests.support.limits import FAILED, LIMITED, OK, Limits, limits, most_in_a_minute, now_and_then, play
 
 
 @pytest.fixture(params=["memory", "redis"])

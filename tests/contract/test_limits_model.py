@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 
 from storage.limits.limiter import HORIZON, OWNER_TTL, CallOutcome, CallReport, Decision, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect
-from tests.clock import Clock
-from tests.limits import most_in_a_minute
-from tests.memory_limiter import MemoryLimiter
+from tests.support.clock import Clock
+from tests.support.limits import most_in_a_minute
+from tests.support.memory_limiter import MemoryLimiter
 
 OWNERS = st.integers(0, 2)
 NEAR = 1e-5

@@ -9,9 +9,9 @@ import redis
 
 from storage.limits.limiter import CallOutcome, CallReport, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect
-from tests.clock import Clock
-from tests.limits import limits
-from tests.services import free_port
+from tests.support.clock import Clock
+from tests.support.limits import limits
+from tests.support.services import free_port
 
 
 def test_limiters_of_one_name_share_their_limits_and_of_two_do_not(redis_url: str, clock: Clock) -> None:

@@ -9,8 +9,8 @@ import redis
 
 from storage.limits.limiter import CallOutcome, CallReport, Quota, keys
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect_reader, read_use
-from tests.clock import Clock
-from tests.limits import Limits, limits
+from tests.support.clock import Clock
+from tests.support.limits import Limits, limits
 
 QUOTA = Quota(rpm=600, tpm=60_000, max_concurrency=8)
 

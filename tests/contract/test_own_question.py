@@ -18,8 +18,8 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST, TRAIN
-from tests.clock import Clock
-from tests.small_run import Hand, experiment
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, experiment
 from worker.few_shot import choose_exemplars
 from worker.run_context import RunContext
 

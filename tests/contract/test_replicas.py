@@ -16,9 +16,9 @@ from models.adapters.backends.backend import Backend
 from models.core.errors import BadRequest, RateLimited, Unavailable
 from models.core.experiment.endpoints import Student
 from models.core.types import Completion, Request
-from tests.gateway import GatewayProcess, running_gateway
 from tests.openai_server.calls import ask_backend
 from tests.openai_server.process import OpenAIServer, running
+from tests.support.gateway import GatewayProcess, running_gateway
 
 PROMPT = Request("any", "some-model", prompt="sort a list")
 MANY = [replace(PROMPT, prompt=f"sort {number} lists", draw=(number, 0)) for number in range(32)]

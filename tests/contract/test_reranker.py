@@ -15,7 +15,7 @@ from models.core.experiment.passages import Passages
 from models.core.types import Query
 from producer.index.build_index import build_index
 from storage.passages.retriever import Retriever
-from tests.encoders import tiny_bert
+from tests.support.encoders import tiny_bert
 
 TEXTS = ["sort a list", "join the string of a number", "largest"]
 

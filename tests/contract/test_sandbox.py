@@ -16,8 +16,8 @@ from models.adapters.sandbox.runner import Sandbox
 from models.adapters.sandbox.sandbox_command import bubblewrap, seccomp_filter
 from models.core.errors import ServiceError
 from models.core.programs import ExecutionVerdict, Program, ProgramLimits
-from tests import forbidden, hostile
-from tests.pipeline import wait_until
+from tests.support import forbidden, hostile
+from tests.support.pipeline import wait_until
 
 SECRET = "a-marked-secret-9f2c"
 LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, processes=16, output_kb=64)

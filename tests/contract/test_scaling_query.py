@@ -12,9 +12,9 @@ from sqlalchemy import update
 from storage.database import Database
 from storage.ledger import runs
 from storage.schema import UNITS
-from tests.clock import Clock
-from tests.services import Postgres
-from tests.small_run import LEASE, Hand, claim_one, ids, plan, units
+from tests.support.clock import Clock
+from tests.support.services import Postgres
+from tests.support.small_run import LEASE, Hand, claim_one, ids, plan, units
 
 KEDA = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "keda"
 STUDENT = [{"name": "small", "backend": "embedded"}]

@@ -12,7 +12,7 @@ from models.core.prompts.rendering import Wording
 from models.core.types import Completion, Exemplar, Passage, Usage
 from producer.experiments.task_check import check_task
 from producer.experiments.task_folders import SCAFFOLD, SHIPPED, read_task, shipped_tasks
-from tests.pages import PAGES
+from tests.support.pages import PAGES
 
 FOLDERS = [*(SHIPPED / name for name in shipped_tasks()), SCAFFOLD]
 PASSAGE = Passage("p", "p", "(x)", "What is known about it.")

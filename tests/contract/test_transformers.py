@@ -18,9 +18,9 @@ from models.adapters.backends import open_backend, provider
 from models.core.errors import AccessError, ContextOverflow, ModelError
 from models.core.experiment.endpoints import Student
 from models.core.types import Completion, Message, Request
-from tests.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt, word_tokenizer
 from tests.openai_server.calls import ask_backend
 from tests.openai_server.process import REPOSITORY
+from tests.support.language_models import NUMBERS, POSITIONS, tiny_llama, tiny_mpt, word_tokenizer
 
 GREEDY = {"temperature": 0, "max_tokens": 12}
 PROMPTS = [" ".join(NUMBERS[: 1 + number % 11] * (1 + number)) for number in range(9)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.language_models import FOR_VLLM, plain_tokenizer, smollm2, tiny_llama, tiny_mpt
+from tests.support.language_models import FOR_VLLM, plain_tokenizer, smollm2, tiny_llama, tiny_mpt
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,9 @@ from storage.ledger import runs
 from storage.ledger.runs import Run
 from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, TEST, TRAIN, UNITS
 from storage.settings import Settings
-from tests.chores import chores
-from tests.small_run import Hand
-from tests.task_folders import conala
+from tests.support.chores import chores
+from tests.support.small_run import Hand
+from tests.support.task_folders import conala
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN_ROWS = 24

@@ -20,8 +20,8 @@ from storage.broker import UNFIT, UNFIT_SAYS
 from storage.ledger import runs
 from storage.schema import DONE, PAUSED, RUNNING
 from tests.engine.grid import Grid, log_of, planned, settings_in, worker
-from tests.pipeline import wait_until
-from tests.services import running_valkey
+from tests.support.pipeline import wait_until
+from tests.support.services import running_valkey
 
 ROWS = 32
 ANSWERS = 2 * ROWS

@@ -24,8 +24,8 @@ from sqlalchemy import func, select
 from producer.progress.status import read_status
 from storage.schema import GENERATIONS
 from tests.engine.grid import Grid, planned, settings_in, worker
-from tests.language_models import SHAPES, seven_billion, smollm2
-from tests.services import running_valkey
+from tests.support.language_models import SHAPES, seven_billion, smollm2
+from tests.support.services import running_valkey
 
 WARM_ROWS = 4
 PATIENCE = 3600.0

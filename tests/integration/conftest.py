@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database
-from tests.command_line import command_line
+from tests.support.command_line import command_line
 
 
 @pytest.fixture

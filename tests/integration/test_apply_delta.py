@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from models.core.errors import UsageError
 from producer.weights import apply_delta
-from tests.command_line import command_line, starmill
-from tests.encoders import save_as_bin, weights
-from tests.language_models import tiny_llama, word_tokenizer
+from tests.support.command_line import command_line, starmill
+from tests.support.encoders import save_as_bin, weights
+from tests.support.language_models import tiny_llama, word_tokenizer
 
 EMBEDDINGS = ("model.embed_tokens.weight", "lm_head.weight")
 

@@ -25,10 +25,10 @@ from storage.ledger import batch_enqueue, batches, claims, counts, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import CallClaim
 from storage.schema import BATCHES, GENERATIONS, PAUSED, REFUSED, RUNNING, SETTLED, TRAIN
-from tests.batch_run import AT_ONCE, CALLS, RUN, STEPS, deliver, file_calls
-from tests.clock import Clock
 from tests.openai_server.process import REPOSITORY, OpenAIServer
-from tests.small_run import Hand, request, units
+from tests.support.batch_run import AT_ONCE, CALLS, RUN, STEPS, deliver, file_calls
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, request, units
 
 PRICE = {"input": 2.0, "output": 8.0}
 KEY = "sk-a-key-that-nobody-may-see"
@@ -95,7 +95,7 @@ def test_filed_calls_are_answered(world: World) -> None:
 def test_a_delivery_that_is_killed_goes_on_where_it_was(step: str, world: World) -> None:
     """As another process; nothing goes up twice."""
     url = world.db.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", "tests.batch_run", url, step]
+    command = [sys.executable, "-m", "tests.support.batch_run", url, step]
     killed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert len(batches.unsettled(world.db, RUN)) == 1

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.openai_server.process import REPOSITORY
-from tests.pipeline import PATIENCE
+from tests.support.pipeline import PATIENCE
 
 CALLS = 24
 

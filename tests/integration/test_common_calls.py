@@ -12,10 +12,10 @@ from models.adapters.backends.batch_api import BatchClient
 from storage.ledger import batches, claims
 from storage.schema import TRAIN
 from storage.settings import Settings
-from tests.batch_run import RUN, deliver
-from tests.clock import Clock
 from tests.openai_server.process import OpenAIServer
-from tests.small_run import LEASE, ids, plan, units
+from tests.support.batch_run import RUN, deliver
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, ids, plan, units
 from worker.runtime import Runtime
 from worker.steps.augment import augment
 

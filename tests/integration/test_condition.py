@@ -19,8 +19,8 @@ from storage.limits.limiter import Quota
 from storage.limits.redis_limiter import RedisLimiter, connect
 from storage.service_checks import ServiceProblem, check_postgres, check_redis
 from storage.settings import Settings
-from tests.production import ProductionRedis, behind_tls, production_redis
-from tests.services import Postgres
+from tests.support.production import ProductionRedis, behind_tls, production_redis
+from tests.support.services import Postgres
 from worker.runtime import Runtime
 
 

@@ -20,11 +20,11 @@ from storage.ledger import scheduling
 from storage.ledger.history import generations as recorded_generations
 from storage.schema import DONE, FAILED, GENERATIONS, REJECTIONS, TEST, TRAIN
 from storage.settings import Settings
-from tests.chores import write_jsonl
-from tests.clock import Clock
 from tests.openai_server.process import OpenAIServer
 from tests.openai_server.replies import words
-from tests.small_run import Hand, ids, plan, units
+from tests.support.chores import write_jsonl
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, ids, plan, units
 from worker import execute_unit
 from worker.runtime import Runtime
 

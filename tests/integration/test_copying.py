@@ -13,7 +13,7 @@ from models.core.types import Query
 from producer.index.build_index import build_index
 from storage.passages.retriever import Retriever
 from storage.passages.snapshot import copy_missing_snapshot
-from tests.encoders import tiny_bert
+from tests.support.encoders import tiny_bert
 
 QUERIES = [Query("sort the list"), Query("join a string")]
 

@@ -14,8 +14,8 @@ import pytest
 
 from models.core.experiment.passages import Passages
 from producer.corpus import read_passages
-from tests.command_line import command_line, starmill
-from tests.mirror import Mirror, serving
+from tests.support.command_line import command_line, starmill
+from tests.support.mirror import Mirror, serving
 
 ENTRIES = [{"name": "len()", "path": "library/functions#len", "type": "Built-in"}]
 # Longer than what a socket buffers, so that a cut is in the middle.

@@ -11,8 +11,17 @@ from models.core.metrics.significance import mcnemar
 from producer.results.diff import differing
 from storage.database import Database
 from storage.schema import TEST, TRAIN
-from tests.command_line import starmill
-from tests.ledger_data import COST, LedgerRun, answered, augmented, example, judged, reasoned, retrieved
+from tests.support.command_line import starmill
+from tests.support.ledger_data import (
+    COST,
+    LedgerRun,
+    answered,
+    augmented,
+    example,
+    judged,
+    reasoned,
+    retrieved,
+)
 
 ROWS = 12
 

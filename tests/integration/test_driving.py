@@ -18,8 +18,8 @@ from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
 from storage.schema import RUNNING
 from storage.settings import Settings
-from tests.clock import Clock
-from tests.small_run import plan
+from tests.support.clock import Clock
+from tests.support.small_run import plan
 
 LEASE = 60.0
 

@@ -15,8 +15,8 @@ from models.core.errors import ServiceError
 from models.core.experiment.passages import Passages
 from producer.index.build_index import build_index
 from storage.passages.snapshot import Snapshot
-from tests.chores import write_data
-from tests.encoders import tiny_bert, tiny_codet5
+from tests.support.chores import write_data
+from tests.support.encoders import tiny_bert, tiny_codet5
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from models.core.errors import ServiceError
 from models.core.programs import ProgramLimits
 from storage.ledger.queries import ResultRow, rows
 from storage.schema import TEST, TRAIN
-from tests.chores import CHORES, read_jsonl, write_data, write_experiment, write_jsonl
 from tests.openai_server.process import running
-from tests.pipeline import STARMILL, Ended, Home, run_locally
+from tests.support.chores import CHORES, read_jsonl, write_data, write_experiment, write_jsonl
+from tests.support.pipeline import STARMILL, Ended, Home, run_locally
 
 # What the chores make of an input, in their order.
 CASES = (

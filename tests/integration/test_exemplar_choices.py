@@ -11,10 +11,10 @@ from models.core.experiment.experiment import ExemplarChoice
 from models.core.pipeline.grid import cells
 from storage.ledger import runs
 from storage.schema import DONE
-from tests.chores import CHORES, write_data, write_experiment
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Ended, Home, run_locally
-from tests.small_run import units
+from tests.support.chores import CHORES, write_data, write_experiment
+from tests.support.pipeline import Ended, Home, run_locally
+from tests.support.small_run import units
 
 TRAIN, TEST, SHOTS = 16, 8, 2
 CHOICES: list[ExemplarChoice] = ["random", "fixed", "nearest", "diverse"]

@@ -17,9 +17,9 @@ from storage.jsonl import read_recording
 from storage.ledger.runs import load_run
 from storage.passages.index_files import index_path
 from storage.schema import TEST, TRAIN
-from tests.chores import read_jsonl
-from tests.command_line import starmill
-from tests.ledger_data import COST, answer, augmented, finish_train, plan_mixed
+from tests.support.chores import read_jsonl
+from tests.support.command_line import starmill
+from tests.support.ledger_data import COST, answer, augmented, finish_train, plan_mixed
 
 
 @pytest.mark.parametrize(

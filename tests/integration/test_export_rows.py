@@ -17,9 +17,9 @@ from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.queries import rows as finished_rows
 from storage.schema import TEST, TRAIN
-from tests.chores import read_jsonl
-from tests.command_line import starmill
-from tests.ledger_data import (
+from tests.support.chores import read_jsonl
+from tests.support.command_line import starmill
+from tests.support.ledger_data import (
     COST,
     HARD,
     LEAK,

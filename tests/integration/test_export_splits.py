@@ -9,9 +9,9 @@ import pytest
 
 from storage.database import Database
 from storage.schema import TRAIN
-from tests.chores import read_jsonl
-from tests.command_line import starmill
-from tests.ledger_data import LedgerRun, augmented, example, plan_mixed, reasoned, retrieved
+from tests.support.chores import read_jsonl
+from tests.support.command_line import starmill
+from tests.support.ledger_data import LedgerRun, augmented, example, plan_mixed, reasoned, retrieved
 
 
 def plan_phrasings(db: Database, rows: int = 60) -> LedgerRun:

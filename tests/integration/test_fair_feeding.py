@@ -17,10 +17,10 @@ from producer.experiments.datasets import read_dataset
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.settings import Settings
-from tests.chores import chores, write_data, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Home, bought, final_share, paid, wait_until
-from tests.workers import celery_worker
+from tests.support.chores import chores, write_data, write_experiment, write_jsonl
+from tests.support.pipeline import Home, bought, final_share, paid, wait_until
+from tests.support.workers import celery_worker
 
 LARGE, SMALL = 5_000, 50
 LEFT = 0.8

@@ -18,13 +18,13 @@ from storage.database import Database
 from storage.ledger import batches
 from storage.ledger import runs as ledger_runs
 from storage.schema import RUNS, SUBMITTED, UNITS
-from tests.chores import write_data, write_experiment
-from tests.clock import Clock
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
-from tests.services import Postgres, free_port, running_valkey
-from tests.small_run import plan
-from tests.workers import celery_worker
+from tests.support.chores import write_data, write_experiment
+from tests.support.clock import Clock
+from tests.support.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
+from tests.support.services import Postgres, free_port, running_valkey
+from tests.support.small_run import plan
+from tests.support.workers import celery_worker
 
 # The lease of a feeder on another machine is 8 s; on this one its death is seen at once.
 TAKEN_OVER = 6.0

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from storage.database import Database
-from tests.command_line import command_line, starmill
-from tests.language_models import tiny_llama
-from tests.ledger_data import finish_train, plan_mixed
+from tests.support.command_line import command_line, starmill
+from tests.support.language_models import tiny_llama
+from tests.support.ledger_data import finish_train, plan_mixed
 
 # What trainers deprecate among themselves is theirs to mend.
 pytestmark = pytest.mark.filterwarnings("default", "ignore:`gradient_checkpointing`:FutureWarning")

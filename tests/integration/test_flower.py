@@ -21,8 +21,9 @@ from sqlalchemy import func, select
 from models.core.pipeline.stages import queues
 from producer.experiments import load_experiment
 from storage.schema import DONE, FAILED, UNITS
-from tests.chores import read_jsonl, write_data, write_experiment
-from tests.flower_process import (
+from tests.openai_server.process import running
+from tests.support.chores import read_jsonl, write_data, write_experiment
+from tests.support.flower_process import (
     CELERY,
     PASSWORD,
     FlowerProcess,
@@ -31,11 +32,10 @@ from tests.flower_process import (
     running_worker,
     units_in,
 )
-from tests.leaks import tells
-from tests.openai_server.process import running
-from tests.otlp import Collector, collecting
-from tests.pipeline import Home, wait_until
-from tests.services import running_valkey
+from tests.support.leaks import tells
+from tests.support.otlp import Collector, collecting
+from tests.support.pipeline import Home, wait_until
+from tests.support.services import running_valkey
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 from celery.events import EventDispatcher
 
-from tests.flower_process import FlowerProcess, running_flower
-from tests.pipeline import Home, wait_until
+from tests.support.flower_process import FlowerProcess, running_flower
+from tests.support.pipeline import Home, wait_until
 
 STEP = 600  # tasks; Redis drops a subscriber that is too far behind
 ARGUMENTS = "demo-1a2b units {} +7, example train/{}"

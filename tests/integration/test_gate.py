@@ -13,10 +13,10 @@ import pytest
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect
-from tests.limits import most_in_a_minute
-from tests.memory_limiter import MemoryLimiter
-from tests.services import free_port, running_valkey
-from tests.virtual_time import run
+from tests.support.limits import most_in_a_minute
+from tests.support.memory_limiter import MemoryLimiter
+from tests.support.services import free_port, running_valkey
+from tests.support.virtual_time import run
 from worker.admission import AdmissionQueue
 
 OK = CallReport(CallOutcome.OK)

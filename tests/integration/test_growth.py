@@ -13,9 +13,9 @@ import pytest
 from producer.experiments import load_experiment
 from producer.experiments.datasets import read_dataset
 from storage.schema import TRAIN
-from tests.chores import read_jsonl, write_experiment, write_jsonl
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Home, bought, final_share, paid, units, wait_until
+from tests.support.chores import read_jsonl, write_experiment, write_jsonl
+from tests.support.pipeline import Home, bought, final_share, paid, units, wait_until
 
 SEEDS, ROUNDS, REQUESTS = 12, 2, 4
 UNITS = SEEDS * ROUNDS

@@ -12,8 +12,8 @@ from producer.results.report.formats import RENDERERS
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST
-from tests.browser import Browser, browser
-from tests.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
+from tests.support.browser import Browser, browser
+from tests.support.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
 
 ROWS = 30
 HOSTILE = '</pre><img src=x onerror="window.broken=1"><script>window.broken=1</script>'

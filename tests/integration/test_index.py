@@ -20,7 +20,7 @@ from producer.index.build_index import Index, build_index
 from storage.passages.index_files import index_path
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot
-from tests.devdocs import write_folder
+from tests.support.devdocs import write_folder
 
 SMALL = Passages(packages=["json", "os.path"])
 TRESPASS = """

@@ -17,11 +17,11 @@ import pytest
 from models.core.errors import UsageError
 from producer.local.procfile import read_procfile
 from storage.ledger import runs
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import running
-from tests.pipeline import Home, wait_until
-from tests.production import DEPLOY, production_redis
-from tests.services import Postgres, free_port
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Home, wait_until
+from tests.support.production import DEPLOY, production_redis
+from tests.support.services import Postgres, free_port
 
 LAUNCHER = (sys.executable, "-m", "producer.local.procfile")
 PASSWORD = "open sesame"

@@ -12,9 +12,9 @@ import pytest
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TRAIN
-from tests.command_line import starmill
-from tests.experiment_files import LEAST
-from tests.ledger_data import LedgerRun, augmented, example, reasoned, retrieved
+from tests.support.command_line import starmill
+from tests.support.experiment_files import LEAST
+from tests.support.ledger_data import LedgerRun, augmented, example, reasoned, retrieved
 
 # Train rows: a wrong one, then one with the same words that is right, a paraphrase of it, one of its own,
 # and one that is in the test split.

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from models.core.types import Request
 from storage.ledger.queries import rows
 from storage.schema import DONE, GENERATIONS, TRAIN
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import OpenAIServer, running
-from tests.pipeline import Ended, Home, paid, run_locally
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Ended, Home, paid, run_locally
 
 EXAMPLES = 10
 pytestmark = pytest.mark.timeout(300)

@@ -18,8 +18,8 @@ from producer.results.report.formats import RENDERERS
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST, TRAIN
-from tests.command_line import starmill
-from tests.ledger_data import (
+from tests.support.command_line import starmill
+from tests.support.ledger_data import (
     COST,
     HARD,
     Answer,

@@ -16,9 +16,9 @@ from models.core.correctness import majority
 from models.core.pipeline.rounds import SAMPLE
 from storage.ledger.queries import ResultRow, rows
 from storage.schema import ALREADY_CORRECT, DONE, FAILED, FINAL, GENERATIONS, SKIPPED, TRAIN, UPSTREAM_FAILED
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import running
-from tests.pipeline import Ended, Home, run_locally
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import Ended, Home, run_locally
 
 EXAMPLES, SAMPLES, SEED = 12, 5, 7
 PASSES, STOP_AT = 3, 2

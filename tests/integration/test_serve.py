@@ -21,8 +21,8 @@ from storage.database import Database
 from storage.ledger import counts
 from storage.schema import FAILED
 from storage.settings import load_settings
-from tests.pipeline import Home
-from tests.serving import HOSTILE, PASSWORD, PAUSED_RUN, RUN, Served, fill, served
+from tests.support.pipeline import Home
+from tests.support.serving import HOSTILE, PASSWORD, PAUSED_RUN, RUN, Served, fill, served
 
 PUBLIC = {"/login", "/healthcheck", "/static"}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from storage.ledger import runs
-from tests.browser import Browser, browser
-from tests.chores import write_data, write_experiment
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import PATIENCE, Home, final_share, units, wait_until
-from tests.serving import PASSWORD, RUN, Served, fill, served
+from tests.support.browser import Browser, browser
+from tests.support.chores import write_data, write_experiment
+from tests.support.pipeline import PATIENCE, Home, final_share, units, wait_until
+from tests.support.serving import PASSWORD, RUN, Served, fill, served
 
 pytestmark = pytest.mark.timeout(300)
 TEXT = "return document.querySelector('#live').innerText"

@@ -11,8 +11,8 @@ from models.core.types import Rejection
 from producer.results.history_text import history_lines
 from storage.database import Database
 from storage.schema import TRAIN
-from tests.command_line import starmill
-from tests.ledger_data import (
+from tests.support.command_line import starmill
+from tests.support.ledger_data import (
     COST,
     HARD,
     augmented,

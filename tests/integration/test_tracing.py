@@ -12,12 +12,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from storage.schema import TRAIN
 from storage.settings import Settings
-from tests.clock import Clock
-from tests.leaks import tells
 from tests.openai_server.process import OpenAIServer
-from tests.otlp import Collector, attributes, collecting
-from tests.services import free_port
-from tests.small_run import ids, plan, units
+from tests.support.clock import Clock
+from tests.support.leaks import tells
+from tests.support.otlp import Collector, attributes, collecting
+from tests.support.services import free_port
+from tests.support.small_run import ids, plan, units
 from worker import tracing
 from worker.execute_unit import execute_units
 from worker.runtime import Runtime

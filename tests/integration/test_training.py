@@ -15,10 +15,10 @@ import torch
 
 from models.adapters.encoders import open_encoder
 from models.adapters.encoders.checkpoint import find_checkpoint
-from tests.chores import read_jsonl, write_data, write_experiment, write_jsonl
-from tests.command_line import starmill
 from tests.conftest import REPOSITORY
-from tests.encoders import tiny_bert, weights
+from tests.support.chores import read_jsonl, write_data, write_experiment, write_jsonl
+from tests.support.command_line import starmill
+from tests.support.encoders import tiny_bert, weights
 
 COMMAND = "from producer.cli import main; main()"
 # Every source of chance takes part.

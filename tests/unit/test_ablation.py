@@ -9,7 +9,7 @@ from models.core.experiment.experiment import LONGEST_NAME
 from models.core.pipeline.grid import Cell, cells
 from producer.experiments import load_experiment
 from storage.schema import UnitRow
-from tests.small_run import experiment
+from tests.support.small_run import experiment
 
 
 def test_cells_of_the_papers_table_come_in_its_order() -> None:

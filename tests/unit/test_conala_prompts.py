@@ -15,7 +15,7 @@ from models.core.prompts.rendering import Wording, apply_format
 from models.core.retrieval.passage_selection import present
 from models.core.types import Exemplar, Passage, Request
 from producer.experiments import PRESETS, load_experiment
-from tests.chores import read_jsonl
+from tests.support.chores import read_jsonl
 from worker.few_shot import augmentation_seeds, rationale_seeds
 from worker.requests import chat, to_student
 

@@ -15,7 +15,7 @@ from models.core.experiment.options import Dataset
 from models.core.types import Example
 from producer.experiments.datasets import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
-from tests.small_run import experiment
+from tests.support.small_run import experiment
 
 ROW = {"id": "a", "request": "sort x", "reference": "sorted(x)"}
 DOCPROMPTING_ROW = {

@@ -14,7 +14,7 @@ from models.core.experiment.passages import Passages
 from models.core.types import Passage
 from producer.corpus import TEXT_LIMIT, attributions, read_passages
 from producer.corpus.attribution import Attribution
-from tests.devdocs import reference_rows, signature_of, write_folder, write_folders
+from tests.support.devdocs import reference_rows, signature_of, write_folder, write_folders
 
 PAGE = """<h1>functions</h1> <p>What is built in.</p>
 <dl><dt id="range"><code>class range(stop)</code></dt><dd><p>A sequence.</p></dd>

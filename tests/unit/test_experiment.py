@@ -12,7 +12,7 @@ from models.core.experiment.endpoints import EMBEDDED_MODEL
 from models.core.experiment.experiment import Experiment, slug
 from models.core.experiment.options import Split
 from models.core.pipeline.grid import cells
-from tests.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import LEAST, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}
 

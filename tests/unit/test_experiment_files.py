@@ -11,7 +11,7 @@ import pytest
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.experiment import Experiment
 from producer.experiments import PRESETS, load_experiment, presets
-from tests.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import LEAST, load, refusal
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clock import Clock
+from tests.support.clock import Clock
 from worker.gateway.answer_cache import OVERHEAD_BYTES, AnswerCache, CachedAnswer
 
 HOUR = 3600.0

@@ -16,7 +16,7 @@ from producer.results.report.ablation_table import Measure
 from producer.results.report.build import Report
 from producer.results.report.formats import RENDERERS
 from producer.results.report.samples import CellAnswer, SampleRow
-from tests.reports import MEASURES, PLAIN, SCRIPT, STAR, report
+from tests.support.reports import MEASURES, PLAIN, SCRIPT, STAR, report
 
 VOID = {"meta", "rect", "path", "circle", "br", "input"}
 

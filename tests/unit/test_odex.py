@@ -14,8 +14,8 @@ from models.core.experiment.options import Dataset
 from models.core.types import AnswerTests, Example
 from producer.experiments.datasets import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
-from tests.chores import write_jsonl
-from tests.small_run import experiment
+from tests.support.chores import write_jsonl
+from tests.support.small_run import experiment
 
 ROW: Mapping[str, Any] = {
     "task_id": 42, "prompt": "def f(l):\n\treturn ", "suffix": "", "canonical_solution": "max(l)",

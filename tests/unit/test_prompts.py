@@ -12,7 +12,7 @@ from models.core.answers.parsers import ParsedRationale, parse_augmentation, par
 from models.core.correctness import is_correct
 from models.core.prompts.rendering import HintStyle, example_query
 from models.core.types import Completion, Exemplar, Passage, Usage
-from tests.task_folders import augmentation_pairs, seeds, wording
+from tests.support.task_folders import augmentation_pairs, seeds, wording
 
 WORDING = wording()
 AUGMENTATION_SEEDS = augmentation_pairs()

@@ -14,7 +14,7 @@ from models.core.experiment.options import FILTERS, Contamination, Quality
 from models.core.quality.filters import Filters, Mark, QualityCandidate, TestSplit
 from models.core.quality.near_duplicates import NearDuplicates, jaccard, phrases_of, rows_of_band
 from models.core.words import ngrams, share_in_script, words
-from tests.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import LEAST, load, refusal
 
 LONG = "sum the squares of all even numbers below a given limit with a loop"
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)

@@ -15,7 +15,7 @@ from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request, Usage
 from producer.experiments import pin_recordings
 from storage.jsonl import read_recording
-from tests.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import LEAST, load, refusal
 
 ASKED = Request("openai", "m", (Message("user", "sort"),), None, {"temperature": 0.5, "stop": ["\n"]}, (1, 2))
 PROMPT = Request("host:1/v1", "m", prompt="one two", params={"top_k": 3})

@@ -22,7 +22,7 @@ from producer.results.report.markdown import escape as markdown
 from producer.results.report.samples import evenly, shown
 from producer.results.report.statistics import excerpt
 from producer.results.report.terminal import ablation_table, retrieval_table, statistics_table
-from tests.reports import empty, report
+from tests.support.reports import empty, report
 
 
 @pytest.mark.parametrize("name", RENDERERS)

@@ -24,8 +24,8 @@ from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
 from storage.settings import load_settings
-from tests.clock import Clock
-from tests.small_run import plan
+from tests.support.clock import Clock
+from tests.support.small_run import plan
 
 METRICS = Path(__file__).resolve().parents[2] / "deploy" / "METRICS.md"
 

@@ -36,7 +36,7 @@ from models.core.pipeline.stages import (
     train_slots,
     train_wording,
 )
-from tests.small_run import experiment
+from tests.support.small_run import experiment
 
 # Two searches beside the section's own, and what shares them.
 ALTERNATIVES = {

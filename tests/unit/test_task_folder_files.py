@@ -13,7 +13,7 @@ from models.core.experiment.task_folder import load_module
 from producer.experiments import load_experiment
 from producer.experiments.task_check import check_task
 from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
-from tests.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import LEAST, load, refusal
 
 
 @pytest.fixture

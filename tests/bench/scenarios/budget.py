@@ -17,7 +17,7 @@ from tests.bench.scenarios.base import Bench, Outcome, Unmeasured
 from tests.bench.starting import installed
 from tests.openai_server.calls import ask
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import wait_until
+from tests.support.pipeline import wait_until
 
 PRICE = Price(input=1.0, output=4.0)
 

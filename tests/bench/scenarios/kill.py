@@ -15,7 +15,7 @@ from tests.bench.plain_loop import plain_ended, plain_process, plain_started
 from tests.bench.scenarios.base import Bench, Outcome, prefixed
 from tests.bench.starting import installed
 from tests.openai_server.process import OpenAIServer
-from tests.pipeline import wait_until
+from tests.support.pipeline import wait_until
 
 VICTIMS = {"worker": "worker-0", "worker beside a gateway": "worker-0", "Redis": "redis", "feeder": "feeder"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.word_vectors import write_word_vectors
+from tests.support.word_vectors import write_word_vectors
 
 # (request, its code); {} is the name of a variable, so that any number of rows differ.
 CHORES = (

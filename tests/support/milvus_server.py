@@ -1,4 +1,4 @@
-"""A real Milvus server from its package, on this machine alone: `python -m tests.milvus_server FOLDER`.
+"""A real Milvus server from its package, on this machine alone: `python -m tests.support.milvus_server FOLDER`.
 
 Prints `{"url": "http://127.0.0.1:PORT"}` as soon as it answers, and ends at SIGTERM.
 """
@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.services import free_port
+from tests.support.services import free_port
 
 PARTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 

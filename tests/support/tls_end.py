@@ -1,4 +1,4 @@
-"""A TLS end before a server of this machine: `python -m tests.tls_end PLACE CERTIFICATE KEY`. Prints its URL.
+"""A TLS end before a server of this machine: `python -m tests.support.tls_end PLACE CERTIFICATE KEY`. Prints its URL.
 
 PLACE is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they speak it.
 """

@@ -17,8 +17,8 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST
-from tests.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
-from tests.pipeline import STARMILL, Home
+from tests.support.ledger_data import LedgerRun, answered, example, finish_train, judged, retrieved
+from tests.support.pipeline import STARMILL, Home
 
 PASSWORD = "correct horse battery"
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script>'

@@ -1,6 +1,6 @@
 """A run whose calls are filed, and the delivery of them until a step at which it dies.
 
-    python -m tests.batch_run DATABASE_URL STEP
+    python -m tests.support.batch_run DATABASE_URL STEP
 
 STEP is one of STEPS, or nothing: then the delivery goes on until no call is left.
 """
@@ -22,8 +22,8 @@ from storage.ledger import batch_enqueue, batches, runs
 from storage.ledger.purchases import CallClaim
 from storage.ledger.runs import Run
 from storage.schema import TRAIN
-from tests.clock import Clock
-from tests.small_run import Hand, plan, request
+from tests.support.clock import Clock
+from tests.support.small_run import Hand, plan, request
 
 STEPS = ("gathered", "uploaded", "created", "polled", "fetched", "settling")
 RUN = "small-1"

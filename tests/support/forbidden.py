@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 
-from tests.hostile import sections
+from tests.support.hostile import sections
 
 
 def _attempt(code: str) -> str:

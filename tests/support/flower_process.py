@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.pipeline import Home, wait_until
+from tests.support.pipeline import Home, wait_until
 
 CELERY = [sys.executable, "-m", "celery", "-A", "worker"]
 PASSWORD = "a-password-that-nobody-may-see"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.openai_server.process import REPOSITORY
-from tests.pipeline import Home
+from tests.support.pipeline import Home
 
 EVERY_QUEUE = ("teacher.teacher", "retrieve", "judge", "student.small")
 

@@ -20,8 +20,8 @@ from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Purchase
 from storage.ledger.runs import Run
 from storage.schema import ALREADY_CORRECT, TEST, TRAIN, UNITS, UPSTREAM_FAILED
-from tests.clock import Clock
-from tests.task_folders import conala
+from tests.support.clock import Clock
+from tests.support.task_folders import conala
 
 LEASE = 20.0
 PATIENCE = 10.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.chores import FUNCTIONS, read_jsonl, write_jsonl
+from tests.support.chores import FUNCTIONS, read_jsonl, write_jsonl
 
 Row = dict[str, Any]
 # Of the students' answers: no exemplars, no documentation.

@@ -23,8 +23,8 @@ from storage.database import Database
 from storage.ledger import counts
 from storage.ledger import runs as ledger_runs
 from storage.schema import FINAL, GENERATIONS
-from tests.chores import read_jsonl
 from tests.openai_server.process import OpenAIServer
+from tests.support.chores import read_jsonl
 
 STARMILL = Path(sys.executable).with_name("starmill")
 PATIENCE = 120.0

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect
-from tests.clock import Clock
-from tests.memory_limiter import MemoryLimiter
+from tests.support.clock import Clock
+from tests.support.memory_limiter import MemoryLimiter
 
 OK = CallReport(CallOutcome.OK)
 FAILED = CallReport(CallOutcome.FAILED)

@@ -12,10 +12,10 @@ from pathlib import Path
 import redis
 
 from tests.openai_server.process import process_that_prints_its_url
-from tests.pipeline import wait_until
-from tests.services import free_port
+from tests.support.pipeline import wait_until
+from tests.support.services import free_port
 
-DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def behind_tls(place: int | Path, folder: Path) -> Iterator[tuple[int, Path]]:
          "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    with process_that_prints_its_url("tests.tls_end", str(place), str(certificate), str(key)) as url:
+    with process_that_prints_its_url("tests.support.tls_end", str(place), str(certificate), str(key)) as url:
         yield int(url.rpartition(":")[2]), certificate
 
 
