@@ -19,8 +19,8 @@ PACKAGES = ("models", "storage", "worker", "producer", "deploy")
 VAGUE_NAMES = frozenset({"found", "said", "told", "place", "dice", "walk"})
 # A docstring begins with a verb or names the thing.
 VAGUE_OPENINGS = frozenset({
-    "Of", "What", "As", "So", "How", "Whether", "Where", "Which", "Who", "Whose", "Why", "Such", "Those", "By",
-    "Until", "Less", "Within", "When", "While",
+    "Of", "What", "As", "So", "How", "Whether", "Where", "Which", "Who", "Whose", "Why", "Such", "Those",
+    "By", "Until", "Less", "Within", "When", "While",
 })  # fmt: skip
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
