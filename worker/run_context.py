@@ -107,9 +107,9 @@ class RunContext:
         if correct:
             skips = downstream(slots, unit.step)
             return UnitOutcome(unit, result, generation=generation, purchase=purchase, rejection=rejection,
-                           skips=skips, because=ALREADY_CORRECT)  # fmt: skip
+                           skips=skips, skip_reason=ALREADY_CORRECT)  # fmt: skip
         return UnitOutcome(unit, result, generation=generation, purchase=purchase, rejection=rejection,
-                       feeds=dependants(slots, unit.step))  # fmt: skip
+                       dependants=dependants(slots, unit.step))  # fmt: skip
 
     def failed(
         self,
@@ -125,8 +125,8 @@ class RunContext:
         slots = self.slots[unit.split]
         return UnitOutcome(unit, reason=reason, detail=detail[:2000], generation=generation,
                            purchase=purchase, rejection=rejection,
-                           feeds=gathering_dependants(slots, unit.step),
-                           skips=downstream(slots, unit.step), because=UPSTREAM_FAILED)  # fmt: skip
+                           dependants=gathering_dependants(slots, unit.step),
+                           skips=downstream(slots, unit.step), skip_reason=UPSTREAM_FAILED)  # fmt: skip
 
     def refused(self, unit: ClaimedUnit, error: BadRequest) -> UnitOutcome:
         """The server does not take the unit's request."""

@@ -22,8 +22,8 @@ class UnitOutcome:
     """`result` of a unit that is done, or `reason` and `detail` of one that failed; `rejection` is the
     last answer that was not accepted, where that is why.
 
-    `feeds` are the steps of the same example that have one need less; `skips` those that will not
-    happen, and `because` is the reason: `already_correct` or `upstream_failed`.
+    `dependants` are the steps of the same example that need one step less; `skips` are those that will not
+    happen, and `skip_reason` says why: `already_correct` or `upstream_failed`.
     """
 
     unit: ClaimedUnit
@@ -33,9 +33,9 @@ class UnitOutcome:
     purchase: Purchase | None = None
     rejection: Rejection | None = None
     generation: str | None = None
-    feeds: Sequence[Step] = field(default_factory=tuple)
+    dependants: Sequence[Step] = field(default_factory=tuple)
     skips: Sequence[Step] = field(default_factory=tuple)
-    because: str = ""
+    skip_reason: str = ""
 
 
 def finish(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
@@ -51,8 +51,8 @@ def finish(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
             if outcome.rejection:
                 attempt = outcome.unit.rejections
                 _record(connection, outcome.unit, outcome.rejection, attempt, outcome.generation, now)
-        release_dependants(connection, (_place(each.unit, step) for each in news for step in each.feeds))
-        skips = ((_place(each.unit, step), each.because) for each in news for step in each.skips)
+        release_dependants(connection, (_place(each.unit, step) for each in news for step in each.dependants))
+        skips = ((_place(each.unit, step), each.skip_reason) for each in news for step in each.skips)
         skip_dependants(connection, skips, now)
         return len(news)
 

@@ -39,7 +39,7 @@ def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Dat
     work = take(hand, TRAIN, "augment")
     bought = purchase(request(), "in place", 1_500)
     ended = UnitOutcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
-                    feeds=[("retrieve", "augmented", 0)])  # fmt: skip
+                    dependants=[("retrieve", "augmented", 0)])  # fmt: skip
     hand.clock.advance(3)
     assert outcomes.finish(database, [ended], hand.clock()) == 1
     [unit] = units(database, id=work.unit_id)
@@ -124,7 +124,7 @@ def test_skipped_unit_counts_what_it_is_fed(hand: Hand, database: Database) -> N
     answer = ("answer", "student/2-shot/retrieval", 0)
     retrieve, other = hand.take(TEST, "retrieve")[0], hand.take(TEST, "answer", "student/0-shot")[0]
     hand.failed(retrieve)
-    outcomes.finish(database, [UnitOutcome(other, {"text": "x"}, feeds=[answer])], hand.clock())
+    outcomes.finish(database, [UnitOutcome(other, {"text": "x"}, dependants=[answer])], hand.clock())
     [unit] = units(database, stage="answer", variant=answer[1])
     assert (unit.needs, unit.state, unit.reason) == (1, SKIPPED, UPSTREAM_FAILED)
 
@@ -134,7 +134,7 @@ def test_what_has_ended_is_not_skipped(hand: Hand, database: Database) -> None:
     hand.done(first)
     [retrieve] = hand.take(TRAIN, "retrieve")
     skips = [first.step, ("rationale", "", 0)]
-    ended = UnitOutcome(retrieve, reason="html", skips=skips, because=UPSTREAM_FAILED)
+    ended = UnitOutcome(retrieve, reason="html", skips=skips, skip_reason=UPSTREAM_FAILED)
     outcomes.finish(database, [ended], hand.clock())
     states = {unit.stage: unit.state for unit in units(database, example_id=first.example_id)}
     assert (states["augment"], states["retrieve"], states["rationale"]) == (DONE, FAILED, SKIPPED)
@@ -205,7 +205,7 @@ def test_rejection_that_another_worker_recorded_is_not_recorded_again(hand: Hand
 def test_batches_that_end_together_do_not_block_each_other(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=40, test=1)
     works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
-    ended = [UnitOutcome(work, {"query": "q"}, feeds=[("retrieve", "augmented", 0)]) for work in works]
+    ended = [UnitOutcome(work, {"query": "q"}, dependants=[("retrieve", "augmented", 0)]) for work in works]
     news = race(4, lambda number: outcomes.finish(database, ended[::-1] if number % 2 else ended, clock()))
     assert sorted(news) == [0, 0, 0, 40]
     assert len(units(database, run.id, stage="retrieve", split=TRAIN, state=READY)) == 40

@@ -104,8 +104,8 @@ class LedgerRun:
         slots = self.run.slots[work.split]
         lost = downstream(slots, work.step)
         if isinstance(answer, str):
-            return UnitOutcome(work, reason=answer, detail="why", skips=lost, because=UPSTREAM_FAILED,
-                               feeds=gathering_dependants(slots, work.step))  # fmt: skip
+            return UnitOutcome(work, reason=answer, detail="why", skips=lost, skip_reason=UPSTREAM_FAILED,
+                               dependants=gathering_dependants(slots, work.step))  # fmt: skip
         if work.stage == "rationale" and self.run.experiment.rationale.samples > 1:
             return self._voted(work, answer)
         asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
@@ -118,9 +118,11 @@ class LedgerRun:
             and 1 + ledger_exemplars.right_before(self.db, work) >= stop_at
         ):
             return UnitOutcome(
-                work, answer, generation=key, purchase=bought, skips=lost, because=ALREADY_CORRECT
+                work, answer, generation=key, purchase=bought, skips=lost, skip_reason=ALREADY_CORRECT
             )
-        return UnitOutcome(work, answer, generation=key, purchase=bought, feeds=dependants(slots, work.step))
+        return UnitOutcome(
+            work, answer, generation=key, purchase=bought, dependants=dependants(slots, work.step)
+        )
 
     def _voted(self, work: ClaimedUnit, answer: dict[str, Any]) -> UnitOutcome:
         """A sample with a call of its own, or a vote, which rests on the sample that `elected` names."""
@@ -128,7 +130,7 @@ class LedgerRun:
         if work.variant in SAMPLES:
             bought = self._purchase(work, json.dumps(answer))
             return UnitOutcome(work, answer, generation=bought.request.key, purchase=bought,
-                           feeds=dependants(slots, work.step))  # fmt: skip
+                           dependants=dependants(slots, work.step))  # fmt: skip
         found = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
         moves: dict[str, Any] = {"feeds": dependants(slots, work.step)}
         if found.result["correct"]:

@@ -91,14 +91,14 @@ class Hand:
     clock: Clock
 
     def done(self, work: ClaimedUnit, result: dict[str, Any] | None = None, **more: Any) -> int:
-        feeds = dependants(self.run.slots[work.split], work.step)
-        return self._finish(UnitOutcome(work, result or {"text": "x"}, feeds=feeds, **more))
+        freed = dependants(self.run.slots[work.split], work.step)
+        return self._finish(UnitOutcome(work, result or {"text": "x"}, dependants=freed, **more))
 
     def correct(self, work: ClaimedUnit, result: dict[str, Any] | None = None) -> int:
         """A rationale that needs no rationalization."""
         skips = downstream(self.run.slots[work.split], work.step)
         return self._finish(
-            UnitOutcome(work, result or {"correct": True}, skips=skips, because=ALREADY_CORRECT)
+            UnitOutcome(work, result or {"correct": True}, skips=skips, skip_reason=ALREADY_CORRECT)
         )
 
     def failed(self, work: ClaimedUnit, reason: str = "null", rejection: Rejection | None = None) -> int:
@@ -106,8 +106,8 @@ class Hand:
         return self._finish(
             UnitOutcome(
                 work, reason=reason, detail="why", rejection=rejection,
-                feeds=gathering_dependants(slots, work.step),
-                skips=downstream(slots, work.step), because=UPSTREAM_FAILED,
+                dependants=gathering_dependants(slots, work.step),
+                skips=downstream(slots, work.step), skip_reason=UPSTREAM_FAILED,
             )
         )  # fmt: skip
 
