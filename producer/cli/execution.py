@@ -20,16 +20,16 @@ from models.core.experiment.experiment import Experiment
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages
 from producer.cli.index_progress import bring_up_to_date
-from producer.experiments import pin_recordings
-from producer.experiments.datasets import check_right_passages, read_dataset, require_tests
-from producer.experiments.task_check import check_prompts
-from producer.feeding.drive import StoppedWatching, drive
+from producer.experiments.load.datasets import check_right_passages, read_dataset, require_tests
+from producer.experiments.load.load import pin_recordings
+from producer.experiments.load.task_check import check_prompts
 from producer.feeding.interrupts import Stop
+from producer.feeding.run_loop import StoppedWatching, drive
 from producer.local.local_stack import local_stack
 from producer.progress import text
 from producer.progress.status import Status, read_status
 from producer.results.report.build import build_report
-from producer.results.report.terminal import ablation_table, retrieval_table, statistics_table
+from producer.results.report.terminal import tables
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import batches, runs
@@ -177,14 +177,9 @@ def require_ended(status: Status, here: Here) -> None:
 
 def _print_tables(db: Database, run: Run) -> None:
     out = console()
-    report = build_report(db, run)
-    out.print()
-    out.print(statistics_table(report))
-    out.print()
-    out.print(ablation_table(report))
-    if report.retrieval:
+    for table in tables(build_report(db, run)):
         out.print()
-        out.print(retrieval_table(report))
+        out.print(table)
 
 
 def conclude_failures(status: Status) -> None:

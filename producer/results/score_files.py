@@ -24,7 +24,7 @@ from models.core.correctness import RULES, is_correct
 from models.core.errors import DatasetError
 from models.core.metrics.scores import WIDTH, as_judged, intervals, row_stats, scores
 from models.core.metrics.significance import Interval
-from producer.experiments.datasets import json_rows
+from producer.experiments.load.datasets import json_rows
 from storage.jsonl import read_objects
 
 

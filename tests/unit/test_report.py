@@ -20,8 +20,9 @@ from producer.results.report.formats import RENDERERS
 from producer.results.report.latex import escape as latex
 from producer.results.report.markdown import escape as markdown
 from producer.results.report.samples import evenly, shown
+from producer.results.report.sections import SECTIONS, report_sections, retrieval
 from producer.results.report.statistics import excerpt
-from producer.results.report.terminal import ablation_table, retrieval_table, statistics_table
+from producer.results.report.terminal import ablation_table, section_table, tables
 from tests.support.reports import empty, report
 
 
@@ -31,6 +32,17 @@ def test_every_format_shows_an_empty_run(name: str) -> None:
     assert "small-1" in shown
     assert shown.endswith("\n")
     assert "nan" not in shown.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"), [("markdown", "## {}\n"), ("latex", r"\caption{{{} in run"), ("html", "<h2>{}</h2>")]
+)
+def test_formats_have_the_same_sections_in_the_same_order(name: str, heading: str) -> None:
+    text = RENDERERS[name](report())
+    sections = report_sections(report())
+    assert len(sections) == len(SECTIONS)
+    starts = [text.index(heading.format(section.title)) for section in sections]
+    assert starts == sorted(starts)
 
 
 def test_markdown_keeps_its_columns() -> None:
@@ -83,27 +95,27 @@ def test_csv_has_a_column_for_each_number() -> None:
 
 
 def test_json_holds_everything() -> None:
-    found = json.loads(RENDERERS["json"](report()))
-    assert found["teacher"] == report().teacher
-    assert found["statistics"]["passes"] == [{"number": 1, "tried": 2, "correct": 1}]
-    assert found["statistics"]["words_per_augmentation"] is None
-    first, second, _ = found["ablation"]
+    document = json.loads(RENDERERS["json"](report()))
+    assert document["teacher"] == report().teacher
+    assert document["statistics"]["passes"] == [{"number": 1, "tried": 2, "correct": 1}]
+    assert document["statistics"]["words_per_augmentation"] is None
+    first, second, _ = document["ablation"]
     assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0, "sd": None}
     assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
     assert second["scores"] == {}
-    assert found["stages"][1]["left"] == 6
-    assert [row["retrieval"] for row in found["ablation"]] == ["no", "yes", "no"]
-    [effect] = found["effects"]
+    assert document["stages"][1]["left"] == 6
+    assert [row["retrieval"] for row in document["ablation"]] == ["no", "yes", "no"]
+    [effect] = document["effects"]
     assert (effect["against"], effect["baseline"], effect["n"]) == ("pupil/0-shot", True, 3)
     assert effect["differences"]["char_bleu"] == {
         "value": 0.5, "low": -0.5, "high": 4.0, "p_value": 0.02, "p_holm": pytest.approx(0.12),
     }  # fmt: skip
-    rationale, answer = found["failure_modes"]
+    rationale, answer = document["failure_modes"]
     assert (rationale["modes"], rationale["rejected"]) == ({"no_code": 2, "truncation": 1}, {"null": 3})
     assert rationale["examples"]["no_code"][0]["question_id"] == "q<1>"
     assert answer["examples"] == {}
-    assert found["spending"][0]["latency"] == {"p50": 0.5, "p90": 1, "p99": 2, "max": 30}
-    quality, nothing = found["retrieval"]
+    assert document["spending"][0]["latency"] == {"p50": 0.5, "p90": 1, "p99": 2, "max": 30}
+    quality, nothing = document["retrieval"]
     assert (quality["retrieval"], quality["right"], quality["missed"]) == ("yes", 2, 1)
     assert (quality["precision"], quality["miss_rate"], nothing["precision"]) == (33.3333, 33.3333, None)
 
@@ -135,7 +147,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (6 if of.effects else 2)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (7 if of.effects else 2)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -175,17 +187,17 @@ def test_a_pipe_has_no_width() -> None:
 
 
 def test_terminal_and_markdown_show_what_was_retrieved() -> None:
-    text = printed(retrieval_table(report()))
+    text = printed(section_table(retrieval(report())))
     assert re.search(r"^yes +3 +2 of 6 \(33\.3 %\) +1 \(33\.3 %\) +40$", text, re.MULTILINE)
     assert re.search(r"^filler +3 +- +3 \(100\.0 %\) +0$", text, re.MULTILINE)
-    both = tuple(replace(each, augment_test=bool(place)) for place, each in enumerate(report().retrieval))
-    assert "filler, augmented" in printed(retrieval_table(replace(report(), retrieval=both)))
+    both = tuple(replace(each, augment_test=bool(index)) for index, each in enumerate(report().retrieval))
+    assert "filler, augmented" in printed(section_table(retrieval(replace(report(), retrieval=both))))
     assert "| yes | 3 | 2 of 6 (33.3 %) | 1 (33.3 %) | 40 |" in RENDERERS["markdown"](report())
     assert "## Retrieval" not in RENDERERS["markdown"](empty())
 
 
 def test_terminal_shows_the_statistics() -> None:
-    text = printed(statistics_table(report()))
+    text = printed(*tables(report()))
     assert re.search(r"Correct at the first pass +1 of 3 \(33\.3 %\)", text)
     assert re.search(r"Became correct, rationalization pass 1 +1 of 2 \(50\.0 %\)", text)
     assert re.search(r"Failed units, whole run +1: refusal 1", text)

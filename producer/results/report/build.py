@@ -29,8 +29,6 @@ from storage.ledger.counts import Funnel
 from storage.ledger.runs import Run
 from storage.schema import DONE, FAILED, FINISHED, SKIPPED, TEST, TRAIN
 
-INTERVALS = "Scores are in percent, with 95 % intervals by the percentile bootstrap over rows."
-
 
 def notes(state: str, left: int, seeds: int, table: Sequence[TableRow]) -> tuple[str, ...]:
     """Sentences on the run as a whole, then on single cells."""

@@ -1,8 +1,10 @@
-"""The report's tables for a terminal or a pipe, one line per cell."""
+"""The tables that a terminal or a pipe shows at the end of a run."""
 
 from __future__ import annotations
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -10,12 +12,11 @@ from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report
 from producer.results.report.sections import (
     NOTHING,
-    QUALITY,
-    QUALITY_NOTE,
-    RATIONALES,
-    answers,
-    quality_lines,
-    statistic_lines,
+    Section,
+    answer_count,
+    cell_label,
+    retrieval,
+    synthetic_set,
 )
 
 CAPTION = "Percent, with half of the 95 % bootstrap interval. * best of the student."
@@ -32,49 +33,43 @@ class Unfolded:
         yield from console.render(self.table, options.update(width=width))
 
 
-def statistics_table(report: Report) -> Unfolded:
-    table = Table(title="Synthetic set", title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column()
-    for what, number in statistic_lines(report):
-        table.add_row(Text(what), Text(number))
-    return Unfolded(table)
+def tables(report: Report) -> Iterator[RenderableType]:
+    yield section_table(synthetic_set(report))
+    yield ablation_table(report)
+    if report.retrieval:
+        yield section_table(retrieval(report))
+
+
+def section_table(section: Section) -> Group:
+    table = _table(section.title, show_header=any(section.headings))
+    for number, heading in enumerate(section.headings):
+        table.add_column(heading.lower(), justify="left" if number in section.text_columns else "right")
+    for row in section.rows:
+        table.add_row(*(Text(value.text) for value in row))
+    return Group(Unfolded(table), *([Text(section.note)] if section.note else []))
 
 
 def ablation_table(report: Report) -> Group:
-    table = Table(title="Ablation", title_justify="left", box=None, pad_edge=False)
+    """Return the ablation with one column for a cell's name, narrow enough for 100 characters."""
+    table = _table("Ablation")
     several = len(report.students) > 1
     table.add_column("student / cell" if several else "cell", overflow="fold")
-    table.add_column("n", justify="right")
-    for name in report.metrics.values():
+    for name in ("n", *report.metrics.values()):
         table.add_column(name, justify="right")
     student = None
     for row in report.table:
         if several and row.cell.student != student:
             student = row.cell.student
             table.add_row(Text(student))
-        label = Text(("  " if several else "") + _label(row))
-        table.add_row(label, answers(row), *(_score(row, name) for name in report.metrics))
-    notes = [Text(note) for note in (CAPTION, *report.notes)]
-    return Group(Unfolded(table), *notes)
+        label = cell_label(row.cell, row.cell.retrieval) + (", augmented" if row.cell.augment_test else "")
+        table.add_row(
+            Text("  " * several + label), answer_count(row), *(_score(row, name) for name in report.metrics)
+        )
+    return Group(Unfolded(table), *map(Text, (CAPTION, *report.notes)))
 
 
-def retrieval_table(report: Report) -> Group:
-    table = Table(title="Retrieval", title_justify="left", box=None, pad_edge=False)
-    for place, heading in enumerate(QUALITY):
-        table.add_column(heading.lower(), justify="right" if place else "left")
-    for words in quality_lines(report):
-        table.add_row(*map(Text, words))
-    return Group(Unfolded(table), Text(QUALITY_NOTE))
-
-
-def _label(row: TableRow) -> str:
-    cell = row.cell
-    parts = [f"{cell.shots}-shot"]
-    parts += [cell.retrieval] if cell.retrieval else []
-    parts += [RATIONALES[cell.rationale]] if cell.rationale != "none" else []
-    parts += ["augmented"] if cell.augment_test else []
-    return ", ".join(parts)
+def _table(title: str, *, show_header: bool = True) -> Table:
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=show_header)
 
 
 def _score(row: TableRow, name: str) -> Text:

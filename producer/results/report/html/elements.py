@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from html import escape
 
-# A drawing is as wide as a phone, and is scaled where there is more room.
+# A drawing has the width of a phone, and is scaled where there is more room.
 WIDTH = 360
-# About as many characters of 12 px fit that width.
+# About this number of characters of 12 px fits that width.
 LABEL = 52
 
 
@@ -16,43 +16,36 @@ def section(name: str, title: str, content: str) -> str:
 
 
 def folded(summary: str, content: str) -> str:
-    """Shown when it is asked for; nothing where there is nothing."""
+    """Return an element that shows its content when it is opened, or nothing without content."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>" if content else ""
-
-
-def escaped(lines: Iterable[Sequence[str]]) -> list[list[str]]:
-    return [[escape(word) for word in line] for line in lines]
 
 
 def soft(text: str) -> str:
     return f'<p class="soft">{escape(text)}</p>'
 
 
-def table(heads: Sequence[str], lines: Iterable[Sequence[str]], texts: Container[int] = (0,)) -> str:
-    """The columns of `texts` hold words, the others numbers. `lines` are HTML; a narrow screen shows each as
-    a card, in which every value has its heading beside it."""
-    styles = ["" if place in texts else ' class="number"' for place in range(len(heads))]
-    head = "".join(f"<th{style}>{escape(name)}</th>" for name, style in zip(heads, styles, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{style} data-head="{escape(name)}">{value}</td>'
-            for value, name, style in zip(line, heads, styles, strict=True)
-        )
-        + "</tr>\n"
-        for line in lines
-    )
+def table(headings: Sequence[str], rows: Iterable[Iterable[str]], text_columns: Container[int]) -> str:
+    """Return a table. Values are HTML; those outside `text_columns` are numbers. A narrow screen shows each
+    row as a card, in which every value has its heading beside it."""
+    styles = ["" if n in text_columns else ' class="number"' for n in range(len(headings))]
+    columns = [(escape(name), style) for name, style in zip(headings, styles, strict=True)]
+    head = "".join(f"<th{style}>{name}</th>" for name, style in columns)
+    body = ""
+    for row in rows:
+        cells = zip(row, columns, strict=True)
+        values = (f'<td{style} data-head="{name}">{value}</td>' for value, (name, style) in cells)
+        body += f"<tr>{''.join(values)}</tr>\n"
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
-def pairs(lines: Iterable[tuple[str, str]]) -> str:
-    """A table of names and values."""
-    body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in lines)
+def pairs(rows: Iterable[Iterable[str]]) -> str:
+    """Return a table of names and values, which are HTML."""
+    body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>\n" for name, value in rows)
     return f'<table class="pairs"><tbody>\n{body}</tbody></table>'
 
 
 def figures(drawn: Iterable[tuple[str, str]]) -> str:
-    """(caption, SVG) side by side where there is room."""
+    """Return figures of (caption, SVG), side by side where there is room."""
     inner = "\n".join(
         f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" for caption, svg in drawn if svg
     )
@@ -60,7 +53,7 @@ def figures(drawn: Iterable[tuple[str, str]]) -> str:
 
 
 def keys(names: Iterable[tuple[str, str]]) -> str:
-    """What colours mean: (class, words)."""
+    """Return the legend of colours: (class, words)."""
     return '<p class="soft">' + "".join(
         f'<span class="key {style}"></span>{escape(words)} ' for style, words in names
     ) + "</p>"  # fmt: skip
@@ -77,17 +70,17 @@ def words(x: float, y: float, text: str, style: str = "") -> str:
 
 def rect(style: str, x: float, y: float, width: float, height: float, title: str = "") -> str:
     inner = f"<title>{escape(title)}</title>" if title else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:g}"'
-    return f'<rect class="{style}" {place}>{inner}</rect>'
+    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:g}"'
+    return f'<rect class="{style}" {box}>{inner}</rect>'
 
 
 def whisker(y: float, low: float, high: float, strokes: Iterable[float], style: str = "") -> str:
-    """A line from `low` to `high` around `y`, with a stroke across at each of `strokes`."""
+    """Return a line from `low` to `high` around `y`, with a stroke across at each of `strokes`."""
     across = "".join(f"M{x:.1f} {y - 3.5:g}v7" for x in strokes)
     named = f"whisker {style}".strip()
     return f'<path class="{named}" d="M{low:.1f} {y:g}H{high:.1f}{across}"/>'
 
 
-def short(label: str, most: int = LABEL) -> str:
-    """What fits; the end of a variant tells it apart."""
-    return label if len(label) <= most else f"...{label[3 - most :]}"
+def short(label: str, max_length: int = LABEL) -> str:
+    """Return the end of the label that fits: the end of a variant tells it apart."""
+    return label if len(label) <= max_length else f"...{label[3 - max_length :]}"

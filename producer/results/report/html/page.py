@@ -1,50 +1,26 @@
-"""Single test rows to browse: closed until opened, filtered by a small script where scripts run.
-
-The page, section by section.
-"""
+"""The report as one HTML page: sections with their plots, and single test rows that a script filters."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from html import escape
 from importlib import resources
 
 from models.core.answers.checks import FAILURE_MODES
-from producer.results.report.ablation_table import TableRow
-from producer.results.report.build import INTERVALS, Report
-from producer.results.report.html.elements import escaped, figures, folded, keys, pairs, section, soft, table
-from producer.results.report.html.plots import (
-    STATES,
-    TOKENS,
-    forests,
-    heat_maps,
-    latency_plot,
-    metric_plot,
-    stage_plot,
-    token_plot,
-)
+from producer.results.report.build import Report
+from producer.results.report.html import elements, plots
 from producer.results.report.samples import CellAnswer, SampleRow
 from producer.results.report.sections import (
-    EFFECTS_NOTE,
-    FAILING,
-    FAILING_NOTE,
-    NOTHING,
-    QUALITY,
-    QUALITY_NOTE,
-    SPENDING,
-    SPENDING_NOTE,
-    answers,
-    axes,
-    detail,
-    effect_headings,
-    effect_lines,
-    failing_lines,
-    place,
-    quality_lines,
-    spending_lines,
-    statistic_lines,
+    Section,
+    Value,
+    ablation,
+    headline,
+    report_sections,
+    share,
+    synthetic_set,
 )
 from producer.results.report.statistics import StageFailures
 
@@ -52,10 +28,8 @@ VERDICTS = {"right": "right", "wrong": "wrong", "none": "without a verdict"}
 MARKS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("none", "·")}
 
 
-def browser(report: Report) -> str:
-    """A closed element for each test row that was chosen, with what every cell answered."""
-    if not report.samples:
-        return ""
+def _browser(report: Report) -> str:
+    """Return a closed element for each test row that was chosen, with every cell's answer."""
     whole = "answers with the first seed of the grid, " if len(report.seeds) > 1 else ""
     note = (
         f"{len(report.samples):,} test rows, chosen evenly; {whole}long texts cut in the middle. "
@@ -63,7 +37,7 @@ def browser(report: Report) -> str:
     )
     rows = "\n".join(_sample_row(sample, report) for sample in report.samples)
     nothing = '<p id="none-found" class="soft" hidden>No row is like this.</p>'
-    return "\n".join([soft(note), _filters(report), rows, nothing])
+    return "\n".join([elements.soft(note), _filters(report), rows, nothing])
 
 
 def _filters(report: Report) -> str:
@@ -117,8 +91,12 @@ def _pre(text: str) -> str:
 
 def render_html(report: Report) -> str:
     title = escape(f"{report.experiment}: {report.run}")
-    models = ", ".join(f"{name} ({model})" for name, model in report.students.items())
     script = _asset("rows.js")
+    sections = {section.title: _content(section, report) for section in report_sections(report)}
+    if report.samples:
+        sections["Single rows"] = _browser(report)
+    names = {title: title.lower().replace(" ", "-") for title in sections}
+    links = "".join(f'<a href="#{name}">{title}</a>' for title, name in names.items())
     return "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -126,26 +104,23 @@ def render_html(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">',
         f"<title>{title}</title><style>{_asset('style.css')}</style></head>",
         f"<body><header><h1>{title}</h1>",
-        f"<p>{escape(report.state)}. Teacher: {escape(report.teacher)}. Students: {escape(models)}.</p>",
+        f"<p>{escape(headline(report))}</p>",
         "</header>",
-        *_sections({
-            "Ablation": _ablation(report),
-            "Paired differences": _effects(report),
-            "Retrieval": _retrieval(report),
-            "Failure modes": _failing(report),
-            "Synthetic set": pairs(statistic_lines(report)),
-            "Stages": _stages(report),
-            "Cost and latency": _spending(report),
-            "Single rows": browser(report),
-        }),
+        f"<nav>{links}</nav>",
+        *(elements.section(names[title], title, content) for title, content in sections.items()),
         f"<script>{script}</script></body></html>",
         "",
     ])  # fmt: skip
 
 
 def tables(report: Report) -> str:
-    """Ablation and synthetic set as part of another page that has our style."""
-    return f"{_ablation(report)}\n<h3>Synthetic set</h3>\n{pairs(statistic_lines(report))}"
+    """Return ablation and synthetic set as part of another page that has our style."""
+    synthetic = synthetic_set(report)
+    return "\n".join([
+        _content(ablation(report), report),
+        f"<h3>{synthetic.title}</h3>",
+        _content(synthetic, report),
+    ])  # fmt: skip
 
 
 @cache
@@ -154,90 +129,80 @@ def _asset(name: str) -> str:
 
 
 def _policy(script: str) -> str:
-    """Nothing is loaded, and no script but ours is run, whatever stands in the texts."""
+    """Allow no script but ours and load nothing, whatever the texts hold."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
-def _sections(parts: dict[str, str]) -> list[str]:
-    """Links to the sections that have something to show, and these."""
-    shown = {title.lower().replace(" ", "-"): (title, text) for title, text in parts.items() if text}
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in shown.items())
-    return [f"<nav>{links}</nav>", *(section(name, title, text) for name, (title, text) in shown.items())]
+def _content(section: Section, report: Report) -> str:
+    """Return the section's table with its plots; the table of a section in FOLDED opens below them."""
+    rows = [map(_value, row) for row in section.rows]
+    named = any(section.headings)
+    table = elements.table(section.headings, rows, section.text_columns) if named else elements.pairs(rows)
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in section.remarks)
+    added = ADDED[section.title](report) if section.title in ADDED else ""
+    parts = [
+        "" if section.title in FOLDED else table,
+        elements.soft(section.note) if section.note else "",
+        f'<ul class="soft">{remarks}</ul>' if remarks else "",
+        added,
+        elements.folded("As a table", table) if section.title in FOLDED else "",
+    ]
+    return "\n".join(filter(None, parts))
 
 
-def _ablation(report: Report) -> str:
-    headings = axes(report)
-    lines = [_row(report, row) for row in report.table]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    bars = figures((heading, metric_plot(report, name)) for name, heading in report.metrics.items())
-    return "\n".join([
-        table([*headings, "n", *report.metrics.values()], lines, range(len(headings))),
-        soft(f"{INTERVALS} The best of each student is bold."),
-        f'<ul class="soft">{notes}</ul>' if notes else "",
-        figures(heat_maps(report)),
-        folded("Every score with its interval", bars),
-    ])  # fmt: skip
+def _value(value: Value) -> str:
+    text = escape(value.text)
+    bold = f"<strong>{text}</strong>" if value.best else text
+    return f"<span>{bold}<small>{escape(value.detail)}</small></span>" if value.detail else bold
 
 
-def _row(report: Report, row: TableRow) -> list[str]:
-    scores = []
-    for name in report.metrics:
-        measure = row.measures.get(name)
-        if measure is None:
-            scores.append(NOTHING)
-            continue
-        value = f"{measure.value:.2f}"
-        bold = f"<strong>{value}</strong>" if name in row.best else value
-        scores.append(f"<span>{bold}<small>{detail(measure)}</small></span>")
-    return [*map(escape, place(report, row)), escape(answers(row)), *scores]
+def _ablation_plots(report: Report) -> str:
+    bars = ((heading, plots.metric_plot(report, name)) for name, heading in report.metrics.items())
+    return elements.figures(plots.heat_maps(report)) + elements.folded(
+        "Every score with its interval", elements.figures(bars)
+    )
 
 
-def _effects(report: Report) -> str:
-    if not report.effects:
-        return ""
-    values = table(effect_headings(report), escaped(effect_lines(report)), (0, 1))
-    return soft(EFFECTS_NOTE) + figures(forests(report)) + folded("As a table", values)
+def _forests(report: Report) -> str:
+    return elements.figures(plots.forests(report))
 
 
-def _retrieval(report: Report) -> str:
-    return table(QUALITY, escaped(quality_lines(report))) + soft(QUALITY_NOTE) if report.retrieval else ""
+def _failure_examples(report: Report) -> str:
+    return "\n".join(elements.folded(f"Examples of {each.stage}", _modes(each)) for each in report.failing)
 
 
-def _failing(report: Report) -> str:
-    if not report.failing:
-        return ""
-    examples = "\n".join(folded(f"Examples of {each.stage}", _modes(each)) for each in report.failing)
-    return table(FAILING, escaped(failing_lines(report)), (0, 3, 4)) + soft(FAILING_NOTE) + examples
-
-
-def _modes(found: StageFailures) -> str:
-    """What each mode means, how often it was, and texts that show it."""
+def _modes(stage: StageFailures) -> str:
+    """Return what each mode means, how frequent it was, and texts that show it."""
     parts = []
-    for mode, number in found.modes.items():
-        texts = "".join(
-            f'<p class="soft">{escape(" ".join([example.question_id, example.variant]))}</p>'
-            f"<pre>\n{escape(example.text)}</pre>"
-            for example in found.examples.get(mode, ())
-        )
-        share = f"{number:,} of {found.texts:,} ({100 * number / found.texts:.1f} %)"
-        told = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}"
-        parts.append(f"<h4>{escape(told)}; {share}</h4>{texts}")
+    for mode, number in stage.modes.items():
+        meaning = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}; {share(number, stage.texts)}"
+        parts.append(f"<h4>{escape(meaning)}</h4>")
+        for example in stage.examples.get(mode, ()):
+            name = " ".join([example.question_id, example.variant])
+            parts.append(elements.soft(name) + _pre(example.text))
     return "".join(parts)
 
 
-def _stages(report: Report) -> str:
-    if not report.stages:
-        return ""
-    return keys((state, state) for state in STATES) + figures([("Units of each stage", stage_plot(report))])
+def _stage_plot(report: Report) -> str:
+    colours = elements.keys((state, state) for state in plots.STATES)
+    return colours + elements.figures([("Units of each stage", plots.stage_plot(report))])
 
 
-def _spending(report: Report) -> str:
-    if not report.spending:
-        return ""
-    plots = figures([
-        ("Tokens and dollars", token_plot(report)),
-        ("Latency: bar to the median, stroke at p90, line to p99", latency_plot(report)),
+def _spending_plots(report: Report) -> str:
+    colours = elements.keys((name, f"{name} tokens") for name in plots.TOKENS)
+    return colours + elements.figures([
+        ("Tokens and dollars", plots.token_plot(report)),
+        ("Latency: bar to the median, stroke at p90, line to p99", plots.latency_plot(report)),
     ])  # fmt: skip
-    bought = table(SPENDING, escaped(spending_lines(report))) + soft(SPENDING_NOTE)
-    return bought + keys((name, f"{name} tokens") for name in TOKENS) + plots
+
+
+# What only a page shows of a section, by its title.
+ADDED: Mapping[str, Callable[[Report], str]] = {
+    "Ablation": _ablation_plots,
+    "Paired differences": _forests,
+    "Failure modes": _failure_examples,
+    "Stages": _stage_plot,
+    "Cost and latency": _spending_plots,
+}
+FOLDED = {"Paired differences", "Stages"}

@@ -15,7 +15,7 @@ from producer.results.report.build import Report, StageCount
 from producer.results.report.effects import CellComparison
 from producer.results.report.html.elements import LABEL, WIDTH, drawing, rect, short, whisker, words
 from producer.results.report.measures import StageSpending
-from producer.results.report.sections import RATIONALES
+from producer.results.report.sections import cell_label
 
 BAR_ROW = 34
 BAR_FIGURES = 62
@@ -193,7 +193,7 @@ def heat_maps(report: Report) -> Iterator[tuple[str, str]]:
 
 def _map(table: list[TableRow], metric: str, heading: str) -> str:
     across = list(dict.fromkeys(row.cell.retrieval_word for row in table))
-    down = list(dict.fromkeys(_down(row) for row in table))
+    down = list(dict.fromkeys(cell_label(row.cell) for row in table))
     scores = [row.measures[metric].value for row in table if metric in row.measures]
     highest = max(scores)
     width = (WIDTH - LABELS) / len(across)
@@ -205,7 +205,7 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
     for row in table:
         measure = row.measures.get(metric)
         x = LABELS + across.index(row.cell.retrieval_word) * width
-        y = HEAD + down.index(_down(row)) * HEAT_ROW
+        y = HEAD + down.index(cell_label(row.cell)) * HEAT_ROW
         share = measure.value / highest if measure and highest else 0.0
         opacity = PALEST + (DARKEST - PALEST) * share if measure else 0.0
         title = f"{row.cell.variant}: " + (f"{measure.value:.2f} %" if measure else "no score")
@@ -214,14 +214,6 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
         style = "middle top" if metric in row.best else "middle"
         parts.append(words(x + width / 2, y + 21, f"{measure.value:.1f}" if measure else "-", style))
     return drawing(f"{heading} of each cell in percent", "".join(parts), HEAD + HEAT_ROW * len(down))
-
-
-def _down(row: TableRow) -> str:
-    cell = row.cell
-    parts = [f"{cell.shots}-shot"]
-    parts += [RATIONALES[cell.rationale]] if cell.rationale != "none" else []
-    parts += [cell.exemplars] if cell.exemplars_vary and cell.shots else []
-    return ", ".join(parts)
 
 
 def _heading(word: str) -> str:
