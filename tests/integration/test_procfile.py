@@ -1,9 +1,10 @@
-"""deploy/Procfile runs, all of it: a Redis with one restricted user, a real PostgreSQL, a model server."""
+"""The processes of deploy/Procfile run together with a Redis of one restricted user and a real PostgreSQL."""
 
 from __future__ import annotations
 
 import base64
-import signal
+import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -14,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from models.core.errors import UsageError
-from producer.local.procfile import read_procfile
 from storage.ledger import runs
 from tests.openai_server.process import running
 from tests.support.chores import write_data, write_experiment
@@ -23,20 +22,26 @@ from tests.support.pipeline import Home, wait_until
 from tests.support.production import DEPLOY, production_redis
 from tests.support.services import Postgres, free_port
 
-LAUNCHER = (sys.executable, "-m", "producer.local.procfile")
 PASSWORD = "open sesame"
 
 
 @contextmanager
-def launched(home: Home, *names: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*LAUNCHER, str(DEPLOY / "Procfile"), *names]
-    with subprocess.Popen(command, env=home.environment, cwd=home.path.parent) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(120)
-    assert process.returncode == 0
+def launched(home: Home) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start each line as launchers do, with /bin/sh. SIGTERM must end each with exit code 0."""
+    lines = [line for line in (DEPLOY / "Procfile").read_text().splitlines() if not line.startswith("#")]
+    commands = [re.fullmatch(r"[A-Za-z0-9_-]+: (\S.*)", line)[1] for line in lines]  # type: ignore[index]
+    environment = home.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    processes = [
+        subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], env=environment, cwd=home.path.parent)
+        for command in commands
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait(120) for process in processes]
+    assert codes == [0] * len(commands)
     assert not home.processes()
 
 
@@ -54,7 +59,8 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
             "PAGE_PORT": str(page), "FLOWER_PORT": str(flower), "STARMILL_DASHBOARD_PASSWORD": PASSWORD,
         }  # fmt: skip
         home = Home(tmp_path / "home", settings)
-        with launched(home) as launcher:
+        home.starmill("runs")  # brings the tables up to date
+        with launched(home) as processes:
             for port in (page, flower):
                 wait_until(lambda port=port: answers(port), "page and Flower answer")
             grid = {"shots": [0, 2], "retrieval": [True], "rationale": ["star"]}
@@ -67,7 +73,7 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
                 lambda: "teacher@" in get(flower, "/api/workers?refresh=1"), "Flower knows the workers"
             )
             # The service fed the run; `starmill run` watched it.
-            assert launcher.poll() is None
+            assert [process.poll() for process in processes] == [None] * len(processes)
             # Ready units are counted and the pages are read by a user who may do no more than that.
             assert refused(broker.admin) == []
             assert PASSWORD not in "".join(home.processes().values()).replace(f"={PASSWORD}", "")
@@ -92,32 +98,3 @@ def get(port: int, path: str) -> str:
 def refused(admin: Any) -> list[str]:
     """What Redis did not let its user do."""
     return [f"{entry['reason']} {entry['context']} {entry['object']}" for entry in admin.acl_log()]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("feeder: starmill feed\nnonsense\n", "Procfile:2: expected `name: command`, found 'nonsense'"),
-        ("a: true\na: false\n", "Procfile:2: a is there already; give each a name of its own"),
-        ("a:\n", "Procfile:1: expected `name: command`, found 'a:'"),
-    ],
-)
-def test_a_wrong_line_is_named(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "Procfile"
-    path.write_text(text)
-    with pytest.raises(UsageError) as error:
-        read_procfile(path)
-    assert str(error.value) == f"{tmp_path}/{says}"
-
-
-def test_nothing_is_started_when_the_release_fails(tmp_path: Path) -> None:
-    path = tmp_path / "Procfile"
-    path.write_text("release: false\nstarted: touch started; sleep 60\n")
-    home = Home(tmp_path / "home")
-    command = [*LAUNCHER, str(path)]
-    done = subprocess.run(
-        command, env=home.environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr == "release: false ended with 1; nothing was started\n"
-    assert not (tmp_path / "started").exists()

@@ -71,8 +71,8 @@ def test_every_command_and_option_is_one_of_the_product() -> None:
     inline = re.compile(r"\bstarmill ((?:[a-z]+)(?: [^`\n|;]+)?)`")
     typed = re.compile(r"^\$ .*\bstarmill ([a-z].*)$", re.MULTILINE)
     for text in (TEXTS["README.md"], TEXTS["prometheus/starmill.rules.yaml"]):
-        found = (*inline.findall(text), *typed.findall(text))
-        lines += [["starmill", *line.split()] for line in found]
+        snippets = (*inline.findall(text), *typed.findall(text))
+        lines += [["starmill", *line.split()] for line in snippets]
     assert len(lines) > 10
     for line in lines:
         words = next((words for words in (" ".join(line[1:3]), line[1]) if words in commands()), None)
@@ -92,7 +92,7 @@ def test_workers_serve_queues_that_there_are_with_threads_and_names() -> None:
 
 
 def test_the_same_processes_run_everywhere() -> None:
-    procfile = set(re.findall(r"^(\w+):", TEXTS["Procfile"], re.MULTILINE)) - {"release"}
+    procfile = set(re.findall(r"^(\w+): ", TEXTS["Procfile"], re.MULTILINE))
     services = {
         name for name in COMPOSE if name not in {"redis", "postgres", "milvus", "migrate", "starmill"}
     }
@@ -173,9 +173,9 @@ def test_nothing_holds_a_secret() -> None:
 def test_every_metric_is_one_of_the_run_page() -> None:
     known = set(re.findall(r"^\| `(starmill_\w+)` \|", TEXTS["METRICS.md"], re.MULTILINE))
     for name in ("prometheus/starmill.rules.yaml", "prometheus/starmill.test.yaml", "grafana/starmill.json"):
-        found = set(re.findall(r"\bstarmill_\w+", TEXTS[name]))
-        assert found
-        assert found <= known, name
+        names = set(re.findall(r"\bstarmill_\w+", TEXTS[name]))
+        assert names
+        assert names <= known, name
 
 
 def test_files_that_kustomize_must_have_in_its_own_folder_are_the_same() -> None:
