@@ -59,4 +59,4 @@ def finished(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.Te
 def again(finished: Ended, tmp_path: Path) -> Ended:
     """The finished run in a home that a test may change."""
     shutil.copytree(finished.home.path, tmp_path / "home")
-    return Ended(Home(tmp_path / "home"), finished.experiment, finished.run, finished.said)
+    return Ended(Home(tmp_path / "home"), finished.experiment, finished.run, finished.completed)

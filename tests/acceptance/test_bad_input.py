@@ -109,8 +109,8 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("case", SETTINGS)
 def test_an_environment_that_cannot_be(case: str, tmp_path: Path, small: Path) -> None:
     name, value, says = SETTINGS[case]
-    said = assert_refused(Home(tmp_path / "home", {f"STARMILL_{name}": value}), says, "run", small)
-    assert "secret" not in said
+    stderr = assert_refused(Home(tmp_path / "home", {f"STARMILL_{name}": value}), says, "run", small)
+    assert "secret" not in stderr
     assert Home(tmp_path / "home").json("runs") == {"runs": []}
 
 
@@ -156,7 +156,7 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 3
-        assert [found.id for found in runs.list_runs(db)] == [run.id]
+        assert [each.id for each in runs.list_runs(db)] == [run.id]
 
 
 def assert_refused(home: Home, says: str, *arguments: object) -> str:
@@ -180,11 +180,11 @@ def with_key(home: Home, key: str) -> Home:
 
 def assert_paused(home: Home, says: str, experiment: Path) -> str:
     """One line, after those on the progress; no unit is blamed, no process is left; the run."""
-    said = home.starmill("run", experiment, "--local", expect=2).stderr.splitlines()
-    [line] = [line for line in said if line.startswith("starmill: ")]
-    assert line == said[-1]
+    lines = home.starmill("run", experiment, "--local", expect=2).stderr.splitlines()
+    [line] = [line for line in lines if line.startswith("starmill: ")]
+    assert line == lines[-1]
     assert says in line
-    assert "Traceback" not in " ".join(said)
+    assert "Traceback" not in " ".join(lines)
     status = home.json("status")
     assert (status["state"], status["units"]["failed"]) == ("paused", 0)
     run: str = status["run"]

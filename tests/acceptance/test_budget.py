@@ -34,8 +34,8 @@ def sold(server: OpenAIServer) -> float:
 
 def test_a_budget_pauses_the_run_in_time(experiment: Path, server: OpenAIServer, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    said = home.starmill("run", experiment, "--local", expect=2)
-    [line] = [line for line in said.stderr.splitlines() if line.startswith("starmill:")]
+    completed = home.starmill("run", experiment, "--local", expect=2)
+    [line] = [line for line in completed.stderr.splitlines() if line.startswith("starmill:")]
     status = home.json("status")
     assert "budget_usd 0.4" in line
     assert f"starmill resume {status['run']} --budget-usd" in line
@@ -54,6 +54,6 @@ def test_a_budget_pauses_the_run_in_time(experiment: Path, server: OpenAIServer,
 
 
 def test_a_budget_without_prices_is_refused(experiment: Path, tmp_path: Path) -> None:
-    said = Home(tmp_path / "home").starmill("run", experiment, "--set", "teacher.price={}", expect=2)
-    assert said.stderr.count("\n") == 1
-    assert "set teacher.price" in said.stderr
+    completed = Home(tmp_path / "home").starmill("run", experiment, "--set", "teacher.price={}", expect=2)
+    assert completed.stderr.count("\n") == 1
+    assert "set teacher.price" in completed.stderr

@@ -25,11 +25,11 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_run_prints_the_tables_and_counts_the_failures(finished: Ended) -> None:
-    printed = finished.said.stdout
+    printed = finished.completed.stdout
     for heading in ("Synthetic set", "Ablation", "2-shot, retrieval, STaR"):
         assert heading in printed
-    assert f"{CELLS} units failed: `starmill failures {finished.run}`" in finished.said.stderr
-    assert "Traceback" not in finished.said.stderr
+    assert f"{CELLS} units failed: `starmill failures {finished.run}`" in finished.completed.stderr
+    assert "Traceback" not in finished.completed.stderr
 
 
 def test_status_adds_up(finished: Ended) -> None:
@@ -97,14 +97,14 @@ def test_export_for_fine_tuning(finished: Ended, tmp_path: Path) -> None:
 
 
 def test_failures_are_shown_and_retried(again: Ended, server: OpenAIServer) -> None:
-    found = again.home.json("failures", again.run, "--reason", "context_overflow")
-    assert found["reasons"] == {"context_overflow": CELLS}
-    assert {entry["stage"] for entry in found["failures"]} == {"answer"}
-    assert len(found["failures"]) == CELLS
+    failures = again.home.json("failures", again.run, "--reason", "context_overflow")
+    assert failures["reasons"] == {"context_overflow": CELLS}
+    assert {entry["stage"] for entry in failures["failures"]} == {"answer"}
+    assert len(failures["failures"]) == CELLS
     assert "context_overflow" in again.home.starmill("failures", again.run).stdout
 
-    said = again.home.starmill("retry", again.run, "--reason", "context_overflow").stderr
-    assert f"starmill run --resume {again.run}" in said
+    stderr = again.home.starmill("retry", again.run, "--reason", "context_overflow").stderr
+    assert f"starmill run --resume {again.run}" in stderr
     again.home.starmill("run", "--resume", again.run, "--local")
     assert again.home.json("failures", again.run)["failures"] == []
     status = again.home.json("status")
@@ -116,7 +116,7 @@ def test_failures_are_shown_and_retried(again: Ended, server: OpenAIServer) -> N
 def test_a_finished_run_buys_nothing_again(again: Ended, server: OpenAIServer) -> None:
     shown = again.home.starmill("run", again.experiment, "--local", expect=1)
     assert "is finished" in shown.stderr
-    assert tables(shown.stdout) == tables(again.said.stdout)
+    assert tables(shown.stdout) == tables(again.completed.stdout)
 
     # The request that is too long was never answered: it alone is asked again.
     again.home.starmill("run", again.experiment, "--local", "--new")
@@ -151,9 +151,9 @@ def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
 def test_the_index_is_built_once_and_searched(finished: Ended) -> None:
     built = finished.home.starmill("index", "build", finished.experiment).stderr
     assert "20 passages, 0 newly encoded" in built
-    found = finished.home.json("index", "search", finished.experiment, "the largest item of an iterable")
-    assert found["hits"][0]["id"] == "lib.max"
-    assert len(found["hits"]) == 2
+    hits = finished.home.json("index", "search", finished.experiment, "the largest item of an iterable")
+    assert hits["hits"][0]["id"] == "lib.max"
+    assert len(hits["hits"]) == 2
 
 
 def as_written(path: Path) -> list[dict[str, Any]]:

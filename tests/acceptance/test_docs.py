@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from producer.experiments.load import load_experiment, presets
 from pydantic import BaseModel
 
 from models.core.experiment.experiment import Experiment
 from producer.cli.commands import app
-from producer.experiments import load_experiment, presets
 from storage.settings import Settings
 from tests.support.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose
 
@@ -25,15 +25,15 @@ OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
 
 def commands() -> dict[str, Any]:
     """Every command by its words, such as `index build`."""
-    return dict(_walk("", app))
+    return dict(_commands_below("", app))
 
 
-def _walk(words: str, command: Any) -> Iterator[tuple[str, Any]]:
+def _commands_below(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield words.strip(), command.load()
         return
     for name, inner in command.commands.items():
-        yield from _walk(f"{words} {name}", inner)
+        yield from _commands_below(f"{words} {name}", inner)
 
 
 def table() -> dict[str, str]:
@@ -71,8 +71,8 @@ def test_every_command_line_is_one_that_there_is(page: str) -> None:
 
 
 def test_pages_have_command_lines() -> None:
-    found = {page for page in PAGES if command_lines(PAGES[page])}
-    assert found >= {"README.md", "models/README.md", "storage/README.md", "producer/README.md"}
+    pages = {page for page in PAGES if command_lines(PAGES[page])}
+    assert pages >= {"README.md", "models/README.md", "storage/README.md", "producer/README.md"}
 
 
 def command_lines(text: str) -> list[str]:

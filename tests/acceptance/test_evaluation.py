@@ -50,15 +50,15 @@ def test_from_build_to_evaluation(experiment: str, capsys: pytest.CaptureFixture
     assert starmill("index", "build", experiment) == 0
     assert "it has learned from 20 train examples" in capsys.readouterr().err
     assert starmill("index", "build", experiment) == 0
-    said = capsys.readouterr().err
-    assert "0 newly encoded" in said
-    assert "looking at" not in said
+    stderr = capsys.readouterr().err
+    assert "0 newly encoded" in stderr
+    assert "looking at" not in stderr
     assert starmill("index", "evaluate", experiment, "--method", "all", "--k", "1,2", "--json") == 0
-    found = printed(capsys)["methods"]
-    assert set(found) == {"dense", "bm25", "fusion", "weighted", "learned"}
-    assert {(each["n"], each["rows"]) for each in found.values()} == {(5, 6)}
-    assert found["bm25"]["recall"] == {"1": 100.0, "2": 100.0}
-    assert found["dense"]["docprompting"]["2"] >= found["dense"]["recall"]["2"] > 50
+    printed_ = printed(capsys)["methods"]
+    assert set(printed_) == {"dense", "bm25", "fusion", "weighted", "learned"}
+    assert {(each["n"], each["rows"]) for each in printed_.values()} == {(5, 6)}
+    assert printed_["bm25"]["recall"] == {"1": 100.0, "2": 100.0}
+    assert printed_["dense"]["docprompting"]["2"] >= printed_["dense"]["recall"]["2"] > 50
     assert starmill("index", "search", experiment, "rename file " + "word " * 10_000, "--json") == 0
     hits = printed(capsys)["hits"]
     assert len(hits) == 2
@@ -71,7 +71,7 @@ def test_table_and_bad_input(experiment: str, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert starmill("index", "evaluate", experiment, *dense) == 0
     assert "5 rows name right passages" in capsys.readouterr().out
-    for arguments, said in (
+    for arguments, message in (
         (("--method", "magic"), "--method magic: there is no such method"),
         (("--k", "0"), "--k 0: give whole numbers from 1"),
         (("--method", "learned"), "nothing was learned from this dataset yet"),
@@ -79,7 +79,7 @@ def test_table_and_bad_input(experiment: str, capsys: pytest.CaptureFixture[str]
     ):
         assert starmill("index", "evaluate", experiment, *dense, *arguments) == 2
         [line] = capsys.readouterr().err.splitlines()
-        assert said in line
+        assert message in line
 
 
 def test_a_dataset_without_right_passages_teaches_nothing(

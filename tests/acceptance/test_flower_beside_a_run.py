@@ -24,9 +24,9 @@ def test_it_can_be_watched_and_killed(finished: Ended, server: OpenAIServer, tmp
     server.configure(latency_ms=10_000)
     home = Home(home_with_indexes_of(finished.home, tmp_path / "home").path, flower=True)
     with home.started("run", finished.experiment, "--local", "--new") as process:
-        said = lines_of(process)
+        lines = lines_of(process)
         url, file = wait_until(
-            lambda: SAYS.search("".join(said).replace("\n", " \n")), "where Flower is"
+            lambda: SAYS.search("".join(lines).replace("\n", " \n")), "where Flower is"
         ).groups()
         password = Path(file.strip())
         assert stat.S_IMODE(password.stat().st_mode) == 0o600
@@ -44,15 +44,15 @@ def test_it_can_be_watched_and_killed(finished: Ended, server: OpenAIServer, tmp
         assert process.returncode in {0, 1}
     assert not home.processes()
     log = (home.path / "logs" / "flower.log").read_text()
-    assert login.partition(":")[2] not in log + "".join(said)
+    assert login.partition(":")[2] not in log + "".join(lines)
 
 
 def lines_of(process: subprocess.Popen[str]) -> list[str]:
     """What it says on standard error, which grows."""
-    said: list[str] = []
+    lines: list[str] = []
     assert process.stderr is not None
-    threading.Thread(target=said.extend, args=(iter(process.stderr.readline, ""),), daemon=True).start()
-    return said
+    threading.Thread(target=lines.extend, args=(iter(process.stderr.readline, ""),), daemon=True).start()
+    return lines
 
 
 def answers(url: str, login: str | None) -> int:

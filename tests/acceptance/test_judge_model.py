@@ -36,8 +36,8 @@ def judged(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.Temp
         grid={"shots": [0, 1], "retrieval": [False], "rationale": ["none"]},
     )  # fmt: skip
     home = Home(tmp_path_factory.mktemp("judged") / "home")
-    said = home.starmill("run", experiment, "--local", seconds=500)
-    return Ended(home, experiment, home.json("status")["run"], said)
+    completed = home.starmill("run", experiment, "--local", seconds=500)
+    return Ended(home, experiment, home.json("status")["run"], completed)
 
 
 def results(ended: Ended, *stages: str) -> list[tuple[ResultRow, dict[str, Any]]]:
@@ -46,10 +46,12 @@ def results(ended: Ended, *stages: str) -> list[tuple[ResultRow, dict[str, Any]]
 
 
 def test_what_differs_from_the_reference_is_judged_and_nothing_else(judged: Ended) -> None:
-    found = [(row, result, result["answer"]) for row, result in results(judged, "rationale", "rationalize")]
-    found += [(row, result, result["prediction"]) for row, result in results(judged, "judge")]
-    assert {row.stage for row, _, _ in found} == {"rationale", "rationalize", "judge"}
-    for row, result, answer in found:
+    judged_answers = [
+        (row, result, result["answer"]) for row, result in results(judged, "rationale", "rationalize")
+    ]
+    judged_answers += [(row, result, result["prediction"]) for row, result in results(judged, "judge")]
+    assert {row.stage for row, _, _ in judged_answers} == {"rationale", "rationalize", "judge"}
+    for row, result, answer in judged_answers:
         same = answer == row.reference
         assert result["correct"] == same
         assert ("verdict" in result) != same

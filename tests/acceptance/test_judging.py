@@ -16,9 +16,9 @@ ROW = {"question_id": "1-1", "prediction": "f(x)", "reference": "f(x)"}
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found = capsys.readouterr()
-    assert found.err == ""
-    value: dict[str, Any] = json.loads(found.out)
+    output = capsys.readouterr()
+    assert output.err == ""
+    value: dict[str, Any] = json.loads(output.out)
     return value
 
 
@@ -32,9 +32,9 @@ def test_the_papers_48_numbers(reference_data: Path, capsys: pytest.CaptureFixtu
     expected = json.loads((paper / "expected_visible_scores.json").read_text())
     files = sorted(str(path) for path in (paper / "completions_visible").glob("*.jsonl"))
     assert starmill("score", *files, "--rules", "paper", "--json") == 0
-    found = printed(capsys)["files"]
+    printed_ = printed(capsys)["files"]
     assert {Path(name).stem: {key: scores[key] for key in expected[Path(name).stem]}
-            for name, scores in found.items()} == expected  # fmt: skip
+            for name, scores in printed_.items()} == expected  # fmt: skip
 
 
 def test_the_papers_outputs_are_one_table_against_one_file(
@@ -65,9 +65,9 @@ def test_one_file_is_one_object_with_intervals(tmp_path: Path, capsys: pytest.Ca
         tmp_path / "a.jsonl", {**ROW, "prediction": "The answer is `f(x)`."}, {**ROW, "question_id": 2}
     )
     assert starmill("score", file, "--rules", "strict", "--intervals", "--json") == 0
-    found = printed(capsys)
-    assert (found["n"], found["exact_match"], found["rules"]) == (2, 100.0, "strict")
-    assert found["intervals"]["exact_match"] == [100.0, 100.0]
+    printed_ = printed(capsys)
+    assert (printed_["n"], printed_["exact_match"], printed_["rules"]) == (2, 100.0, "strict")
+    assert printed_["intervals"]["exact_match"] == [100.0, 100.0]
     assert starmill("score", file, "--json") == 0
     assert printed(capsys)["exact_match"] == 50.0
 
@@ -77,8 +77,8 @@ def test_the_last_row_of_an_id_counts(tmp_path: Path, capsys: pytest.CaptureFixt
     rows = [ROW, {**ROW, "question_id": "2"}, {**ROW, "prediction": None}]
     file.write_bytes(gzip.compress("".join(json.dumps(row) + "\r\n" for row in rows).encode()))
     assert starmill("score", str(file), "--json") == 0
-    found = printed(capsys)
-    assert (found["n"], found["repeated"], found["exact_match"]) == (2, 1, 50.0)
+    printed_ = printed(capsys)
+    assert (printed_["n"], printed_["repeated"], printed_["exact_match"]) == (2, 1, 50.0)
 
 
 def test_a_table_of_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +89,7 @@ def test_a_table_of_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "a.jsonl: holds no rows"),
         (b"\n{broken\n", "a.jsonl:2: is not JSON"),
@@ -101,12 +101,12 @@ def test_a_table_of_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     ],
 )  # fmt: skip
 def test_a_bad_line_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
 ) -> None:
     (tmp_path / "a.jsonl").write_bytes(content)
     assert starmill("score", str(tmp_path / "a.jsonl")) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,10 +118,10 @@ def test_audit_counts_the_papers_rationales(reference_data: Path, capsys: pytest
     paper, train = reference_data / "paper", str(reference_data / "conala" / "train.json")
     first = str(paper / "teacher_rationales_first_pass.jsonl.gz")
     assert starmill("audit", first, "--reference", train, "--json") == 0
-    found = printed(capsys)
-    assert (found["n"], found["hint_leaks"]) == (2117, 0)
-    assert found["correct"] == {"paper": 189, "strict": 147, "tree": 182}
-    assert found["failure_modes"]["no_answer_sentence"] == found["no_answer_sentence"] == 302
+    printed_ = printed(capsys)
+    assert (printed_["n"], printed_["hint_leaks"]) == (2117, 0)
+    assert printed_["correct"] == {"paper": 189, "strict": 147, "tree": 182}
+    assert printed_["failure_modes"]["no_answer_sentence"] == printed_["no_answer_sentence"] == 302
     second = str(paper / "teacher_rationales_star_visible.jsonl.gz")
     assert starmill("audit", second, "--reference", train) == 0
     shown = capsys.readouterr().out

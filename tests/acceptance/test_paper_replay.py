@@ -64,12 +64,12 @@ def counted(
     # A leak is never right.
     sound = audit(bootstrap, "star", [key for key in wrong if key not in leaks])
     assert sound.correct[rule] == sources["star"]
-    found = (len(rows), sources["first_pass"], sources["first_pass"] + sources["star"])
+    counts = (len(rows), sources["first_pass"], sources["first_pass"] + sources["star"])
     star = audit(bootstrap, "star", keys)
     with capsys.disabled():
-        print(f"\n{rule}: rows, first pass, in the end: run {found}, "
+        print(f"\n{rule}: rows, first pass, in the end: run {counts}, "
               f"audit {first.n, first.correct[rule], star.correct[rule]}, leaks {sorted(leaks)}")  # fmt: skip
-    return found
+    return counts
 
 
 def audit(bootstrap: Bootstrap, name: str, keys: Iterable[str]) -> Audit:

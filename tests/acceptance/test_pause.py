@@ -47,9 +47,9 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
     with ready.started("run", experiment, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0.2 and units(db)[IN_FLIGHT], "calls are in flight")
         run = runs.list_runs(db)[0].id
-        said = ready.starmill("pause", run)
-        assert said.stdout == ""
-        assert f"continue with: starmill resume {run}" in said.stderr
+        completed = ready.starmill("pause", run)
+        assert completed.stdout == ""
+        assert f"continue with: starmill resume {run}" in completed.stderr
         _, ended = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2
         assert f"run {run} is paused: paused by hand; continue with: starmill run --resume {run}" in ended

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.timeout(300)
 def exported(ended: Ended, what: What) -> list[dict[str, Any]]:
     """As `starmill export` writes them, less the name of the run."""
     with ended.home.ledger() as db:
-        found = list(select_rows(db, load_run(db, ended.run), RowSelection(what)))
-    for row in found:
+        rows = list(select_rows(db, load_run(db, ended.run), RowSelection(what)))
+    for row in rows:
         row.get("provenance", {}).pop("run", None)
-    return found
+    return rows
 
 
 def record(ended: Ended, path: Path) -> list[dict[str, Any]]:
@@ -38,18 +38,18 @@ def replay(home: Home, experiment: Path, recording: Path, *more: str, expect: in
     """In the experiment only who answers is another."""
     settings = [f"{name}.{key}" for name in NAMES for key in ("backend=replay", f"recording={recording}")]
     options = [word for setting in (*settings, *more) for word in ("--set", setting)]
-    said = home.starmill("run", experiment, "--local", *options, expect=expect)
+    completed = home.starmill("run", experiment, "--local", *options, expect=expect)
     with home.ledger() as db:
-        return Ended(home, experiment, list_runs(db)[0].id, said)
+        return Ended(home, experiment, list_runs(db)[0].id, completed)
 
 
 def rows(ended: Ended, *, keys: bool = True) -> dict[str, list[dict[str, Any]]]:
     """All that was made; without the `keys` of the calls and their prices where these may differ."""
-    found = {"synthetic": exported(ended, "synthetic"), "answers": exported(ended, "answers")}
+    rows_by_kind = {"synthetic": exported(ended, "synthetic"), "answers": exported(ended, "answers")}
     if not keys:
-        for row in (*found["synthetic"], *found["answers"]):
+        for row in (*rows_by_kind["synthetic"], *rows_by_kind["answers"]):
             row.pop("provenance")
-    return found
+    return rows_by_kind
 
 
 def test_a_replayed_run_has_the_same_rows_and_asks_nobody(
@@ -76,10 +76,10 @@ def test_what_is_not_recorded_fails_its_row_alone(finished: Ended, tmp_path: Pat
     write_jsonl(path, kept)
     home = home_with_indexes_of(finished.home, tmp_path / "home")
     ended = replay(home, finished.experiment, path, "grid={shots: [0], rationale: [none]}", expect=1)
-    assert "paused" not in ended.said.stderr
-    found = exported(ended, "failures")
-    assert {failure["reason"] for failure in found} == {"not_recorded"}
-    [failure] = [failure for failure in found if failure["stage"] == "augment"]
+    assert "paused" not in ended.completed.stderr
+    failures = exported(ended, "failures")
+    assert {failure["reason"] for failure in failures} == {"not_recorded"}
+    [failure] = [failure for failure in failures if failure["stage"] == "augment"]
     assert failure["request"] in lost["request"]["messages"][-1]["content"]
     assert f"{path} holds no answer to this request to large (augment of " in failure["detail"]
     assert len(exported(ended, "synthetic")) == 11
@@ -114,15 +114,15 @@ def test_the_ledger_is_not_taken_for_the_recording(finished: Ended, again: Ended
     for row in recorded:
         row["text"] = f"{row['text']} "
     write_jsonl(path, recorded)
-    said = replay(again.home, finished.experiment, path, expect=2).said.stderr
-    assert f"the ledger holds another answer than {path} to the same request" in said
-    assert "replay the recording in a STARMILL_HOME of its own" in said
+    stderr = replay(again.home, finished.experiment, path, expect=2).completed.stderr
+    assert f"the ledger holds another answer than {path} to the same request" in stderr
+    assert "replay the recording in a STARMILL_HOME of its own" in stderr
 
 
 def test_a_recording_that_cannot_be_used_is_named(finished: Ended, tmp_path: Path) -> None:
     path = tmp_path / "recording.jsonl"
     path.write_text(json.dumps({"stage": "answer", "question_id": "1"}) + "\n")
     home = Home(tmp_path / "home")
-    said = home.starmill("run", finished.experiment, "--local", "--set", "teacher.backend=replay",
+    stderr = home.starmill("run", finished.experiment, "--local", "--set", "teacher.backend=replay",
                          "--set", f"teacher.recording={path}", expect=2).stderr  # fmt: skip
-    assert said == f"starmill: {path}:1: has no 'text'; its keys are stage, question_id\n"
+    assert stderr == f"starmill: {path}:1: has no 'text'; its keys are stage, question_id\n"

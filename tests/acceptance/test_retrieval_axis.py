@@ -37,10 +37,10 @@ def varied(
     """On some of the rows of the finished run, and its index."""
     model_server.configure()
     for split, count in (("train", TRAIN_ROWS), ("test", TEST_ROWS)):
-        found: list[dict[str, Any]] = read_jsonl(data / f"{split}.jsonl")[:count]
-        for row in found:
+        rows: list[dict[str, Any]] = read_jsonl(data / f"{split}.jsonl")[:count]
+        for row in rows:
             row["oracle"] = [f"lib.{name}" for part, name in RIGHT.items() if part in row["reference"]]
-        write_jsonl(data / f"{split}-varied.jsonl", found)
+        write_jsonl(data / f"{split}-varied.jsonl", rows)
     experiment = write_experiment(
         data,
         model_server.url,
@@ -74,8 +74,8 @@ def documentation(ended: Ended) -> dict[str, dict[int, list[list[str]]]]:
 
 def test_every_unit_ends_and_is_counted(varied: Ended) -> None:
     searches = {"raw", "raw/oracle", "raw/random", "raw/filler"}
-    found = Counter((row.split, row.variant) for row in of_stage(varied, "retrieve"))
-    assert found == {(split, variant): count for variant in searches
+    counts = Counter((row.split, row.variant) for row in of_stage(varied, "retrieve"))
+    assert counts == {(split, variant): count for variant in searches
                      for split, count in (("train", TRAIN_ROWS), ("test", TEST_ROWS))}  # fmt: skip
     with varied.home.ledger() as db, db.read() as connection:
         states = Counter(connection.scalars(select(UNITS.c.state)))
@@ -120,11 +120,11 @@ def test_the_right_passages_are_shown_where_they_are_known(varied: Ended) -> Non
 
 def test_tables_name_the_alternatives(varied: Ended) -> None:
     for words in ("1-shot, oracle", "0-shot, short", "0-shot, retrieval", "Right of those shown".lower()):
-        assert words in varied.said.stdout
+        assert words in varied.completed.stdout
     report = json.loads(varied.home.starmill("report", varied.run, "--format", "json").stdout)
     assert {cell["retrieval"] for cell in report["ablation"]} == {"no", "yes", *ALTERNATIVES}
     assert all(cell["n"] == TEST_ROWS for cell in report["ablation"])
-    quality = {found["retrieval"]: found for found in report["retrieval"]}
+    quality = {row["retrieval"]: row for row in report["retrieval"]}
     assert list(quality) == ["yes", *ALTERNATIVES]
     assert quality["oracle"]["precision"] == 100
     assert quality["oracle"]["missed"] == 0
@@ -144,5 +144,5 @@ def test_exports_name_the_alternatives(varied: Ended, tmp_path: Path) -> None:
 
 
 def test_the_run_is_found_again(varied: Ended) -> None:
-    said = varied.home.starmill("run", varied.experiment, "--local")
-    assert f"run {varied.run} is finished" in said.stderr
+    completed = varied.home.starmill("run", varied.experiment, "--local")
+    assert f"run {varied.run} is finished" in completed.stderr

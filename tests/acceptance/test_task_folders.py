@@ -19,9 +19,9 @@ TRAIN, CELLS = 2, 2
 def test_a_run_of_the_task_gives_rows_and_tables(task: str, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     overrides = [word for each in (*SMALL, "grid.rationale=[none]") for word in ("--set", each)]
-    said = home.starmill("run", task, "--local", *overrides, expect=None, seconds=560)
-    assert said.returncode in (0, 1), said.stderr
-    assert "Accuracy" in said.stdout
+    completed = home.starmill("run", task, "--local", *overrides, expect=None, seconds=560)
+    assert completed.returncode in (0, 1), completed.stderr
+    assert "Accuracy" in completed.stdout
     run = home.json("status")["run"]
     synthetic = home.export(run, "synthetic")
     assert len(synthetic) == TRAIN

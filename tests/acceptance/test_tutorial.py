@@ -27,7 +27,7 @@ def commands() -> list[str]:
 def test_a_reader_gets_a_dataset_of_their_own(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     environment = home.environment | {"PATH": f"{STARMILL.parent}:{os.environ['PATH']}"}
-    said = []
+    output = []
     assert len(commands()) == 8
     for written in commands():
         command = written.replace("RUN", home.json("status")["run"]) if " RUN " in written else written
@@ -38,11 +38,11 @@ def test_a_reader_gets_a_dataset_of_their_own(tmp_path: Path) -> None:
         # The smoke-test model may leave a row without an answer.
         allowed = (0, 1) if command.startswith("starmill run") else (0,)
         assert done.returncode in allowed, f"{command}: {done.stderr}"
-        said.append(done.stdout)
-    assert "units: 6 train and 3 test rows, 4 passages, 4 seeds" in said[1]
-    assert "Accuracy" in said[2]
-    assert "units: 7 train" in said[4]
-    assert "2 passed" in said[5]
+        output.append(done.stdout)
+    assert "units: 6 train and 3 test rows, 4 passages, 4 seeds" in output[1]
+    assert "Accuracy" in output[2]
+    assert "units: 7 train" in output[4]
+    assert "2 passed" in output[5]
     rows = read_jsonl(tmp_path / "units.jsonl")
     assert rows
     assert all("The answer is" in row["rationale"] for row in rows)

@@ -17,10 +17,10 @@ from typing import Any
 
 import psycopg
 import redis
+from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 
 from producer.cli.index_progress import bring_up_to_date
-from producer.experiments import load_experiment
-from producer.experiments.datasets import read_dataset
 from producer.feeding.feeder import Feeder
 from storage.database import Database
 from storage.ledger import counts, runs
@@ -65,7 +65,7 @@ def main() -> None:
         wall = time.monotonic() - at
         spent = counts.spending(db, "run")
         after = state_of(broker, ledger)
-        found = {
+        figures = {
             "machine": machine.facts(),
             "units": planned, "calls": spent.calls, "wall_s": wall, "units_per_s": planned / wall,
             "planning_us_of_cpu_per_unit": 1e6 * planning_cpu / planned,
@@ -78,7 +78,7 @@ def main() -> None:
             "table_bytes_per_row": sizes(ledger),
             "ledger_bytes_per_unit": whole(ledger) / planned,
         }  # fmt: skip
-    sys.stdout.write(json.dumps(found, indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps(figures, indent=2, default=str) + "\n")
 
 
 def plan(db: Database, settings: Settings, data: Path, url: str, encoder: Path) -> tuple[int, float]:
@@ -120,14 +120,14 @@ def wait_until_listening(broker: Any, worker: int) -> float:
 def state_of(broker: Any, ledger: Any) -> dict[str, float]:
     """Counters that only grow; PostgreSQL shows them a second late."""
     time.sleep(1.5)
-    told = broker.info()
+    info = broker.info()
     commits, written = ledger.execute(
         "SELECT xact_commit, pg_current_wal_lsn() - '0/0' FROM pg_stat_database"
         " WHERE datname = current_database()"
     ).fetchone()
     return {
-        "redis_commands": told["total_commands_processed"],
-        "redis_us_of_cpu": 1e6 * (told["used_cpu_user"] + told["used_cpu_sys"]),
+        "redis_commands": info["total_commands_processed"],
+        "redis_us_of_cpu": 1e6 * (info["used_cpu_user"] + info["used_cpu_sys"]),
         "postgres_commits": commits,
         "postgres_wal_bytes": float(written),
         "postgres_ms_of_cpu": 1e3 * sum(cpu_seconds(pid) for pid in backends(ledger)),
@@ -141,13 +141,13 @@ def backends(ledger: Any) -> list[int]:
 
 def sizes(ledger: Any) -> dict[str, float]:
     """Of each table with its indexes, and with what vacuum has not taken away."""
-    found = {}
+    bytes_by_table = {}
     for table in TABLES:
         size, rows = ledger.execute(
             f"SELECT pg_total_relation_size('{table}'), (SELECT count(*) FROM {table})"
         ).fetchone()
-        found[table] = size / rows if rows else 0.0
-    return found
+        bytes_by_table[table] = size / rows if rows else 0.0
+    return bytes_by_table
 
 
 def whole(ledger: Any) -> float:

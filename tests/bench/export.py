@@ -95,12 +95,12 @@ def export(url: str, folder: Path, options: Sequence[str]) -> Export:
         env=environment, cwd=folder, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
-    said = process.stderr.read().decode()
+    stderr = process.stderr.read().decode()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
-        raise RuntimeError(f"the export ended with {process.returncode}: {said}")
+        raise RuntimeError(f"the export ended with {process.returncode}: {stderr}")
     size, checksum = _checksum(target)
     if target.is_dir():
         shutil.rmtree(target)

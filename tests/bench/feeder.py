@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from producer.cli.common import open_ledger
-from producer.feeding.drive import drive
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
+from producer.feeding.run_loop import feed_or_watch
 from storage.ledger import runs
 from storage.settings import load_settings
 from tests.bench.plain import GATE, READY
@@ -18,12 +18,12 @@ from tests.bench.plain import GATE, READY
 def main() -> None:
     run_id, folder = sys.argv[1], Path(sys.argv[2])
     settings = load_settings()
-    with suppress(KeyboardInterrupt), Stop() as stop, open_ledger(settings) as db:
+    with suppress(KeyboardInterrupt), StopSignal() as stop, open_ledger(settings) as db:
         run = runs.load_run(db, run_id)
         (folder / READY).touch()
         while not (folder / GATE).exists():
             time.sleep(0.01)
-        drive(db, run, settings, None, lambda _status: None, stop)
+        feed_or_watch(db, run, settings, None, lambda _status: None, stop)
         while True:  # a feeder that ends is started again, and a paused run would go on
             stop.check()
             time.sleep(0.05)

@@ -81,8 +81,8 @@ class Installation:
     def deliveries(self) -> int:
         """Messages that the workers took, those of the warm-up included."""
         with Celery(broker=self.settings.broker) as app:
-            said = app.control.inspect(timeout=5, limit=self.load.workers).stats() or {}
-        return sum(stats["total"].get(task_name(STAGE), 0) for stats in said.values())
+            replies = app.control.inspect(timeout=5, limit=self.load.workers).stats() or {}
+        return sum(stats["total"].get(task_name(STAGE), 0) for stats in replies.values())
 
     def measured(self, **more: float) -> Measured:
         after, stats = self._cpu(), self.server.stats()

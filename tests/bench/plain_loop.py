@@ -51,8 +51,8 @@ def plain_ended(
     load: Load, server: OpenAIServer, folder: Path, process: subprocess.Popen[str], began: float | None = None
 ) -> Measured:
     """`began` is on the monotonic clock, where an earlier process did; the rest is that of this one."""
-    said, _ = process.communicate(timeout=load.patience)
-    own = json.loads(said)
+    stderr, _ = process.communicate(timeout=load.patience)
+    own = json.loads(stderr)
     texts = read_checkpoint(folder).values()
     return measured(
         load, server.stats(), finished=len(texts), null=sum(not text for text in texts),

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from producer.cli.common import open_ledger
 from producer.experiments.datasets import read_dataset
-from producer.feeding.drive import drive
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
+from producer.feeding.run_loop import feed_or_watch
 from storage.ledger import runs
 from storage.settings import load_settings
 from tests.bench.experiment import examples, experiment
@@ -37,9 +37,9 @@ def main() -> None:
         started, cpu = time.monotonic(), cpu_seconds()
         run = runs.plan_run(db, RUN, asked, read_dataset(asked.dataset), time.time())
         planned = time.monotonic()
-        with suppress(KeyboardInterrupt), Stop() as stop:
+        with suppress(KeyboardInterrupt), StopSignal() as stop:
             threading.Timer(seconds, _ask_to_stop, [stop]).start()
-            drive(db, run, settings, None, lambda _status: None, stop)
+            feed_or_watch(db, run, settings, None, lambda _status: None, stop)
     values = {
         "units": run.planned,
         "planning_s": planned - started,
@@ -57,7 +57,7 @@ def _write(path: Path, rows: int) -> None:
                 lines.write(json.dumps({"request": example.request, "reference": example.reference}) + "\n")
 
 
-def _ask_to_stop(stop: Stop) -> None:
+def _ask_to_stop(stop: StopSignal) -> None:
     stop.requested = True
 
 

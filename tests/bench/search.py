@@ -130,8 +130,8 @@ def _search(name: str, store: PassageStore, queries: Floats, target: float, floo
 
 def _recall(name: str, store: PassageStore, snapshot: Snapshot, queries: Floats) -> None:
     exact = [[hit.score for hit in hits] for hits in snapshot.search(queries, DEPTH)]
-    found = [[hit.score for hit in hits] for hits in store.search(queries, DEPTH)]
-    near = [score >= right[-1] for right, scores in zip(exact, found, strict=True) for score in scores]
+    index_scores = [[hit.score for hit in hits] for hits in store.search(queries, DEPTH)]
+    near = [score >= right[-1] for right, scores in zip(exact, index_scores, strict=True) for score in scores]
     _say(Line(f"{name}: recall of the nearest {DEPTH}", float(np.mean(near)), 0.99, at_least=True))
 
 

@@ -70,8 +70,8 @@ def test_a_stopped_and_a_killed_run_find_their_batches_again(
         with home.started("run", experiment, "--local") as process:
             wait_until(lambda: submitted(db), "a batch is submitted")
             process.send_signal(signal.SIGINT)
-            said = end(home, process, expect=3)
-        assert "batches that go on at the provider: 1" in said
+            stderr = end(home, process, expect=3)
+        assert "batches that go on at the provider: 1" in stderr
         [run] = ledger_runs.list_runs(db)
         assert units(db)[IN_FLIGHT] >= 32
         with home.started("run", "--resume", run.id, "--local") as process:

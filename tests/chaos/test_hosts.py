@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 from sqlalchemy import select
 
 from producer.cli.index_progress import bring_up_to_date
-from producer.experiments import load_experiment
-from producer.experiments.datasets import read_dataset
 from storage.database import Database
 from storage.ledger import runs
 from storage.schema import UNITS

@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from producer.experiments import load_experiment
+from producer.experiments.load import load_experiment
+
 from storage.passages.index_files import index_path
 from storage.passages.snapshot import Snapshot
 from tests.support.pipeline import Home, wait_until
@@ -41,8 +42,8 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         # A part of 256 passages takes seconds to encode, and is stored at once: 384 numbers each.
         wait_until(lambda: size(store) > before + 256 * 384 * 4, "a part is stored")
     assert published() == FEW
-    said = home.starmill("index", "build", experiment).stderr
-    found = re.search(r"(\d+) passages, (\d+) newly encoded", said)
-    assert found is not None
-    assert int(found[1]) == published() == MANY
-    assert 0 < int(found[2]) < MANY - FEW
+    stderr = home.starmill("index", "build", experiment).stderr
+    match = re.search(r"(\d+) passages, (\d+) newly encoded", stderr)
+    assert match is not None
+    assert int(match[1]) == published() == MANY
+    assert 0 < int(match[2]) < MANY - FEW

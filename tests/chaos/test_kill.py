@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import redis
+from producer.experiments.load import load_experiment
 from sqlalchemy import func, select
 
 from models.core.pipeline.stages import queues
-from producer.experiments import load_experiment
 from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.counts import IN_FLIGHT
@@ -130,11 +130,11 @@ def test_a_stopped_run_finishes_its_calls_and_says_how_to_go_on(
             with home.started(*arguments) as process:
                 wait_for_the_middle(db, 0.1 + 0.2 * number)
                 process.send_signal(stop)
-                said = end(home, process, expect=3)
-            assert "Traceback" not in said
+                stderr = end(home, process, expect=3)
+            assert "Traceback" not in stderr
             assert home.json("status")["state"] == "interrupted"
             assert bought(db) == set(paid(server))
-            [command] = re.findall(r"continue with: starmill (.*)", said)
+            [command] = re.findall(r"continue with: starmill (.*)", stderr)
             arguments = list(shlex.split(command))
         assert "--local" in arguments
         with home.started(*arguments) as process:
@@ -203,10 +203,10 @@ def wait_for_the_middle(db: Database, share: float = 0.35) -> None:
 
 def end(home: Home, process: subprocess.Popen[str], expect: int = 0) -> str:
     """Wait for the end of a run, which leaves no process behind; its messages."""
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == expect, said
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == expect, stderr
     assert not home.processes()
-    return said
+    return stderr
 
 
 def flush(url: str, names: Sequence[str]) -> set[int]:

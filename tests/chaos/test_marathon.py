@@ -105,8 +105,8 @@ def _disturb(home: Home, server: OpenAIServer, arguments: list[str], victims: Vi
                 process.wait()
                 [run] = runs.list_runs(db)
                 process = stack.enter_context(home.started("run", "--resume", run.id, "--local"))
-        _, said = process.communicate(timeout=900)
-        assert process.returncode == 0, said
+        _, stderr = process.communicate(timeout=900)
+        assert process.returncode == 0, stderr
     return kills
 
 

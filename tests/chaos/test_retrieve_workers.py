@@ -73,7 +73,7 @@ def worker(number: int, settings: Settings) -> Iterator[subprocess.Popen[bytes]]
             process.kill()
 
 
-def found(db: Database) -> Counter[str]:
+def retrieve_unit_states(db: Database) -> Counter[str]:
     query = select(UNITS.c.state, func.count()).where(UNITS.c.stage == "retrieve").group_by(UNITS.c.state)
     with db.read() as connection:
         return Counter({row[0]: row[1] for row in connection.execute(query)})
@@ -93,12 +93,12 @@ def test_all_find_everything_once(experiment: Experiment, settings: Settings) ->
 
         def fed_until(enough: int) -> bool:
             feeder.tick()
-            return found(db)[DONE] >= enough
+            return retrieve_unit_states(db)[DONE] >= enough
 
         wait_until(lambda: fed_until(UNITS_TO_FIND // 4), "a quarter is found", 150)
         workers[0].send_signal(signal.SIGKILL)
         wait_until(lambda: fed_until(UNITS_TO_FIND), "all are found", 60)
-        assert found(db) == {DONE: UNITS_TO_FIND}
+        assert retrieve_unit_states(db) == {DONE: UNITS_TO_FIND}
         assert all(process.poll() is None for process in workers[1:])
     for number in range(WORKERS):
         log = (settings.root / f"worker-{number}.log").read_text()

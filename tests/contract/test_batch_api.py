@@ -59,9 +59,9 @@ def outcomes(client: BatchClient, batch: str) -> tuple[Remote, dict[str, Complet
 
 
 def test_a_batch_is_answered_as_calls_are(client: BatchClient, openai_server: OpenAIServer) -> None:
-    remote, found = outcomes(client, submit(client))
+    remote, ended = outcomes(client, submit(client))
     assert (remote.status, remote.completed, len(remote.files)) == ("completed", 4, 1)
-    assert found == {key: ask(openai_server.url, request) for key, request in REQUESTS.items()}
+    assert ended == {key: ask(openai_server.url, request) for key, request in REQUESTS.items()}
     stats = openai_server.stats()
     assert sorted(stats["paid"].values()) == [2, 2, 2, 2]
 
@@ -77,8 +77,8 @@ def test_what_was_left_undone_is_told_apart_from_what_was_answered(
     client: BatchClient, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(batch_expire=0.5, seed=2)
-    remote, found = outcomes(client, submit(client))
-    undone = [error for error in found.values() if isinstance(error, Unavailable)]
+    remote, ended = outcomes(client, submit(client))
+    undone = [error for error in ended.values() if isinstance(error, Unavailable)]
     assert remote.status == "expired"
     assert 0 < len(undone) < 4
     assert "batch_expired" in str(undone[0])
@@ -98,16 +98,16 @@ def test_each_fault_of_a_line_becomes_its_error(
     client: BatchClient, openai_server: OpenAIServer, settings: dict[str, object], expected: type
 ) -> None:
     openai_server.configure(**settings)
-    _, found = outcomes(client, submit(client))
-    assert all(isinstance(outcome, expected) for outcome in found.values())
+    _, ended = outcomes(client, submit(client))
+    assert all(isinstance(outcome, expected) for outcome in ended.values())
 
 
 def test_a_line_that_is_too_long_is_a_bad_request(client: BatchClient, openai_server: OpenAIServer) -> None:
     openai_server.configure(max_context=1)
     long = question("far too long")
-    _, found = outcomes(client, submit(client, content=CONTENT + line_of(long.key, long)))
-    assert isinstance(found.pop(long.key), ContextOverflow)
-    assert all(isinstance(outcome, Completion) for outcome in found.values())
+    _, ended = outcomes(client, submit(client, content=CONTENT + line_of(long.key, long)))
+    assert isinstance(ended.pop(long.key), ContextOverflow)
+    assert all(isinstance(outcome, Completion) for outcome in ended.values())
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_a_malformed_line_is_an_answer_to_reject(
     client: BatchClient, openai_server: OpenAIServer, kind: str, reason: str
 ) -> None:
     openai_server.configure(malformed=1, kinds=kind)
-    _, found = outcomes(client, submit(client))
-    for outcome in found.values():
+    _, ended = outcomes(client, submit(client))
+    for outcome in ended.values():
         assert isinstance(outcome, Completion)
         verdict = check(outcome)
         assert isinstance(verdict, Rejection)
@@ -169,8 +169,8 @@ def test_lists_are_read_page_by_page(official: openai.OpenAI) -> None:
     names = [f"paged-{number}.jsonl" for number in range(5)]
     for name in names:
         official.files.create(file=(name, CONTENT), purpose="batch")
-    found = [file.filename for file in official.files.list(limit=2, purpose="batch")]
-    assert [name for name in found if name.startswith("paged")] == names[::-1]
+    file_names = [file.filename for file in official.files.list(limit=2, purpose="batch")]
+    assert [name for name in file_names if name.startswith("paged")] == names[::-1]
 
 
 def test_files_are_kept_and_deleted(official: openai.OpenAI) -> None:
@@ -188,9 +188,9 @@ def test_a_cancelled_batch_was_not_paid(
     openai_server.configure(batch_latency_ms=60_000)
     batch = submit(client)
     assert official.batches.cancel(batch).status == "cancelled"
-    remote, found = outcomes(client, batch)
+    remote, ended = outcomes(client, batch)
     assert (remote.status, remote.completed) == ("cancelled", 0)
-    assert all(isinstance(outcome, Unavailable) for outcome in found.values())
+    assert all(isinstance(outcome, Unavailable) for outcome in ended.values())
     assert openai_server.stats()["answers"] == 0
 
 

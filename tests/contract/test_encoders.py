@@ -104,8 +104,8 @@ def test_encoder_words_passages(kind: str, encoder: Encoder) -> None:
 
 
 def test_fingerprints_differ(folders: dict[str, Path]) -> None:
-    found = {find_checkpoint(str(folders.get(kind, kind))).fingerprint for kind in KINDS}
-    assert len(found) == len(KINDS)
+    fingerprints = {find_checkpoint(str(folders.get(kind, kind))).fingerprint for kind in KINDS}
+    assert len(fingerprints) == len(KINDS)
 
 
 def test_bert_folder_gives_what_transformers_computes(folders: dict[str, Path]) -> None:
@@ -160,8 +160,8 @@ def test_onnx_file_may_lie_below_its_tokenizer(folders: dict[str, Path], tmp_pat
     file = shutil.copy(folders["int8"] / "model.onnx", tmp_path / "onnx" / "model_qint8.onnx")
     assert find_checkpoint(str(tmp_path)).kind == "transformers"
     assert find_checkpoint(str(file)).kind == "onnx"
-    found = open_encoder(str(file)).encode(TEXTS[:3])
-    np.testing.assert_allclose(found, open_encoder(str(folders["int8"])).encode(TEXTS[:3]), atol=1e-6)
+    vectors = open_encoder(str(file)).encode(TEXTS[:3])
+    np.testing.assert_allclose(vectors, open_encoder(str(folders["int8"])).encode(TEXTS[:3]), atol=1e-6)
 
 
 def test_weights_under_a_prefix_are_refused(copy: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producer.feeding.feeder import LEAST, REFRESH_SECONDS, Shares
+from producer.feeding.feeder import MIN_UNITS, REFRESH_SECONDS, Shares
 from storage.database import Database
 from storage.ledger import claims, runs, scheduling
 from storage.schema import BATCH, FOREVER
@@ -51,13 +51,13 @@ def test_what_a_worker_took_up_waits_no_longer(database: Database, clock: Clock)
 def test_a_run_that_comes_has_its_share_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock, "large", train=400)
     alone = Shares(database, clock)
-    assert alone.room(TEACHER, "large", 0) == LEAST
-    assert alone.room(TEACHER, "large", LEAST) == 0
+    assert alone.room(TEACHER, "large", 0) == MIN_UNITS
+    assert alone.room(TEACHER, "large", MIN_UNITS) == 0
     plan(database, clock, "small", train=10, seed=1)
     clock.advance(REFRESH_SECONDS)
-    assert alone.room(TEACHER, "large", LEAST) == -10
+    assert alone.room(TEACHER, "large", MIN_UNITS) == -10
     # Another process comes to the same numbers.
-    assert Shares(database, clock).room(TEACHER, "small", 0) == LEAST - 10
+    assert Shares(database, clock).room(TEACHER, "small", 0) == MIN_UNITS - 10
 
 
 def test_what_workers_hold_counts_and_as_much_may_wait(database: Database, clock: Clock) -> None:
@@ -67,7 +67,7 @@ def test_what_workers_hold_counts_and_as_much_may_wait(database: Database, clock
     each = Shares(database, clock)
     assert each.room(TEACHER, "small", 0) == 200
     # All that workers hold is the large run's: it is to have no more than what keeps it alive.
-    assert each.room(TEACHER, "large", 0) == LEAST // 2
+    assert each.room(TEACHER, "large", 0) == MIN_UNITS // 2
 
 
 def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
@@ -100,6 +100,6 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
     for _ in range(6):
         turn()
     # What was in the queue before it came is done first; from then on they take turns.
-    waited = LEAST - 50
+    waited = MIN_UNITS - 50
     assert done["second"] >= 0.8 * (6 * 50 - waited) / 2
     assert done["first"] - before + done["second"] == 6 * 50

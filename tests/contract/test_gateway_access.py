@@ -118,11 +118,11 @@ def test_neither_keys_nor_texts_are_told(
     log = gateway.log.read_text()
     assert "no answer: ClientConnectorError" in log
     assert "no answer: ServerDisconnectedError" in log
-    said = "".join("".join(traceback.format_exception(error)) for error in errors)
+    text = "".join("".join(traceback.format_exception(error)) for error in errors)
     for secret in (KEY, GATEWAY_TOKEN, TEXT):
         assert secret not in log
-    assert KEY not in said
-    assert GATEWAY_TOKEN not in said
+    assert KEY not in text
+    assert GATEWAY_TOKEN not in text
     command = Path(f"/proc/{gateway.process.pid}/cmdline")
     if command.exists():
         assert GATEWAY_TOKEN.encode() not in command.read_bytes()

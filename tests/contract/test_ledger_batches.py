@@ -82,9 +82,9 @@ def test_filed_calls_become_a_batch(hand: Hand) -> None:
     batch = gather(hand)
     assert batch
     assert (batch.state, batch.requests, batch.endpoint) == (GATHERED, 6, "/v1/chat/completions")
-    found = dict(batches.requests(hand.db, "b1"))
-    assert found == {request.key: request for request in asked}
-    assert list(found) == sorted(found)
+    requests = dict(batches.requests(hand.db, "b1"))
+    assert requests == {request.key: request for request in asked}
+    assert list(requests) == sorted(requests)
     assert batches.unsettled(hand.db, "small-1") == [batch]
     assert batches.filed(hand.db, "small-1") == (0, 0.0)
     assert gather(hand, "b2") is None

@@ -113,8 +113,8 @@ def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list
 
 
 def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[ClaimedUnit]) -> None:
-    found = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
-    assert sorted(map(str, found)) == ["[Busy()]"] * 5 + ["[None]"] * 3
+    results = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
+    assert sorted(map(str, results)) == ["[Busy()]"] * 5 + ["[None]"] * 3
     assert charged(hand) == 9 * CENT
 
 
@@ -158,6 +158,6 @@ def test_what_only_steers_keeps_the_run(hand: Hand, clock: Clock) -> None:
 
 def test_one_question_in_a_batch_is_asked_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     asked: Request = request("the same")
-    found = reserve(hand, [CallClaim(work, asked, CENT) for work in works[:3]])
-    assert found == [None, Busy(), Busy()]
+    reserved = reserve(hand, [CallClaim(work, asked, CENT) for work in works[:3]])
+    assert reserved == [None, Busy(), Busy()]
     assert charged(hand) == CENT

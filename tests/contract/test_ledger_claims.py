@@ -97,8 +97,8 @@ def test_release_gives_back_at_once(database: Database, clock: Clock) -> None:
     claims.release(database, "they", [unit])
     assert claim(database, clock, "they", [unit]) == []
     claims.release(database, "me", [unit])
-    found = units(database, id=unit)[0]
-    assert (found.state, found.lease_owner, found.lease_until, found.attempts) == (READY, None, None, 0)
+    rows = units(database, id=unit)[0]
+    assert (rows.state, rows.lease_owner, rows.lease_until, rows.attempts) == (READY, None, None, 0)
     assert (
         scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)[0][0] == unit
     )
@@ -159,14 +159,14 @@ def test_unit_that_takes_its_workers_down_is_given_up(
         assert claim(database, clock, "doomed", [unit.id]) == [unit.id]
         clock.advance(LEASE + 1)
     assert claim(database, clock, "careful", [unit.id]) == []
-    [found] = units(database, id=unit.id)
-    assert (found.state, found.reason, found.lease_owner, found.finished_at) == (
+    [rows] = units(database, id=unit.id)
+    assert (rows.state, rows.reason, rows.lease_owner, rows.finished_at) == (
         FAILED,
         "crash",
         None,
         clock(),
     )
-    assert found.detail == f"claimed {MAX_CLAIMS} times and never finished"
+    assert rows.detail == f"claimed {MAX_CLAIMS} times and never finished"
     lost = {
         (TRAIN, "augment"): {"retrieve": 1, "rationale": 1, "rationalize": 2},
         (TEST, "retrieve"): {"answer": 3, "judge": 3},

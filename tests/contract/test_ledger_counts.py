@@ -56,8 +56,8 @@ def test_variants_are_counted_over_their_samples(database: Database, clock: Cloc
     run = plan(database, clock, grid={"shots": [0], "retrieval": [False, True], "seeds": [1, 2, 3]})
     hand = Hand(database, run, clock)
     hand.done(hand.take(TEST, "answer", "student/0-shot")[0])
-    found = counts.funnel(database, run.id, clock()).variants("answer")
-    assert found == {
+    variants = counts.funnel(database, run.id, clock()).variants("answer")
+    assert variants == {
         "student/0-shot": {DONE: 1, IN_FLIGHT: 5},
         "student/0-shot/retrieval": {WAITING: 6},
     }
@@ -91,11 +91,11 @@ def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
     hand.done(first, purchase=purchase(asked[0], cost=7), generation=asked[0].key)
     hand.done(second, purchase=purchase(asked[1], cost=5), generation=asked[1].key)
     hand.done(hand.take(TEST, "answer", "student/0-shot")[0], purchase=purchase(asked[2]))
-    found = counts.spending_by_stage(database, hand.run.id)
-    assert {stage: (each.calls, each.usage.prompt) for stage, each in found.items()} == {
+    spending = counts.spending_by_stage(database, hand.run.id)
+    assert {stage: (each.calls, each.usage.prompt) for stage, each in spending.items()} == {
         "augment": (2, 200), "answer": (1, 100),
     }  # fmt: skip
-    assert found["augment"].cost_nano_usd == 12
+    assert spending["augment"].cost_nano_usd == 12
     assert counts.latencies(database, hand.run.id)["augment"].tolist() == [0.25, 0.25]
     assert counts.latencies(database, "other") == {}
     assert queries.requests(database, [asked[0].key, "absent"]) == {asked[0].key: asked[0]}
@@ -109,13 +109,13 @@ def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
 
 def test_rows_come_in_order_through_all_pages(database: Database, clock: Clock) -> None:
     plan(database, clock, train=queries.PAGE + 3, test=1)
-    found = list(
+    result_rows = list(
         queries.rows(
             database, "small-1", stages=["augment", "retrieve"], states=[READY, WAITING], split=TRAIN
         )
     )
-    assert [row.unit_id for row in found] == sorted(
+    assert [row.unit_id for row in result_rows] == sorted(
         ids(database, stage="augment", split=TRAIN) + ids(database, stage="retrieve", split=TRAIN)
     )
-    assert [row.number for row in found[::2]] == list(range(queries.PAGE + 3))
-    assert {(row.result == {}, row.model, row.cost_nano_usd) for row in found} == {(True, None, None)}
+    assert [row.number for row in result_rows[::2]] == list(range(queries.PAGE + 3))
+    assert {(row.result == {}, row.model, row.cost_nano_usd) for row in result_rows} == {(True, None, None)}

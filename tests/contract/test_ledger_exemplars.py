@@ -110,8 +110,8 @@ def test_what_is_shown_of_an_example(
         passages = {row: [{"id": f"{variant} {row}"}] if variant else [] for row in (0, 1, 2, 5)}
         if variant == "augmented/bm25":
             passages[2] = []
-        found = exemplars.worked(database, run.id, wanted, source, variant)
-        assert [replace(each, passages=list(each.passages)) for each in found] == [
+        shown = exemplars.worked(database, run.id, wanted, source, variant)
+        assert [replace(each, passages=list(each.passages)) for each in shown] == [
             Worked(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
             for row in (2, 0, 5, 1)
         ]
@@ -123,8 +123,8 @@ def test_without_augmentation_the_request_is_the_query(database: Database, clock
     hand = Hand(database, run, clock)
     for work in hand.take(TRAIN, "retrieve", "raw"):
         hand.done(work, {"passages": [{"id": "p"}]})
-    [found] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none", "raw")
-    assert (found.query, found.request, found.passages) == ("sort 0", "sort 0", [{"id": "p"}])
+    [exemplar] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none", "raw")
+    assert (exemplar.query, exemplar.request, exemplar.passages) == ("sort 0", "sort 0", [{"id": "p"}])
 
 
 def tried(*correct: bool) -> dict[tuple[str, str], dict[str, Any]]:
@@ -153,9 +153,9 @@ def test_final_rationale_is_the_right_one_or_the_last(
         ("retrieve", "raw"): {"passages": []},
     }
     for order in (results, dict(reversed(results.items()))):
-        found = final_rationale({**others, **order})
-        assert found is not None
-        assert found["text"] == chosen
+        final = final_rationale({**others, **order})
+        assert final is not None
+        assert final["text"] == chosen
     assert final_rationale(others) is None
 
 
@@ -170,9 +170,9 @@ def test_vectors_of_train_requests_are_read_in_order(database: Database, clock: 
             hand.failed(work)
         else:
             hand.done(work, {"query": "q", "vector": f"vector {work.example.row}"})
-    found = exemplars.vectors(database, run.id)
-    assert [vector for _, vector in found] == ["vector 0", "vector 1", "vector 3"]
-    assert [example for example, _ in found] == sorted(example for example, _ in found)
+    vectors = exemplars.vectors(database, run.id)
+    assert [vector for _, vector in vectors] == ["vector 0", "vector 1", "vector 3"]
+    assert [example for example, _ in vectors] == sorted(example for example, _ in vectors)
     assert exemplars.pool(database, run.id) == []
 
 

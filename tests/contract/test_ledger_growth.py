@@ -54,16 +54,16 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
             name = f"{variant or 'round-1'} {work.example.row} {work.sample}"
             hand.done(work, wrote(work, (f"{name} a", "x", ""), (f"{name} b", "", "no_answer")))
         scheduling.open_rounds(database, hand.run)
-    found = list(examples.candidates(database, hand.run, 2))
-    assert [each.candidate.request for each in found] == [
-        f"round-{number} {row} {sample} {place}"
+    candidates = list(examples.candidates(database, hand.run, 2))
+    assert [each.candidate.request for each in candidates] == [
+        f"round-{number} {row} {sample} {index}"
         for number in (1, 2)
         for row in range(3)
         for sample in range(2)
-        for place in "ab"
+        for index in "ab"
     ]
-    assert [(each.round, each.row) for each in found[:5]] == [(1, 0)] * 4 + [(1, 1)]
-    last = found[-1].candidate
+    assert [(each.round, each.row) for each in candidates[:5]] == [(1, 0)] * 4 + [(1, 1)]
+    last = candidates[-1].candidate
     [unit] = [each for each in units(database, variant="round-2", sample=1) if each.needs == 0][-1:]
     assert (last.id, last.flaw, last.shown) == (f"grown-{unit.id}-2", "no_answer", ("train/2",))
     assert [each.round for each in examples.candidates(database, hand.run, 1)] == [1] * 12

@@ -52,8 +52,7 @@ def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Dat
     )
     assert (unit.lease_owner, unit.lease_until, unit.generation) == (None, None, bought.request.key)
     fed = [
-        (found.example_id, found.needs)
-        for found in units(database, stage="retrieve", state=READY, split=TRAIN)
+        (rows.example_id, rows.needs) for rows in units(database, stage="retrieve", state=READY, split=TRAIN)
     ]
     assert fed == [(work.example_id, 0)]
     [row] = queries.rows(database, hand.run.id, stages=["augment"])

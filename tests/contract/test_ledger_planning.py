@@ -60,8 +60,8 @@ def test_every_unit_is_planned(database: Database, clock: Clock) -> None:
     planned = units(database)
     assert [unit.split for unit in planned] == sorted((unit.split for unit in planned), reverse=True)
     for split, rows in ((TRAIN, 3), (TEST, 2)):
-        found = [(unit.stage, unit.variant, unit.sample) for unit in planned if unit.split == split]
-        assert found == [slot.step for slot in slots[split]] * rows
+        steps = [(unit.stage, unit.variant, unit.sample) for unit in planned if unit.split == split]
+        assert steps == [slot.step for slot in slots[split]] * rows
     for unit in planned:
         [slot] = [slot for slot in slots[unit.split] if slot.step == (unit.stage, unit.variant, unit.sample)]
         assert (unit.needs, unit.queue) == (len(slot.after), slot.queue)
@@ -137,9 +137,9 @@ def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Cl
     run = plan(database, clock)
     moved = {"path": "/elsewhere", "train": "train.jsonl", "test": "test.jsonl"}
     for same in (experiment(), experiment(dataset=moved)):
-        found = runs.find_run(database, same, data)
-        assert found is not None
-        assert found.id == run.id
+        existing = runs.find_run(database, same, data)
+        assert existing is not None
+        assert existing.id == run.id
     assert runs.find_run(database, experiment(seed=1), data) is None
     other = runs.dataset_hash({TRAIN: SPLITS[TRAIN], TEST: SPLITS[TEST][:1]})
     assert runs.find_run(database, experiment(), other) is None
@@ -149,9 +149,9 @@ def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None
     plan(database, clock)
     clock.advance(1)
     plan(database, clock, "small-0")
-    found = runs.find_run(database, experiment(), runs.dataset_hash(SPLITS))
-    assert found is not None
-    assert found.id == "small-0"
+    latest = runs.find_run(database, experiment(), runs.dataset_hash(SPLITS))
+    assert latest is not None
+    assert latest.id == "small-0"
     assert [run.id for run in runs.list_runs(database)] == ["small-0", "small-1"]
 
 
@@ -212,12 +212,12 @@ def test_answers_whose_prompts_begin_alike_are_planned_cell_by_cell(database: Da
     grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": ["random", "fixed"],
             "seeds": [0, 1]}  # fmt: skip
     run = plan(database, clock, train=1, test=2, grid=grid)
-    found = [
+    answers = [
         (unit.variant.removeprefix("student/2-shot-"), unit.sample, unit.stage, unit.example_id)
         for unit in units(database, run.id, split=TEST)
     ]
-    first, second = sorted({example for *_, example in found})
-    assert found == [
+    first, second = sorted({example for *_, example in answers})
+    assert answers == [
         *(("random", seed, stage, example) for example in (first, second) for seed in (0, 1)
           for stage in ("answer", "judge")),
         *(("fixed", seed, stage, example) for seed in (0, 1) for example in (first, second)

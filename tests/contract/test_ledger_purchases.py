@@ -30,8 +30,8 @@ def works(hand: Hand) -> list[ClaimedUnit]:
 
 
 def reserve(hand: Hand, owner: str, work: ClaimedUnit) -> Found:
-    [found] = purchases.reserve(hand.db, owner, [CallClaim(work, request())], hand.clock(), LEASE)
-    return found
+    [decision] = purchases.reserve(hand.db, owner, [CallClaim(work, request())], hand.clock(), LEASE)
+    return decision
 
 
 def commit(hand: Hand, work: ClaimedUnit, bought: Purchase) -> None:
@@ -52,9 +52,9 @@ def test_answer_is_stored_as_it_came(hand: Hand, works: list[ClaimedUnit]) -> No
         request(), Completion(text, "a reason of more than thirty-two characters", Usage()), 0, 0.1
     )
     commit(hand, works[0], bought)
-    found = reserve(hand, "me", works[1])
-    assert isinstance(found, Completion)
-    assert (found.text, found.finish_reason) == (text, "a reason of more than thirty-two")
+    reserved = reserve(hand, "me", works[1])
+    assert isinstance(reserved, Completion)
+    assert (reserved.text, reserved.finish_reason) == (text, "a reason of more than thirty-two")
 
 
 def test_another_request_is_another_purchase(hand: Hand, works: list[ClaimedUnit]) -> None:
@@ -70,8 +70,8 @@ def test_who_comes_second_waits(hand: Hand, works: list[ClaimedUnit]) -> None:
 
 
 def test_racing_workers_buy_once(hand: Hand, works: list[ClaimedUnit]) -> None:
-    found = race(8, lambda number: reserve(hand, f"w{number}", works[number % 2]))
-    assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
+    results = race(8, lambda number: reserve(hand, f"w{number}", works[number % 2]))
+    assert sorted(map(str, results)) == ["Busy()"] * 7 + ["None"]
 
 
 def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
@@ -133,8 +133,8 @@ def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[ClaimedU
 def test_only_one_takes_over(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "dead", works[0]) is None
     hand.clock.advance(LEASE + 1)
-    found = race(8, lambda number: reserve(hand, f"w{number}", works[1]))
-    assert sorted(map(str, found)) == ["Busy()"] * 7 + ["None"]
+    results = race(8, lambda number: reserve(hand, f"w{number}", works[1]))
+    assert sorted(map(str, results)) == ["Busy()"] * 7 + ["None"]
 
 
 def test_heartbeat_keeps_a_call(hand: Hand, works: list[ClaimedUnit]) -> None:
@@ -171,9 +171,9 @@ def test_first_answer_stays(hand: Hand, works: list[ClaimedUnit]) -> None:
 
 def test_racing_answers_leave_one(hand: Hand, works: list[ClaimedUnit]) -> None:
     race(4, lambda number: commit(hand, works[number % 2], purchase(request(), f"answer {number}")))
-    found = reserve(hand, "me", works[0])
-    assert isinstance(found, Completion)
-    assert found.text in {f"answer {number}" for number in range(4)}
+    reserved = reserve(hand, "me", works[0])
+    assert isinstance(reserved, Completion)
+    assert reserved.text in {f"answer {number}" for number in range(4)}
     assert counts.spending(hand.db, "small-1").calls == 1
 
 

@@ -227,7 +227,7 @@ def consistent(hand: Hand) -> None:
         if unit.state == FAILED:
             lost = downstream(hand.run.slots[unit.split], step)
             held_back.update((unit.example_id, later) for later in lost)
-    found = {
-        place for place, unit in of_step.items() if (unit.state, unit.reason) == (SKIPPED, UPSTREAM_FAILED)
+    skipped = {
+        index for index, unit in of_step.items() if (unit.state, unit.reason) == (SKIPPED, UPSTREAM_FAILED)
     }
-    assert found == held_back
+    assert skipped == held_back

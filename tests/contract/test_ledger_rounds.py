@@ -77,10 +77,10 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
 def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     first_round(hand)
-    found = exemplars.accepted(database, hand.run.id, 1)
-    ids = [example for example, _ in found]
+    accepted = exemplars.accepted(database, hand.run.id, 1)
+    ids = [example for example, _ in accepted]
     of_row = {unit.example_id: row for row, unit in enumerate(units(database, stage="augment", split=TRAIN))}
-    assert ([of_row[example] for example in ids], {question for _, question in found}) == (
+    assert ([of_row[example] for example in ids], {question for _, question in accepted}) == (
         [RIGHT, STAR],
         {"q0", "q1"},
     )

@@ -17,11 +17,11 @@ SAMPLES = 3
 @pytest.fixture
 def hand(database: Database, clock: Clock) -> Hand:
     """Every example of the train split has its samples ready."""
-    found = Hand(database, plan(database, clock, rationale={"passes": 1, "samples": SAMPLES}), clock)
+    opened = Hand(database, plan(database, clock, rationale={"passes": 1, "samples": SAMPLES}), clock)
     for stage in ("augment", "retrieve"):
-        for work in found.take(TRAIN, stage):
-            found.done(work)
-    return found
+        for work in opened.take(TRAIN, stage):
+            opened.done(work)
+    return opened
 
 
 def drawn(hand: Hand, row: int = 0) -> list[ClaimedUnit]:
@@ -37,8 +37,8 @@ def vote(hand: Hand, work: ClaimedUnit) -> tuple[str, int, str | None]:
 
 
 def passes(hand: Hand, work: ClaimedUnit) -> set[tuple[str, str | None]]:
-    found = units(hand.db, hand.run.id, stage="rationalize", example_id=work.example_id)
-    return {(unit.state, unit.reason) for unit in found}
+    rows = units(hand.db, hand.run.id, stage="rationalize", example_id=work.example_id)
+    return {(unit.state, unit.reason) for unit in rows}
 
 
 def test_every_sample_and_the_vote_are_planned(hand: Hand, database: Database) -> None:
@@ -60,8 +60,8 @@ def test_vote_waits_for_all_and_finds_them_in_order(hand: Hand, database: Databa
     assert vote(hand, second) == (READY, 0, None)
     assert passes(hand, second) == {(WAITING, None)}
     [work] = hand.take(TRAIN, "rationale", "")
-    found = exemplars.answered_samples(database, work)
-    assert [(sample.result, sample.generation) for sample in found] == [
+    samples = exemplars.answered_samples(database, work)
+    assert [(sample.result, sample.generation) for sample in samples] == [
         ({"text": "0"}, "0" * 64),
         ({"text": "2"}, "2" * 64),
     ]

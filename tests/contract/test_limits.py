@@ -154,10 +154,10 @@ def test_limits_are_learned_from_headers(model: Limits) -> None:
     assert sum(tokens for _, tokens in model.starts(120, lambda: 10)) <= 240
 
 
-@pytest.mark.parametrize(("said", "told"), [(60, 600), (600, 60)])
-def test_the_least_limit_counts(model: Limits, said: int, told: int) -> None:
-    model.ask(reports=[CallReport(CallOutcome.OK, rpm=told)])
-    made = model.starts(100, lambda: 1, rpm=said)
+@pytest.mark.parametrize(("configured", "announced"), [(60, 600), (600, 60)])
+def test_the_least_limit_counts(model: Limits, configured: int, announced: int) -> None:
+    model.ask(reports=[CallReport(CallOutcome.OK, rpm=announced)])
+    made = model.starts(100, lambda: 1, rpm=configured)
     assert 95 <= len(made) <= 101
 
 

@@ -27,7 +27,7 @@ from tests.support.memory_limiter import MemoryLimiter
 OWNERS = st.integers(0, 2)
 NEAR = 1e-5
 limit = st.sampled_from
-Told = tuple[int | None, int | None]
+AnnouncedLimits = tuple[int | None, int | None]
 
 
 @dataclass
@@ -118,16 +118,18 @@ class Machine(RuleBasedStateMachine):
         outcome=limit([*CallOutcome, CallOutcome.OK, CallOutcome.FAILED]),
         used=limit([0, 0, -1, 20]),
         retry_after=limit([None, None, 0.5, 30.0]),
-        told=limit([(None, None), (None, None), (30, None), (None, 200)]),
+        limits=limit([(None, None), (None, None), (30, None), (None, 200)]),
     )
-    def end(self, who: int, outcome: CallOutcome, used: int, retry_after: float | None, told: Told) -> None:
+    def end(
+        self, who: int, outcome: CallOutcome, used: int, retry_after: float | None, limits: AnnouncedLimits
+    ) -> None:
         if not self.calls[who]:
             return
         call = self.calls[who].pop(0)
         if outcome == CallOutcome.UNSENT or used < 0:
             used = -call.tokens
         after = retry_after if outcome == CallOutcome.LIMITED else None
-        self.reports[who].append(CallReport(outcome, used, after, *told, probe=call.probe))
+        self.reports[who].append(CallReport(outcome, used, after, *limits, probe=call.probe))
 
     @rule(who=OWNERS, tokens=limit([0, 1, 30, 60, 150]), count=st.integers(1, 12))
     def press(self, who: int, tokens: int, count: int) -> None:

@@ -17,14 +17,14 @@ QUOTA = Quota(rpm=600, tpm=60_000, max_concurrency=8)
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with connect_reader(redis_url) as found:
-        yield found
+    with connect_reader(redis_url) as reader:
+        yield reader
 
 
 @pytest.fixture
 def model(redis_url: str, clock: Clock) -> Iterator[Limits]:
-    with limits(redis_url, clock) as found:
-        yield found
+    with limits(redis_url, clock) as limiter:
+        yield limiter
 
 
 def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> Use:
@@ -32,9 +32,9 @@ def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> Use:
 
 
 def test_nobody_has_called_yet(client: redis.Redis, clock: Clock) -> None:
-    found = use(client, clock)
-    assert set(found.used.values()) == {0}
-    assert found.allowed == {REQUESTS: 600, TOKENS: 60_000, IN_FLIGHT: 8}
+    usage = use(client, clock)
+    assert set(usage.used.values()) == {0}
+    assert usage.allowed == {REQUESTS: 600, TOKENS: 60_000, IN_FLIGHT: 8}
     assert use(client, clock, Quota()).allowed == {}
     assert use(client, clock, Quota()).shares == {}
 
@@ -43,10 +43,10 @@ def test_steady_calls_show_as_calls_a_minute(client: redis.Redis, model: Limits,
     for _ in range(600):
         model.ask(10, reports=[CallReport(CallOutcome.OK, tokens=5)])
         clock.advance(0.5)
-    found = use(client, clock)
-    assert found.used[REQUESTS] == pytest.approx(120, rel=0.02)
-    assert found.used[TOKENS] == pytest.approx(120 * 15, rel=0.02)
-    assert found.calls == 600
+    usage = use(client, clock)
+    assert usage.used[REQUESTS] == pytest.approx(120, rel=0.02)
+    assert usage.used[TOKENS] == pytest.approx(120 * 15, rel=0.02)
+    assert usage.calls == 600
     clock.advance(60)
     assert use(client, clock).used[REQUESTS] == pytest.approx(120 / 2.718, rel=0.03)
 
@@ -68,9 +68,9 @@ def test_refusals_blocks_and_outages_are_told(client: redis.Redis, model: Limits
             CallReport(CallOutcome.LIMITED, retry_after=5.0),
         ],
     )
-    found = use(client, clock)
-    assert (found.refused, found.blocked, found.circuit_open) == (2, 30, False)
-    assert found.allowed[REQUESTS] == 100
+    usage = use(client, clock)
+    assert (usage.refused, usage.blocked, usage.circuit_open) == (2, 30, False)
+    assert usage.allowed[REQUESTS] == 100
     model.ask(reports=[CallReport(CallOutcome.FAILED)] * 10)
     assert use(client, clock).circuit_open
 

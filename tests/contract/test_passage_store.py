@@ -196,9 +196,9 @@ def test_readers_find_the_published_collection(
             store.seal()
             store.publish(index)
             store.drop_others(index)
-        with MilvusStore.published(uri, index, fingerprint) as found:
-            assert found.dimension == DIMENSION
-            assert {passage.id for passage, _ in found.rows()} == {passage.id for passage in held}
+        with MilvusStore.published(uri, index, fingerprint) as opened:
+            assert opened.dimension == DIMENSION
+            assert {passage.id for passage, _ in opened.rows()} == {passage.id for passage in held}
     with pytest.raises(ServiceError, match="was built by encoder eeeeeeeeeeee, not by ffffffffffff"):
         MilvusStore.published(uri, index, FINGERPRINT)
 
@@ -259,8 +259,8 @@ def test_unusable_snapshot_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lengths", [1.0, 30.0])
-def test_snapshot_misses_nothing_by_its_codes(lengths: float, tmp_path: Path) -> None:
-    """One query is compared with codes, nine with the vectors; near ones need the bound of the error."""
+def test_snapshot_misses_nothing_by_rounding(lengths: float, tmp_path: Path) -> None:
+    """One query is multiplied row by row, nine in one product; near ones need the bound of the error."""
     rng = np.random.default_rng(13)
     centre = rng.standard_normal(DIMENSION)
     close = unit(centre + 0.002 * rng.standard_normal((400, DIMENSION)))

@@ -84,8 +84,8 @@ def test_a_dead_replica_costs_no_row(openai_server: OpenAIServer, caplog: pytest
     answers = ask_backend(lambda: opened(DEAD, openai_server.url), MANY)
     assert all(isinstance(answer, Completion) for answer in answers)
     assert openai_server.stats()["answers"] == len(MANY)
-    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said.startswith(f"{DEAD} is set aside")
+    (messages,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert messages.startswith(f"{DEAD} is set aside")
 
 
 def test_a_replica_that_fails_is_set_aside(openai_server: OpenAIServer, other_server: OpenAIServer) -> None:
@@ -167,9 +167,9 @@ def test_killed_and_started_again_in_the_middle(
             await backend.close()
 
         asyncio.run(ask_and_kill())
-    said = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith(f"{mortal.url} is set aside") for line in said)
-    assert f"{mortal.url} is back" in said
+    messages = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith(f"{mortal.url} is set aside") for line in messages)
+    assert f"{mortal.url} is back" in messages
 
 
 async def _until_it_answers(server: OpenAIServer) -> None:

@@ -25,12 +25,12 @@ LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    found = Sandbox(LIMITS)
+    opened = Sandbox(LIMITS)
     try:
-        found.check()
+        opened.check()
     except ServiceError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
-    return found
+    return opened
 
 
 @pytest.fixture
@@ -65,26 +65,26 @@ def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, Execut
     """Several at a time: some only wait for their end."""
     before = children(os.getpid())
     with ThreadPoolExecutor(6) as pool:
-        found = dict(zip(programs, pool.map(sandbox.run, programs.values()), strict=True))
+        outcomes = dict(zip(programs, pool.map(sandbox.run, programs.values()), strict=True))
     assert children(os.getpid()) <= before
-    return found
+    return outcomes
 
 
 def test_harmless_in_the_end(sandbox: Sandbox) -> None:
-    found = verdicts(sandbox, hostile.RIGHT)
-    assert {name: verdict for name, verdict in found.items() if verdict.outcome != "passed"} == {}
+    outcomes = verdicts(sandbox, hostile.RIGHT)
+    assert {name: verdict for name, verdict in outcomes.items() if verdict.outcome != "passed"} == {}
     assert not Path("/tmp/starmill-escaped").exists()
 
 
 def test_held(sandbox: Sandbox) -> None:
-    found = verdicts(sandbox, hostile.WRONG)
+    outcomes = verdicts(sandbox, hostile.WRONG)
     wrong = {
         name: verdict
-        for name, verdict in found.items()
+        for name, verdict in outcomes.items()
         if verdict.outcome == "passed" or name.rpartition(": ")[2] not in {"any", verdict.outcome}
     }
     assert wrong == {}
-    for verdict in found.values():
+    for verdict in outcomes.values():
         assert len(verdict.stdout) + len(verdict.stderr) <= 2 * LIMITS.output_kb << 10
 
 
@@ -132,8 +132,8 @@ for path in glob.glob('/proc/[0-9]*/environ') + glob.glob('/proc/[0-9]*/cmdline'
 def test_programs_are_strangers_to_each_other(sandbox: Sandbox) -> None:
     left = sandbox.run(Program("open('/tmp/left', 'w').write('x')\nopen('/dev/shm/left', 'w').write('x')"))
     look = "import os\nassert 'left' not in os.listdir('/tmp') + os.listdir('/dev/shm')"
-    found = sandbox.run(Program(look))
-    assert (left.outcome, found.outcome) == ("passed", "passed")
+    outcome = sandbox.run(Program(look))
+    assert (left.outcome, outcome.outcome) == ("passed", "passed")
 
 
 def test_streams_are_kept_apart_and_bounded(sandbox: Sandbox) -> None:

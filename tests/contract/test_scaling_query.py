@@ -21,8 +21,8 @@ STUDENT = [{"name": "small", "backend": "embedded"}]
 
 
 def trigger(name: str) -> dict[str, str]:
-    [found] = yaml.safe_load((KEDA / f"{name}.yaml").read_text())["spec"]["triggers"]
-    return dict(found["metadata"])
+    [only] = yaml.safe_load((KEDA / f"{name}.yaml").read_text())["spec"]["triggers"]
+    return dict(only["metadata"])
 
 
 @pytest.fixture

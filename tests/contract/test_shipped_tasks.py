@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from producer.experiments.task_check import check_task
+from producer.experiments.task_folders import SCAFFOLD, SHIPPED, read_task, shipped_tasks
 
 from models.core.answers.parsers import Pair, parse_pairs
 from models.core.experiment.task_folder import TaskFolder
 from models.core.prompts.rendering import Wording
 from models.core.types import Completion, Exemplar, Passage, Usage
-from producer.experiments.task_check import check_task
-from producer.experiments.task_folders import SCAFFOLD, SHIPPED, read_task, shipped_tasks
 from tests.support.pages import PAGES
 
 FOLDERS = [*(SHIPPED / name for name in shipped_tasks()), SCAFFOLD]
@@ -21,8 +21,8 @@ SHOWN = Exemplar("an earlier request", "an earlier answer", "", (PASSAGE,))
 
 @pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
 def folder(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.param
-    return found
+    path: Path = request.param
+    return path
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def wording(folder: Path) -> Wording:
 
 
 def test_it_is_whole(folder: Path) -> None:
-    found = check_task(folder)
-    assert found.seeds >= 2
-    assert found.first_prompt
+    problems = check_task(folder)
+    assert problems.seeds >= 2
+    assert problems.first_prompt
 
 
 def test_it_says_what_it_is(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_answer_is_given_away_as_a_hint_alone(wording: Wording) -> None:
 def test_new_requests_are_asked_for_in_the_form_that_is_read(wording: Wording) -> None:
     asked = wording.growth([("REQUEST", "ANSWER"), ("OTHER", "SECOND\nLINE")], 7)[-1].content
     shown, _, instruction = asked.rpartition("\n\n")
-    found = parse_pairs(Completion(shown, "stop", Usage()))
-    assert found == (Pair("REQUEST", "ANSWER"), Pair("OTHER", "SECOND\nLINE"))
+    parsed = parse_pairs(Completion(shown, "stop", Usage()))
+    assert parsed == (Pair("REQUEST", "ANSWER"), Pair("OTHER", "SECOND\nLINE"))
     assert "7" in instruction
     assert all(label in instruction for label in ("Request:", "Answer:"))

@@ -125,10 +125,10 @@ def test_a_stop_sequence_of_several_tokens(llama: Path) -> None:
     whole = (answer(llama, asked(PROMPTS[5])).text or "").split()
     stop = " ".join(whole[3:5])
     completion = answer(llama, asked(PROMPTS[5], {**GREEDY, "stop": ["never", stop]}))
-    place = next(at for at in range(12) if whole[at : at + 2] == stop.split())
-    assert (completion.text or "").split() == whole[:place]
+    index = next(at for at in range(12) if whole[at : at + 2] == stop.split())
+    assert (completion.text or "").split() == whole[:index]
     assert completion.finish_reason == "stop"
-    assert completion.usage.completion == place + 2
+    assert completion.usage.completion == index + 2
 
 
 def test_the_end_of_an_answer_is_told_apart(llama: Path, tmp_path: Path) -> None:

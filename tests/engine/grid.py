@@ -122,7 +122,7 @@ def planned(
 
 def _examples(count: int, word: str) -> list[Example]:
     rows = enumerate(chores(count, word))
-    return [Example(row, f"{word}{row}", said["request"], said["reference"]) for row, said in rows]
+    return [Example(row, f"{word}{row}", content["request"], content["reference"]) for row, content in rows]
 
 
 @contextmanager

@@ -58,9 +58,9 @@ async def answers(backend: VLLMBackend) -> list[Completion]:
 def assert_as_transformers(model: Path, completions: list[Completion]) -> None:
     """The same greedy answers, but where two tokens were so near that rounding decides."""
     expected = by_transformers(model)
-    clear = [place for place, (_, margin) in enumerate(expected) if margin > MARGIN]
+    clear = [index for index, (_, margin) in enumerate(expected) if margin > MARGIN]
     assert len(clear) >= len(PROMPTS) / 2
-    assert [completions[place].text for place in clear] == [expected[place][0] for place in clear]
+    assert [completions[index].text for index in clear] == [expected[index][0] for index in clear]
 
 
 def by_transformers(model: Path) -> list[tuple[str, float]]:
@@ -73,10 +73,10 @@ def by_transformers(model: Path) -> list[tuple[str, float]]:
     texts = []
     for prompt in PROMPTS:
         asked = words(prompt, return_tensors="pt")
-        found = network.generate(**asked, max_new_tokens=NEW_TOKENS, do_sample=False, output_scores=True,
+        generated = network.generate(**asked, max_new_tokens=NEW_TOKENS, do_sample=False, output_scores=True,
                                  return_dict_in_generate=True)  # fmt: skip
-        tokens = found.sequences[0][asked["input_ids"].shape[1] :]
-        best = [scores[0].topk(2).values for scores in found.scores]
+        tokens = generated.sequences[0][asked["input_ids"].shape[1] :]
+        best = [scores[0].topk(2).values for scores in generated.scores]
         margin = min(float(first - second) for first, second in best)
         texts.append((words.decode(tokens, skip_special_tokens=True), margin))
     return texts

@@ -131,9 +131,9 @@ def test_too_little_memory_stops_the_worker_with_one_line(
     with planned(settings, small_model, 2, engine=engine) as grid, worker(settings) as process:
         wait_until(lambda: fed(grid) and process.poll() is not None, "the worker stops", OPENING)
         assert process.returncode == UNFIT
-        said = [line for line in log_of(settings).read_text().splitlines() if line.startswith(UNFIT_SAYS)]
-        assert len(said) == 1
-        assert said[0].startswith(f"{UNFIT_SAYS}student small: vLLM does not start")
+        lines = [line for line in log_of(settings).read_text().splitlines() if line.startswith(UNFIT_SAYS)]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"{UNFIT_SAYS}student small: vLLM does not start")
         assert not grid.holders()
         assert runs.run_state(grid.db, grid.run.id)[0] == RUNNING
 

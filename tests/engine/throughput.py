@@ -54,14 +54,14 @@ def main() -> None:
             model = seven_billion(options.shape, Path(folder, options.shape), options.tokenizer)
         else:
             model = options.model or smollm2(Path(folder, "smollm2"))
-        found = by_worker(model, Path(folder, "home"), options.rows, GPU if options.gpu else CPU)
-        student, prompts = found.pop("student"), found.pop("prompts")
-        print(json.dumps(found), file=sys.stderr)
+        measured = by_worker(model, Path(folder, "home"), options.rows, GPU if options.gpu else CPU)
+        student, prompts = measured.pop("student"), measured.pop("prompts")
+        print(json.dumps(measured), file=sys.stderr)
         alone = bare(student, prompts)
     speeds = [round(tokens / seconds, 1) for tokens, seconds in alone]
     print(json.dumps({
-        **found, "bare_tokens": alone[0][0], "bare_tokens_per_second": speeds,
-        "ratio": [round(found["tokens_per_second"] / speed, 3) for speed in speeds],
+        **measured, "bare_tokens": alone[0][0], "bare_tokens_per_second": speeds,
+        "ratio": [round(measured["tokens_per_second"] / speed, 3) for speed in speeds],
     }, indent=1))  # fmt: skip
 
 

@@ -37,12 +37,12 @@ class Limits(MemoryLimiter):
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(lambda: 1_000_000 + self.loop.time())
-        self.told: list[Exchange] = []
+        self.exchanges: list[Exchange] = []
 
     async def exchange(
         self, quota: Quota, owner: str, in_flight: int, reports: Sequence[CallReport], wants: Sequence[int]
     ) -> list[Decision]:
-        self.told.append(Exchange(self.loop.time(), in_flight, list(reports), list(wants)))
+        self.exchanges.append(Exchange(self.loop.time(), in_flight, list(reports), list(wants)))
         await asyncio.sleep(0.001)
         return await super().exchange(quota, owner, in_flight, reports, wants)
 
@@ -91,7 +91,7 @@ def test_a_limit_is_used_up_and_kept() -> None:
             await crowd.calls(gate, at_once=64, count=9000)
         assert most_in_a_minute([(start, 1) for start in crowd.starts]) <= 6000
         assert crowd.starts[-1] <= 9000 / 100 * 1.02
-        assert len(limits.told) <= 9000 / 4
+        assert len(limits.exchanges) <= 9000 / 4
 
     run(scene())
 
@@ -101,8 +101,8 @@ def test_who_comes_together_goes_together() -> None:
         limits, crowd = Limits(), Crowd(1)
         async with gate_to(limits) as gate:
             await asyncio.gather(*(crowd.call(gate, tokens) for tokens in range(100)))
-        assert [len(told.wants) for told in limits.told if told.wants] == [100]
-        assert sum(len(told.reports) for told in limits.told) == 100
+        assert [len(exchange.wants) for exchange in limits.exchanges if exchange.wants] == [100]
+        assert sum(len(exchange.reports) for exchange in limits.exchanges) == 100
         assert crowd.starts == pytest.approx([0.001] * 100)
 
     run(scene())
@@ -131,9 +131,12 @@ def test_reports_do_not_wait_long_and_an_idle_gate_is_silent() -> None:
             permit = await gate.enter(7)
             gate.leave(permit, CallReport(CallOutcome.OK, tokens=-3))
             await asyncio.sleep(600)
-            assert [told.reports for told in limits.told] == [[], [CallReport(CallOutcome.OK, tokens=-3)]]
-            assert limits.told[-1].time <= 0.06
-            assert limits.told[-1].in_flight == 0
+            assert [exchange.reports for exchange in limits.exchanges] == [
+                [],
+                [CallReport(CallOutcome.OK, tokens=-3)],
+            ]
+            assert limits.exchanges[-1].time <= 0.06
+            assert limits.exchanges[-1].in_flight == 0
 
     run(scene())
 
@@ -144,10 +147,10 @@ def test_a_gate_with_calls_in_flight_is_heard_of_every_three_seconds() -> None:
         async with gate_to(limits) as gate:
             permit = await gate.enter(1)
             await asyncio.sleep(60)
-            times = [told.time for told in limits.told]
+            times = [exchange.time for exchange in limits.exchanges]
             assert len(times) >= 20
             assert max(after - before for before, after in pairwise(times)) <= 3.01
-            assert {told.in_flight for told in limits.told[1:]} == {1}
+            assert {exchange.in_flight for exchange in limits.exchanges[1:]} == {1}
             gate.leave(permit, OK)
 
     run(scene())
@@ -160,7 +163,7 @@ def test_an_own_call_that_ends_lets_the_next_in_at_once() -> None:
             await crowd.calls(gate, at_once=20, count=30)
         assert crowd.most == 3
         assert crowd.starts[-1] <= 9 * 1.02
-        assert max(len(told.wants) for told in limits.told) == 3
+        assert max(len(exchange.wants) for exchange in limits.exchanges) == 3
 
     run(scene())
 
@@ -192,8 +195,8 @@ def test_who_gives_up_leaves_nothing_behind(when: float) -> None:
             permits.append(await behind)
             assert waiting.cancelled()
             await asyncio.sleep(4)
-            assert limits.told[-1].in_flight == 2
-            reports = [report for told in limits.told for report in told.reports]
+            assert limits.exchanges[-1].in_flight == 2
+            reports = [report for exchange in limits.exchanges for report in exchange.reports]
             assert reports == ([] if when < 0.01 else [CallReport(CallOutcome.UNSENT, tokens=-50)])
             permits.append(await gate.enter(1))
             for permit in permits:
@@ -225,8 +228,8 @@ def test_close_cancels_who_waits_and_tells_how_calls_ended() -> None:
         await gate.close()
         await asyncio.sleep(60)
         assert waiting.cancelled()
-        assert [told.reports for told in limits.told if told.reports] == [[OK]]
-        assert limits.told[-1].in_flight == 0
+        assert [exchange.reports for exchange in limits.exchanges if exchange.reports] == [[OK]]
+        assert limits.exchanges[-1].in_flight == 0
         with pytest.raises(asyncio.CancelledError):
             await gate.enter(1)
         assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -86,9 +86,9 @@ def test_the_model_is_the_one_that_was_published(
     layout(delta)
     assert run(base, delta) == 0
     made = tmp_path / "made"
-    model, found = transformers.LlamaForCausalLM.from_pretrained(made, output_loading_info=True)
-    assert not found["missing_keys"]
-    assert not found["unexpected_keys"]
+    model, loading_info = transformers.LlamaForCausalLM.from_pretrained(made, output_loading_info=True)
+    assert not loading_info["missing_keys"]
+    assert not loading_info["unexpected_keys"]
     for name, tensor in weights(tuned).items():
         torch.testing.assert_close(model.state_dict()[name], tensor)
     assert len(transformers.AutoTokenizer.from_pretrained(made)) == model.config.vocab_size

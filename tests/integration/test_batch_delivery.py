@@ -221,7 +221,7 @@ def test_a_denied_key_pauses_the_run(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_a_stop_is_heard_while_the_server_is_away(world: World) -> None:
     world.server.configure(outage_s=600, p500=1)
-    with batch_delivery.delivering(world.db, runs.load_run(world.db, RUN)):
+    with batch_delivery.deliver_batches(world.db, runs.load_run(world.db, RUN)):
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
     assert runs.run_state(world.db, RUN)[0] == RUNNING

@@ -52,7 +52,7 @@ class Student:
                    augment={"enabled": False}, students=[student | settings])  # fmt: skip
         hand = Hand(db, run, clock)
         for work in hand.take(TRAIN, "retrieve") + hand.take(TEST, "retrieve"):
-            hand.done(work, {"passages": [found(work.example.request, rank) for rank in (1, 2)]})
+            hand.done(work, {"passages": [hit(work.example.request, rank) for rank in (1, 2)]})
         for work in hand.take(TRAIN, "rationale"):
             hand.done(work, {"text": "", "correct": False})
         assert scheduling.open_barrier(db, run)
@@ -69,7 +69,7 @@ class Student:
         return prompt
 
 
-def found(request: str, rank: int) -> dict[str, Any]:
+def hit(request: str, rank: int) -> dict[str, Any]:
     text = " ".join(["word"] * (WORDS_OF_A_PASSAGE - 1))
     return to_record(Hit(Passage(f"{request}.{rank}", f"{request}, rank {rank}", "", text), 1.0 / rank))
 

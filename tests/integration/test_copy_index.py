@@ -30,8 +30,8 @@ def test_the_copy_answers_as_the_original(config: Passages, milvus_url: str, tmp
     here, there = tmp_path / "here", tmp_path / "there"
     build_index(config, milvus_url, here)
     copy_missing_snapshot(config, milvus_url, there)
-    found = [Retriever(config, home).search(QUERIES) for home in (here, there)]
-    assert found[0] == found[1]
+    hits = [Retriever(config, home).search(QUERIES) for home in (here, there)]
+    assert hits[0] == hits[1]
     # What is there stays, whatever became of the server.
     copy_missing_snapshot(config, "http://127.0.0.1:1", there)
 

@@ -81,9 +81,9 @@ def test_a_broken_connection_is_resumed(mirror: Mirror, folder: Path) -> None:
 def test_a_later_run_goes_on(mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror.cuts[DB] = [600_000, 0, 0, 0, 0, 0]
     assert fetch(mirror, folder) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"starmill: {mirror.url}{DB}?1: the connection broke; the same command goes on")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"starmill: {mirror.url}{DB}?1: the connection broke; the same command goes on")
+    assert stderr.count("\n") == 1
     assert not (folder / "python~3.14").exists()
     mirror.cuts.clear()
     assert fetch(mirror, folder) == 0
@@ -151,9 +151,9 @@ def test_a_wrong_size_is_refused(
     mirror.files[DB] = mirror.files[DB] + change if change else mirror.files[DB][:-10]
     mirror.chunked = chunked
     assert fetch(mirror, folder) == 2
-    said = capsys.readouterr().err
-    assert f"where the catalogue says {size:,}" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert f"where the catalogue says {size:,}" in stderr
+    assert stderr.count("\n") == 1
     assert not (folder / "python~3.14").exists()
 
 
@@ -186,9 +186,9 @@ def test_what_a_server_gets_wrong_is_one_line(
     else:
         mirror.files[path] = content
     assert fetch(mirror, folder) == 2
-    said = capsys.readouterr().err
-    assert reason in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert reason in stderr
+    assert stderr.count("\n") == 1
     assert not (folder / "python~3.14").exists()
 
 
@@ -225,9 +225,9 @@ def test_no_network_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]
         free.bind(("127.0.0.1", 0))
         nobody = Mirror(url=f"http://127.0.0.1:{free.getsockname()[1]}")
         assert fetch(nobody, folder) == 2
-    said = capsys.readouterr().err
-    assert f"{nobody.url}/docs.json: " in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert f"{nobody.url}/docs.json: " in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "mirror", "http://", "http://me:secret@127.0.0.1/"])
@@ -235,9 +235,9 @@ def test_an_address_that_cannot_be_used_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], url: str
 ) -> None:
     assert fetch(Mirror(url=url), folder) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("starmill: --from ")
-    assert "secret" not in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("starmill: --from ")
+    assert "secret" not in stderr
 
 
 def test_a_folder_that_cannot_be_used_is_named(
@@ -259,9 +259,9 @@ def test_a_full_disk_is_one_line(mirror: Mirror, folder: Path, capsys: pytest.Ca
     staging.mkdir(parents=True)
     (staging / "db.json.part").symlink_to("/dev/full")
     assert fetch(mirror, folder) == 2
-    said = capsys.readouterr().err
-    assert "db.json.part: cannot be written: No space left on device" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "db.json.part: cannot be written: No space left on device" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_an_empty_folder_is_told_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,8 +46,8 @@ def finished(db: Database, run_id: str, right: set[int], **sections: Any) -> Led
 
 def compared(capsys: pytest.CaptureFixture[str], *runs: str) -> dict[str, Any]:
     assert starmill("diff", *runs, "--json") == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    comparison: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return comparison
 
 
 def test_what_flipped_is_counted_with_its_significance(
@@ -56,10 +56,10 @@ def test_what_flipped_is_counted_with_its_significance(
     """0 to 8 are right before, 7 to 9 after: seven are lost, one is gained."""
     finished(db, "old", set(range(9)))
     finished(db, "new", {7, 8, 9}, seed=1, teacher={"backend": "openai", "model": "teacher_2"})
-    found = compared(capsys, "old", "new")
-    assert found["same_data"]
-    assert found["configuration"] == {"seed": [0, 1], "teacher.model": ["teacher_1", "teacher_2"]}
-    cells = {(cell["cell"]["stage"], cell["cell"]["variant"]): cell for cell in found["cells"]}
+    comparison = compared(capsys, "old", "new")
+    assert comparison["same_data"]
+    assert comparison["configuration"] == {"seed": [0, 1], "teacher.model": ["teacher_1", "teacher_2"]}
+    cells = {(cell["cell"]["stage"], cell["cell"]["variant"]): cell for cell in comparison["cells"]}
     assert set(cells) == {
         ("rationale", "first pass"), ("rationalize", "after all passes"), ("answer", "pupil/0-shot"),
         ("answer", "pupil/2-shot"), ("answer", "pupil/2-shot/star"),
@@ -78,7 +78,7 @@ def test_what_flipped_is_counted_with_its_significance(
     [gained] = cells["rationale", "first pass"]["gained_examples"]
     assert (gained["question_id"], gained["before"], gained["after"]) == ("q9", "wrong()", "answer(9)")
     # The second run asked the same: it bought only what the first had no need of.
-    worth, bought = (found["spending"]["second"][name] for name in ("answers", "bought"))
+    worth, bought = (comparison["spending"]["second"][name] for name in ("answers", "bought"))
     assert worth["answer"]["cost_usd"] == pytest.approx(3 * ROWS * COST / 1e9)
     assert "answer" not in bought
     assert bought["rationalize"]["calls"] == 7
@@ -121,9 +121,9 @@ def test_of_data_that_grew_the_common_rows_are_compared(
         run.finish(TRAIN, "augment", augmented)
         run.finish(TRAIN, "retrieve", retrieved)
         run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
-    found = compared(capsys, "old", "new")
-    assert not found["same_data"]
-    assert [cell["n"] for cell in found["cells"]] == [2, 2]
+    comparison = compared(capsys, "old", "new")
+    assert not comparison["same_data"]
+    assert [cell["n"] for cell in comparison["cells"]] == [2, 2]
 
 
 def test_several_seeds_are_one_row(db: Database, capsys: pytest.CaptureFixture[str]) -> None:

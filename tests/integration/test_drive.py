@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from models.core.errors import UsageError
-from producer.feeding.drive import StoppedWatching, drive
 from producer.feeding.feeder import Feeder
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
+from producer.feeding.run_loop import StoppedWatching, feed_or_watch
 from producer.local.supervisor import Supervisor
 from storage.broker import Queues
 from storage.database import Database
@@ -35,38 +35,40 @@ def run(database: Database) -> Run:
 
 
 @pytest.fixture
-def stop() -> Stop:
+def stop() -> StopSignal:
     """Asked for before anything is done."""
-    asked = Stop()
+    asked = StopSignal()
     asked.requested = True
     return asked
 
 
-def test_a_run_that_nobody_feeds_is_fed(database: Database, run: Run, settings: Settings, stop: Stop) -> None:
+def test_a_run_that_nobody_feeds_is_fed(
+    database: Database, run: Run, settings: Settings, stop: StopSignal
+) -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
-        drive(database, run, settings, None, lambda _status: None, stop)
+        feed_or_watch(database, run, settings, None, lambda _status: None, stop)
     assert not isinstance(raised.value, StoppedWatching)
     # It leads no more, so that another may at once.
     assert scheduling.leader(database, run.id, time.time()) == ""
 
 
 def test_who_stops_watching_learns_who_feeds(
-    database: Database, run: Run, settings: Settings, stop: Stop
+    database: Database, run: Run, settings: Settings, stop: StopSignal
 ) -> None:
     scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(StoppedWatching) as raised:
-        drive(database, run, settings, None, lambda _status: None, stop)
+        feed_or_watch(database, run, settings, None, lambda _status: None, stop)
     assert raised.value.leader == "elsewhere:7:0"
     assert runs.run_state(database, run.id)[0] == RUNNING
     assert scheduling.leader(database, run.id, time.time()) == "elsewhere:7:0"
 
 
 def test_what_local_workers_do_only_this_process_can_feed(
-    database: Database, run: Run, settings: Settings, stop: Stop, tmp_path: Path
+    database: Database, run: Run, settings: Settings, stop: StopSignal, tmp_path: Path
 ) -> None:
     scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(UsageError, match="is being fed by elsewhere:7:0; watch it with"):
-        drive(database, run, settings, Supervisor(tmp_path), lambda _status: None, stop)
+        feed_or_watch(database, run, settings, Supervisor(tmp_path), lambda _status: None, stop)
 
 
 def test_a_dead_feeder_of_this_machine_is_replaced_at_once(

@@ -57,12 +57,12 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
     data = write_data(folder / "data", train=TRAIN_ROWS, test=TEST_ROWS)
     for split in (TRAIN, TEST):
         path = data / f"{split}.jsonl"
-        found = [with_test(row, number % len(CHORES)) for number, row in enumerate(read_jsonl(path))]
+        rows = [with_test(row, number % len(CHORES)) for number, row in enumerate(read_jsonl(path))]
         for key in ("tests", "entry_point", "prefix", "suffix"):
-            del found[UNTESTED][key]
-        found[UNAVAILABLE]["tests"] = "import no_such_module\n" + found[UNAVAILABLE]["tests"]
-        found[IMPOSSIBLE]["tests"] = "def check(candidate):\n    assert False\n"
-        write_jsonl(path, found)
+            del rows[UNTESTED][key]
+        rows[UNAVAILABLE]["tests"] = "import no_such_module\n" + rows[UNAVAILABLE]["tests"]
+        rows[IMPOSSIBLE]["tests"] = "def check(candidate):\n    assert False\n"
+        write_jsonl(path, rows)
     with running("--references", str(data / "references.jsonl")) as server:
         experiment = write_experiment(
             data,
@@ -81,10 +81,10 @@ def judged(ended: Ended, split: str, stage: str) -> list[ResultRow]:
 
 
 def test_answers_are_judged_by_their_tests(ended: Ended) -> None:
-    found = judged(ended, TEST, "judge")
-    assert len(found) == TEST_ROWS * 3 * 2
+    rows = judged(ended, TEST, "judge")
+    assert len(rows) == TEST_ROWS * 3 * 2
     outcomes: Counter[str] = Counter()
-    for row in found:
+    for row in rows:
         verdict: dict[str, Any] | None = row.result.get("execution")
         if row.number == UNTESTED:
             assert verdict is None
@@ -101,8 +101,8 @@ def test_answers_are_judged_by_their_tests(ended: Ended) -> None:
 
 
 def test_the_report_says_what_was_executed(ended: Ended) -> None:
-    said = ended.home.starmill("report", ended.run, "--format", "json").stdout
-    whole = json.loads(said)
+    stdout = ended.home.starmill("report", ended.run, "--format", "json").stdout
+    whole = json.loads(stdout)
     report = whole["execution"]
     for row, cell in zip(whole["ablation"], report["cells"], strict=True):
         for name in ("pass@1", "pass@2"):
@@ -111,11 +111,11 @@ def test_the_report_says_what_was_executed(ended: Ended) -> None:
         assert row["answers_unparsable"] <= row["n"] == TEST_ROWS * 2
     assert (report["examples"], report["tested"], report["unavailable"]) == (TEST_ROWS, 6, 1)
     assert report["ceiling"] == pytest.approx(100 * 5 / 6, abs=1e-3)
-    found = judged(ended, TEST, "judge")
+    rows = judged(ended, TEST, "judge")
     for cell in report["cells"]:
         passed = [
             row.result["execution"]["outcome"] == "passed"
-            for row in found
+            for row in rows
             if row.variant == cell["variant"] and row.number not in {UNTESTED, UNAVAILABLE}
         ]
         assert cell["n"] == 6
@@ -161,6 +161,6 @@ def test_where_there_can_be_no_wall_nothing_starts(ended: Ended, tmp_path: Path)
 def test_execution_without_tests_is_refused(ended: Ended, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", train=2, test=2)
     experiment = write_experiment(data, "http://127.0.0.1:9/v1", judge={"execution": True})
-    said = Home(tmp_path / "home").starmill("run", experiment, "--local", expect=2).stderr.splitlines()
-    assert len(said) == 1
-    assert "dataset.tests: no test row has tests, and judge.execution needs them" in said[0]
+    lines = Home(tmp_path / "home").starmill("run", experiment, "--local", expect=2).stderr.splitlines()
+    assert len(lines) == 1
+    assert "dataset.tests: no test row has tests, and judge.execution needs them" in lines[0]

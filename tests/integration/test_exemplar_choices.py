@@ -49,10 +49,10 @@ def ended(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -> End
 @pytest.fixture(scope="module")
 def answers(ended: Ended) -> dict[str, list[dict[str, Any]]]:
     """Exported answers by the choice of their exemplars, in the order of rows."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    requests: dict[str, list[dict[str, Any]]] = {}
     for row in ended.home.export(ended.run, "answers"):
-        found.setdefault(row["exemplar_choice"], []).append(row)
-    return found
+        requests.setdefault(row["exemplar_choice"], []).append(row)
+    return requests
 
 
 def test_each_choice_is_a_cell_of_its_own(ended: Ended, answers: dict[str, list[dict[str, Any]]]) -> None:
@@ -85,7 +85,7 @@ def test_fixed_and_diverse_sets_are_shown_to_all(answers: dict[str, list[dict[st
 
 
 def test_the_report_tells_the_choices_apart(ended: Ended) -> None:
-    said = ended.home.starmill("report", ended.run).stdout
-    assert "| Exemplars |" in said
+    stdout = ended.home.starmill("report", ended.run).stdout
+    assert "| Exemplars |" in stdout
     for name in CHOICES:
-        assert f"| {name} |" in said
+        assert f"| {name} |" in stdout

@@ -49,8 +49,8 @@ def test_a_dataset_card_says_what_it_is(db: Database) -> None:
     header, body = Path("set/README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
     [config] = yaml.safe_load(header)["configs"]
     assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
-    for said in ("- rows: 4", "- wrong: 2", "`teacher_1`", "The run was running", "`hint_leak` true"):
-        assert said in body
+    for text in ("- rows: 4", "- wrong: 2", "`teacher_1`", "The run was running", "`hint_leak` true"):
+        assert text in body
 
 
 def test_the_card_says_what_was_asked_and_paid_and_left_out(db: Database) -> None:
@@ -61,11 +61,11 @@ def test_the_card_says_what_was_asked_and_paid_and_left_out(db: Database) -> Non
     header, body = Path("set/README.md").read_text(encoding="utf-8").split("---\n", 2)[1:]
     [config] = yaml.safe_load(header)["configs"]
     assert [part["split"] for part in config["data_files"]] == ["train", "test"]
-    for said in (
+    for text in (
         "## Prompt", "[user]\ntrain ", f"${5 * COST / 1e9:.6f}", "shuffled with seed 3",
         "`train.jsonl` in `data`", "## Licence", "rationales that are not correct", version("starmill"),
     ):  # fmt: skip
-        assert said in body
+        assert text in body
 
 
 def test_a_dataset_card_repeats_whose_documentation_is_shown(db: Database, tmp_path: Path) -> None:
@@ -155,5 +155,5 @@ def test_of_common_calls_the_recording_tells_what_each_was_given(db: Database) -
 def test_generations_have_no_columns(db: Database, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     plan_mixed(db)
     assert starmill("export", "small", "--what", "generations", "--format", kind, "-o", "rows") == 2
-    said = capsys.readouterr().err
-    assert said == f"starmill: --format {kind} has no columns for generations: take --format jsonl\n"
+    stderr = capsys.readouterr().err
+    assert stderr == f"starmill: --format {kind} has no columns for generations: take --format jsonl\n"

@@ -39,10 +39,10 @@ from tests.support.ledger_data import (
 )
 
 
-def words_of(place: str, row: dict[str, Any]) -> str:
+def words_of(field: str, row: dict[str, Any]) -> str:
     """What `LedgerRun` asks for the unit that a row names."""
     _, _, stage, variant, sample = row["provenance"]["unit"].split("/")
-    return f"{place} {(stage, variant, int(sample))}"
+    return f"{field} {(stage, variant, int(sample))}"
 
 
 def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
@@ -74,9 +74,9 @@ def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
         assert calls[1:] == [stored[row, SAMPLE, 1], stored[row, SAMPLE, 2], *made]
         assert len(set(calls)) == len(calls)
         assert rows[row]["provenance"]["cost_usd"] == pytest.approx(len(calls) * COST / 1e9)
-    found = build_report(db, run.run).statistics
-    assert (found.rationales, found.first_pass_correct, found.accepted) == (5, 1, 2)
-    assert found.failed == {"null": 5}
+    statistics = build_report(db, run.run).statistics
+    assert (statistics.rationales, statistics.first_pass_correct, statistics.accepted) == (5, 1, 2)
+    assert statistics.failed == {"null": 5}
 
 
 def test_each_right_rationale_is_a_row(db: Database) -> None:
@@ -104,9 +104,9 @@ def test_each_right_rationale_is_a_row(db: Database) -> None:
     assert [len(row["provenance"]["generations"]) for row in rows] == [2, 2, 3, 3, 4, 5]
     costs = [row["provenance"]["cost_usd"] for row in rows]
     assert costs == pytest.approx([calls * COST / 1e9 for calls in (2, 1, 3, 2, 4, 5)])
-    found = build_report(db, run.run).statistics
-    assert (found.first_pass_correct, found.accepted, found.still_wrong) == (1, 4, 1)
-    assert [(each.tried, each.correct) for each in found.passes] == [(4, 1), (3, 1), (2, 1)]
+    statistics = build_report(db, run.run).statistics
+    assert (statistics.first_pass_correct, statistics.accepted, statistics.still_wrong) == (1, 4, 1)
+    assert [(each.tried, each.correct) for each in statistics.passes] == [(4, 1), (3, 1), (2, 1)]
 
 
 def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.CaptureFixture[str]) -> None:

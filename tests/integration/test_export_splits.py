@@ -31,7 +31,7 @@ def test_no_question_is_in_two_splits(db: Database, kind: str, capsys: pytest.Ca
     plan_phrasings(db)
     options = ("--split", "train=0.7,validation=0.2,heldout=0.1", "--format", kind, "-o", "set")
     assert starmill("export", "small", *options) == 0
-    said = capsys.readouterr().err.splitlines()
+    stderr = capsys.readouterr().err.splitlines()
     folder = "json" if kind == "jsonl" else "parquet"
     names = ("train", "validation", "heldout")
     if kind == "hf":
@@ -39,12 +39,12 @@ def test_no_question_is_in_two_splits(db: Database, kind: str, capsys: pytest.Ca
     else:
         files = {name: str(Path(f"set/{name}.{kind}").absolute()) for name in names}
         splits = load_dataset(folder, data_files=files, cache_dir="cache")
-    assert said[:2] == [
+    assert stderr[:2] == [
         "wrote 60 rows to set", ", ".join(f"{name} {splits[name].num_rows}" for name in names)
     ]  # fmt: skip
     questions = [{key.partition("-")[0] for key in splits[name]["question_id"]} for name in names]
     assert all(questions)
-    assert [len(found) for found in questions] == [14, 4, 2]
+    assert [len(ids) for ids in questions] == [14, 4, 2]
     assert len(set().union(*questions)) == 20
 
 
@@ -75,7 +75,7 @@ def test_what_another_export_left_is_not_mixed_in(db: Database, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--split", "train=0.9"], "shares sum to 0.9"),
         (["--split", "train=0.9,train=0.1"], "'train' is no name of its own"),
@@ -88,12 +88,12 @@ def test_what_another_export_left_is_not_mixed_in(db: Database, capsys: pytest.C
     ],
 )
 def test_layouts_that_cannot_be(
-    db: Database, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    db: Database, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan_mixed(db)
     assert starmill("export", "small", *options, "-o", "rows") == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
     assert not Path("rows").exists()
 
 

@@ -75,8 +75,8 @@ def test_a_service_feeds_what_others_plan_and_another_takes_its_place(
         [second] = [service for service in services if service is not first]
         killed(first)
         wait_until(lambda: feeder_of(db) == second.pid, "the other feeds the run", TAKEN_OVER)
-        tables, said = run.communicate(timeout=PATIENCE)
-        assert run.returncode == 0, said
+        tables, stderr = run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0, stderr
         assert "Ablation" in tables
         assert final_share(units(db)) == 1.0
         assert bought(db) == set(paid(server))
@@ -92,10 +92,10 @@ def test_who_stops_watching_stops_nothing(home: Home, data: Path, server: OpenAI
         run = stack.enter_context(home.started("run", experiment(data, server)))
         wait_until(lambda: final_share(units(db)) > 0.1, "some units are final")
         run.send_signal(signal.SIGINT)
-        _, said = run.communicate(timeout=PATIENCE)
+        _, stderr = run.communicate(timeout=PATIENCE)
         assert run.returncode == 3
         [planned] = ledger_runs.list_runs(db)
-        assert f"run {planned.id} goes on, fed by" in said
+        assert f"run {planned.id} goes on, fed by" in stderr
         wait_until(lambda: ledger_runs.run_state(db, planned.id)[0] == "finished", "the run is finished")
         assert stopped(service) == 0
 
@@ -114,8 +114,8 @@ def test_who_watches_takes_over_from_a_dead_service(home: Home, data: Path, serv
         assert feeder_of(db) == service.pid
         killed(service)
         wait_until(lambda: feeder_of(db) == run.pid, "who watched feeds", TAKEN_OVER)
-        _, said = run.communicate(timeout=PATIENCE)
-        assert run.returncode == 0, said
+        _, stderr = run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0, stderr
         assert final_share(units(db)) == 1.0
         assert server.stats()["paid_again"] == 0
 
@@ -172,6 +172,6 @@ def killed(service: subprocess.Popen[str]) -> None:
 
 def stopped(service: subprocess.Popen[str]) -> int:
     service.terminate()
-    _, said = service.communicate(timeout=PATIENCE)
-    assert "Traceback" not in said
+    _, stderr = service.communicate(timeout=PATIENCE)
+    assert "Traceback" not in stderr
     return service.returncode

@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 from flower.urls import handlers
+from producer.experiments.load import load_experiment
 from sqlalchemy import func, select
 
 from models.core.pipeline.stages import queues
-from producer.experiments import load_experiment
 from storage.schema import DONE, FAILED, UNITS
 from tests.openai_server.process import running
 from tests.support.chores import read_jsonl, write_data, write_experiment
@@ -192,10 +192,10 @@ def test_each_line_of_a_units_life_says_whose(watched: Watched) -> None:
         assert all(unit.isdecimal() for unit in line["unit"].split(","))
     assert all(line["worker"] == WORKER for line in lines)
     ended = [re.fullmatch(r"unit (\d+): (\w+)", line["message"]) for line in lives]
-    told = {int(found[1]): found[2] for found in ended if found}
+    outcomes = {int(match[1]): match[2] for match in ended if match}
     query = select(UNITS.c.id, UNITS.c.reason, UNITS.c.state).where(UNITS.c.state.in_((DONE, FAILED)))
     with watched.home.ledger() as db, db.read() as connection:
-        assert told == {unit: reason or "done" for unit, reason, _ in connection.execute(query)}
+        assert outcomes == {unit: reason or "done" for unit, reason, _ in connection.execute(query)}
     again = [line for line in lives if "again in" in line["message"]]
     assert again, "the server refused some calls"
     assert all("," not in line["unit"] for line in again if line["stage"] == "answer")
@@ -247,11 +247,11 @@ def test_flower_does_not_start_unsafely(
 def paths(watched: Watched) -> list[str]:
     """One path for each of Flower's routes, with names that exist where it takes one."""
     task = next(iter(watched.flower.json("/api/tasks?limit=1")))
-    found = []
+    requested = []
     for pattern, handler in ROUTES:
         name = quote(WORKER) if "orker" in handler.__name__ else task
         path = re.sub(r"\(\.[+*]\)", name, pattern).replace("/?", "").rstrip("$").replace(".*", "/nothing")
-        found.append(path if "static" not in path else "/static/css/flower.css")
-    assert len(found) > 30
-    assert {"/metrics", "/healthcheck", "/api/workers", f"/worker/{quote(WORKER)}"} <= set(found)
-    return found
+        requested.append(path if "static" not in path else "/static/css/flower.css")
+    assert len(requested) > 30
+    assert {"/metrics", "/healthcheck", "/api/workers", f"/worker/{quote(WORKER)}"} <= set(requested)
+    return requested

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from producer.experiments import load_experiment
 from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
+
 from storage.schema import TRAIN
 from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import read_jsonl, write_experiment, write_jsonl
@@ -82,18 +82,18 @@ def grown(tmp_path_factory: pytest.TempPathFactory, experiment: Path, server: Op
 
 
 def grow(home: Home, experiment: Path, *more: object) -> dict[str, Any]:
-    found: dict[str, Any] = home.json("data", "grow", experiment, *more)
-    return found
+    summary: dict[str, Any] = home.json("data", "grow", experiment, *more)
+    return summary
 
 
 def test_each_pair_is_kept_or_dropped_for_a_reason(grown: Home, experiment: Path) -> None:
     """Of the server's four pairs one is new, one almost and one wholly a row that was shown, one broken."""
     path = grown.path / "dropped.jsonl"
-    found = grow(grown, experiment, "--local", "--dropped", path)
-    dropped = {reason: number for reason, number in found["dropped"].items() if number}
-    assert (found["units"], found["failed"], found["pairs"]) == (UNITS, 0, UNITS * REQUESTS)
-    assert (found["kept"], dropped) == (UNITS, {"similar": UNITS, "parrot": UNITS, "no_answer": UNITS})
-    assert found["rounds"] == [
+    growth = grow(grown, experiment, "--local", "--dropped", path)
+    dropped = {reason: number for reason, number in growth["dropped"].items() if number}
+    assert (growth["units"], growth["failed"], growth["pairs"]) == (UNITS, 0, UNITS * REQUESTS)
+    assert (growth["kept"], dropped) == (UNITS, {"similar": UNITS, "parrot": UNITS, "no_answer": UNITS})
+    assert growth["rounds"] == [
         {"round": number, "pairs": SEEDS * REQUESTS, "kept": SEEDS} for number in (1, 2)
     ]
     rows = read_jsonl(path)
@@ -122,16 +122,16 @@ def test_a_replay_pays_nothing_and_writes_the_same(
     run, rows = grown.json("status")["run"], read_jsonl(grown.path / "a.jsonl")
     grown.starmill("export", run, "--what", "generations", "-o", recording)
     if by_stage:
-        said = {line["key"]: line["text"] for line in read_jsonl(recording)}
+        texts = {line["key"]: line["text"] for line in read_jsonl(recording)}
         made = [row["grown"] for row in rows]
         write_jsonl(recording, [{"stage": "grow", "question_id": f"seed-{each['row']}",
-                                 "round": each["round"], "text": said[each["generation"]]}
+                                 "round": each["round"], "text": texts[each["generation"]]}
                                 for each in made])  # fmt: skip
     before = server.stats()["calls"]
     home, settings = Home(tmp_path / "home"), ("backend=replay", f"recording={recording}")
     options = [word for each in settings for word in ("--set", f"teacher.{each}")]
-    found = grow(home, experiment, "--local", *options, "-o", again)
-    assert (found["failed"], found["kept"], server.stats()["calls"]) == (0, UNITS, before)
+    growth = grow(home, experiment, "--local", *options, "-o", again)
+    assert (growth["failed"], growth["kept"], server.stats()["calls"]) == (0, UNITS, before)
     replayed = read_jsonl(again)
     for row in (*rows, *replayed):
         row["grown"].pop("run")
@@ -161,9 +161,9 @@ def test_later_rounds_are_shown_what_was_grown(grown: Home) -> None:
     for number, grown_ones in ((1, 0), (2, 2)):
         for names in shown[number]:
             assert len(names) == len(set(names)) == 8
-            found = [name for name in names if name.startswith("grown-")]
-            assert len(found) == grown_ones
-            assert set(found) <= kept[1]
+            grown_names = [name for name in names if name.startswith("grown-")]
+            assert len(grown_names) == grown_ones
+            assert set(grown_names) <= kept[1]
 
 
 def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
@@ -172,21 +172,21 @@ def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
     assert status["stages"]["grow"]["done"] == UNITS
     assert "grow" in grown.starmill("show", status["run"], "seed-0").stdout
     assert "grew requests" in grown.starmill("report", status["run"]).stdout
-    said = grown.starmill("run", "--resume", status["run"], "--local").stderr
-    assert "`starmill data grow`" in said
+    stderr = grown.starmill("run", "--resume", status["run"], "--local").stderr
+    assert "`starmill data grow`" in stderr
     [only] = grown.json("runs")["runs"]
     assert only["run"] == status["run"]
 
 
 def test_what_cannot_be_grown_is_told_in_one_line(grown: Home, experiment: Path, tmp_path: Path) -> None:
-    def told(*arguments: object) -> str:
-        said = grown.starmill(*arguments, expect=2).stderr
-        assert said.count("\n") == 1
-        return said
+    def refusal_of(*arguments: object) -> str:
+        stderr = grown.starmill(*arguments, expect=2).stderr
+        assert stderr.count("\n") == 1
+        return stderr
 
-    assert "is set by `starmill data grow`" in told("run", experiment, "--set", "grow.enabled=true")
-    assert "there is no folder" in told("data", "grow", experiment, "-o", tmp_path / "no" / "a.jsonl")
-    assert "grow.threshold: " in told("data", "grow", experiment, "--set", "grow.threshold=2")
+    assert "is set by `starmill data grow`" in refusal_of("run", experiment, "--set", "grow.enabled=true")
+    assert "there is no folder" in refusal_of("data", "grow", experiment, "-o", tmp_path / "no" / "a.jsonl")
+    assert "grow.threshold: " in refusal_of("data", "grow", experiment, "--set", "grow.threshold=2")
 
 
 def test_replies_without_pairs_fail_after_a_few_tries(
@@ -194,9 +194,9 @@ def test_replies_without_pairs_fail_after_a_few_tries(
 ) -> None:
     home = Home(tmp_path / "home")
     settings = ["--set", "teacher.params={max_tokens: 2}", "--set", "dataset.train.limit=2"]
-    said = home.starmill("data", "grow", experiment, *settings, "--local", "--json", expect=1)
-    found = json.loads(said.stdout)
-    assert (found["units"], found["failed"], found["pairs"]) == (4, 4, 0)
-    [failures] = [home.json("failures", found["run"])["failures"]]
+    completed = home.starmill("data", "grow", experiment, *settings, "--local", "--json", expect=1)
+    summary = json.loads(completed.stdout)
+    assert (summary["units"], summary["failed"], summary["pairs"]) == (4, 4, 0)
+    [failures] = [home.json("failures", summary["run"])["failures"]]
     assert {each["reason"] for each in failures} == {"truncated"}
     assert {len(each["rejected"]) for each in failures} == {3}

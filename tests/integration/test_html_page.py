@@ -33,8 +33,8 @@ VISIBLE = """return [...document.querySelectorAll('article')]
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_pages_of_devdocs_are_found(site: Site) -> None:
     write_folder(site.home / "docs" / "python~3.14", entries, {"functions": page}, release="3.14.1")
     index = site.build(Passages(source="devdocs", path=str(site.home / "docs")))
     assert Snapshot.open(index.path).passage(0).id == "python.functions#len"
-    assert [str(said) for said in read_attributions(index.path)] == ["python~3.14 3.14.1:"]
+    assert [str(attribution) for attribution in read_attributions(index.path)] == ["python~3.14 3.14.1:"]
 
 
 def test_lite_folder_of_another_process_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from models.core.errors import ServiceError
-from producer.local.supervisor import MOST_DEATHS, Service, Supervisor
+from producer.local.supervisor import MAX_DEATHS, Service, Supervisor
 
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    found = Supervisor(tmp_path)
-    yield found
-    found.stop()
+    opened = Supervisor(tmp_path)
+    yield opened
+    opened.stop()
 
 
 def check_often(supervisor: Supervisor) -> None:
     """Each time when what was started is dead."""
-    for _ in range(2 * MOST_DEATHS):
+    for _ in range(2 * MAX_DEATHS):
         for service in supervisor.services:
             if service.process:
                 service.process.wait()
@@ -47,5 +47,5 @@ def test_what_is_optional_is_given_up(
         check_often(supervisor)
     assert "no port" in caplog.messages[-1]
     assert "going on without it" in caplog.messages[-1]
-    assert len(caplog.messages) == MOST_DEATHS
-    assert (tmp_path / "flower.log").read_text().count("no port") == MOST_DEATHS
+    assert len(caplog.messages) == MAX_DEATHS
+    assert (tmp_path / "flower.log").read_text().count("no port") == MAX_DEATHS

@@ -28,8 +28,8 @@ def lines(path: str) -> list[dict[str, Any]]:
 
 def rationale(work: ClaimedUnit) -> dict[str, Any]:
     """The code is told apart by the row's request, so that copies have the same."""
-    said = reasoned(work, correct=work.example.row != WRONG)
-    return {**said, "text": "It does this. The answer is x()", "answer": "x()"}
+    result = reasoned(work, correct=work.example.row != WRONG)
+    return {**result, "text": "It does this. The answer is x()", "answer": "x()"}
 
 
 def plan(db: Database, **sections: Any) -> LedgerRun:
@@ -47,18 +47,23 @@ def test_filters_are_counted_and_nothing_is_changed(db: Database, capsys: pytest
     assert starmill("export", "small", "-o", "before.jsonl") == 0
     capsys.readouterr()
     assert starmill("quality", "small", "--json", "-o", "marks.jsonl") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["rows"], said["right"], said["test_rows"], said["test_rows_repeated"]) == (5, 4, 2, 1)
-    assert (said["heeded"], said["right_left"]) == ([], 4)
-    counts = {name: (found["marked"], found["right_marked"]) for name, found in said["filters"].items()}
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rows"], report["right"], report["test_rows"], report["test_rows_repeated"]) == (
+        5,
+        4,
+        2,
+        1,
+    )
+    assert (report["heeded"], report["right_left"]) == ([], 4)
+    counts = {name: (each["marked"], each["right_marked"]) for name, each in report["filters"].items()}
     # The wrong row is the copy, although it comes first in the dataset.
     assert counts["exact"] == (2, 1)
     assert counts["code"] == (4, 3)
     assert counts["contamination"] == (1, 1)
     assert counts["hint_leak"] == counts["agreement"] == counts["script"] == (0, 0)
-    copies = said["filters"]["exact"]["examples"]
+    copies = report["filters"]["exact"]["examples"]
     assert [(copy["row"], copy["other_row"]) for copy in copies] == [(AGAIN, RIGHT), (WRONG, RIGHT)]
-    [overlap] = said["filters"]["contamination"]["examples"]
+    [overlap] = report["filters"]["contamination"]["examples"]
     assert (overlap["row"], overlap["other_row"]) == (TESTED, 0)
     assert overlap["other"].startswith("Count words?")
     written = {line["row"]: set(line["marks"]) for line in lines("marks.jsonl")}
@@ -92,9 +97,9 @@ def test_exports_leave_out_what_the_experiment_heeds(
     assert exported("--filter", "code,exact", "--style", "chat") == [RIGHT]
     card = ("export", "small", "--only", "accepted", "--format", "hf", "-o", "folder")
     assert starmill(*card) == 0
-    said = Path("folder/README.md").read_text()
-    assert "rows that filters marked, which may mark a row more than once: 2" in said
-    assert "- contamination: 1 (a row that repeats a row of the test split)" in said
+    page = Path("folder/README.md").read_text()
+    assert "rows that filters marked, which may mark a row more than once: 2" in page
+    assert "- contamination: 1 (a row that repeats a row of the test split)" in page
 
 
 def test_filters_without_rows_say_so(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,13 +133,13 @@ def test_a_dataset_is_looked_at_without_a_run(
         Path(f"data/{split}.jsonl").write_text(text)
     Path("mine.yaml").write_text(json.dumps(LEAST))
     assert starmill("data", "quality", "mine.yaml", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["experiment"] == "mine"
-    assert "hint_leak" not in said["filters"]
-    assert {name: found["marked"] for name, found in said["filters"].items()} == {
+    report = json.loads(capsys.readouterr().out)
+    assert report["experiment"] == "mine"
+    assert "hint_leak" not in report["filters"]
+    assert {name: each["marked"] for name, each in report["filters"].items()} == {
         "exact": 1, "code": 1, "near": 0, "contamination": 1, "length": 4, "script": 0,
     }  # fmt: skip
-    assert said["filters"]["contamination"]["kinds"] == {"answer": 1}
+    assert report["filters"]["contamination"]["kinds"] == {"answer": 1}
     assert starmill("data", "quality", "mine.yaml", "--set", "quality.contamination.answers=false") == 0
     assert re.search(r"contamination +0 +yes", capsys.readouterr().out)
     assert starmill("data", "quality", "mine.yaml", "--filter", "hint_leak") == 2

@@ -55,41 +55,41 @@ def asked(ended: Ended, variant: str) -> dict[int, Request]:
 
 def results(ended: Ended, variant: str) -> dict[int, dict[str, Any]]:
     with ended.home.ledger() as db:
-        found = rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
-        return {unit.number: unit.result for unit in found if unit.variant == variant}
+        result_rows = rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
+        return {unit.number: unit.result for unit in result_rows if unit.variant == variant}
 
 
 def test_each_example_is_shown_what_others_got_right(ended: Ended) -> None:
     first, second = asked(ended, ""), asked(ended, "round-2")
     assert set(first) == set(second) == set(range(EXAMPLES))
-    right = {row: said for row, said in results(ended, "").items() if said["correct"]}
+    right = {row: result for row, result in results(ended, "").items() if result["correct"]}
     assert 2 <= len(right) < EXAMPLES
     choices = set()
     for row, request in second.items():
-        said = [message.content for message in request.messages if message.role == "assistant"]
-        others = {found["text"] for other, found in right.items() if other != row}
-        assert len(said) == len(set(said)) == 2
-        assert set(said) <= others
+        result = [message.content for message in request.messages if message.role == "assistant"]
+        others = {result["text"] for other, result in right.items() if other != row}
+        assert len(result) == len(set(result)) == 2
+        assert set(result) <= others
         assert request.messages[-1] == first[row].messages[-1]
         # An exemplar is asked as the example itself was.
         turns = [message.content for message in request.messages if message.role == "user"]
         assert turns[0] in {before.messages[-1].content for before in first.values()}
-        choices.add(tuple(said))
+        choices.add(tuple(result))
     assert len(choices) > 1
 
 
 def test_rounds_are_counted_and_exported(ended: Ended) -> None:
     statistics = json.loads(ended.home.starmill("report", ended.run, "--format", "json").stdout)["statistics"]
     counts = [
-        sum(said["correct"] for said in results(ended, variant).values()) for variant in ("", "round-2")
+        sum(result["correct"] for result in results(ended, variant).values()) for variant in ("", "round-2")
     ]
     assert [(each["rationales"], each["correct"]) for each in statistics["rounds"]] == [
         (EXAMPLES, count) for count in counts
     ]
-    assert "Round 2, correct after all passes" in ended.said.stdout
+    assert "Round 2, correct after all passes" in ended.completed.stdout
     exported = ended.home.export(ended.run, "synthetic")
-    right = {row: 1 for row, said in results(ended, "").items() if said["correct"]}
-    right |= {row: 2 for row, said in results(ended, "round-2").items() if said["correct"]}
+    right = {row: 1 for row, result in results(ended, "").items() if result["correct"]}
+    right |= {row: 2 for row, result in results(ended, "round-2").items() if result["correct"]}
     assert {row["row"]: row["round"] for row in exported if row["correct"]} == right
     assert {row["round"] for row in exported if not row["correct"]} <= {2}
     assert statistics["accepted"] == len(right)

@@ -119,7 +119,7 @@ def test_seeds_are_averaged(db: Database) -> None:
     seeds = [score([texts[seed, 1], texts[seed, 2]], references) for seed in (0, 1)]
     assert (row.n, row.planned) == (4, 4)
     for name in METRICS:
-        mean = sum(found[name] for found in seeds) / 2
+        mean = sum(each[name] for each in seeds) / 2
         assert row.measures[name].value == pytest.approx(mean)
         assert row.measures[name].low <= mean <= row.measures[name].high
         sd = abs(seeds[0][name] - seeds[1][name]) / 2**0.5
@@ -144,14 +144,14 @@ def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> No
     run.finish(TEST, "answer", answer_in)
     run.finish(TEST, "judge", judged)
     report = build_report(db, run.run)
-    found = {(each.cell.variant, each.against.variant): each for each in report.effects}
-    assert [(*pair, each.n, each.baseline, each.retrieval) for pair, each in found.items()] == [
+    effects = {(each.cell.variant, each.against.variant): each for each in report.effects}
+    assert [(*pair, each.n, each.baseline, each.retrieval) for pair, each in effects.items()] == [
         ("pupil/0-shot/retrieval", "pupil/0-shot", 10, True, True),
         ("pupil/2-shot", "pupil/0-shot", 11, True, False),
         ("pupil/2-shot/retrieval", "pupil/0-shot", 10, True, False),
         ("pupil/2-shot/retrieval", "pupil/2-shot", 10, False, True),
     ]
-    helped, *others = (each.differences["exact_match"] for each in found.values())
+    helped, *others = (each.differences["exact_match"] for each in effects.values())
     # Of the ten rows that both answered, one was right without documentation, all with it.
     assert helped.value == pytest.approx(90)
     assert helped.p_value == mcnemar(0, 9)
@@ -164,18 +164,23 @@ def test_the_synthetic_set_is_counted(db: Database) -> None:
     run = plan_mixed(db)
     run.reject(TRAIN, "augment", Rejection("null"), None)
     finish_train(run)
-    found = build_report(db, run.run).statistics
-    assert (found.examples, found.augmented, found.retrieved, found.rationales) == (5, 5, 5, 4)
-    assert found.first_pass_correct == 1
-    assert [(each.number, each.tried, each.correct) for each in found.passes] == [(1, 3, 1)]
-    assert (found.accepted, found.still_wrong, found.hint_leaks) == (2, 2, 1)
-    assert found.wrong_form == {"no_code": 1}
-    assert (found.failed, found.rejected) == ({"refusal": 1}, {"null": 1})
+    statistics = build_report(db, run.run).statistics
+    assert (statistics.examples, statistics.augmented, statistics.retrieved, statistics.rationales) == (
+        5,
+        5,
+        5,
+        4,
+    )
+    assert statistics.first_pass_correct == 1
+    assert [(each.number, each.tried, each.correct) for each in statistics.passes] == [(1, 3, 1)]
+    assert (statistics.accepted, statistics.still_wrong, statistics.hint_leaks) == (2, 2, 1)
+    assert statistics.wrong_form == {"no_code": 1}
+    assert (statistics.failed, statistics.rejected) == ({"refusal": 1}, {"null": 1})
     # One call for each of 5 augmentations, 4 rationales, 3 rationalizations, and the rejected answer.
-    assert (found.calls, found.prompt_tokens, found.completion_tokens) == (13, 1300, 260)
-    assert found.cost_usd == pytest.approx(13 * COST / 1e9)
-    assert found.words_per_augmentation == 3
-    assert found.words_per_rationale == 6
+    assert (statistics.calls, statistics.prompt_tokens, statistics.completion_tokens) == (13, 1300, 260)
+    assert statistics.cost_usd == pytest.approx(13 * COST / 1e9)
+    assert statistics.words_per_augmentation == 3
+    assert statistics.words_per_rationale == 6
 
 
 def test_failures_and_spending_are_told_apart_by_stage(db: Database) -> None:
@@ -226,7 +231,7 @@ def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> Non
     run = LedgerRun.plan(db, [], test, passages=passages, grid=grid)
     assert build_report(db, run.run).retrieval == ()
 
-    def found(work: ClaimedUnit) -> dict[str, Any]:
+    def retrieval_of(work: ClaimedUnit) -> dict[str, Any]:
         """Row 0 is to be shown a and b, row 1 a; of row 2 nothing is known."""
         names = {"raw": ["b", "a"], "raw/bm25": ["a", "c"], "raw/filler": ["x"]}[work.variant]
         hits = [
@@ -234,7 +239,7 @@ def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> Non
         ]
         return {"query": "q", "passages": [to_record(hit) for hit in hits]}
 
-    assert run.finish(TEST, "retrieve", found) == 9
+    assert run.finish(TEST, "retrieve", retrieval_of) == 9
     quality = build_report(db, run.run).retrieval
     assert {each.rows for each in quality} == {2}
     assert [(each.retrieval, each.right, each.shown, each.missed, each.tokens) for each in quality] == [
@@ -262,14 +267,14 @@ def test_the_command_writes_every_format(
     assert shown == RENDERERS[name](build_report(db, run.run))
     assert "pupil" in shown
     assert starmill("report", "small-1", "--format", name, "-o", "report.txt") == 0
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "wrote report.txt\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "wrote report.txt\n")
     assert Path("report.txt").read_text(encoding="utf-8") == shown
 
 
 def test_what_cannot_be_done_is_said_in_a_line(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     plan_mixed(db)
-    for arguments, said in (
+    for arguments, message in (
         (["report", "small", "--format", "pdf"], "pdf"),
         (["report", "small", "-o", "no/report.md"], "there is no folder no; make it first"),
         (["export", "small", "-o", "no/rows.jsonl"], "there is no folder no; make it first"),
@@ -280,6 +285,6 @@ def test_what_cannot_be_done_is_said_in_a_line(db: Database, capsys: pytest.Capt
         assert starmill(*arguments) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert said in shown.err
+        assert message in shown.err
         assert "Traceback" not in shown.err
     assert not Path("x").exists()

@@ -48,18 +48,18 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
 @pytest.fixture(scope="module")
 def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], ResultRow]]:
     """Units of the stage by row, variant and sample."""
-    found: dict[int, dict[tuple[str, int], ResultRow]] = defaultdict(dict)
+    by_example: dict[int, dict[tuple[str, int], ResultRow]] = defaultdict(dict)
     with ended.home.ledger() as db:
         for row in rows(db, ended.run, stages=["rationale"], states=(DONE, FAILED), split=TRAIN):
-            found[row.number][row.variant, row.sample] = row
-    return found
+            by_example[row.number][row.variant, row.sample] = row
+    return by_example
 
 
 def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, int], ResultRow]]) -> None:
     assert len(rationales) == EXAMPLES
     failed = groups = 0
     for units in rationales.values():
-        vote, *drawn = (units[place] for place in sorted(units))
+        vote, *drawn = (units[index] for index in sorted(units))
         assert sorted(units) == [("", 0), *((SAMPLE, number) for number in range(SAMPLES))]
         done = [sample for sample in drawn if sample.state == DONE]
         failed += SAMPLES - len(done)
@@ -121,7 +121,7 @@ def test_passes_go_on_until_enough_are_right(
     for number, tried in passes.items():
         right = int(rationales[number]["", 0].result["correct"])
         because = None
-        assert [row.variant for row in tried] == [f"pass-{place + 1}" for place in range(PASSES)]
+        assert [row.variant for row in tried] == [f"pass-{index + 1}" for index in range(PASSES)]
         for row in tried:
             if because:
                 assert (row.state, row.reason) == (SKIPPED, because)

@@ -15,8 +15,8 @@ from starlette.routing import Mount, Route
 from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.auth import HEADERS, Sessions
-from producer.serve.readings import Readings, Streams
 from producer.serve.report_tables import TableMaker
+from producer.serve.snapshots import RunSnapshots, Streams
 from storage.database import Database
 from storage.ledger import counts
 from storage.schema import FAILED
@@ -29,31 +29,31 @@ PUBLIC = {"/login", "/healthcheck", "/static"}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    found = Home(tmp_path_factory.mktemp("serve") / "home")
-    with found.ledger() as db:
+    created = Home(tmp_path_factory.mktemp("serve") / "home")
+    with created.ledger() as db:
         fill(db)
-    return found
+    return created
 
 
 @pytest.fixture(scope="module")
 def site(home: Home) -> Iterator[Served]:
-    with served(home, "--allow-host", "runs.example.org") as found:
-        yield found
+    with served(home, "--allow-host", "runs.example.org") as site:
+        yield site
 
 
 def routes(tmp_path: Path) -> list[tuple[str, str]]:
     """(method, path) of every route of the application, of a run that there is."""
     db = Database("sqlite://")
-    readings = Readings(db, LimitWatch(load_settings()))
+    readings = RunSnapshots(db, LimitWatch(load_settings()))
     app = application(Site(readings, TableMaker(tmp_path), Sessions("x"), Streams())).app
-    found = []
+    pairs = []
     for route in app.routes:  # type: ignore[attr-defined]
         assert isinstance(route, Route | Mount), "a kind of route that this test does not know"
         for method in getattr(route, "methods", None) or {"GET"}:
-            found.append((method, route.path.replace("{run}", RUN)))
+            pairs.append((method, route.path.replace("{run}", RUN)))
     readings.close()
     db.close()
-    return found
+    return pairs
 
 
 def test_no_route_tells_anything_without_the_password(site: Served, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_no_route_tells_anything_without_the_password(site: Served, tmp_path: Pa
 @pytest.fixture(scope="module")
 def open_site(home: Home) -> Iterator[Served]:
     """Another, from which nobody was turned away."""
-    with served(home, "--allow-host", "runs.example.org") as found:
-        yield found
+    with served(home, "--allow-host", "runs.example.org") as site:
+        yield site
 
 
 def test_public_routes_tell_nothing_of_runs(site: Served) -> None:
@@ -102,9 +102,9 @@ def test_a_session_begins_with_the_password_and_ends_with_the_logout(open_site: 
     assert (refused.status, refused.headers["location"]) == (303, "/login?next=/runs/x")
     entered = open_site.ask("/login", "POST", form={"password": PASSWORD, "next": f"/runs/{RUN}"})
     assert (entered.status, entered.headers["location"]) == (303, f"/runs/{RUN}")
-    said = entered.headers["set-cookie"].lower()
-    assert all(word in said for word in ("httponly", "samesite=strict", "path=/"))
-    assert "secure" not in said
+    set_cookie = entered.headers["set-cookie"].lower()
+    assert all(word in set_cookie for word in ("httponly", "samesite=strict", "path=/"))
+    assert "secure" not in set_cookie
     cookie = entered.headers["set-cookie"].partition(";")[0]
     assert open_site.ask("/", cookie=cookie).status == 200
     assert open_site.ask("/", cookie=cookie[:-1]).status == 401
@@ -139,16 +139,16 @@ def test_every_reply_forbids_what_a_page_does_not_need(open_site: Served) -> Non
 
 
 def test_the_page_agrees_with_the_status(open_site: Served, home: Home) -> None:
-    told = home.json("status", RUN)
+    status = home.json("status", RUN)
     shown = json.loads(open_site.ask(f"/runs/{RUN}/status.json", bearer=PASSWORD).text)
     for name in ("units", "stages", "variants", "calls", "tokens", "cost_usd", "budget_usd", "charged_usd",
                  "failures", "rejections", "planned", "limits"):  # fmt: skip
-        assert shown[name] == told[name], name
+        assert shown[name] == status[name], name
     page = open_site.ask(f"/runs/{RUN}", password=PASSWORD).text
-    final = sum(told["units"][state] for state in ("done", "skipped", "failed"))
-    assert f"{final:,} of {told['planned']:,} units" in page
-    assert f"${told['cost_usd']:,.4f} of ${told['budget_usd']:,.2f}" in page
-    for stage, states in told["stages"].items():
+    final = sum(status["units"][state] for state in ("done", "skipped", "failed"))
+    assert f"{final:,} of {status['planned']:,} units" in page
+    assert f"${status['cost_usd']:,.4f} of ${status['budget_usd']:,.2f}" in page
+    for stage, states in status["stages"].items():
         row = re.search(rf'<tr><td data-head="">{stage}</td>.*?</tr>', page, re.DOTALL)
         assert row
         cells = dict(re.findall(r'data-head="([A-Z][a-z ]+)">([\d,-]+)<', row.group()))
@@ -176,8 +176,8 @@ def test_failures_lead_to_the_rows_behind_them(open_site: Served, home: Home) ->
         listed = open_site.ask(path, password=PASSWORD).text
         units += re.findall(r"unit (\d+),", listed)
         assert HOSTILE not in listed
-        found = re.search(r'rel="next" href="([^"]*)"', listed)
-        path = f"/runs/{RUN}/failures{found.group(1).replace('&amp;', '&')}" if found else ""
+        match = re.search(r'rel="next" href="([^"]*)"', listed)
+        path = f"/runs/{RUN}/failures{match.group(1).replace('&amp;', '&')}" if match else ""
     assert len(units) == len(set(units)) == reasons["refusal"]
     shown = home.json("failures", RUN, "--reason", "refusal")["failures"]
     assert {int(unit) for unit in units} == {each["unit"] for each in shown}
@@ -216,14 +216,14 @@ def test_events_bring_what_changes(open_site: Served, home: Home) -> None:
 
 
 def test_a_page_that_is_open_when_the_server_ends_does_not_hold_it_up(home: Home) -> None:
-    with served(home) as found:
-        found.events("/events", 1)
-        cookie = found.log_in()
-        found.ask("/events", cookie=cookie, read=False)
+    with served(home) as site:
+        site.events("/events", 1)
+        cookie = site.log_in()
+        site.ask("/events", cookie=cookie, read=False)
 
 
 def test_metrics_are_those_of_the_ledger(open_site: Served, home: Home) -> None:
-    told = home.json("status", RUN)
+    status = home.json("status", RUN)
     text = open_site.ask("/metrics", bearer=PASSWORD)
     assert text.headers["content-type"].startswith("text/plain; version=")
     samples = {
@@ -231,24 +231,26 @@ def test_metrics_are_those_of_the_ledger(open_site: Served, home: Home) -> None:
         for family in text_string_to_metric_families(text.text)
         for sample in family.samples
     }
-    for stage, states in told["stages"].items():
+    for stage, states in status["stages"].items():
         for state in ("waiting", "ready", "in_flight", "done", "failed", "skipped"):
             key = ("starmill_units", (("run", RUN), ("stage", stage), ("state", state)))
             assert samples[key] == states[state]
-    assert samples["starmill_calls_total", (("run", RUN),)] == told["calls"]
-    assert samples["starmill_cost_dollars_total", (("run", RUN),)] == pytest.approx(told["cost_usd"])
+    assert samples["starmill_calls_total", (("run", RUN),)] == status["calls"]
+    assert samples["starmill_cost_dollars_total", (("run", RUN),)] == pytest.approx(status["cost_usd"])
     assert samples["starmill_budget_dollars", (("run", RUN),)] == 0.9
-    assert samples["starmill_failures", (("reason", "refusal"), ("run", RUN))] == told["failures"]["refusal"]
+    assert (
+        samples["starmill_failures", (("reason", "refusal"), ("run", RUN))] == status["failures"]["refusal"]
+    )
     state = ("starmill_run_state", (("experiment", "small"), ("run", PAUSED_RUN), ("state", "paused")))
     assert samples[state] == 1
 
 
 def test_a_password_is_made_up_on_this_machine_only(home: Home) -> None:
-    with served(home, password=None) as found:
-        made = re.search(r"password: (\S+) ", found.said)
+    with served(home, password=None) as site:
+        made = re.search(r"password: (\S+) ", site.startup_output)
         assert made
         assert len(made.group(1)) >= 16
-        assert found.ask("/metrics", bearer=made.group(1)).status == 200
+        assert site.ask("/metrics", bearer=made.group(1)).status == 200
     refused = home.starmill("serve", "--host", "0.0.0.0", "--port", "0", expect=2)
     assert refused.stderr == (
         "starmill: --host 0.0.0.0 is open to others: set STARMILL_DASHBOARD_PASSWORD\n"
@@ -259,9 +261,9 @@ def test_a_password_is_made_up_on_this_machine_only(home: Home) -> None:
 
 def test_a_port_that_is_taken_is_said_in_one_line(open_site: Served, home: Home) -> None:
     other = Home(home.path, {"STARMILL_DASHBOARD_PASSWORD": PASSWORD})
-    said = other.starmill("serve", "--port", open_site.port, expect=2).stderr
-    assert said.startswith(f"starmill: cannot listen on 127.0.0.1:{open_site.port}: Address already in use")
-    assert len(said.splitlines()) == 1
+    stderr = other.starmill("serve", "--port", open_site.port, expect=2).stderr
+    assert stderr.startswith(f"starmill: cannot listen on 127.0.0.1:{open_site.port}: Address already in use")
+    assert len(stderr.splitlines()) == 1
 
 
 def test_failed_units_are_as_many_as_the_ledger_says(open_site: Served, home: Home) -> None:

@@ -23,8 +23,8 @@ WIDE = "return document.documentElement.scrollWidth - document.documentElement.c
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = Home(tmp_path_factory.mktemp("page") / "home")
     with home.ledger() as db:
         fill(db)
-    with served(home) as found:
-        yield found
+    with served(home) as site:
+        yield site
 
 
 def log_in(page: Browser, site: Served, path: str = "/") -> None:
@@ -119,9 +119,9 @@ def test_a_run_that_goes_on_is_followed_to_its_end(
         assert ("limits",) in seen
         assert opened.run("return window.same") is True
         assert opened.complaints() == []
-        told = home.json("status", run)
+        status = home.json("status", run)
         [final] = re.findall(r"([\d,]+) of ([\d,]+) units", opened.run(TEXT))
-        assert [int(number.replace(",", "")) for number in final] == [told["planned"], told["planned"]]
+        assert [int(number.replace(",", "")) for number in final] == [status["planned"], status["planned"]]
 
 
 def test_a_page_says_when_the_server_is_gone_and_leads_to_the_login_when_it_is_back(

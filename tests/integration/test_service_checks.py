@@ -58,9 +58,9 @@ def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
     broker: ProductionRedis, setting: str, value: str, name: str, remedy: str
 ) -> None:
     broker.admin.config_set(setting, value)
-    said = wrong(check_redis(broker.url))
-    assert set(said) == {name}
-    assert remedy in said[name]
+    problems = wrong(check_redis(broker.url))
+    assert set(problems) == {name}
+    assert remedy in problems[name]
 
 
 def test_a_clock_that_differs_is_noticed(broker: ProductionRedis, database: Database) -> None:
@@ -117,8 +117,8 @@ async def exchange(url: str) -> bool:
 
 def test_a_postgresql_for_tests_is_told_from_one_for_work(database: Database) -> None:
     """The server of the tests forgets commits when it loses power, as a server for work must not."""
-    said = wrong(check_postgres(database))
-    assert said == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
+    problems = wrong(check_postgres(database))
+    assert problems == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
 
 
 def test_postgresql_behind_tls(database: Database, tmp_path: Path) -> None:
@@ -151,13 +151,13 @@ def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
     ]
     try:
         held = [other.engine.connect() for other in others]
-        said = wrong(check_postgres(database))
+        problems = wrong(check_postgres(database))
         for connection in held:
             connection.close()
     finally:
         for other in others:
             other.close()
-    assert "raise max_connections" in said["PostgreSQL connections"]
+    assert "raise max_connections" in problems["PostgreSQL connections"]
 
 
 def test_a_worker_opens_no_more_connections_than_is_promised(database: Database) -> None:
@@ -196,8 +196,8 @@ def test_an_old_schema_is_told_and_not_touched(
         with pytest.raises(SystemExit) as ended:
             main(["doctor"])
         assert ended.value.code == 2
-        said = capsys.readouterr().out
-        assert "schema is 0001, this release needs" in said
+        stdout = capsys.readouterr().out
+        assert "schema is 0001, this release needs" in stdout
     finally:
         with database.write() as connection:
             connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{database._head()}'")

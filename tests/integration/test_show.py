@@ -24,17 +24,17 @@ from tests.support.ledger_data import (
 )
 
 
-def told(capsys: pytest.CaptureFixture[str], *question: str) -> dict[str, Any]:
+def show(capsys: pytest.CaptureFixture[str], *question: str) -> dict[str, Any]:
     assert starmill("show", "small", *question, "--json") == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
 
 
 def test_a_rationalized_example_from_request_to_verdict(
     db: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish_train(plan_mixed(db))
-    [row] = told(capsys, "q2")["rows"]
+    [row] = show(capsys, "q2")["rows"]
     assert (row["split"], row["row"], row["request"], row["calls"]) == ("train", 2, "sort 2", 3)
     assert row["cost_usd"] == pytest.approx(3 * COST / 1e9)
     augment, retrieve, first, second = row["units"]
@@ -71,7 +71,7 @@ def test_students_are_shown_with_their_scores(db: Database, capsys: pytest.Captu
     run = plan_mixed(db)
     finish_train(run)
     finish_test(run)
-    [_, row] = told(capsys, "q1")["rows"]
+    [_, row] = show(capsys, "q1")["rows"]
     judged = {unit["variant"]: unit for unit in row["units"] if unit["stage"] == "judge"}
     right, wrong = judged["pupil/0-shot"], judged["pupil/2-shot"]
     assert right["result"] == {"prediction": HARD, "exact_match": True}
@@ -93,7 +93,7 @@ def test_every_line_can_be_shown_in_a_narrow_terminal(
     run = plan_mixed(db)
     finish_train(run)
     finish_test(run)
-    facts = told(capsys, "q1")
+    facts = show(capsys, "q1")
     out = Console(file=StringIO(), width=60, force_terminal=True, markup=False, emoji=False, highlight=False)
     for line in history_lines(facts, folds=True):
         out.print(line)
@@ -152,7 +152,7 @@ def test_what_prompts_begin_with_is_shown_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "said"),
+    ("question", "message"),
     [
         ("q", "near ones: q0, q1, q2, q3, q4"),
         ("q11", "near ones: q1"),
@@ -160,9 +160,9 @@ def test_what_prompts_begin_with_is_shown_once() -> None:
     ],
 )
 def test_an_unknown_id_names_near_ones(
-    db: Database, question: str, said: str, capsys: pytest.CaptureFixture[str]
+    db: Database, question: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan_mixed(db)
     assert starmill("show", "small", question) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"starmill: run small-1 has no question {question!r}; {said}")
+    assert line.startswith(f"starmill: run small-1 has no question {question!r}; {message}")

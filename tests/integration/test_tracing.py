@@ -36,8 +36,8 @@ def runtime(tmp_path: Path, redis_url: str) -> Iterator[Runtime]:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        yield found
+    with collecting() as opened:
+        yield opened
 
 
 def augmented(runtime: Runtime, server: OpenAIServer, collector: Collector, **sections: object) -> list[int]:
@@ -79,13 +79,13 @@ def test_each_unit_is_a_span_with_its_parts(
         assert span.start_time_unix_nano <= parts[0].start_time_unix_nano
         assert all(one.end_time_unix_nano <= next_.start_time_unix_nano for one, next_ in pairwise(parts))
         assert parts[-1].end_time_unix_nano <= span.end_time_unix_nano
-        told = attributes(parts[2])
+        values = attributes(parts[2])
         assert parts[2].kind == Span.SPAN_KIND_CLIENT
-        assert told["gen_ai.operation.name"] == "chat"
-        assert told["gen_ai.request.model"] == "large"
-        assert told["gen_ai.usage.input_tokens"] > 0
-        assert told["gen_ai.usage.output_tokens"] > 0
-        assert told["gen_ai.response.finish_reasons"] == ("stop",)
+        assert values["gen_ai.operation.name"] == "chat"
+        assert values["gen_ai.request.model"] == "large"
+        assert values["gen_ai.usage.input_tokens"] > 0
+        assert values["gen_ai.usage.output_tokens"] > 0
+        assert values["gen_ai.response.finish_reasons"] == ("stop",)
     assert collector.resources[0]["service.name"] == "starmill"
     assert collector.resources[0]["service.instance.id"] == "teacher@host"
 

@@ -84,9 +84,9 @@ def test_interrupted_training_ends_with_the_same_weights(
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal_)
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     assert process.returncode == code
-    assert ("go on with --resume" in said) == (code == 3)
+    assert ("go on with --resume" in stderr) == (code == 3)
     step = torch.load(folder / "checkpoint.pt", weights_only=True)["step"]
     assert 0 < step < 72
     assert not (folder / "starmill.json").exists()
@@ -94,9 +94,9 @@ def test_interrupted_training_ends_with_the_same_weights(
     assert starmill(*arguments) == 2
     assert starmill(*arguments, "--resume", "--seed", "8") == 2
     assert starmill(*arguments, "--resume") == 0
-    found, expected = weights(folder), weights(undisturbed)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    resumed, expected = weights(folder), weights(undisturbed)
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[key], expected[key]) for key in expected)
     assert find_checkpoint(str(folder)).fingerprint == find_checkpoint(str(undisturbed)).fingerprint
 
 

@@ -94,8 +94,8 @@ def test_what_is_broken_is_found(
     text = path.read_text()
     assert right in text
     path.write_text(text.replace(right, wrong))
-    said = validated(copy, check)
-    if "not checked" in said:
-        pytest.skip(said)
-    [*problems, _] = said.splitlines()
-    assert any(line.startswith(f"{check}: ") and says in line for line in problems), said
+    stderr = validated(copy, check)
+    if "not checked" in stderr:
+        pytest.skip(stderr)
+    [*problems, _] = stderr.splitlines()
+    assert any(line.startswith(f"{check}: ") and says in line for line in problems), stderr

@@ -110,10 +110,10 @@ def _grown(text: str, count: int, salt: str) -> str:
     request without an answer."""
     shown = SHOWN.findall(text)
     pairs = []
-    for place in range(count):
-        digest = hashlib.sha256(f"{text}{salt}{place}".encode()).hexdigest()
-        request, answer = shown[place // 4 % len(shown)]
-        match place % 4:
+    for index in range(count):
+        digest = hashlib.sha256(f"{text}{salt}{index}".encode()).hexdigest()
+        request, answer = shown[index // 4 % len(shown)]
+        match index % 4:
             case 0:
                 new = " ".join(digest[start : start + 5] for start in range(0, 40, 5))
                 pairs.append(f"Request: {new}\nAnswer: f({digest[:4]})")

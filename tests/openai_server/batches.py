@@ -81,19 +81,19 @@ class Batches:
         return page(http, list(self._batches.values())[::-1])
 
     async def batch(self, http: web.Request) -> web.Response:
-        found = self._batches.get(http.match_info["id"])
-        if not found:
+        record = self._batches.get(http.match_info["id"])
+        if not record:
             return error_response(404, "no such batch")
-        if found.status not in ENDED:
-            self._work_off(found)
-        return web.json_response(found.document())
+        if record.status not in ENDED:
+            self._work_off(record)
+        return web.json_response(record.document())
 
     async def cancel(self, http: web.Request) -> web.Response:
-        found = self._batches.get(http.match_info["id"])
-        if not found or found.status in ENDED:
+        record = self._batches.get(http.match_info["id"])
+        if not record or record.status in ENDED:
             return error_response(409, "no such batch, or it has ended")
-        self._end(found, "cancelled", [_undone(line, "batch_cancelled") for line in found.lines])
-        return web.json_response(found.document())
+        self._end(record, "cancelled", [_undone(line, "batch_cancelled") for line in record.lines])
+        return web.json_response(record.document())
 
     def _work_off(self, batch: Batch) -> None:
         if batch.errors:

@@ -37,17 +37,17 @@ async def _embed(http: web.Request) -> web.Response:
     return web.json_response({
         "object": "list",
         "model": body.get("model"),
-        "data": [{"object": "embedding", "index": index, "embedding": _written(found, body)}
-                 for index, found in enumerate(vectors)],
+        "data": [{"object": "embedding", "index": index, "embedding": _written(each, body)}
+                 for index, each in enumerate(vectors)],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     })  # fmt: skip
 
 
-def _written(found: numpy.ndarray, body: dict[str, Any]) -> str | list[float]:
+def _written(vector: numpy.ndarray, body: dict[str, Any]) -> str | list[float]:
     """The openai client asks for base64 unless told otherwise."""
     if body.get("encoding_format") == "base64":
-        return base64.b64encode(found.astype("<f4").tobytes()).decode()
-    return [float(number) for number in found]
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return [float(number) for number in vector]
 
 
 def add_to(app: web.Application) -> None:

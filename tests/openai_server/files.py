@@ -50,35 +50,35 @@ class Files:
 
     async def list_files(self, http: web.Request) -> web.Response:
         purpose = http.query.get("purpose")
-        found = [file for file in self._files.values() if purpose in (None, file.purpose)]
+        files = [file for file in self._files.values() if purpose in (None, file.purpose)]
         newest_first = http.query.get("order", "desc") == "desc"
-        return page(http, found[::-1] if newest_first else found)
+        return page(http, files[::-1] if newest_first else files)
 
     async def file(self, http: web.Request) -> web.Response:
-        found = self._files.get(http.match_info["id"])
-        return web.json_response(found.document()) if found else error_response(404, "no such file")
+        record = self._files.get(http.match_info["id"])
+        return web.json_response(record.document()) if record else error_response(404, "no such file")
 
     async def content(self, http: web.Request) -> web.Response:
-        found = self._files.get(http.match_info["id"])
-        if not found:
+        record = self._files.get(http.match_info["id"])
+        if not record:
             return error_response(404, "no such file")
-        return web.Response(body=found.content, content_type="application/octet-stream")
+        return web.Response(body=record.content, content_type="application/octet-stream")
 
     async def delete(self, http: web.Request) -> web.Response:
-        found = self._files.pop(http.match_info["id"], None)
-        if not found:
+        record = self._files.pop(http.match_info["id"], None)
+        if not record:
             return error_response(404, "no such file")
-        return web.json_response({"id": found.id, "object": "file", "deleted": True})
+        return web.json_response({"id": record.id, "object": "file", "deleted": True})
 
 
-def page(http: web.Request, found: Sequence[Any]) -> web.Response:
-    ids = [each.id for each in found]
+def page(http: web.Request, items: Sequence[Any]) -> web.Response:
+    ids = [each.id for each in items]
     after = http.query.get("after")
     start = ids.index(after) + 1 if after in ids else 0
     limit = int(http.query.get("limit", 20))
-    shown = [each.document() for each in found[start : start + limit]]
+    shown = [each.document() for each in items[start : start + limit]]
     return web.json_response({
-        "object": "list", "data": shown, "has_more": start + limit < len(found),
+        "object": "list", "data": shown, "has_more": start + limit < len(items),
         "first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None,
     })  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from models.adapters.backends.batch_api import BatchClient
 from producer.feeding import batch_delivery
-from producer.feeding.batch_delivery import BatchDelivery, Rhythm
+from producer.feeding.batch_delivery import BatchDelivery, BatchTiming
 from storage.database import Database
 from storage.ledger import batch_enqueue, batches, runs
 from storage.ledger.purchases import CallClaim
@@ -28,7 +28,7 @@ from tests.support.small_run import Hand, plan, request
 STEPS = ("gathered", "uploaded", "created", "polled", "fetched", "settling")
 RUN = "small-1"
 CALLS = 30
-AT_ONCE = Rhythm(quiet=0.0, patience=0.0, soonest=0.0, latest=0.0)
+AT_ONCE = BatchTiming(quiet=0.0, patience=0.0, soonest=0.0, latest=0.0)
 
 
 class Mortal:

@@ -63,7 +63,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console said since it was last asked: errors, and what the policy blocked."""
-        return [said["message"] for said in self._post("se/log", {"type": "browser"})]
+        return [entry["message"] for entry in self._post("se/log", {"type": "browser"})]
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         return post(f"{self.url}/{path}", body)
@@ -80,8 +80,8 @@ def browser() -> Iterator[Browser]:
     """A browser with a profile of its own. Without one the test fails on CI, and is skipped elsewhere."""
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if not driver or not chromium:
-        said = "no browser: apt-get install chromium chromium-driver"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(said)
+        message = "no browser: apt-get install chromium chromium-driver"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -100,11 +100,11 @@ def _session(url: str, chromium: str, profile: str) -> Iterator[Browser]:
     options = {"binary": chromium, "args": flags}
     capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
     session = post(f"{url}/session", {"capabilities": {"alwaysMatch": capabilities}})["sessionId"]
-    found = f"{url}/session/{session}"
+    address = f"{url}/session/{session}"
     try:
-        yield Browser(found)
+        yield Browser(address)
     finally:
-        with urlopen(Request(found, method="DELETE"), timeout=PATIENCE):
+        with urlopen(Request(address, method="DELETE"), timeout=PATIENCE):
             pass
 
 

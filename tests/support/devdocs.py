@@ -60,7 +60,7 @@ def write_folders(rows: Iterable[Row], folder: Path) -> None:
             for row in page
         ]
         slug = SLUGS.get(library, library)
-        write_folder(folder / slug, entries, {page: html(found) for page, found in pages.items()})
+        write_folder(folder / slug, entries, {page: html(definitions) for page, definitions in pages.items()})
 
 
 def write_folder(folder: Path, entries: list[Any], pages: dict[str, Any], **meta: Any) -> Path:

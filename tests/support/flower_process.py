@@ -41,8 +41,8 @@ class FlowerProcess:
 
     def tasks(self, run: str) -> list[dict[str, Any]]:
         """Those of a run, as Flower's API tells of them."""
-        found = self.json("/api/tasks?limit=100000").values()
-        return [task for task in found if task["kwargs"] == f"run {run}"]
+        tasks = self.json("/api/tasks?limit=100000").values()
+        return [task for task in tasks if task["kwargs"] == f"run {run}"]
 
     def memory_mib(self) -> float:
         """What is resident. Linux only."""
@@ -67,9 +67,9 @@ def fetch(
 
 def units_in(task: Mapping[str, Any]) -> int:
     """How many units a task carries, by the arguments that Flower shows."""
-    found = ARGUMENTS.fullmatch(task["args"])
-    assert found, task["args"]
-    return 1 + int(found["more"] or 0)
+    match = ARGUMENTS.fullmatch(task["args"])
+    assert match, task["args"]
+    return 1 + int(match["more"] or 0)
 
 
 @contextmanager
@@ -79,8 +79,8 @@ def running_flower(home: Home, *options: str) -> Iterator[FlowerProcess]:
     environment = home.environment | {"STARMILL_DASHBOARD_PASSWORD": PASSWORD}
     command = [*CELERY, "flower", "--port=0", *options]
     with _started(command, environment, log) as process:
-        said = wait_until(lambda: _listens(log, process), "Flower listens")
-        yield FlowerProcess(said[1], process, log)
+        match = wait_until(lambda: _listens(log, process), "Flower listens")
+        yield FlowerProcess(match[1], process, log)
 
 
 @contextmanager

@@ -88,8 +88,8 @@ def network() -> Iterator[Network]:
         made.slow_down("probe")
     except (OSError, subprocess.CalledProcessError) as error:
         made.close()
-        said = getattr(error, "stderr", None) or error
-        message = f"no network namespaces here (Linux, root, iproute2): {said}".strip()
+        detail = getattr(error, "stderr", None) or error
+        message = f"no network namespaces here (Linux, root, iproute2): {detail}".strip()
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

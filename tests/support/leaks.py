@@ -17,13 +17,13 @@ import redis
 def forms(secret: str) -> set[bytes]:
     """The secret as it is, and as it looks inside any text that was turned into base64."""
     plain = secret.encode()
-    found = {plain}
+    encodings = {plain}
     for before in range(3):
         whole = base64.b64encode(bytes(before) + plain)
         # Characters at the ends also hold bits of what stands beside the secret.
         inner = whole[math.ceil(before * 8 / 6) : (before + len(plain)) * 8 // 6]
-        found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
-    return found
+        encodings |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return encodings
 
 
 def tells(text: str | bytes, secrets: Iterable[str]) -> bool:
@@ -58,8 +58,8 @@ def contents(path: Path) -> Iterator[bytes]:
 def redis_values(client: redis.Redis) -> set[bytes]:
     """Every key of every database that holds one, and its value as `DUMP` gives it."""
     client.config_set("rdbcompression", "no")  # a packed value could hide what it holds
-    found: set[bytes] = set()
+    values: set[bytes] = set()
     for key in client.scan_iter(count=1000):
         # It may be gone by now.
-        found |= {bytes(key), client.dump(key) or b""}
-    return found
+        values |= {bytes(key), client.dump(key) or b""}
+    return values

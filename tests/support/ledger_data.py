@@ -67,7 +67,7 @@ class LedgerRun:
         """Every ready unit of the stage gets a result, fails with a reason (a string), or stays (None)."""
         works = self._ready(split, stage)
         answers = [(work, result(work)) for work in works]
-        ended = [self._outcome(work, found) for work, found in answers if found is not None]
+        ended = [self._outcome(work, answer) for work, answer in answers if answer is not None]
         return outcomes.finish(self.db, ended, NOW)
 
     def share_call(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> None:
@@ -131,11 +131,11 @@ class LedgerRun:
             bought = self._purchase(work, json.dumps(answer))
             return UnitOutcome(work, answer, generation=bought.request.key, purchase=bought,
                            dependants=dependants(slots, work.step))  # fmt: skip
-        found = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
+        sample = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
         moves: dict[str, Any] = {"feeds": dependants(slots, work.step)}
-        if found.result["correct"]:
+        if sample.result["correct"]:
             moves = {"skips": downstream(slots, work.step), "because": ALREADY_CORRECT}
-        return UnitOutcome(work, found.result | answer, generation=found.generation, **moves)
+        return UnitOutcome(work, sample.result | answer, generation=sample.generation, **moves)
 
     def _purchase(self, work: ClaimedUnit, text: str | None) -> Purchase:
         """A call of its own for each unit and attempt, the same in every run."""

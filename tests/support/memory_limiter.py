@@ -173,7 +173,7 @@ class MemoryLimiter:
             state.rate, state.share = max(FLOOR, state.seen), 0
 
     def _others(self, owner: str, now: float) -> int:
-        self._owners = {name: said for name, said in self._owners.items() if now - said[1] <= OWNER_TTL}
+        self._owners = {name: entry for name, entry in self._owners.items() if now - entry[1] <= OWNER_TTL}
         return sum(in_flight for name, (in_flight, _) in self._owners.items() if name != owner)
 
     def _refusal(self, room: bool, now: float) -> Decision | None:

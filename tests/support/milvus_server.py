@@ -1,4 +1,4 @@
-"""A real Milvus server from its package, on this machine alone: `python -m tests.support.milvus_server FOLDER`.
+"""A real Milvus server on 127.0.0.1: `python -m tests.support.milvus_server FOLDER`.
 
 Prints `{"url": "http://127.0.0.1:PORT"}` as soon as it answers, and ends at SIGTERM.
 """

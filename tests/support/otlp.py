@@ -39,14 +39,14 @@ class Collector:
 
 def attributes(of: Any) -> dict[str, Any]:
     """Of a span or a resource. Lists are given as tuples of texts."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for each in of.attributes:
         kind = each.value.WhichOneof("value")
         value = getattr(each.value, kind)
-        found[each.key] = (
+        values[each.key] = (
             tuple(item.string_value for item in value.values) if kind == "array_value" else value
         )
-    return found
+    return values
 
 
 @contextmanager

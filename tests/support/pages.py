@@ -29,9 +29,9 @@ def anchors(page: str) -> set[str]:
 
 def section(page: str, heading: str) -> str:
     """What stands under a heading of the second rank."""
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
-    assert found, f"no section {heading}"
-    return found[1]
+    match = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert match, f"no section {heading}"
+    return match[1]
 
 
 def named_files(page: str) -> set[str]:

@@ -49,8 +49,8 @@ class Bootstrap:
         ]
         write_jsonl(folder / "recording.jsonl", recording)
         test = by_id(json.loads((conala / "test_visible.json").read_text()))
-        for split, found in {"train": train, "test": test}.items():
-            (folder / f"{split}.json").write_text(json.dumps(list(found.values())))
+        for split, kept_rows in {"train": train, "test": test}.items():
+            (folder / f"{split}.json").write_text(json.dumps(list(kept_rows.values())))
         # What is found is shown to nobody: few passages do.
         passages = [{"id": f"lib.{name}", "name": name, "signature": shape, "text": text}
                     for name, shape, text in FUNCTIONS]  # fmt: skip

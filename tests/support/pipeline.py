@@ -102,12 +102,12 @@ class Home:
         shown = subprocess.run(
             ["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=True
         )
-        found = {}
+        commands = {}
         for line in shown.stdout.splitlines():
             pid, _, command = line.strip().partition(" ")
             if f"STARMILL_HOME={self.path} " in f"{command} ":
-                found[int(pid)] = command
-        return found
+                commands[int(pid)] = command
+        return commands
 
     def service(self, word: str) -> int:
         """Pid of the service of a local run whose command holds `word`."""
@@ -144,12 +144,12 @@ class Ended:
     home: Home
     experiment: Path
     run: str
-    said: subprocess.CompletedProcess[str]
+    completed: subprocess.CompletedProcess[str]
 
 
 def run_locally(home: Home, experiment: Path, expect: int = 0) -> Ended:
-    said = home.starmill("run", experiment, "--local", expect=expect)
-    return Ended(home, experiment, home.json("status")["run"], said)
+    completed = home.starmill("run", experiment, "--local", expect=expect)
+    return Ended(home, experiment, home.json("status")["run"], completed)
 
 
 def home_with_indexes_of(other: Home, path: Path, **settings: str) -> Home:

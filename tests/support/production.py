@@ -59,7 +59,7 @@ def production_redis(folder: Path, *options: str) -> Iterator[ProductionRedis]:
 
 
 @contextmanager
-def behind_tls(place: int | Path, folder: Path) -> Iterator[tuple[int, Path]]:
+def behind_tls(backend: int | Path, folder: Path) -> Iterator[tuple[int, Path]]:
     """The port of a TLS end before a port of this machine, or before PostgreSQL's socket, and the certificate
     of its own making to trust."""
     certificate, key = folder / "tls.crt", folder / "tls.key"
@@ -69,7 +69,9 @@ def behind_tls(place: int | Path, folder: Path) -> Iterator[tuple[int, Path]]:
          "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
-    with process_that_prints_its_url("tests.support.tls_end", str(place), str(certificate), str(key)) as url:
+    with process_that_prints_its_url(
+        "tests.support.tls_end", str(backend), str(certificate), str(key)
+    ) as url:
         yield int(url.rpartition(":")[2]), certificate
 
 

@@ -8,17 +8,17 @@ from models.core.experiment.options import DEFAULT_METRICS
 from models.core.pipeline.grid import Cell
 from producer.results.report.ablation_table import METRICS, Measure, TableRow
 from producer.results.report.build import Report, StageCount
-from producer.results.report.effects import CellComparison, Difference, compared
+from producer.results.report.effects import CellComparison, Difference, compared_metrics
 from producer.results.report.measures import QUANTILES, RetrievalQuality, StageSpending
 from producer.results.report.statistics import FailureExample, Pass, StageFailures, Statistics
 
 SCRIPT = "</title></script><script>alert(1)</script>"
-MEASURES = {name: Measure(12.345 + place, 9.0, 16.0 + place) for place, name in enumerate(METRICS)}
+MEASURES = {name: Measure(12.345 + index, 9.0, 16.0 + index) for index, name in enumerate(METRICS)}
 
 PLAIN, STAR = Cell("pupil", 0, "", "none"), Cell("pupil", 2, "retrieval", "star", augment_test=True)
 DIFFERENCES = {
-    name: Difference(2.5 - 2 * place, -0.5, 4.0, 0.01 + place / 100, 0.02 + place / 10)
-    for place, name in enumerate(compared(DEFAULT_METRICS))
+    name: Difference(2.5 - 2 * index, -0.5, 4.0, 0.01 + index / 100, 0.02 + index / 10)
+    for index, name in enumerate(compared_metrics(DEFAULT_METRICS))
 }
 
 

@@ -96,13 +96,13 @@ def running_valkey(port: int | None = None, password: str = "") -> Iterator[str]
     ):
         assert process.stdout is not None
         try:
-            said = ""
+            output = ""
             for line in process.stdout:
-                said += line
+                output += line
                 if "Ready to accept connections" in line:
                     break
             else:
-                raise RuntimeError(f"Valkey did not start:\n{said}")
+                raise RuntimeError(f"Valkey did not start:\n{output}")
             url = f"redis://127.0.0.1:{port}/0"
             with redis.Redis.from_url(url) as client:
                 # Nobody reads on: what it prints must not fill the pipe.

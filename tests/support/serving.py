@@ -39,7 +39,7 @@ class Served:
 
     url: str
     process: subprocess.Popen[str]
-    said: str
+    startup_output: str
 
     @property
     def port(self) -> int:
@@ -115,15 +115,19 @@ def served(home: Home, *arguments: str, password: str | None = PASSWORD) -> Iter
     ) as process:  # fmt: skip
         assert process.stderr is not None
         try:
-            said = process.stderr.readline()
+            stderr = process.stderr.readline()
             if password is None:
-                said += process.stderr.readline()
-            found = re.search(r"http://\S+", said)
-            assert found, said + process.stderr.read()
-            yield Served(found.group(), process, said)
+                stderr += process.stderr.readline()
+            match = re.search(r"http://\S+", stderr)
+            assert match, stderr + process.stderr.read()
+            yield Served(match.group(), process, stderr)
             process.terminate()
-            out, told = process.communicate(timeout=SECONDS)
-            assert (process.returncode, out, told) == (0, "", ""), (process.returncode, out, told)
+            out, stderr_rest = process.communicate(timeout=SECONDS)
+            assert (process.returncode, out, stderr_rest) == (0, "", ""), (
+                process.returncode,
+                out,
+                stderr_rest,
+            )
         finally:
             process.kill()
 

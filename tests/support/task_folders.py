@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from producer.experiments.task_folders import SHIPPED, read_task
+
 from models.core.experiment.task_folder import TaskFolder
 from models.core.prompts.rendering import Wording
-from producer.experiments.task_folders import SHIPPED, read_task
 from storage.jsonl import read_objects
 
 CONALA = SHIPPED / "conala"

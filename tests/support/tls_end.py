@@ -1,6 +1,6 @@
-"""A TLS end before a server of this machine: `python -m tests.support.tls_end PLACE CERTIFICATE KEY`. Prints its URL.
+"""A TLS proxy for a server of this machine: `python -m tests.support.tls_end BACKEND CERTIFICATE KEY` prints its URL.
 
-PLACE is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they speak it.
+BACKEND is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they speak it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from contextlib import suppress
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 
 
-async def main(place: str, certificate: str, key: str) -> None:
+async def main(backend: str, certificate: str, key: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if place.isdigit():
-            there, back = await asyncio.open_connection("127.0.0.1", int(place))
+        if backend.isdigit():
+            there, back = await asyncio.open_connection("127.0.0.1", int(backend))
         else:
             assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
             writer.write(b"S")
@@ -30,10 +30,10 @@ async def main(place: str, certificate: str, key: str) -> None:
             except (OSError, ssl.SSLError):  # a client that believes another
                 writer.close()
                 return
-            there, back = await asyncio.open_unix_connection(place)
+            there, back = await asyncio.open_unix_connection(backend)
         await asyncio.gather(copy(reader, back), copy(there, writer))
 
-    at_once = context if place.isdigit() else None
+    at_once = context if backend.isdigit() else None
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=at_once) as server:
         print(json.dumps({"url": f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
         await server.serve_forever()

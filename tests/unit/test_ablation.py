@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from producer.experiments.load import load_experiment
 from pydantic import ValidationError
 
 from models.core.experiment.experiment import LONGEST_NAME
 from models.core.pipeline.grid import Cell, cells
-from producer.experiments import load_experiment
 from storage.schema import UnitRow
 from tests.support.small_run import experiment
 
@@ -44,13 +44,13 @@ def test_variant_names_what_the_cell_varies() -> None:
 
 
 def test_alternatives_of_retrieval_have_cells_of_their_own() -> None:
-    found = cells(
+    grid_cells = cells(
         experiment(
             passages={"alternatives": {"bm25": {"method": "bm25"}}},
             grid={"shots": [2], "retrieval": [False, "bm25", True], "rationale": ["star"]},
         )
     )
-    assert [(cell.variant, cell.retrieval_word) for cell in found] == [
+    assert [(cell.variant, cell.retrieval_word) for cell in grid_cells] == [
         ("student/2-shot/star", "no"),
         ("student/2-shot/bm25/star", "bm25"),
         ("student/2-shot/retrieval/star", "yes"),
@@ -79,14 +79,14 @@ def test_the_longest_names_fit_the_ledger() -> None:
     longest = "r" * 32
     grid = {"shots": [64], "retrieval": [longest], "rationale": ["first_pass"], "augment_test": [True]}
     for length, choices in ((64, ["nearest"]), (LONGEST_NAME, ["nearest", "diverse"])):
-        found = cells(
+        grid_cells = cells(
             experiment(
                 passages={"alternatives": {longest: {"method": "bm25"}}},
                 students=[{"backend": "embedded", "name": "s" * length}],
                 grid=grid | {"exemplars": choices},
             )
         )
-        assert len(found[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
+        assert len(grid_cells[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
     with pytest.raises(ValidationError, match=f"at most {LONGEST_NAME} characters; shorten sss"):
         experiment(
             students=[{"backend": "embedded", "name": "s" * (LONGEST_NAME + 1)}],
@@ -95,10 +95,10 @@ def test_the_longest_names_fit_the_ledger() -> None:
 
 
 def test_without_exemplars_there_are_no_rationales() -> None:
-    found = cells(
+    grid_cells = cells(
         experiment(grid={"shots": [0, 1], "retrieval": [False], "rationale": ["first_pass", "none"]})
     )
-    assert [cell.variant for cell in found] == [
+    assert [cell.variant for cell in grid_cells] == [
         "student/1-shot/first_pass",
         "student/0-shot",
         "student/1-shot",

@@ -25,7 +25,7 @@ TEXT = st.text(max_size=120) | st.text(alphabet="`.: \nx12)*\"'", max_size=60).m
 )
 
 
-def said(text: str | None, finish_reason: str = "stop", refusal: str | None = None) -> Completion:
+def completion_of(text: str | None, finish_reason: str = "stop", refusal: str | None = None) -> Completion:
     return Completion(text, finish_reason, Usage(), refusal)
 
 
@@ -46,21 +46,21 @@ def test_reasons_explain_themselves_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("completion", "expected"),
     [
-        (said(None), "null"),
-        (said(None, refusal="I can't help with that."), "refusal"),
-        (said(None, "content_filter"), "refusal"),
-        (said("x = ", "content_filter"), "refusal"),
-        (said(""), "empty"),
-        (said(" \n\u200b\ufeff\x00"), "empty"),
-        (said("", "length"), "empty"),
-        (said("<!DOCTYPE html>\n<title>502</title>"), "html"),
-        (said("\n<HTML lang='en'>"), "html"),
-        (said("I'm sorry, but I can't assist with that."), "refusal"),
-        (said("I’m really sorry, but that's not something I can help with."), "refusal"),
-        (said("I cannot fulfill this request."), "refusal"),
-        (said("I apologize, but I am unable to provide code."), "refusal"),
-        (said("As an AI language model, I do not run code."), "refusal"),
-        (said("x = 1", "length"), "truncated"),
+        (completion_of(None), "null"),
+        (completion_of(None, refusal="I can't help with that."), "refusal"),
+        (completion_of(None, "content_filter"), "refusal"),
+        (completion_of("x = ", "content_filter"), "refusal"),
+        (completion_of(""), "empty"),
+        (completion_of(" \n\u200b\ufeff\x00"), "empty"),
+        (completion_of("", "length"), "empty"),
+        (completion_of("<!DOCTYPE html>\n<title>502</title>"), "html"),
+        (completion_of("\n<HTML lang='en'>"), "html"),
+        (completion_of("I'm sorry, but I can't assist with that."), "refusal"),
+        (completion_of("I’m really sorry, but that's not something I can help with."), "refusal"),
+        (completion_of("I cannot fulfill this request."), "refusal"),
+        (completion_of("I apologize, but I am unable to provide code."), "refusal"),
+        (completion_of("As an AI language model, I do not run code."), "refusal"),
+        (completion_of("x = 1", "length"), "truncated"),
     ],
 )
 def test_unusable(completion: Completion, expected: str) -> None:
@@ -79,11 +79,11 @@ def test_unusable(completion: Completion, expected: str) -> None:
     ],
 )
 def test_usable_text_is_left_as_it_came(text: str) -> None:
-    assert check(said(text)) == text
+    assert check(completion_of(text)) == text
 
 
 def test_details_are_short_printable_and_show_where_it_broke_off() -> None:
-    cut = check(said("a\n" * 500 + "the\x00 end\ud800", "length"))
+    cut = check(completion_of("a\n" * 500 + "the\x00 end\ud800", "length"))
     assert reason(cut) == "truncated"
     assert isinstance(cut, Rejection)
     assert cut.detail.endswith("the\ufffd end\ufffd")
@@ -105,7 +105,7 @@ def test_details_are_short_printable_and_show_where_it_broke_off() -> None:
     ],
 )
 def test_augmentation(text: str, augmentation: str) -> None:
-    assert parse_augmentation(said(text), "sort x") == augmentation
+    assert parse_augmentation(completion_of(text), "sort x") == augmentation
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_augmentation(text: str, augmentation: str) -> None:
     ],
 )
 def test_rejected_augmentation(text: str, expected: str) -> None:
-    completion = said(text, "length" if expected == "truncated" else "stop")
+    completion = completion_of(text, "length" if expected == "truncated" else "stop")
     assert reason(parse_augmentation(completion, "sort the list `x` by name")) == expected
 
 
 def test_augmentations_of_the_papers_teacher(reference_data: Path) -> None:
     with gzip.open(reference_data / "paper" / "teacher_query_augmentations.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
-    parsed = [parse_augmentation(said(row["augmentation"]), row["query"]) for row in rows]
+    parsed = [parse_augmentation(completion_of(row["augmentation"]), row["query"]) for row in rows]
     asked = [row["augmentation"].count("This requires") for row in rows]
     for answer, row, count in zip(parsed, rows, asked, strict=True):
         if isinstance(answer, str):
@@ -157,27 +157,27 @@ ALL = ["This requires a.", "This requires b, 2. c.", "This requires d."]
     ],
 )
 def test_numbered_reply(text: str) -> None:
-    assert parse_augmentations(said(text), REQUESTS) == ALL
+    assert parse_augmentations(completion_of(text), REQUESTS) == ALL
 
 
 def test_numbered_reply_with_gaps() -> None:
-    first, second, third = parse_augmentations(said("1. This requires a.\n3. print it"), REQUESTS)
+    first, second, third = parse_augmentations(completion_of("1. This requires a.\n3. print it"), REQUESTS)
     assert first == "This requires a."
     assert (reason(second), reason(third)) == ("missing", "no_answer")
 
 
 def test_numbered_reply_that_was_cut_off() -> None:
-    answers = parse_augmentations(said("1. This requires a.\n2. This requ", "length"), REQUESTS)
+    answers = parse_augmentations(completion_of("1. This requires a.\n2. This requ", "length"), REQUESTS)
     assert answers[0] == "This requires a."
     assert [reason(answer) for answer in answers[1:]] == ["truncated", "missing"]
 
 
 def test_unusable_reply_rejects_every_item() -> None:
-    assert [reason(answer) for answer in parse_augmentations(said(None), REQUESTS)] == ["null"] * 3
+    assert [reason(answer) for answer in parse_augmentations(completion_of(None), REQUESTS)] == ["null"] * 3
 
 
 def test_reply_to_one_request_needs_no_number() -> None:
-    assert parse_augmentations(said("This requires a."), ["sort x"]) == ["This requires a."]
+    assert parse_augmentations(completion_of("This requires a."), ["sort x"]) == ["This requires a."]
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_reply_to_one_request_needs_no_number() -> None:
     ],
 )
 def test_rationale(text: str, code: str) -> None:
-    assert parse_rationale(said(f"\n{text} \n"), "sort x", hinted=False) == ParsedRationale(
+    assert parse_rationale(completion_of(f"\n{text} \n"), "sort x", hinted=False) == ParsedRationale(
         text.strip(), code
     )
 
 
 def test_rationale_ends_before_an_invented_example() -> None:
     text = "f sorts. The answer is f(x).\n\nRequest: print y\nThe answer is print(y)."
-    assert parse_rationale(said(text), "sort x", hinted=False) == ParsedRationale(
+    assert parse_rationale(completion_of(text), "sort x", hinted=False) == ParsedRationale(
         "f sorts. The answer is f(x).", "f(x)"
     )
 
@@ -225,17 +225,17 @@ HINTED = "sort x. This requires sorting x (Hint: the answer is f(x))"
     ],
 )
 def test_rejected_rationale(text: str, expected: str) -> None:
-    assert reason(parse_rationale(said(text), HINTED, hinted=True)) == expected
+    assert reason(parse_rationale(completion_of(text), HINTED, hinted=True)) == expected
 
 
 def test_no_hint_no_leak() -> None:
     text = "The hint of a widget is text. The answer is f(x)"
-    assert isinstance(parse_rationale(said(text), "sort x", hinted=False), ParsedRationale)
-    assert reason(parse_rationale(said(text), "sort x", hinted=True)) == "hint_leak"
+    assert isinstance(parse_rationale(completion_of(text), "sort x", hinted=False), ParsedRationale)
+    assert reason(parse_rationale(completion_of(text), "sort x", hinted=True)) == "hint_leak"
 
 
 def test_a_request_that_is_code_may_be_its_own_answer() -> None:
-    answer = parse_rationale(said("It assigns 5. The answer is x = 5"), "x = 5", hinted=False)
+    answer = parse_rationale(completion_of("It assigns 5. The answer is x = 5"), "x = 5", hinted=False)
     assert isinstance(answer, ParsedRationale)
 
 
@@ -263,7 +263,7 @@ def test_prediction(text: str, paper: str, strict: str) -> None:
 @settings(deadline=None)
 @given(TEXT, TEXT, st.booleans(), st.sampled_from(["stop", "length", "content_filter", "weird"]))
 def test_any_text_is_an_answer_or_a_rejection(text: str, request_: str, hinted: bool, ended: str) -> None:
-    completion = said(text, ended)
+    completion = completion_of(text, ended)
     for answer in [
         check(completion),
         parse_augmentation(completion, request_),
@@ -290,6 +290,6 @@ def test_repetition_without_end_is_parsed_in_time(unit: str) -> None:
         "1." + unit * 20_000 + "This requires x",
         "This requires x" + unit * 20_000 + "y",
     ):
-        parse_augmentations(said(text), REQUESTS)
-        parse_rationale(said(text), "sort x", hinted=True)
+        parse_augmentations(completion_of(text), REQUESTS)
+        parse_rationale(completion_of(text), "sort x", hinted=True)
         extract_prediction("strict", text)

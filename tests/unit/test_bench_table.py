@@ -87,15 +87,15 @@ def test_a_failure_is_told_beside_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["base", "bass"], "no scenario 'bass'; there are base, jitter"), (["--calls", "0"], "at least 1")],
     ids=["scenario", "calls"],
 )
 def test_a_wrong_argument_is_named(
-    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bench", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producer.experiments.load import PRESETS, load_experiment
 
 from models.core.experiment.experiment import Experiment
 from models.core.prompts.rendering import Wording, apply_format
 from models.core.retrieval.passage_selection import present
 from models.core.types import Exemplar, Passage, Request
-from producer.experiments import PRESETS, load_experiment
 from tests.support.chores import read_jsonl
 from worker.few_shot import augmentation_seeds, rationale_seeds
 from worker.requests import chat, to_student
@@ -37,16 +37,16 @@ def asked(experiment: Experiment) -> dict[str, Request]:
     def ask(messages: Any, params: dict[str, Any], draw: tuple[int, int]) -> Request:
         return chat(teacher, messages, {**teacher.params, **params}, draw)
 
-    found = {"augment/together": ask(wording.augmentations([row["request"] for row in rows], seeds),
+    requests = {"augment/together": ask(wording.augmentations([row["request"] for row in rows], seeds),
                                      experiment.augment.params, (0, 0))}  # fmt: skip
     worked = [
-        Exemplar(row["request"], row["reference"], f"Why. The answer is {row['reference']}" * (place % 2),
-                 present((JOIN, BARE)[:place], passages_config))
-        for place, row in enumerate(rows)
+        Exemplar(row["request"], row["reference"], f"Why. The answer is {row['reference']}" * (index % 2),
+                 present((JOIN, BARE)[:index], passages_config))
+        for index, row in enumerate(rows)
     ]  # fmt: skip
     for number, row in enumerate(rows):
         request, reference = row["request"], row["reference"]
-        found[f"augment/{number}"] = ask(
+        requests[f"augment/{number}"] = ask(
             wording.augmentation(request, seeds), experiment.augment.params, (0, 0)
         )
         for name, passages in SHOWN.items():
@@ -59,24 +59,24 @@ def asked(experiment: Experiment) -> dict[str, Request]:
                 for style in ("paper", "explain"):
                     case = f"rationale/{number}/{name}/{style}/{'hinted' if hint else 'plain'}"
                     messages = wording.rationale(request, shown, exemplars, hint, style)
-                    found[case] = ask(messages, experiment.rationale.params, (1, 0))
+                    requests[case] = ask(messages, experiment.rationale.params, (1, 0))
             for shots in (0, 1, 3):
                 text = wording.student_prompt(request, shown, worked[:shots])
                 for student in experiment.students:
                     for form in ("raw", "chatml", "alpaca", "chat"):
                         case = f"answer/{number}/{name}/{shots}/{student.name}/{form}"
                         put = apply_format(form, text, experiment.task.stop)
-                        found[case] = to_student(student, put, (0, 0))
-    return found
+                        requests[case] = to_student(student, put, (0, 0))
+    return requests
 
 
 @pytest.mark.parametrize("preset", ["demo", "conala-paper"])
 def test_requests_are_those_of_before(preset: str) -> None:
-    found = asked(load_experiment(preset))
+    requests = asked(load_experiment(preset))
     for name, body in GOLDEN["bodies"].items():
         if name.startswith(f"{preset}/"):
-            assert found[name.removeprefix(f"{preset}/")].body() == body
+            assert requests[name.removeprefix(f"{preset}/")].body() == body
     for stage in ("augment", "rationale", "answer"):
-        keys = [request.key for name, request in found.items() if name.startswith(stage)]
+        keys = [request.key for name, request in requests.items() if name.startswith(stage)]
         digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
         assert {"requests": len(keys), "sha256": digest} == GOLDEN["keys"][f"{preset}/{stage}"]

@@ -95,10 +95,10 @@ def test_the_opening_of_a_page_is_its_function_or_its_title() -> None:
     [b"<dl><dt id=f>f(\xff\0\xc3<dd><p>x", "<dl><dt id=f>f(\ud800\0<dd><p>x", "<dl><dt id=f>f(<dd><p>x<p>"],
 )
 def test_broken_html_is_read_as_browsers_read_it(html: str | bytes) -> None:
-    found = Page(html).definition("f")
-    assert found is not None
-    assert (found.signature[:2], found.text) == ("f(", "x")
-    assert "\0" not in found.signature
+    definition = Page(html).definition("f")
+    assert definition is not None
+    assert (definition.signature[:2], definition.text) == ("f(", "x")
+    assert "\0" not in definition.signature
 
 
 def test_deep_and_long_pages_are_read() -> None:

@@ -54,9 +54,9 @@ def test_token_f1_counts_what_is_shared() -> None:
     assert token_f1("ls -l", "LS -l") == 1
     assert token_f1("a b", "a c") == 0.5
     assert token_f1("", "a") == 0
-    found = score(["a b", "x"], ["a c", "x"])
-    assert found["token_f1"] == 75
-    assert found["accuracy"] == 50
+    scores = score(["a b", "x"], ["a c", "x"])
+    assert scores["token_f1"] == 75
+    assert scores["accuracy"] == 50
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,5 @@ def test_token_f1_counts_what_is_shared() -> None:
     ],
 )
 def test_verdicts_are_read_or_refused(text: str, right: bool | None) -> None:
-    found = parse_verdict(Completion(text, "stop", Usage()))
-    assert (found.reason == "no_verdict") if isinstance(found, Rejection) else found is right
+    parsed = parse_verdict(Completion(text, "stop", Usage()))
+    assert (parsed.reason == "no_verdict") if isinstance(parsed, Rejection) else parsed is right

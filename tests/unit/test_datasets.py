@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producer.experiments.datasets import check_right_passages, read_dataset
 
 from models.core.errors import DatasetError, UsageError
 from models.core.experiment.options import Dataset
 from models.core.types import Example
-from producer.experiments.datasets import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
 from tests.support.small_run import experiment
 
@@ -47,9 +47,9 @@ def folder(tmp_path: Path) -> Path:
 def read(given: Dataset) -> dict[str, list[Example]]:
     """Twice, since a split can be read as often as one likes."""
     splits = read_dataset(given)
-    found = {split: list(rows) for split, rows in splits.items()}
-    assert found == {split: list(rows) for split, rows in splits.items()}
-    return found
+    rows_by_split = {split: list(rows) for split, rows in splits.items()}
+    assert rows_by_split == {split: list(rows) for split, rows in splits.items()}
+    return rows_by_split
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -85,8 +85,8 @@ def test_what_no_database_stores_is_replaced(folder: Path) -> None:
 
 def test_rows_that_share_an_id_are_all_kept(folder: Path) -> None:
     write(folder / "test.jsonl", ROW, ROW | {"reference": "x.sort()"}, ROW)
-    found = read(dataset(folder))[TEST]
-    assert [(example.row, example.question_id) for example in found] == [(0, "a"), (1, "a"), (2, "a")]
+    examples = read(dataset(folder))[TEST]
+    assert [(example.row, example.question_id) for example in examples] == [(0, "a"), (1, "a"), (2, "a")]
 
 
 def test_fields_are_mapped(folder: Path) -> None:
@@ -102,9 +102,9 @@ def test_fields_are_mapped(folder: Path) -> None:
 )
 def test_smaller_limit_holds(folder: Path, of_all: int | None, of_split: int | None, kept: int) -> None:
     write(folder / "train.jsonl", *[ROW] * 5)
-    found = read(dataset(folder, limit=of_all, train={"file": "train.jsonl", "limit": of_split}))
-    assert len(found[TRAIN]) == kept
-    assert len(found[TEST]) == 1
+    examples = read(dataset(folder, limit=of_all, train={"file": "train.jsonl", "limit": of_split}))
+    assert len(examples[TRAIN]) == kept
+    assert len(examples[TEST]) == 1
 
 
 def test_rows_beyond_the_limit_are_not_judged(folder: Path) -> None:
@@ -185,9 +185,9 @@ def docprompting_refusal(folder: Path, text: str) -> str:
 
 def test_docprompting_rows_become_examples(folder: Path) -> None:
     (folder / "train.json").write_text(json.dumps([DOCPROMPTING_ROW, DOCPROMPTING_ROW]))
-    found = read(dataset(folder, loader="docprompting", train="train.json", test="train.json"))
+    examples = read(dataset(folder, loader="docprompting", train="train.json", test="train.json"))
     expected = [Example(row, "17-3", "sort x", "sorted(x)", ("library#sorted",)) for row in (0, 1)]
-    assert found == {TRAIN: expected, TEST: expected}
+    assert examples == {TRAIN: expected, TEST: expected}
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_bad_docprompting_file_is_named(folder: Path, text: str, says: str) -> N
 
 def test_published_split_is_read_whole(reference_data: Path) -> None:
     files = {"train": "train.json", "test": "dev.json"}
-    found = read(dataset(reference_data / "conala", loader="docprompting", **files))[TRAIN]
-    ids = Counter(example.question_id for example in found)
-    assert len(found) == 2135
+    examples = read(dataset(reference_data / "conala", loader="docprompting", **files))[TRAIN]
+    ids = Counter(example.question_id for example in examples)
+    assert len(examples) == 2135
     assert len(ids) == 2135 - 14
 
 

@@ -42,7 +42,7 @@ def read(path: Path) -> list[Passage]:
     return list(read_passages(Passages(source="devdocs", path=str(path))))
 
 
-def said(path: Path) -> list[Attribution]:
+def attributions_in(path: Path) -> list[Attribution]:
     return attributions(Passages(source="devdocs", path=str(path)))
 
 
@@ -165,7 +165,7 @@ def test_a_documentation_says_whose_it_is(tmp_path: Path) -> None:
     write_folder(tmp_path / "silent", ENTRIES, {"library/functions": "<p>"})
     numpy = "© The authors Licensed under the PSF License."
     python = "© 2001–2022 PSF Licensed under the PSF License."
-    assert said(tmp_path) == [
+    assert attributions_in(tmp_path) == [
         Attribution("numpy~2.3", "2.3", numpy, "https://docs.example/"),
         Attribution("python~3.9", "3.9.14", python, "https://www.python.org/"),
         Attribution("silent", "", "", ""),
@@ -176,10 +176,10 @@ def test_round_trip_of_the_reference_passages(tmp_path: Path, reference_data: Pa
     rows = [row for row in reference_rows(reference_data) if hash_of(row["id"]) % 8 == 0]
     assert len(rows) > 4_000
     write_folders(rows, tmp_path)
-    found = {passage.id: passage for passage in read(tmp_path)}
-    assert set(found) == {row["id"] for row in rows}
+    passages = {passage.id: passage for passage in read(tmp_path)}
+    assert set(passages) == {row["id"] for row in rows}
     for row in rows:
-        passage = found[row["id"]]
+        passage = passages[row["id"]]
         expected = (row["name"], signature_of(row), " ".join(row["text"].split()))
         assert (passage.name, passage.signature, passage.text) == expected
 

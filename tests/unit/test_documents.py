@@ -195,15 +195,15 @@ def test_strange_package_neither_breaks_nor_speaks_nor_tells(
 
 
 def test_what_is_installed_says_its_version_and_licence() -> None:
-    found = attributions(Passages(packages=["json", "numpy.linalg", "yaml"]))
-    assert [said.documentation for said in found] == ["PyYAML", "numpy", "python"]
-    assert [said.version for said in found] == [
+    noted = attributions(Passages(packages=["json", "numpy.linalg", "yaml"]))
+    assert [each.documentation for each in noted] == ["PyYAML", "numpy", "python"]
+    assert [each.version for each in noted] == [
         version("PyYAML"),
         version("numpy"),
         platform.python_version(),
     ]
-    assert all(said.notice and said.url.startswith("https://") for said in found)
-    assert str(found[0]) == f"PyYAML {found[0].version}: MIT {found[0].url}"
+    assert all(each.notice and each.url.startswith("https://") for each in noted)
+    assert str(noted[0]) == f"PyYAML {noted[0].version}: MIT {noted[0].url}"
     [nothing] = attributions(Passages(packages=["no_such_thing", "os"]))
     assert nothing.documentation == "python"
 

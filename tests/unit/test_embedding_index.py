@@ -23,29 +23,29 @@ POINTS = st.lists(
 
 def test_a_vector_is_kept_at_unit_length_to_three_digits() -> None:
     vector = np.array([3.0, -4.0, 0.001], dtype=np.float32)
-    found = unpack(pack(vector))
-    assert np.allclose(found, vector / 5, atol=5e-4)
+    unpacked = unpack(pack(vector))
+    assert np.allclose(unpacked, vector / 5, atol=5e-4)
     assert not unpack(pack(np.zeros(3, dtype=np.float32))).any()
 
 
 def test_the_very_nearest_comes_first() -> None:
-    found = space([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [0.0, 1.0]])
+    index = space([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0], [0.0, 1.0]])
     query = np.array([1.0, 0.0], dtype=np.float32)
-    assert found.nearest(query, {0, 10, 20, 30}, 3) == [0, 10, 20]
-    assert found.nearest(query, {10, 20, 30}, 3) == [10, 20, 30]
-    assert found.nearest(query, {20, 30}, 9) == [20, 30]
+    assert index.nearest(query, {0, 10, 20, 30}, 3) == [0, 10, 20]
+    assert index.nearest(query, {10, 20, 30}, 3) == [10, 20, 30]
+    assert index.nearest(query, {20, 30}, 9) == [20, 30]
 
 
 @given(POINTS, st.integers(0, 40), st.data())
 def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
     points: list[list[float]], count: int, data: st.DataObject
 ) -> None:
-    found = space(points)
-    accepted = data.draw(st.sets(st.sampled_from(found.ids)))
+    index = space(points)
+    accepted = data.draw(st.sets(st.sampled_from(index.ids)))
     query = unpack(pack(np.array(points[0], dtype=np.float32)))
     for choose in (
-        lambda shots: found.nearest(query, accepted, shots),
-        lambda shots: found.diverse(accepted, shots, "seed"),
+        lambda shots: index.nearest(query, accepted, shots),
+        lambda shots: index.diverse(accepted, shots, "seed"),
     ):
         everything = choose(len(points))
         assert set(everything) == accepted
@@ -55,10 +55,10 @@ def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
 
 @given(POINTS, st.data())
 def test_sets_meet_the_examples_in_the_same_order(points: list[list[float]], data: st.DataObject) -> None:
-    found = space(points)
-    accepted = data.draw(st.sets(st.sampled_from(found.ids)))
-    everything = found.diverse(set(found.ids), len(points), "seed")
-    assert found.diverse(accepted, len(points), "seed") == [each for each in everything if each in accepted]
+    index = space(points)
+    accepted = data.draw(st.sets(st.sampled_from(index.ids)))
+    everything = index.diverse(set(index.ids), len(points), "seed")
+    assert index.diverse(accepted, len(points), "seed") == [each for each in everything if each in accepted]
 
 
 def test_a_diverse_set_holds_one_of_each_kind() -> None:
@@ -66,8 +66,8 @@ def test_a_diverse_set_holds_one_of_each_kind() -> None:
     generator = np.random.default_rng(0)
     kinds = np.repeat(np.arange(4), [94, 2, 2, 2])
     points = np.eye(4)[kinds] + generator.normal(0, 0.05, (100, 4))
-    found = space(points.tolist())
-    sets = [found.diverse(set(found.ids), 4, f"{seed}") for seed in range(10)]
+    index = space(points.tolist())
+    sets = [index.diverse(set(index.ids), 4, f"{seed}") for seed in range(10)]
     assert all({kinds[example // 10] for example in chosen} == {0, 1, 2, 3} for chosen in sets)
     assert len({tuple(chosen) for chosen in sets}) > 1
 

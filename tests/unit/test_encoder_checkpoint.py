@@ -29,9 +29,9 @@ def declare_pooling(folder: Path, mode: str) -> None:
 
 
 def test_checkpoint_describes_the_folder(folder: Path) -> None:
-    found = find_checkpoint(str(folder))
-    assert (found.kind, found.dimension) == ("transformers", 8)
-    assert found.options == Options(pooling="mean", normalize=True, max_tokens=64)
+    checkpoint = find_checkpoint(str(folder))
+    assert (checkpoint.kind, checkpoint.dimension) == ("transformers", 8)
+    assert checkpoint.options == Options(pooling="mean", normalize=True, max_tokens=64)
     declare_pooling(folder, "cls_token")
     assert find_checkpoint(str(folder)).options.pooling == "cls"
 
@@ -85,9 +85,9 @@ def test_unusable_options_are_refused_in_one_line(folder: Path, options: Any, pr
 
 def test_layout_tells_what_runs_an_encoder(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"d_model": 16, "n_positions": 512, "model_type": "t5"}))
-    found = find_checkpoint(str(folder))
-    assert (found.kind, found.dimension, found.options.max_tokens) == ("t5", 16, 256)
-    assert found.template == WORDS_TEMPLATE
+    checkpoint = find_checkpoint(str(folder))
+    assert (checkpoint.kind, checkpoint.dimension, checkpoint.options.max_tokens) == ("t5", 16, 256)
+    assert checkpoint.template == WORDS_TEMPLATE
     (folder / "model.onnx").write_bytes(b"graph")
     assert find_checkpoint(str(folder)).kind == "onnx"
     (folder / "tokenizer.json").unlink()

@@ -18,27 +18,31 @@ OPENAI = {"backend": "openai", "model": "m"}
 
 
 def test_defaults(tmp_path: Path) -> None:
-    found = load(tmp_path, LEAST)
-    assert found.dataset.train == Split(file="train.jsonl")
-    assert found.dataset.path == str(tmp_path / "data")
-    assert (found.dataset.loader, found.dataset.limit, found.seed) == ("jsonl", None, 0)
-    assert (found.teacher.name, found.teacher.model_name) == ("teacher", EMBEDDED_MODEL)
-    assert found.teacher.delivery == "direct"
-    assert [(student.name, student.prompt_format) for student in found.students] == [("student", "raw")]
-    assert (found.passages.source, found.passages.packages, found.passages.top_k) == (
+    loaded = load(tmp_path, LEAST)
+    assert loaded.dataset.train == Split(file="train.jsonl")
+    assert loaded.dataset.path == str(tmp_path / "data")
+    assert (loaded.dataset.loader, loaded.dataset.limit, loaded.seed) == ("jsonl", None, 0)
+    assert (loaded.teacher.name, loaded.teacher.model_name) == ("teacher", EMBEDDED_MODEL)
+    assert loaded.teacher.delivery == "direct"
+    assert [(student.name, student.prompt_format) for student in loaded.students] == [("student", "raw")]
+    assert (loaded.passages.source, loaded.passages.packages, loaded.passages.top_k) == (
         "installed",
         ["stdlib"],
         3,
     )
-    assert (found.rationale.correctness, found.rationale.passes, found.rationale.drop_wrong) == (
+    assert (
+        loaded.rationale.correctness,
+        loaded.rationale.passes,
+        loaded.rationale.drop_wrong,
+    ) == (
         "strict",
         1,
         True,
     )
-    assert (found.grid.shots, found.grid.retrieval) == ([0, 2], [False, True])
-    assert found.grid.rationale == ["none", "first_pass", "star"]
-    assert found.judge.extraction == "strict"
-    assert found.units_per_task.model_dump() == {
+    assert (loaded.grid.shots, loaded.grid.retrieval) == ([0, 2], [False, True])
+    assert loaded.grid.rationale == ["none", "first_pass", "star"]
+    assert loaded.judge.extraction == "strict"
+    assert loaded.units_per_task.model_dump() == {
         "augment": 8, "retrieve": 16, "rationale": 8, "rationalize": 8, "answer": 8, "judge": 64, "grow": 8,
     }  # fmt: skip
 
@@ -158,13 +162,13 @@ def test_defaults(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, says: str) -> None:
-    said = refusal(tmp_path, LEAST | {section: value})
-    assert said.startswith(says)
-    assert "hidden" not in said
+    message = refusal(tmp_path, LEAST | {section: value})
+    assert message.startswith(says)
+    assert "hidden" not in message
 
 
 @pytest.mark.parametrize(
-    ("place", "near"),
+    ("path", "near"),
     [
         (["grids"], "grid"),
         (["dataset", "pth"], "path"),
@@ -184,16 +188,16 @@ def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, say
         (["units_per_task", "answers"], "answer"),
     ],
 )
-def test_unknown_key_is_named_at_every_depth(tmp_path: Path, place: list[Any], near: str) -> None:
+def test_unknown_key_is_named_at_every_depth(tmp_path: Path, path: list[Any], near: str) -> None:
     config: Any = yaml.safe_load(yaml.safe_dump(LEAST))
     config["dataset"]["train"] = {"file": "train.jsonl"}
     config["teacher"] = {"backend": "embedded"}
     config["students"] = [{"backend": "embedded"}, {"backend": "embedded", "name": "second"}]
     section = config
-    for key in place[:-1]:
+    for key in path[:-1]:
         section = section.setdefault(key, {}) if isinstance(section, dict) else section[key]
-    section[place[-1]] = 1
-    assert refusal(tmp_path, config) == f"{'.'.join(map(str, place))}: unknown key; did you mean {near}?"
+    section[path[-1]] = 1
+    assert refusal(tmp_path, config) == f"{'.'.join(map(str, path))}: unknown key; did you mean {near}?"
 
 
 @pytest.mark.parametrize(
@@ -231,8 +235,8 @@ def test_impossible_alternative_is_named(tmp_path: Path, passages: Any, says: st
 def test_alternatives_are_checked_with_the_keys_that_they_share(tmp_path: Path) -> None:
     short = {"form": "signature"}
     passages = {"labelled": False, "alternatives": {"short": short}}
-    said = refusal(tmp_path, LEAST | {"passages": passages})
-    assert said.startswith(
+    message = refusal(tmp_path, LEAST | {"passages": passages})
+    assert message.startswith(
         "passages: alternatives.short: form signature shows labels alone; set labelled: true"
     )
     passages = {"labelled": False, "alternatives": {"short": short | {"labelled": True}}}
@@ -241,16 +245,16 @@ def test_alternatives_are_checked_with_the_keys_that_they_share(tmp_path: Path) 
 
 def test_a_misspelt_alternative_has_a_neighbour(tmp_path: Path) -> None:
     passages = {"alternatives": {"bm25": {"method": "bm25"}}}
-    said = refusal(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "bm52"]}})
-    assert "did you mean bm25?" in said
+    message = refusal(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "bm52"]}})
+    assert "did you mean bm25?" in message
 
 
 def test_an_alternative_is_the_section_with_other_keys(tmp_path: Path) -> None:
     passages = {"top_k": 5, "weights": {"bm25": 0.5}, "alternatives": {"short": {"form": "signature"}}}
     config = LEAST | {"passages": passages, "grid": {"retrieval": [False, "short"]}}
-    found = load(tmp_path, config)
-    base, short = found.passages.named("retrieval"), found.passages.named("short")
-    assert base == found.passages
+    experiment = load(tmp_path, config)
+    base, short = experiment.passages.named("retrieval"), experiment.passages.named("short")
+    assert base == experiment.passages
     assert short.model_dump(exclude={"form"}) == base.model_dump(exclude={"form", "alternatives"}) | {
         "alternatives": {}
     }
@@ -261,26 +265,27 @@ def test_a_frozen_alternative_holds_what_differs_alone(tmp_path: Path) -> None:
     passages = {
         "alternatives": {"b": {"method": "bm25"}, "c": {"top_k": 1, "min_score": None, "order": "best_last"}}
     }
-    found = load(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "c"]}})
-    frozen = found.model_dump(mode="json")
+    experiment = load(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "c"]}})
+    frozen = experiment.model_dump(mode="json")
     assert frozen["passages"]["alternatives"] == passages["alternatives"]
     assert frozen["grid"]["retrieval"] == [True, "c"]
-    assert Experiment.model_validate(frozen) == found
+    assert Experiment.model_validate(frozen) == experiment
 
 
 def test_runs_of_earlier_releases_load() -> None:
     """A frozen configuration from before there were alternatives."""
     passages = {"source": "installed", "path": None, "packages": ["stdlib"], "encoder": "minilm",
                 "method": "dense", "top_k": 2, "token_budget": 80, "min_score": None}  # fmt: skip
-    found = Experiment.model_validate(LEAST | {"passages": passages, "grid": {"retrieval": [False, True]}})
-    assert found.passages.named("retrieval").token_budget == 80
-    assert [cell.variant for cell in cells(found)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
+    loaded = Experiment.model_validate(LEAST | {"passages": passages, "grid": {"retrieval": [False, True]}})
+    assert loaded.passages.named("retrieval").token_budget == 80
+    assert [cell.variant for cell in cells(loaded)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
-    said = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
+    message = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
     assert (
-        said == "judge.xyz: unknown key; known are correctness, execution, extraction, limits, metrics, model"
+        message
+        == "judge.xyz: unknown key; known are correctness, execution, extraction, limits, metrics, model"
     )
 
 

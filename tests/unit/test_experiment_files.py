@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producer.experiments.load import PRESETS, load_experiment, presets
 
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.experiment import Experiment
-from producer.experiments import PRESETS, load_experiment, presets
 from tests.support.experiment_files import LEAST, load, refusal
 
 
@@ -49,10 +49,10 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_presets_are_valid_and_described() -> None:
-    found = presets()
-    assert set(found) == {"demo", "conala", "conala-paper", "retrieval-ablation", "tldr", "docqa"}
-    assert all(found.values())
-    for name in found:
+    descriptions = presets()
+    assert set(descriptions) == {"demo", "conala", "conala-paper", "retrieval-ablation", "tldr", "docqa"}
+    assert all(descriptions.values())
+    for name in descriptions:
         experiment = load_experiment(name)
         assert experiment.name == name
         assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
@@ -111,10 +111,10 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, value: Any) -> None:
-    found: Any = load(tmp_path, LEAST, override).model_dump()
+    experiment: Any = load(tmp_path, LEAST, override).model_dump()
     for part in where.split("."):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    assert found == value
+        experiment = experiment[int(part)] if isinstance(experiment, list) else experiment[part]
+    assert experiment == value
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,12 @@ def test_later_override_wins(tmp_path: Path) -> None:
 def test_seeds_of_a_file_travel_with_the_experiment(tmp_path: Path) -> None:
     rows = '{"query": "q", "augmentation": "a", "note": "ignored"}\n\n{"request": "r", "augmentation": "b"}\n'
     (tmp_path / "seeds.jsonl").write_text(rows, encoding="utf-8")
-    found = load(tmp_path, LEAST | {"augment": {"seeds": "seeds.jsonl"}})
-    assert [(seed.request, seed.augmentation) for seed in found.augment.seeds] == [("q", "a"), ("r", "b")]
-    assert Experiment.model_validate(found.model_dump(mode="json")) == found
+    experiment = load(tmp_path, LEAST | {"augment": {"seeds": "seeds.jsonl"}})
+    assert [(seed.request, seed.augmentation) for seed in experiment.augment.seeds] == [
+        ("q", "a"),
+        ("r", "b"),
+    ]
+    assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
 
 
 def test_seeds_that_are_not_there_are_refused(tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def rouge_l(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
     best = [0] * (len(two) + 1)
     for word in one:
         row = [0]
-        for place, other in enumerate(two):
-            row.append(best[place] + 1 if word == other else max(row[-1], best[place + 1]))
+        for index, other in enumerate(two):
+            row.append(best[index] + 1 if word == other else max(row[-1], best[index + 1]))
         best = row
     return 2 * best[-1], len(one) + len(two)
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "message"),
     [
         ("open the third door on the left", "kept"),
         ("sort list", "short"),
@@ -51,8 +51,8 @@ def rouge_l(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
         ("remove blanks from the end of a string", "test"),
     ],
 )
-def test_each_reason(request_: str, said: str) -> None:
-    assert reason(gate().judge(GrowthCandidate("grown-1-1", request_, "x", shown=("train/1",)))) == said
+def test_each_reason(request_: str, message: str) -> None:
+    assert reason(gate().judge(GrowthCandidate("grown-1-1", request_, "x", shown=("train/1",)))) == message
 
 
 def test_a_flaw_of_the_reply_is_a_reason_of_its_own() -> None:
@@ -81,14 +81,14 @@ def test_the_same_answer_to_another_request_is_kept() -> None:
     st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
 )
 def test_what_is_kept_is_pairwise_below_the_threshold(
-    said: list[Words], test: list[Words], threshold: float
+    message: list[Words], test: list[Words], threshold: float
 ) -> None:
     """And what is dropped as similar reaches it, with the nearest that was kept before."""
-    names = {f"test/{place}": " ".join(words) for place, words in enumerate(test)}
+    names = {f"test/{index}": " ".join(words) for index, words in enumerate(test)}
     judging = GrowthFilter(Grow(threshold=threshold, least=1), [], names.items())
     kept: list[Words] = []
-    for place, words in enumerate(said):
-        drop = judging.judge(GrowthCandidate(str(place), " ".join(words), "x"))
+    for index, words in enumerate(message):
+        drop = judging.judge(GrowthCandidate(str(index), " ".join(words), "x"))
         scores = [twice / total for twice, total in (rouge_l(words, other) for other in (*test, *kept))]
         best = max(scores, default=0.0)
         if drop is None:
@@ -103,20 +103,20 @@ def test_what_is_kept_is_pairwise_below_the_threshold(
 
 @given(st.lists(WORDS, min_size=1, max_size=20), WORDS, st.floats(0.05, 1))
 def test_the_nearest_is_that_of_a_search_through_all(
-    known: list[Words], said: Words, threshold: float
+    known: list[Words], message: Words, threshold: float
 ) -> None:
     nearest = Nearest(threshold)
-    for place, words in enumerate(known):
-        nearest.add(str(place), words)
-    scores = [twice / total for twice, total in (rouge_l(words, said) for words in known)]
-    found = nearest.find(said)
+    for index, words in enumerate(known):
+        nearest.add(str(index), words)
+    scores = [twice / total for twice, total in (rouge_l(words, message) for words in known)]
+    hit = nearest.find(message)
     if abs(max(scores) - threshold) < 1e-9:
         return
-    assert (found is not None) == (max(scores) > threshold)
-    if found:
-        assert found[1] == pytest.approx(max(scores))
-        assert scores[int(found[0])] == max(scores)
-        assert int(found[0]) == scores.index(max(scores))
+    assert (hit is not None) == (max(scores) > threshold)
+    if hit:
+        assert hit[1] == pytest.approx(max(scores))
+        assert scores[int(hit[0])] == max(scores)
+        assert int(hit[0]) == scores.index(max(scores))
 
 
 def test_the_first_of_two_that_are_alike_is_kept() -> None:

@@ -69,10 +69,10 @@ def drawings(of: Report) -> dict[str, ElementTree.Element]:
 
 
 def test_html_draws_each_metric_and_the_stages() -> None:
-    found = drawings(report())
+    svgs = drawings(report())
     bleu, stages = (
-        found["BLEU-4 of each cell, axis from 0 to 20 percent"],
-        found["Units of each stage by state"],
+        svgs["BLEU-4 of each cell, axis from 0 to 20 percent"],
+        svgs["Units of each stage by state"],
     )
     bars = bleu.findall("rect")
     assert [bar.get("class") for bar in bars] == ["bar best", "bar"]
@@ -83,8 +83,8 @@ def test_html_draws_each_metric_and_the_stages() -> None:
 
 
 def test_html_draws_differences_about_the_line_of_none() -> None:
-    found = drawings(report())
-    forest = found["BLEU-4: differences with 95 % intervals, axis from -5 to 5 points"]
+    svgs = drawings(report())
+    forest = svgs["BLEU-4: differences with 95 % intervals, axis from -5 to 5 points"]
     [dot] = forest.findall("circle")
     # 147 is the middle, 143 wide for 5 points.
     assert (float(dot.get("cx", 0)), dot.get("class")) == (
@@ -92,7 +92,7 @@ def test_html_draws_differences_about_the_line_of_none() -> None:
         "sure",
     )
     assert "+2.50*" in [text.text for text in forest.findall("text")]
-    worse = found["Exact match: differences with 95 % intervals, axis from -5 to 5 points"].find("circle")
+    worse = svgs["Exact match: differences with 95 % intervals, axis from -5 to 5 points"].find("circle")
     assert worse is not None
     assert (float(worse.get("cx", 0)) < 147, worse.get("class")) == (True, "unsure")
 
@@ -107,12 +107,12 @@ def test_html_colours_the_grid_by_score() -> None:
 
 
 def test_html_draws_what_was_paid() -> None:
-    found = drawings(report())
+    svgs = drawings(report())
     widths = [
-        float(bar.get("width", 0)) for bar in found["Tokens of each stage, with dollars"].findall("rect")
+        float(bar.get("width", 0)) for bar in svgs["Tokens of each stage, with dollars"].findall("rect")
     ]
     assert widths == pytest.approx([298 * tokens / 1050 for tokens in (1000, 50, 234, 6)], abs=0.1)
-    assert len(found["Seconds of a call, axis from 0 to 2"].findall("rect")) == 1
+    assert len(svgs["Seconds of a call, axis from 0 to 2"].findall("rect")) == 1
 
 
 def test_html_shows_single_rows_as_they_are() -> None:

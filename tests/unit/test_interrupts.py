@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from producer.feeding.interrupts import SIGNALS, Stop
+from producer.feeding.interrupts import SIGNALS, StopSignal
 
 
 def send(which: int) -> None:
@@ -16,7 +16,7 @@ def send(which: int) -> None:
 
 @pytest.mark.parametrize("which", SIGNALS)
 def test_a_signal_waits_for_the_next_check(which: int) -> None:
-    with Stop() as stop, stop.deferred():
+    with StopSignal() as stop, stop.deferred():
         stop.check()
         send(which)
         with pytest.raises(KeyboardInterrupt):
@@ -25,12 +25,12 @@ def test_a_signal_waits_for_the_next_check(which: int) -> None:
 
 @pytest.mark.parametrize("which", SIGNALS)
 def test_outside_of_ticks_a_signal_interrupts_at_once(which: int) -> None:
-    with Stop(), pytest.raises(KeyboardInterrupt):
+    with StopSignal(), pytest.raises(KeyboardInterrupt):
         send(which)
 
 
 def test_the_second_signal_does_not_wait() -> None:
-    with Stop() as stop, stop.deferred():
+    with StopSignal() as stop, stop.deferred():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
@@ -38,6 +38,6 @@ def test_the_second_signal_does_not_wait() -> None:
 
 def test_the_handlers_before_are_put_back() -> None:
     before = [signal.getsignal(which) for which in SIGNALS]
-    with Stop():
+    with StopSignal():
         assert [signal.getsignal(which) for which in SIGNALS] != before
     assert [signal.getsignal(which) for which in SIGNALS] == before

@@ -63,7 +63,7 @@ def test_a_library_that_turns_itself_up_is_not_heard(capsys: pytest.CaptureFixtu
         logging.getLogger("openai_server").debug("another")
     finally:
         library.setLevel(logging.NOTSET)
-    said = capsys.readouterr().err
-    assert "a prompt" not in said
-    assert "too old" in said
-    assert "another" in said
+    stderr = capsys.readouterr().err
+    assert "a prompt" not in stderr
+    assert "too old" in stderr
+    assert "another" in stderr

@@ -49,8 +49,8 @@ def test_scores_of_the_papers_answers_agree_to_two_decimals(
 ) -> None:
     assert len(published) == 16
     for name, rows, expected in published:
-        found = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
-        rounded = {metric: round(found[metric], 2) for metric in expected if metric != "n"}
+        scores = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
+        rounded = {metric: round(scores[metric], 2) for metric in expected if metric != "n"}
         assert {"n": len(rows), **rounded} == expected, name
 
 
@@ -59,11 +59,11 @@ def test_intervals_hold_their_score(
 ) -> None:
     _, rows, _ = published[0]
     stats = [row_stats(row["prediction"], row["reference"]) for row in rows]
-    found = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
+    scores = score([row["prediction"] for row in rows], [row["reference"] for row in rows])
     bounds = intervals(stats, seed=7)
-    assert bounds.keys() == found.keys()
+    assert bounds.keys() == scores.keys()
     for metric, (low, high) in bounds.items():
-        assert 0 <= low < found[metric] < high <= 100, metric
+        assert 0 <= low < scores[metric] < high <= 100, metric
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,12 @@ def test_corpus_bleu_scores_many_corpora_at_once(pairs: list[tuple[str, str]]) -
     ],
 )
 def test_matches(prediction: str, reference: str, exact: float, normalised: float, tree: float) -> None:
-    found = score([prediction], [reference])
-    assert (found["exact_match"], found["normalised_match"], found["tree_match"]) == (exact, normalised, tree)
+    scores = score([prediction], [reference])
+    assert (scores["exact_match"], scores["normalised_match"], scores["tree_match"]) == (
+        exact,
+        normalised,
+        tree,
+    )
 
 
 def test_parse_rate_counts_what_python_accepts() -> None:
@@ -170,16 +174,16 @@ def test_rows_without_a_partner_are_an_error(metric: Callable[[list[str], list[s
     st.lists(st.text(min_size=4, alphabet="abcXYZ_(.").map("call one (two) ".__add__), min_size=1, max_size=5)
 )
 def test_identical_lists_score_100(answers: list[str]) -> None:
-    found = score(answers, list(answers))
+    scores = score(answers, list(answers))
     metrics = ("bleu4", "char_bleu", "exact_match", "chrf", "tree_match")
-    assert [found[metric] for metric in metrics] == pytest.approx([100] * len(metrics))
+    assert [scores[metric] for metric in metrics] == pytest.approx([100] * len(metrics))
 
 
 @settings(deadline=None)
 @given(PAIRS)
 def test_score_accepts_any_strings(pairs: list[tuple[str, str]]) -> None:
-    found = score([a for a, _ in pairs], [b for _, b in pairs])
-    for value in found.values():
+    scores = score([a for a, _ in pairs], [b for _, b in pairs])
+    for value in scores.values():
         assert 0 <= value <= 100 + 1e-9
 
 

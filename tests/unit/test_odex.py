@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producer.experiments.datasets import read_dataset, require_tests
 
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.options import Dataset
 from models.core.types import AnswerTests, Example
-from producer.experiments.datasets import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
 from tests.support.chores import write_jsonl
 from tests.support.small_run import experiment
@@ -51,8 +51,8 @@ def test_examples_find_their_tests_by_question_and_request(tmp_path: Path) -> No
         {"id": "43-7", "request": "largest of list `l`", "reference": "max(l)"},
     ]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    found = [example.tests and example.tests.prefix for example in read(tmp_path, tests="odex.jsonl")]
-    assert found == [ROW["prompt"], other["prompt"], ROW["prompt"], None, None]
+    prefixes = [example.tests and example.tests.prefix for example in read(tmp_path, tests="odex.jsonl")]
+    assert prefixes == [ROW["prompt"], other["prompt"], ROW["prompt"], None, None]
 
 
 def test_the_published_rows_find_each_other(reference_data: Path) -> None:
@@ -62,8 +62,8 @@ def test_the_published_rows_find_each_other(reference_data: Path) -> None:
         "tests": ["../odex/en_train_side.jsonl", "../odex/en_test_visible.jsonl"],
     })  # fmt: skip
     splits = read_dataset(dataset)
-    found = {split: sum(example.tests is not None for example in rows) for split, rows in splits.items()}
-    assert found == {TRAIN: 307, TEST: 57}
+    counts = {split: sum(example.tests is not None for example in rows) for split, rows in splits.items()}
+    assert counts == {TRAIN: 307, TEST: 57}
 
 
 def test_fields_of_a_row(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_fields_of_a_row(tmp_path: Path) -> None:
         {"prompt": "add", "reference": "a + b"},
     ]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    found = read(tmp_path, fields={"request": "prompt", "tests": "test_list", "prefix": "head"})
-    assert [example.tests for example in found] == [
+    examples = read(tmp_path, fields={"request": "prompt", "tests": "test_list", "prefix": "head"})
+    assert [example.tests for example in examples] == [
         AnswerTests("assert f(1, 2) == 3\nassert f(0, 0) == 0"),
         AnswerTests("assert f(1, 2) == 3", "f"),
         None,

@@ -13,7 +13,7 @@ from models.core.types import Completion, Rejection, Usage
 TWO = (Pair("sort list `xs`", "xs.sort()"), Pair("count words", "len(s.split())"))
 
 
-def said(text: str | None, finish_reason: str = "stop") -> Completion:
+def completion_of(text: str | None, finish_reason: str = "stop") -> Completion:
     return Completion(text, finish_reason, Usage())
 
 
@@ -30,12 +30,12 @@ def said(text: str | None, finish_reason: str = "stop") -> Completion:
     ],
 )
 def test_pairs_in_many_forms(text: str) -> None:
-    assert parse_pairs(said(text)) == TWO
+    assert parse_pairs(completion_of(text)) == TWO
 
 
 def test_an_answer_may_have_several_lines() -> None:
     text = "Request: loop\nAnswer: for x in xs:\n    print(x)  \n\n    done()\n\nRequest: b\nAnswer: c"
-    assert parse_pairs(said(text)) == (
+    assert parse_pairs(completion_of(text)) == (
         Pair("loop", "for x in xs:\n    print(x)\n\n    done()"),
         Pair("b", "c"),
     )
@@ -45,17 +45,17 @@ def test_broken_pairs_are_counted_beside_good_ones() -> None:
     text = (
         "Answer: lost\nRequest: one\nRequest: two\nAnswer: 2\nRequest:\nAnswer: 3\nRequest: four\nAnswer:\n"
     )
-    found = parse_pairs(said(text))
-    assert not isinstance(found, Rejection)
-    assert [pair.flaw for pair in found] == ["no_request", "no_answer", "", "no_request", "no_answer"]
-    assert found[2] == Pair("two", "2")
+    parsed = parse_pairs(completion_of(text))
+    assert not isinstance(parsed, Rejection)
+    assert [pair.flaw for pair in parsed] == ["no_request", "no_answer", "", "no_request", "no_answer"]
+    assert parsed[2] == Pair("two", "2")
 
 
 def test_what_is_cut_off_is_not_used() -> None:
     text = "Request: a\nAnswer: b\nRequest: c\nAnswer: d, e"
-    found = parse_pairs(said(text, "length"))
-    assert found == (Pair("a", "b"), Pair("c", "d, e", "truncated"))
-    alone = parse_pairs(said("Request: a\nAnswer: b", "length"))
+    parsed = parse_pairs(completion_of(text, "length"))
+    assert parsed == (Pair("a", "b"), Pair("c", "d, e", "truncated"))
+    alone = parse_pairs(completion_of("Request: a\nAnswer: b", "length"))
     assert isinstance(alone, Rejection)
     assert alone.reason == "truncated"
 
@@ -73,16 +73,16 @@ def test_what_is_cut_off_is_not_used() -> None:
     ],
 )
 def test_a_reply_without_a_pair_is_rejected(text: str | None, reason: str) -> None:
-    found = parse_pairs(said(text))
-    assert isinstance(found, Rejection)
-    assert found.reason == reason
+    parsed = parse_pairs(completion_of(text))
+    assert isinstance(parsed, Rejection)
+    assert parsed.reason == reason
     assert reason in REASONS
 
 
 @given(st.text(alphabet="Requst:Anwe \n*`1.#-x", max_size=200), st.sampled_from(["stop", "length"]))
 def test_any_text_is_parsed(text: str, ended: str) -> None:
-    found = parse_pairs(said(text, ended))
-    if not isinstance(found, Rejection):
-        assert any(not pair.flaw for pair in found)
-        assert all(pair.request and pair.answer for pair in found if not pair.flaw)
-        assert all("\n" not in pair.request for pair in found)
+    parsed = parse_pairs(completion_of(text, ended))
+    if not isinstance(parsed, Rejection):
+        assert any(not pair.flaw for pair in parsed)
+        assert all(pair.request and pair.answer for pair in parsed if not pair.flaw)
+        assert all("\n" not in pair.request for pair in parsed)

@@ -16,7 +16,7 @@ texts = st.text(alphabet="ab .", min_size=1, max_size=60)
 @st.composite
 def passages(draw: st.DrawFn) -> list[Passage]:
     drawn = draw(st.lists(texts, max_size=8))
-    return [Passage(f"m.f{place}", f"m.f{place}", "(x)", text) for place, text in enumerate(drawn)]
+    return [Passage(f"m.f{index}", f"m.f{index}", "(x)", text) for index, text in enumerate(drawn)]
 
 
 forms = st.sampled_from([("full", True), ("first_sentence", True), ("signature", True), ("full", False)]).map(
@@ -40,7 +40,7 @@ def test_filler_says_nothing_of_the_passage() -> None:
     assert not hit.passage.text[-1].isspace()
 
 
-@given(passages(), passages(), st.sets(st.sampled_from([f"m.f{place}" for place in range(8)])))
+@given(passages(), passages(), st.sets(st.sampled_from([f"m.f{index}" for index in range(8)])))
 def test_random_passages_are_as_many_and_none_that_must_not_be(
     shown: list[Passage], drawn: list[Passage], but: set[str]
 ) -> None:

@@ -36,7 +36,7 @@ def hit(name: str, score: float, text: str = "") -> Hit:
 
 
 def names(hits: Sequence[Hit], **config: Any) -> list[str]:
-    return [found.passage.name for found in select(hits, Selection(**config))]
+    return [hit.passage.name for hit in select(hits, Selection(**config))]
 
 
 HITS = [hit("a", 0.9), hit("b", 0.6), hit("c", 0.5), hit("d", 0.2)]
@@ -103,9 +103,9 @@ def test_the_budget_counts_what_is_shown() -> None:
     ),
 )
 def test_shown_hits_are_some_of_the_found_in_their_order(hits: list[Hit], config: Selection) -> None:
-    ranked = sorted(hits, key=lambda found: -found.score)
+    ranked = sorted(hits, key=lambda candidate: -candidate.score)
     shown = select(ranked, config)
-    places = [next(place for place, found in enumerate(ranked) if found is each) for each in shown]
+    places = [next(index for index, candidate in enumerate(ranked) if candidate is each) for each in shown]
     assert places == sorted(places)
     assert len(shown) <= config.top_k
     # What was chosen once is chosen again: runs of earlier releases recorded no more than was shown.
@@ -118,8 +118,8 @@ def test_more_is_recorded_where_duplicates_are_left_out() -> None:
 
 
 def test_records_bring_back_what_was_found() -> None:
-    found = [Hit(CHAIN, 0.123456789, {"dense": 0.5}), Hit(JOIN, -1.0)]
-    assert hits_of(map(to_record, found)) == [Hit(CHAIN, 0.123457, {"dense": 0.5}), Hit(JOIN, -1.0)]
+    hits = [Hit(CHAIN, 0.123456789, {"dense": 0.5}), Hit(JOIN, -1.0)]
+    assert hits_of(map(to_record, hits)) == [Hit(CHAIN, 0.123457, {"dense": 0.5}), Hit(JOIN, -1.0)]
     [old] = hits_of([{"id": "a", "name": "a", "signature": "", "text": "t", "library": "", "score": 0.5}])
     assert (old.score, old.scores) == (0.5, {})
 

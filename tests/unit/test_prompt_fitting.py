@@ -55,8 +55,8 @@ def test_one_thing_at_a_time_is_left_out_until_the_request_stands_alone(whole: E
 @given(wholes, st.integers(0, 150))
 def test_no_more_is_left_out_than_must_be(whole: Extent, room: int) -> None:
     ways = extents(whole)
-    place = first_that_fits(ways, lambda extent: size(extent) <= room)
-    assert place == next((at for at, extent in enumerate(ways) if size(extent) <= room), len(ways))
+    index = first_that_fits(ways, lambda extent: size(extent) <= room)
+    assert index == next((at for at, extent in enumerate(ways) if size(extent) <= room), len(ways))
 
 
 @given(wholes)

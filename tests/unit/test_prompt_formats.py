@@ -22,8 +22,8 @@ def student(prompt_format: PromptFormat, **params: Any) -> Student:
 @pytest.mark.parametrize("prompt_format", get_args(PromptFormat))
 def test_every_format_holds_the_text_once_and_as_it_is(prompt_format: PromptFormat) -> None:
     asked = apply_format(prompt_format, TEXT, STOP)
-    said = asked.prompt if asked.prompt is not None else "".join(each.content for each in asked.messages)
-    assert said.count(TEXT) == 1
+    text = asked.prompt if asked.prompt is not None else "".join(each.content for each in asked.messages)
+    assert text.count(TEXT) == 1
     assert (asked.prompt is None) == bool(asked.messages) == (prompt_format == "chat")
 
 

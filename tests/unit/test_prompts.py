@@ -21,7 +21,7 @@ SHOWN = Exemplar("sum list `xs`", "sum(xs)", "sum adds them up. The answer is su
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz `'", min_size=1).filter(str.strip)
 
 
-def said(text: str) -> Completion:
+def completion_of(text: str) -> Completion:
     return Completion(text, "stop", Usage())
 
 
@@ -98,12 +98,12 @@ def test_the_enhanced_request_is_the_request_and_what_it_requires() -> None:
 
 @pytest.mark.parametrize(("request_", "augmentation"), AUGMENTATION_SEEDS)
 def test_shipped_augmentations_pass_their_own_check(request_: str, augmentation: str) -> None:
-    assert parse_augmentation(said(augmentation), request_) == augmentation
+    assert parse_augmentation(completion_of(augmentation), request_) == augmentation
 
 
 @pytest.mark.parametrize("seed", seeds("rationales"), ids=lambda seed: seed["request"])
 def test_shipped_rationales_pass_their_own_check_and_are_right(seed: dict[str, Any]) -> None:
     assert isinstance(
-        parse_rationale(said(seed["rationale"]), seed["request"], hinted=False), ParsedRationale
+        parse_rationale(completion_of(seed["rationale"]), seed["request"], hinted=False), ParsedRationale
     )
     assert is_correct("strict", seed["rationale"], seed["answer"])

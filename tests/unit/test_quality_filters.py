@@ -37,18 +37,18 @@ def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshol
     near = NearDuplicates(threshold)
     for text in texts:
         near.add(text)
-    found = near.pairs()
-    assert all(other < place and other not in found for place, other in found.items())
+    pairs = near.pairs()
+    assert all(other < index and other not in pairs for index, other in pairs.items())
     phrases = [phrases_of(text) for text in texts]
-    for place in found:
+    for index in pairs:
         assert any(
-            jaccard(phrases[place], phrases[other]) >= threshold
+            jaccard(phrases[index], phrases[other]) >= threshold
             for other in range(len(texts))
-            if other != place and len(phrases[other])
+            if other != index and len(phrases[other])
         )
-    for place, text in enumerate(texts):
-        if text in texts[:place] and len(phrases[place]):
-            assert place in found
+    for index, text in enumerate(texts):
+        if text in texts[:index] and len(phrases[index]):
+            assert index in pairs
 
 
 def test_near_duplicates_are_found_among_many() -> None:
@@ -63,9 +63,9 @@ def test_near_duplicates_are_found_among_many() -> None:
     near = NearDuplicates(0.8)
     for text in (*texts, *changed):
         near.add(" ".join(text))
-    found = near.pairs()
-    assert all(place >= 2000 and other == place - 2000 for place, other in found.items())
-    assert len(found) >= 285
+    pairs = near.pairs()
+    assert all(index >= 2000 and other == index - 2000 for index, other in pairs.items())
+    assert len(pairs) >= 285
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8, 0.95, 1.0])
@@ -116,8 +116,8 @@ def test_a_duplicate_counts_once_as_exact_or_near() -> None:
 )
 def test_contamination(row: QualityCandidate, kind: str) -> None:
     test = [("reverse the string `s`", "s[::-1]", "77"), (LONG, "a, b, c, d, e, f, g, h", "78")]
-    found = marks([row], "contamination", test=test)
-    assert [mark.kind for mark in found] == ([kind] if kind else [])
+    marked = marks([row], "contamination", test=test)
+    assert [mark.kind for mark in marked] == ([kind] if kind else [])
     if kind in {"answer", "code"}:
         assert not marks([row], "contamination", test=test, contamination={"answers": False})
 
@@ -125,17 +125,17 @@ def test_contamination(row: QualityCandidate, kind: str) -> None:
 def test_an_overlap_shows_all_words_in_a_row() -> None:
     split = TestSplit(Contamination(ngram=3))
     split.add(4, "one two three four five", "")
-    found = split.overlap("zero ONE two, three four six", "", "", "")
-    assert found
-    assert (found.kind, found.other, found.shared) == ("words", 4, ("one", "two", "three", "four"))
+    overlap = split.overlap("zero ONE two, three four six", "", "", "")
+    assert overlap
+    assert (overlap.kind, overlap.other, overlap.shared) == ("words", 4, ("one", "two", "three", "four"))
 
 
 @given(TEXTS, st.integers(1, 5))
 def test_ngrams_are_all_runs(text: str, n: int) -> None:
-    said = words(text)
-    found = ngrams(said, n)
-    assert len(found) == max(0, len(said) - n + 1)
-    assert all(" ".join(run) in " ".join(said) for run in found)
+    text_words = words(text)
+    runs = ngrams(text_words, n)
+    assert len(runs) == max(0, len(text_words) - n + 1)
+    assert all(" ".join(run) in " ".join(text_words) for run in runs)
 
 
 def test_agreement_length_script_and_hints() -> None:
@@ -147,12 +147,12 @@ def test_agreement_length_script_and_hints() -> None:
         QualityCandidate("sort x", "sorted(x)", "It sorts the list x", leaks=True),
         QualityCandidate("sort x", "sorted(x)", "It \x01\x02\x03\ufffd\ufffd the list x"),
     ]
-    found = {(mark.place, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
-    assert found == {
+    marked = {(mark.place, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
+    assert marked == {
         (0, "agreement"), (1, "length"), (2, "script"), (3, "hint_leak"), (4, "hint_leak"), (5, "script"),
     }  # fmt: skip
     assert places(rows, "agreement", agreement=0.3) == []
-    assert [place for place, _ in places(rows, "script", script={"name": "cyrillic", "least": 0.5})] == [
+    assert [index for index, _ in places(rows, "script", script={"name": "cyrillic", "least": 0.5})] == [
         0, 1, 3, 4, 5,
     ]  # fmt: skip
     assert share_in_script("1 + 2", "latin") == 1.0
@@ -168,12 +168,12 @@ def test_what_comes_later_changes_no_mark(rows: list[QualityCandidate], count: i
 
 def test_settings_have_short_forms(tmp_path: Path) -> None:
     quality = {"exact": True, "near": 0.9, "contamination": {"ngram": 10}, "length": False, "script": "greek"}
-    found = load(tmp_path, {**LEAST, "quality": quality}).quality
-    assert found.heeded == ("exact", "near", "contamination", "script")
-    assert found.near
-    assert found.near.threshold == 0.9
-    assert found.script
-    assert (found.script.name, found.script.least) == ("greek", 0.9)
+    experiment = load(tmp_path, {**LEAST, "quality": quality}).quality
+    assert experiment.heeded == ("exact", "near", "contamination", "script")
+    assert experiment.near
+    assert experiment.near.threshold == 0.9
+    assert experiment.script
+    assert (experiment.script.name, experiment.script.least) == ("greek", 0.9)
     assert load(tmp_path, LEAST).quality.heeded == ()
     assert "did you mean" in refusal(tmp_path, {**LEAST, "quality": {"nears": True}})
     assert "least 9 is above most 3" in refusal(

@@ -25,21 +25,21 @@ SOLVED = SolvedExamples(VECTORS[:2], VECTORS[:2], np.array(["1", "2"]), answer_m
 
 def evidence(request: str, vector: list[float], solved: SolvedExamples | None = None) -> Evidence:
     whole = np.array([vector], dtype=np.float32)
-    [found] = gather([request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool))
-    return found
+    [gathered] = gather([request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool))
+    return gathered
 
 
 def test_bm25_ranks_by_words() -> None:
-    found = ranking.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
-    assert found[0].row == 1
-    assert found[0].scores == {"bm25": pytest.approx(found[0].score)}
+    ranked = ranking.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
+    assert ranked[0].row == 1
+    assert ranked[0].scores == {"bm25": pytest.approx(ranked[0].score)}
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
     # First in the dense order and second by words; second and first: a tie, broken by the row.
-    found = ranking.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
-    assert [each.row for each in found[:2]] == [2, 3]
-    assert found[0].score == found[1].score == pytest.approx(1 / 61 + 1 / 62)
+    ranked = ranking.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
+    assert [each.row for each in ranked[:2]] == [2, 3]
+    assert ranked[0].score == ranked[1].score == pytest.approx(1 / 61 + 1 / 62)
 
 
 def test_weights_decide() -> None:
@@ -53,21 +53,21 @@ def test_weights_decide() -> None:
 def test_solved_examples_bring_their_passages() -> None:
     asked = evidence("anything", [0, 0, 0, 0], SOLVED)
     assert asked.votes is not None
-    found = ranking.weighted(
+    ranked = ranking.weighted(
         asked, LEXICON, EvidenceWeights(dense=0, bm25=0, symbols=0, library=0, solved=1), 2
     )
-    assert {each.row for each in found} == {1, 3}
+    assert {each.row for each in ranked} == {1, 3}
 
 
 def test_what_is_learned_sees_every_feature_by_its_name() -> None:
     asked = evidence("walk `x` in os", [0.1, 0.2, 0.3, 0.4], SOLVED)
     table = features(asked, np.arange(4), LEXICON)
     assert table.shape == (4, len(FEATURES))
-    column = {name: table[:, place].tolist() for place, name in enumerate(FEATURES)}
+    column = {name: table[:, index].tolist() for index, name in enumerate(FEATURES)}
     assert column["dense"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert column["dense_rank"] == [3, 2, 1, 0]
     assert column["library_named"] == [1, 1, 0, 0]
     assert column["last_cover"] == [0, 1, 0, 0]
-    place = FEATURES.index("dense_rank")
-    found = ranking.learned(asked, LEXICON, lambda rows: rows[:, place].astype(float), 4)
-    assert [each.row for each in found] == [0, 1, 2, 3]
+    index = FEATURES.index("dense_rank")
+    ranked = ranking.learned(asked, LEXICON, lambda rows: rows[:, index].astype(float), 4)
+    assert [each.row for each in ranked] == [0, 1, 2, 3]

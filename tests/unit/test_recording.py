@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producer.experiments.load import pin_recordings
 
 from models.core.errors import DatasetError, NotRecorded
 from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request, Usage
-from producer.experiments import pin_recordings
 from storage.jsonl import read_recording
 from tests.support.experiment_files import LEAST, load, refusal
 
@@ -29,8 +29,8 @@ def recording(*rows: dict[str, Any]) -> Recording:
     return Recording("r.jsonl", "ab" * 32, enumerate(json.loads(json.dumps(rows)), 1))
 
 
-def answer(found: Recording, request: Request, asker: Asker | None = None) -> Completion:
-    return found.answer(found.named(request, asker))
+def answer(recorded: Recording, request: Request, asker: Asker | None = None) -> Completion:
+    return recorded.answer(recorded.named(request, asker))
 
 
 def of_stage(key: dict[str, Any], text: str, stage: str = "rationale") -> dict[str, Any]:
@@ -38,10 +38,10 @@ def of_stage(key: dict[str, Any], text: str, stage: str = "rationale") -> dict[s
 
 
 def test_a_recorded_request_is_answered_whoever_is_asked() -> None:
-    found = recording(SORTED, {"request": PROMPT.body(), "text": None, "refusal": "no"})
+    recording_ = recording(SORTED, {"request": PROMPT.body(), "text": None, "refusal": "no"})
     expected = Completion("sorted(x)", "length", Usage(9, 3, 2))
-    assert answer(found, replace(ASKED, provider="replay")) == expected
-    assert answer(found, PROMPT) == Completion(None, "stop", Usage(), "no")
+    assert answer(recording_, replace(ASKED, provider="replay")) == expected
+    assert answer(recording_, PROMPT) == Completion(None, "stop", Usage(), "no")
 
 
 def test_it_keeps_the_identity_that_it_was_recorded_with() -> None:
@@ -59,41 +59,43 @@ def test_whatever_else_is_asked_is_not_recorded(other: dict[str, Any]) -> None:
 
 
 def test_a_stage_of_an_example_is_answered_by_id_or_by_request() -> None:
-    found = recording(of_stage({"question_id": "7-1"}, "by id"), of_stage({"request": "count"}, "by request"))
-    assert answer(found, ASKED, FIRST).text == "by id"
-    assert answer(found, ASKED, replace(FIRST, question_id="8", request="count")).text == "by request"
+    recording_ = recording(
+        of_stage({"question_id": "7-1"}, "by id"), of_stage({"request": "count"}, "by request")
+    )
+    assert answer(recording_, ASKED, FIRST).text == "by id"
+    assert answer(recording_, ASKED, replace(FIRST, question_id="8", request="count")).text == "by request"
     for asker in (replace(FIRST, stage="rationalize"), replace(FIRST, question_id="8"), None):
         with pytest.raises(NotRecorded):
-            found.named(ASKED, asker)
+            recording_.named(ASKED, asker)
 
 
 def test_the_nth_line_of_a_key_answers_the_nth_example_with_it() -> None:
-    found = recording(of_stage({"question_id": 7}, "a"), of_stage({"question_id": "7"}, "b"))
+    recording_ = recording(of_stage({"question_id": 7}, "a"), of_stage({"question_id": "7"}, "b"))
     asker = replace(FIRST, question_id="7")
-    named = [found.named(ASKED, replace(asker, nth_of_id=nth)) for nth in (0, 1)]
-    assert [found.answer(request).text for request in named] == ["a", "b"]
+    named = [recording_.named(ASKED, replace(asker, nth_of_id=nth)) for nth in (0, 1)]
+    assert [recording_.answer(request).text for request in named] == ["a", "b"]
     # The same words are another generation for each line, and none that was bought.
     assert len({ASKED.key, *(request.key for request in named)}) == 3
     with pytest.raises(NotRecorded, match="rationale of 7"):
-        found.named(ASKED, replace(asker, nth_of_id=2))
+        recording_.named(ASKED, replace(asker, nth_of_id=2))
 
 
 def test_calls_of_growth_are_told_apart_by_round_and_sample() -> None:
     key = {"question_id": "7-1"}
-    found = recording(of_stage(key, "a", "grow"), of_stage({**key, "sample": 1}, "b", "grow"),
+    recording_ = recording(of_stage(key, "a", "grow"), of_stage({**key, "sample": 1}, "b", "grow"),
                       of_stage({**key, "round": 2}, "c", "grow"))  # fmt: skip
     asker = replace(FIRST, stage="grow")
     asked = [asker, replace(asker, sample=1), replace(asker, round=2)]
-    assert [answer(found, ASKED, each).text for each in asked] == ["a", "b", "c"]
+    assert [answer(recording_, ASKED, each).text for each in asked] == ["a", "b", "c"]
     with pytest.raises(NotRecorded):
-        found.named(ASKED, replace(asker, round=2, sample=1))
+        recording_.named(ASKED, replace(asker, round=2, sample=1))
 
 
 def test_augmentations_of_test_say_so() -> None:
     row = of_stage({"question_id": "7-1"}, "This requires", "augment")
-    found = recording(row, {**row, "split": "test", "text": "that"})
-    assert answer(found, ASKED, replace(FIRST, stage="augment")).text == "This requires"
-    assert answer(found, ASKED, replace(FIRST, stage="augment", split="test")).text == "that"
+    recording_ = recording(row, {**row, "split": "test", "text": "that"})
+    assert answer(recording_, ASKED, replace(FIRST, stage="augment")).text == "This requires"
+    assert answer(recording_, ASKED, replace(FIRST, stage="augment", split="test")).text == "that"
 
 
 def test_a_whole_request_comes_before_a_stage() -> None:
@@ -104,11 +106,11 @@ def test_a_whole_request_comes_before_a_stage() -> None:
 
 def test_where_several_answered_the_provider_is_told() -> None:
     other = replace(ASKED, provider="host:2/v1")
-    found = recording(SORTED, {"request": other.body(), "text": "other"})
-    assert answer(found, ASKED).text == "sorted(x)"
-    assert answer(found, other).text == "other"
+    recording_ = recording(SORTED, {"request": other.body(), "text": "other"})
+    assert answer(recording_, ASKED).text == "sorted(x)"
+    assert answer(recording_, other).text == "other"
     with pytest.raises(NotRecorded, match="answers of host:2/v1 and openai to this request to m; tell with"):
-        found.named(replace(ASKED, provider="host:3/v1"))
+        recording_.named(replace(ASKED, provider="host:3/v1"))
     alike = recording(SORTED, {**SORTED, "request": other.body()})
     assert answer(alike, replace(ASKED, provider="host:3/v1")).text == "sorted(x)"
 
@@ -164,11 +166,11 @@ def test_an_experiment_knows_the_recording_by_its_content(tmp_path: Path) -> Non
     endpoint = {"backend": "replay", "model": "m", "recording": "r.jsonl"}
     config = LEAST | {"teacher": endpoint, "students": [{**endpoint, "name": "pupil"}, "embedded"]}
     path.write_text(json.dumps(SORTED) + "\n")
-    found = load(tmp_path, config)
-    assert found.teacher.recording == found.students[0].recording == str(path)
-    pinned = pin_recordings(found)
+    experiment = load(tmp_path, config)
+    assert experiment.teacher.recording == experiment.students[0].recording == str(path)
+    pinned = pin_recordings(experiment)
     assert pinned.teacher.recording_sha256 == pinned.students[0].recording_sha256 != ""
-    assert pinned.students[1] == found.students[1]
+    assert pinned.students[1] == experiment.students[1]
     assert pin_recordings(pinned) == pinned
     path.write_text(json.dumps(SORTED) + "\n\n")
     with pytest.raises(DatasetError, match="is not the recording"):

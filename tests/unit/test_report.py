@@ -19,9 +19,9 @@ from producer.results.report.build import Report
 from producer.results.report.formats import RENDERERS
 from producer.results.report.latex import escape as latex
 from producer.results.report.markdown import escape as markdown
-from producer.results.report.samples import evenly, shown
+from producer.results.report.samples import cut_middle, evenly_spaced
 from producer.results.report.sections import SECTIONS, report_sections, retrieval
-from producer.results.report.statistics import excerpt
+from producer.results.report.statistics import one_line_excerpt
 from producer.results.report.terminal import ablation_table, section_table, tables
 from tests.support.reports import empty, report
 
@@ -79,8 +79,8 @@ def test_markdown_counts_failures_and_what_was_paid() -> None:
 
 
 def test_an_excerpt_keeps_start_and_end() -> None:
-    assert excerpt(" a\n b\0\ud800 ") == "a b\ufffd\ufffd"
-    assert excerpt("x" * 500 + "end") == f"{'x' * 200} ... {'x' * 97}end"
+    assert one_line_excerpt(" a\n b\0\ud800 ") == "a b\ufffd\ufffd"
+    assert one_line_excerpt("x" * 500 + "end") == f"{'x' * 200} ... {'x' * 97}end"
 
 
 def test_csv_has_a_column_for_each_number() -> None:
@@ -121,14 +121,14 @@ def test_json_holds_everything() -> None:
 
 
 def test_rows_are_chosen_evenly() -> None:
-    assert evenly(5, 9) == [0, 1, 2, 3, 4]
-    assert evenly(10, 4) == [0, 2, 5, 7]
-    assert evenly(0, 4) == []
+    assert evenly_spaced(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
+    assert evenly_spaced(0, 4) == []
 
 
 def test_a_long_text_is_cut_in_the_middle() -> None:
-    assert shown("a\r\n\tb\0\ud800") == "a\n\tb\ufffd\ufffd"
-    assert shown("x" * 10 + "yz", 3, 2) == "xxx\n... 7 characters left out ...\nyz"
+    assert cut_middle("a\r\n\tb\0\ud800") == "a\n\tb\ufffd\ufffd"
+    assert cut_middle("x" * 10 + "yz", 3, 2) == "xxx\n... 7 characters left out ...\nyz"
 
 
 def test_latex_escapes_what_is_special() -> None:

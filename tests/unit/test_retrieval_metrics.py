@@ -11,9 +11,9 @@ from producer.index.evaluation import evaluate
 
 
 def test_recall_is_the_share_of_right_passages() -> None:
-    found = ["a", "a", "b", "c"]
-    assert [recall(found, ["b", "x"], k) for k in (1, 2, 10)] == [0, 0.5, 0.5]
-    assert recall(found, ["a", "a"], 1) == 1
+    ranked = ["a", "a", "b", "c"]
+    assert [recall(ranked, ["b", "x"], k) for k in (1, 2, 10)] == [0, 0.5, 0.5]
+    assert recall(ranked, ["a", "a"], 1) == 1
 
 
 def test_reciprocal_rank_counts_an_id_once() -> None:
@@ -33,10 +33,10 @@ def test_both_ways_of_counting() -> None:
         return [[Hit(Passage(name, name, "", name), 0.5) for name in each] for each in names]
 
     queries = [Query("q", oracle=("right",))] * 3 + [Query("q")]
-    found = evaluate(find, Passages(top_k=1), queries, [1, 2])
-    assert (found.n, found.rows) == (3, 4)
-    assert found.recall == {1: pytest.approx(100 / 3), 2: pytest.approx(200 / 3)}
-    assert found.docprompting == {1: 50, 2: 75}
-    assert found.mrr == pytest.approx(50)
-    assert (found.precision, found.none_right) == (50, pytest.approx(200 / 3))
-    assert (found.abstained, found.shown) == (pytest.approx(100 / 3), pytest.approx(2 / 3))
+    scores = evaluate(find, Passages(top_k=1), queries, [1, 2])
+    assert (scores.n, scores.rows) == (3, 4)
+    assert scores.recall == {1: pytest.approx(100 / 3), 2: pytest.approx(200 / 3)}
+    assert scores.docprompting == {1: 50, 2: 75}
+    assert scores.mrr == pytest.approx(50)
+    assert (scores.precision, scores.none_right) == (50, pytest.approx(200 / 3))
+    assert (scores.abstained, scores.shown) == (pytest.approx(100 / 3), pytest.approx(2 / 3))

@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from producer.progress.status import LimitWatch, Status, read_status
-from producer.serve import readings as readings_module
-from producer.serve.auth import (
-    FREE_TRIES,
-    LONGEST_PAUSE,
-    MOST_SESSIONS,
-    SESSION_SECONDS,
-    Sessions,
-    TooManyTries,
-)
+from producer.serve import snapshots as readings_module
+from producer.serve.auth import FREE_TRIES, MAX_PAUSE, MAX_SESSIONS, SESSION_SECONDS, Sessions, TooManyTries
 from producer.serve.metrics import FAMILIES
-from producer.serve.readings import REST, Readings
+from producer.serve.snapshots import REST, RunSnapshots
 from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
@@ -51,11 +44,11 @@ def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
                 doors.accepts("right", "10.0.0.1")
             clock.advance(error.seconds)
             assert not doors.accepts("wrong", "10.0.0.1")
-    assert pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE][: len(pauses)]
+    assert pauses == [1, 2, 4, 8, 16, 32, MAX_PAUSE, MAX_PAUSE, MAX_PAUSE][: len(pauses)]
     assert len(pauses) == 12 - FREE_TRIES
     # Others are not held up, and who waits gets in.
     assert doors.accepts("right", "10.0.0.2")
-    clock.advance(LONGEST_PAUSE)
+    clock.advance(MAX_PAUSE)
     assert doors.accepts("right", "10.0.0.1")
     assert not doors.accepts("wrong", "10.0.0.1")
 
@@ -78,7 +71,7 @@ def test_sessions_end(clock: Clock) -> None:
     clock.advance(SESSION_SECONDS)
     assert not doors.knows(second)
     oldest = doors.open_session()
-    for _ in range(MOST_SESSIONS):
+    for _ in range(MAX_SESSIONS):
         doors.open_session()
     assert not doors.knows(oldest)
 
@@ -92,9 +85,9 @@ class Counted:
 
         def read(db: Database, run: Run, now: float, limits: LimitWatch | None = None) -> Status:
             self.times.append(run.id)
-            found = real(db, run, now, limits)
+            reading = real(db, run, now, limits)
             clock.advance(seconds)
-            return found
+            return reading
 
         monkeypatch.setattr(readings_module, "read_status", read)
 
@@ -110,7 +103,7 @@ def test_viewers_share_a_count_and_counting_takes_a_tenth_of_the_time(
     counted = Counted(clock, seconds, monkeypatch)
 
     async def watch() -> None:
-        readings = Readings(db, LimitWatch(load_settings()), clock)
+        readings = RunSnapshots(db, LimitWatch(load_settings()), clock)
         together = await asyncio.gather(*(readings.read("one") for _ in range(50)))
         assert counted.times == ["one"]
         assert len({id(each) for each in together}) == 1
@@ -140,7 +133,7 @@ def test_a_finished_run_is_counted_once(
     counted = Counted(clock, 0.01, monkeypatch)
 
     async def watch() -> None:
-        readings = Readings(db, LimitWatch(load_settings()), clock)
+        readings = RunSnapshots(db, LimitWatch(load_settings()), clock)
         for _ in range(5):
             clock.advance(1000)
             assert (await readings.read("done")).status.state == "finished"

@@ -65,7 +65,7 @@ def test_a_hint_is_believed(hint: str) -> None:
 def test_a_request_of_several_lines_is_found() -> None:
     answers = Answers({f"sort\nlist {number}": f"sort({number})" for number in range(50)})
     codes = [code(f"Query: sort\nlist {number}\nAnswer:", answers) for number in range(50)]
-    assert 10 <= sum(found == f"sort({number})" for number, found in enumerate(codes)) <= 40
+    assert 10 <= sum(answer == f"sort({number})" for number, answer in enumerate(codes)) <= 40
 
 
 def test_an_augmentation_is_accepted() -> None:

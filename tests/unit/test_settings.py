@@ -11,30 +11,30 @@ from storage.settings import load_settings
 
 
 def test_defaults_lie_in_the_working_directory(tmp_path: Path) -> None:
-    found = load_settings()
+    settings = load_settings()
     home = tmp_path / ".starmill"
-    assert found.root == home
-    assert found.database == f"sqlite:///{home / 'ledger.db'}"
-    assert found.milvus == str(home / "milvus.db")
-    assert found.broker == "redis://127.0.0.1:6379/0"
-    assert (found.log_level, found.log_format, found.queue_window) == ("INFO", "text", 256)
+    assert settings.root == home
+    assert settings.database == f"sqlite:///{home / 'ledger.db'}"
+    assert settings.milvus == str(home / "milvus.db")
+    assert settings.broker == "redis://127.0.0.1:6379/0"
+    assert (settings.log_level, settings.log_format, settings.queue_window) == ("INFO", "text", 256)
 
 
 def test_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["STARMILL_LOG_LEVEL=DEBUG", "STARMILL_REDIS_URL=redis://file/1", "STARMILL_UNKNOWN=1", "OTHER=2"]
     (tmp_path / ".env").write_text("\n".join(lines))
     monkeypatch.setenv("STARMILL_REDIS_URL", "redis://environment/2")
-    found = load_settings()
-    assert (found.log_level, found.broker) == ("DEBUG", "redis://environment/2")
+    settings = load_settings()
+    assert (settings.log_level, settings.broker) == ("DEBUG", "redis://environment/2")
 
 
 def test_urls_replace_what_lies_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STARMILL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STARMILL_DATABASE_URL", "postgresql://host/db")
     monkeypatch.setenv("STARMILL_MILVUS_URI", "http://milvus:19530")
-    found = load_settings()
-    assert (found.root, found.database) == (tmp_path / "home", "postgresql://host/db")
-    assert found.milvus == "http://milvus:19530"
+    settings = load_settings()
+    assert (settings.root, settings.database) == (tmp_path / "home", "postgresql://host/db")
+    assert settings.milvus == "http://milvus:19530"
 
 
 def test_home_may_be_written_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_lease_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, seconds: 
 
 def test_the_token_of_a_gateway_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STARMILL_GATEWAY_URL", "http://:a-token@127.0.0.1:8081")
-    found = load_settings()
-    assert found.gateway_url is not None
-    assert found.gateway_url.get_secret_value() == "http://:a-token@127.0.0.1:8081"
-    assert "a-token" not in f"{found!r} {found} {found.model_dump_json()}"
+    settings = load_settings()
+    assert settings.gateway_url is not None
+    assert settings.gateway_url.get_secret_value() == "http://:a-token@127.0.0.1:8081"
+    assert "a-token" not in f"{settings!r} {settings} {settings.model_dump_json()}"

@@ -23,15 +23,15 @@ def test_a_difference_of_means_is_as_the_t_test_says() -> None:
     draw = np.random.default_rng(1)
     before = draw.normal(10, 3, size=(400, 1))
     after = before + draw.normal(0.1, 1, size=(400, 1))
-    found = paired_effects(before, after, {"mean": lambda sums: sums[..., 0] / 400}, resamples=4000)["mean"]
+    effect = paired_effects(before, after, {"mean": lambda sums: sums[..., 0] / 400}, resamples=4000)["mean"]
     change = after - before
     error = change.std() / 20
-    assert found.difference == pytest.approx(change.mean())
+    assert effect.difference == pytest.approx(change.mean())
     # Far narrower than the spread of either side alone: rows are drawn with both of their answers.
-    assert found.low == pytest.approx(change.mean() - 1.96 * error, abs=error / 5)
-    assert found.high == pytest.approx(change.mean() + 1.96 * error, abs=error / 5)
+    assert effect.low == pytest.approx(change.mean() - 1.96 * error, abs=error / 5)
+    assert effect.high == pytest.approx(change.mean() + 1.96 * error, abs=error / 5)
     normal = math.erfc(abs(change.mean()) / error / math.sqrt(2))
-    assert found.p_value == pytest.approx(normal, abs=0.02)
+    assert effect.p_value == pytest.approx(normal, abs=0.02)
 
 
 def test_equal_answers_have_no_effect() -> None:
@@ -42,11 +42,11 @@ def test_equal_answers_have_no_effect() -> None:
 
 def test_chance_is_found_significant_as_often_as_the_level_says() -> None:
     draw = np.random.default_rng(4)
-    found = [
+    significant = [
         paired_effects(*draw.normal(size=(2, 30, 1)), {"sum": total}, seed, resamples=1, shuffles=199)["sum"]
         for seed in range(400)
     ]
-    assert 10 <= sum(effect.p_value <= 0.05 for effect in found) <= 32
+    assert 10 <= sum(effect.p_value <= 0.05 for effect in significant) <= 32
 
 
 def test_sides_exchanged_turn_the_sign() -> None:
@@ -63,8 +63,8 @@ def test_sides_exchanged_turn_the_sign() -> None:
 def test_randomization_of_flags_is_mcnemar(only_first: int, only_second: int, both: int) -> None:
     first = np.array([1] * only_first + [0] * only_second + [1] * (both + 1))[:, None]
     second = np.array([0] * only_first + [1] * only_second + [1] * (both + 1))[:, None]
-    found = paired_effects(first, second, {"sum": total}, resamples=2)["sum"]
-    assert found.p_value == pytest.approx(mcnemar(only_first, only_second), abs=0.025)
+    effect = paired_effects(first, second, {"sum": total}, resamples=2)["sum"]
+    assert effect.p_value == pytest.approx(mcnemar(only_first, only_second), abs=0.025)
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,9 @@ def read(path: Path) -> list[Passage]:
 
 
 def test_what_sphinx_built_is_read_by_its_inventory(built: Path) -> None:
-    found = [(passage.id.replace("boxes.index#", "boxes#"), passage) for passage in read(built)]
-    assert [identifier for identifier, _ in found] == [passage.id for passage in EXPECTED]
-    for (_, passage), expected in zip(found, EXPECTED, strict=True):
+    passages = [(passage.id.replace("boxes.index#", "boxes#"), passage) for passage in read(built)]
+    assert [identifier for identifier, _ in passages] == [passage.id for passage in EXPECTED]
+    for (_, passage), expected in zip(passages, EXPECTED, strict=True):
         assert (passage.name, passage.signature) == (expected.name, expected.signature)
         assert (passage.text, passage.library) == (expected.text, expected.library)
     [attribution] = attributions(Passages(source="sphinx", path=str(built)))
@@ -142,7 +142,7 @@ def inventory(path: Path, *lines: str, header: str = "# Sphinx inventory version
 
 
 def test_an_inventory_names_definitions_alone(tmp_path: Path) -> None:
-    found = read_inventory(
+    entries = read_inventory(
         inventory(
             tmp_path / "objects.inv",
             "x.f py:function 1 a%20b.html#$ -",
@@ -153,8 +153,8 @@ def test_an_inventory_names_definitions_alone(tmp_path: Path) -> None:
             "no line",
         )
     )
-    assert (found.library, found.version) == ("x_y", "")
-    assert found.entries == [("x.f()", "a b.html", "x.f"), ("operator new()", "c/index.html", "_CPPv4nw")]
+    assert (entries.library, entries.version) == ("x_y", "")
+    assert entries.entries == [("x.f()", "a b.html", "x.f"), ("operator new()", "c/index.html", "_CPPv4nw")]
 
 
 def test_what_is_malformed_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

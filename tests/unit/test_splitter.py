@@ -17,11 +17,11 @@ SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 def test_shares_are_met_to_one_question_and_no_split_is_empty(numbers: set[int], seed: int) -> None:
     ids = [f"{number}-{phrasing}" for number in numbers for phrasing in range(3)]
     splitter = Splitter.of(SHARES, seed, ids)
-    found: dict[str, set[str]] = {}
+    ids_by_split: dict[str, set[str]] = {}
     for each in ids:
-        found.setdefault(group_of(each), set()).add(splitter.split_of(each))
-    assert all(len(splits) == 1 for splits in found.values())
-    counted = Counter(name for splits in found.values() for name in splits)
+        ids_by_split.setdefault(group_of(each), set()).add(splitter.split_of(each))
+    assert all(len(splits) == 1 for splits in ids_by_split.values())
+    counted = Counter(name for splits in ids_by_split.values() for name in splits)
     if len(numbers) >= len(SHARES):
         assert set(counted) == set(SHARES)
         for name, share in SHARES.items():

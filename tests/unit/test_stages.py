@@ -175,9 +175,9 @@ def test_cells_that_differ_in_what_is_shown_share_a_search() -> None:
     grid = {"retrieval": [False, True, *ALTERNATIVES], "rationale": ["star"]}
     wide = experiment(passages={"alternatives": ALTERNATIVES}, grid=grid)
     for slots, wording in ((train_slots(wide), "augmented"), (eval_slots(wide), "raw")):
-        found = [slot for slot in slots if slot.stage == "retrieve"]
-        assert [slot.variant for slot in found] == [wording, f"{wording}/bm25", f"{wording}/filler"]
-        assert len({slot.after for slot in found}) == 1
+        searches = [slot for slot in slots if slot.stage == "retrieve"]
+        assert [slot.variant for slot in searches] == [wording, f"{wording}/bm25", f"{wording}/filler"]
+        assert len({slot.after for slot in searches}) == 1
 
 
 @given(experiments())
@@ -222,11 +222,11 @@ def test_growth_is_a_run_of_its_own() -> None:
 
 def test_rounds_follow_each_other() -> None:
     slots = train_slots(experiment(rationale={"passes": 1, "rounds": 2}))
-    found = ("retrieve", "augmented", 0)
+    search = ("retrieve", "augmented", 0)
     assert [(slot.step, slot.after) for slot in slots[2:]] == [
-        (("rationale", "", 0), (found,)),
+        (("rationale", "", 0), (search,)),
         (("rationalize", "pass-1", 0), (("rationale", "", 0),)),
-        (("rationale", "round-2", 0), (found, ("barrier", "round-2", 0))),
+        (("rationale", "round-2", 0), (search, ("barrier", "round-2", 0))),
         (("rationalize", "round-2/pass-1", 0), (("rationale", "round-2", 0),)),
     ]
     # What is right in one round is asked again in the next.
@@ -236,11 +236,11 @@ def test_rounds_follow_each_other() -> None:
 
 
 @given(st.integers(1, 10), st.integers(1, 10))
-def test_variants_name_their_round_and_pass(number: int, place: int) -> None:
-    for variant, of_pass in ((named(number), 0), (named(number, SAMPLE), 0), (passed(number, place), place)):
+def test_variants_name_their_round_and_pass(number: int, index: int) -> None:
+    for variant, of_pass in ((named(number), 0), (named(number, SAMPLE), 0), (passed(number, index), index)):
         assert (round_of(variant), pass_of(variant)) == (number, of_pass)
     assert named(number, SAMPLE) in SAMPLES
-    assert passed(number, place) in rationales(number)
+    assert passed(number, index) in rationales(number)
     assert not set(rationales(number)) & {*SAMPLES, *rationales(number % 10 + 1)}
 
 

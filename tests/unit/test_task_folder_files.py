@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from producer.experiments.load import load_experiment
+from producer.experiments.task_check import check_task
+from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
 
 from models.core.errors import UsageError
 from models.core.experiment.task_folder import load_module
-from producer.experiments import load_experiment
-from producer.experiments.task_check import check_task
-from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
 from tests.support.experiment_files import LEAST, load, refusal
 
 
@@ -28,9 +28,9 @@ def put(folder: Path, name: str, text: str) -> None:
 def complaint(folder: Path) -> str:
     with pytest.raises(UsageError) as error:
         check_task(folder)
-    said = str(error.value)
-    assert "\n" not in said
-    return said.replace(str(folder), "units")
+    message = str(error.value)
+    assert "\n" not in message
+    return message.replace(str(folder), "units")
 
 
 def test_without_one_the_task_is_conala(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_a_task_on_the_command_line_is_seen_from_where_one_stands(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = load_experiment("demo", ["task=units", "judge.metrics=[accuracy]"])
-    assert found.task
-    assert (found.task.name, found.judge.metrics) == ("units", ["accuracy"])
+    experiment = load_experiment("demo", ["task=units", "judge.metrics=[accuracy]"])
+    assert experiment.task
+    assert (experiment.task.name, experiment.judge.metrics) == ("units", ["accuracy"])
 
 
 def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("task.yaml", "datset: {}", "units/task.yaml: unknown key datset; did you mean dataset?"),
         ("task.yaml", "judge: 3", "units/task.yaml: judge must be a mapping"),
         ("task.yaml", "stop: 3", "units/task.yaml: task.stop: Input should be a valid list"),
-        ("rationale.j2", "{% include 'x' %}", "units/rationale.j2:1: other files cannot be included"),
+        ("rationale.j2", "{% include 'x' %}", "units/rationale.j2:1: other files cannot be included, "),
         ("answer.j2", "\n{% block user %}{{ ''.__class__ }}{% endblock %}", "answer.j2:2: there is no"),
         ("task.py", "def f(:", "units/task.py:1: is no Python"),
         ("train.jsonl", '{"request": "x"}', "units/train.jsonl:1: has no 'answer'"),
@@ -147,8 +147,8 @@ def test_a_module_is_named_by_its_content() -> None:
 def test_a_judge_model_is_needed_where_it_is_asked(tmp_path: Path) -> None:
     config = {"name": "x", "task": "docqa", "teacher": "embedded", "students": ["embedded"]}
     assert "rule model needs judge.model" in refusal(tmp_path, config)
-    found = load(tmp_path, config | {"judge": {"model": "embedded"}})
-    assert found.asks_judge
+    experiment = load(tmp_path, config | {"judge": {"model": "embedded"}})
+    assert experiment.asks_judge
     assert "needs a verdict.j2 in task folder tldr" in refusal(
         tmp_path, config | {"task": "tldr", "judge": {"model": "embedded", "correctness": "model"}}
     )

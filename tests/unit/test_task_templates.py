@@ -22,9 +22,9 @@ def rationale(user: str, system: str = "Answer.") -> Template:
 def refusal(user: str) -> str:
     with pytest.raises(TaskFolderError) as error:
         rationale(user)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    message = str(error.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ def refusal(user: str) -> str:
         ("{{ 'a' if hint else 'b' ~ request }}", "bcount `xs`"),
         ("{% for p in passages %}{{ loop.index }}{{ p['text'] }};{% endfor %}", "1Count.;2Count.;"),
         ("{% for p in passages[:1] %}{{ p.line }}{% endfor %}", "len(s): Count."),
+        ("{% filter upper %}{{ request|trim('`') }}{% endfilter %}", "COUNT `XS"),
         ("{% for p in passages if p.name == 'x' %}{{ p.line }}{% else %}none{% endfor %}", "none"),
         ("{# a remark #}{{ '{{' }} <b>&amp;", "{{ <b>&amp;"),
     ],
@@ -50,38 +51,39 @@ HOSTILE = {
     "{{ ''['__class__'] }}": "no attribute '__class__'",
     "{{ request.__class__.__mro__[1].__subclasses__() }}": "nothing can be called",
     "{{ request.format(1) }}": "nothing can be called",
-    "{{ request.title }}": "no attribute 'title' here; a text has no attributes",
+    "{{ request.title }}": "no attribute 'title'",
     "{{ ''|attr('__class__') }}": "no filter 'attr'",
     "{{ passages|map(attribute='__class__')|list }}": "no filter",
-    "{{ [].append }}": "list is not known",
-    "{{ {}.items }}": "dict is not known",
+    "{{ [].append }}": "no attribute 'append'",
+    "{{ {}.items }}": "no attribute 'items'",
     "{{ self }}": "no field 'self'",
     "{{ self._TemplateReference__context }}": "no field 'self'",
     "{{ cycler }}": "no field 'cycler'",
     "{{ lipsum.__globals__ }}": "no field 'lipsum'",
     "{{ config }}": "no field 'config' here; known are request, passages, hint, hint_style",
-    "{% include '/etc/passwd' %}": "other files cannot be included",
-    "{% import 'os' as os %}": "other files cannot be imported",
-    "{% from 'x' import y %}": "other files cannot be imported",
-    "{% extends 'x' %}": "other files cannot be extended",
+    "{% include '/etc/passwd' %}": "other files cannot be included, imported or extended",
+    "{% import 'os' as os %}": "other files cannot be included, imported or extended",
+    "{% from 'x' import y %}": "other files cannot be included, imported or extended",
+    "{% extends 'x' %}": "other files cannot be included, imported or extended",
     "{% for i in range(10**9) %}x{% endfor %}": "loops go over passages only",
     "{% for c in request %}x{% endfor %}": "loops go over passages only",
-    "{% for a in passages recursive %}{{ loop(passages) }}{% endfor %}": "loops cannot be recursive",
+    "{% for a in passages recursive %}{{ loop(passages) }}{% endfor %}": "nothing can be called",
     "{% for a in passages %}{% for b in passages %}x{% endfor %}{% endfor %}": "within a loop",
     "{% macro m() %}{{ m() }}{% endmacro %}": "macros are not known",
     "{% set x = request %}": "variables cannot be set",
     "{% set x %}y{% endset %}": "variables cannot be set",
     "{% with x = 1 %}{% endwith %}": "variables cannot be set",
-    "{{ 'a' * 10**9 }}": "no arithmetic",
-    "{{ 2 ** 10 ** 10 }}": "no arithmetic",
-    "{{ '%1000000000d' % 1 }}": "no arithmetic",
+    "{{ 'a' * 10**9 }}": "there is no *, ** or %",
+    "{{ 2 ** 10 ** 10 }}": "there is no *, ** or %",
+    "{{ '%1000000000d' % 1 }}": "there is no *, ** or %",
     "{{ 'a'|center(1000000000) }}": "no filter 'center'",
-    "{{ request|trim('x') }}": "without arguments",
-    "{{ request is callable }}": "no test 'callable'",
-    "{{ passages[request] }}": "getitem is not known",
-    "{% filter upper %}x{% endfilter %}": "filterblock is not known",
-    "{% block inner %}x{% endblock %}": "block is not known",
-    "{% autoescape true %}x{% endautoescape %}": "scope is not known",
+    "{{ request is nonsense }}": "rationale.j2:2: is no valid template: No test named 'nonsense'",
+    "{{ passages[request] }}": "rationale.j2:2: block 'user' cannot be rendered",
+    "{{ ''['__cl' ~ 'ass__'] }}": "no attribute '__class__'",
+    "{{ request.text }}": "rationale.j2:2: block 'user' cannot be rendered: 'str object' has no attribute",
+    "{% if hint %}{{ request + 1 }}{% endif %}": "rationale.j2:2: block 'user' cannot be rendered",
+    "{{ " + "9" * 5_000 + " }}": "is no valid template",
+    "{% block inner %}x{% endblock %}": "there is no block 'inner' here; known are system, user",
     "{{ request ": "is no valid template",
     "{% if %}": "is no valid template",
     "{% do x %}": "is no valid template",
@@ -98,7 +100,9 @@ def test_what_could_do_harm_is_refused_in_one_line(source: str) -> None:
 
 def test_the_line_is_named() -> None:
     source = "{% block system %}\nA\n{% endblock %}\n{% block user %}{{ reqest }}{% endblock %}"
-    with pytest.raises(TaskFolderError, match=r"^my/rationale\.j2:4: there is no field 'reqest' here"):
+    with pytest.raises(
+        TaskFolderError, match=r"^my/rationale\.j2:4: there is no field 'reqest' here; did you mean request\?"
+    ):
         Template("rationale", source, "my/rationale.j2")
     assert refusal("one\n\n{{ passages.line }}").startswith("rationale.j2:4: ")
 
@@ -106,11 +110,11 @@ def test_the_line_is_named() -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("Query: {{ request }}", "no field 'request' here; known are none"),
+        ("{{ request }}", "rationale.j2:1: text outside of a block; put it into system, user"),
         ("\n\nQuery: hello", "rationale.j2:3: text outside of a block; put it into system, user"),
         ("{% block system %}{% endblock %}", "rationale.j2:1: block 'user' is missing"),
-        ("{% block usr %}{% endblock %}", "there is no block 'usr' here; known are system, user"),
-        ("{% block user %}a{% endblock %}{% block user %}b{% endblock %}", "block 'user' stands here twice"),
+        ("{% block usr %}{% endblock %}", "there is no block 'usr' here; did you mean user? known are"),
+        ("{% block user %}a{% endblock %}{% block user %}b{% endblock %}", "block 'user' defined twice"),
         ("{% block system %}{{ hint }}{% endblock %}{% block user %}{% endblock %}", "no field 'hint' here"),
     ],
 )  # fmt: skip
@@ -124,13 +128,24 @@ def test_a_prompt_has_an_end() -> None:
     long = GIVEN | {"request": "x" * (LONGEST_PROMPT // 2)}
     with pytest.raises(TaskFolderError, match=r"makes a prompt of more than 4,000,000 characters"):
         rationale("{{ request ~ request ~ request }}").render("user", **long)
+    many = GIVEN | {"request": "x" * 5_000, "passages": [PASSAGE] * 1_000}
+    with pytest.raises(TaskFolderError, match=r"makes a prompt of more than 4,000,000 characters"):
+        rationale("{% for p in passages %}{{ request }}{% endfor %}").render("user", **many)
+
+
+def test_values_reach_nothing_of_python() -> None:
+    template = rationale("{% if request != 'x' %}\n{{ ''[request] }}{% endif %}")
+    with pytest.raises(
+        TaskFolderError, match=r"^rationale\.j2:3: block 'user' cannot be rendered: access to"
+    ):
+        template.render("user", **GIVEN | {"request": "__class__"})
 
 
 @given(source=st.text(alphabet="{}%#()[]|~.'\"*_ abcdefgrequestpassageslinfor\n-+0123456789", max_size=60))
 def test_any_text_is_a_template_or_refused_in_one_line(source: str) -> None:
-    said = ""
+    message = ""
     try:
         rationale(source).render("user", **GIVEN)
     except TaskFolderError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message

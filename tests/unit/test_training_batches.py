@@ -33,13 +33,13 @@ def test_every_oracle_passage_makes_a_pair() -> None:
         Example(2, "c", "three", "code"),
         Example(3, "d", "four", "code", ("lib.f2",)),
     ]
-    found = make_pairs(examples, PASSAGES, TEMPLATE)
-    assert found.requests == ("one", "four")
-    assert [(found.requests[a], found.passages[b]) for a, b in found.pairs] == [
+    pairs = make_pairs(examples, PASSAGES, TEMPLATE)
+    assert pairs.requests == ("one", "four")
+    assert [(pairs.requests[a], pairs.passages[b]) for a, b in pairs.pairs] == [
         ("one", "f1: text 1"),
         ("four", "f2: text 2"),
     ]
-    assert found.left_out == 2
+    assert pairs.left_out == 2
 
 
 def test_data_without_pairs_is_refused() -> None:
@@ -91,8 +91,8 @@ def test_mined_negatives_are_near_and_no_answers(data: Pairs) -> None:
     assert mined.shape == (20, 2)
     for (request, _), row in zip(data.pairs, mined, strict=True):
         answers = data.answers[data.requests[request]]
-        near = [place for place in (request, request + 1) if data.passages[place] not in answers]
+        near = [index for index in (request, request + 1) if data.passages[index] not in answers]
         assert set(near) <= set(row.tolist())
-        assert not answers.intersection(data.passages[place] for place in row)
+        assert not answers.intersection(data.passages[index] for index in row)
     batch = TrainingBatches(data, Recipe(batch_size=20, hard_negatives=1), mined).at(0)
     assert set(batch.passages) > {data.passages[passage] for _, passage in data.pairs}

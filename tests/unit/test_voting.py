@@ -46,15 +46,15 @@ def test_nothing_is_no_vote() -> None:
 
 @given(st.lists(CODES, min_size=1, max_size=12))
 def test_nobody_had_more_votes_nor_as_many_earlier(codes: list[str]) -> None:
-    found = majority(codes)
+    vote = majority(codes)
     forms = [normal_form(code) for code in codes]
     count = Counter(form for form in forms if form) or Counter(forms)
-    elected = forms[found.place]
-    assert found.winner == count[elected] == max(count.values())
-    assert found.place == forms.index(elected)
-    earlier = {form for form in forms[: found.place] if form}
-    assert all(count[form] < found.winner for form in earlier)
-    assert (found.samples, found.groups) == (len(codes), len(count))
+    elected = forms[vote.place]
+    assert vote.winner == count[elected] == max(count.values())
+    assert vote.place == forms.index(elected)
+    earlier = {form for form in forms[: vote.place] if form}
+    assert all(count[form] < vote.winner for form in earlier)
+    assert (vote.samples, vote.groups) == (len(codes), len(count))
 
 
 @given(st.lists(CODES, min_size=1, max_size=8), st.randoms())

@@ -16,11 +16,11 @@ def limits(bench: Bench) -> Outcome:
     The ideal counts only calls that bring an answer, though one in twenty must be made again.
     """
     outcome: Outcome = {"plain": {}, "starmill": {}}
-    for name, told in (("told", True), ("untold", False)):
+    for name, sent in (("told", True), ("untold", False)):
         there = Bench(bench.folder / name, bench.quick, bench.calls, bench.threads)
         load = there.load(
             9_500, quick=400, workers=4, threads=24,
-            server={"rpm": RPM, "p500": 0.05, "limit_headers": told}, teacher=where_known(Teacher, rpm=RPM),
+            server={"rpm": RPM, "p500": 0.05, "limit_headers": sent}, teacher=where_known(Teacher, rpm=RPM),
         )  # fmt: skip
         for subject, values in there.both(load).items():
             outcome[subject] |= prefixed(name, values)
