@@ -1,6 +1,7 @@
-"""A TLS proxy for a server of this machine: `python -m tests.support.tls_end BACKEND CERTIFICATE KEY` prints its URL.
+"""A TLS proxy for a server of this machine: `python -m tests.support.tls_end BACKEND CERTIFICATE KEY`.
 
-BACKEND is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they speak it.
+It prints its URL. BACKEND is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they
+speak it.
 """
 
 from __future__ import annotations

@@ -25,20 +25,9 @@ def test_defaults(tmp_path: Path) -> None:
     assert (loaded.teacher.name, loaded.teacher.model_name) == ("teacher", EMBEDDED_MODEL)
     assert loaded.teacher.delivery == "direct"
     assert [(student.name, student.prompt_format) for student in loaded.students] == [("student", "raw")]
-    assert (loaded.passages.source, loaded.passages.packages, loaded.passages.top_k) == (
-        "installed",
-        ["stdlib"],
-        3,
-    )
-    assert (
-        loaded.rationale.correctness,
-        loaded.rationale.passes,
-        loaded.rationale.drop_wrong,
-    ) == (
-        "strict",
-        1,
-        True,
-    )
+    passages, rationale = loaded.passages, loaded.rationale
+    assert (passages.source, passages.packages, passages.top_k) == ("installed", ["stdlib"], 3)
+    assert (rationale.correctness, rationale.passes, rationale.drop_wrong) == ("strict", 1, True)
     assert (loaded.grid.shots, loaded.grid.retrieval) == ([0, 2], [False, True])
     assert loaded.grid.rationale == ["none", "first_pass", "star"]
     assert loaded.judge.extraction == "strict"
@@ -282,11 +271,8 @@ def test_runs_of_earlier_releases_load() -> None:
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
-    message = refusal(tmp_path, LEAST | {"judge": {"xyz": 1}})
-    assert (
-        message
-        == "judge.xyz: unknown key; known are correctness, execution, extraction, limits, metrics, model"
-    )
+    known = "correctness, execution, extraction, limits, metrics, model"
+    assert refusal(tmp_path, LEAST | {"judge": {"xyz": 1}}) == f"judge.xyz: unknown key; known are {known}"
 
 
 @pytest.mark.parametrize("key", list(LEAST))
