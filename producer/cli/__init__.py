@@ -1,7 +1,6 @@
 """The command line, and the one place where errors become exit codes.
 
-0 done, 1 finished with failures, 2 usage or configuration, 3 interrupted.
-"""
+0 done, 1 finished with failures, 2 usage or configuration, 3 interrupted."""
 
 from __future__ import annotations
 
@@ -21,15 +20,15 @@ TYPER_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         from producer.cli.commands import app
 
-        code = app(args=given or ["--help"], prog_name="starmill", standalone_mode=False)
+        code = app(args=argv or ["--help"], prog_name="starmill", standalone_mode=False)
         if code == TYPER_INTERRUPTED:
             code = INTERRUPTED
     except typer.TyperException as error:
-        # A message may list choices, one a line.
+        # A message may hold a list of choices, one in each line.
         message = " ".join(error.format_message().split()).removesuffix(".")
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "starmill"
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader went away, as `head` does: nothing is wrong, and nothing more can be said.
+        # The reader of the pipe has ended, as `head` does: this is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code or 0)

@@ -1,8 +1,5 @@
-"""Commands that are loaded when they are called: `starmill status` does not wait for what trains encoders.
-
-Which commands there are, and where. Nothing of them is loaded before one is called: they are named,
-not imported.
-"""
+"""All commands by name. A command's module is imported only when it is called, so that `starmill status` does
+not wait for torch."""
 
 from __future__ import annotations
 
@@ -17,21 +14,21 @@ from typer.core import TyperCommand, TyperGroup
 
 
 class LazyCommand(TyperCommand):
-    """Stands in a group for the function that `place` names, such as `producer.cli.runs:status`. Its
-    help is the function's docstring, which is read without loading the module."""
+    """A command that imports its function when it is called. `target` is `module:function`, such as
+    `producer.cli.runs:status`. The help is the function's docstring, read without importing the module."""
 
-    def __init__(self, name: str, place: str) -> None:
+    def __init__(self, name: str, target: str) -> None:
         super().__init__(name, callback=None, rich_markup_mode=None)
-        self.module, self.function = place.split(":")
+        self.module, self.function = target.split(":")
 
     def load(self) -> Any:
-        """The command itself."""
-        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        made.command(self.name)(getattr(import_module(self.module), self.function))
-        return typer.main.get_command(made)
+        """Import the function and return its command."""
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app.command(self.name)(getattr(import_module(self.module), self.function))
+        return typer.main.get_command(app)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        """Where a group begins to call one of its commands: from here on it is the real one."""
+        # A group calls this first; from here on the imported command answers.
         return self.load().make_context(*args, **options)
 
     def get_short_help_str(self, limit: int = 45) -> str:
@@ -39,12 +36,13 @@ class LazyCommand(TyperCommand):
         return super().get_short_help_str(limit)
 
 
-def group(name: str, says: str, places: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
-    """Commands by their word, as `module:function` or as a group of their own; `says` is its help."""
+def group(name: str, help_: str, targets: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
+    """Make a group of commands. Each name maps to `module:function`, or to a group."""
     commands: dict[str, Any] = {
-        word: LazyCommand(word, place) if isinstance(place, str) else place for word, place in places.items()
+        word: LazyCommand(word, target) if isinstance(target, str) else target
+        for word, target in targets.items()
     }
-    return TyperGroup(name=name, help=says, commands=commands, rich_markup_mode=None, **options)
+    return TyperGroup(name=name, help=help_, commands=commands, rich_markup_mode=None, **options)
 
 
 def _docstring(module: str, function: str) -> str | None:

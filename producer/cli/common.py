@@ -1,4 +1,4 @@
-"""What the commands share: arguments, the open ledger, and the way to print JSON."""
+"""Options, the open ledger and output that commands share."""
 
 from __future__ import annotations
 
@@ -25,43 +25,47 @@ OptionalRun = Annotated[
     typer.Argument(metavar="[RUN]", help="a run, or the beginning of its name; default: the newest"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-UNFOLDED = 1000
+ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
+]
+PLAIN_WIDTH = 1000
 
 
 class Only(StrEnum):
-    """Which rows of a synthetic set."""
+    """Rows of a synthetic set that a command looks at."""
 
     ACCEPTED = "accepted"
 
 
 def console() -> Console:
-    """Standard output; plain text where it is not a terminal."""
+    """Return standard output; plain text if it is not a terminal."""
     return _console(sys.stdout)
 
 
 def messages() -> Console:
-    """Standard error, for everything that is not the result."""
+    """Return standard error, for everything that is not the result."""
     return _console(sys.stderr)
 
 
 def progress_bar() -> Progress:
-    """On standard error, and only where it is a terminal."""
+    """Return a progress bar on standard error. It is hidden if that is not a terminal."""
     out = messages()
     return Progress(console=out, transient=True, disable=not out.is_terminal)
 
 
 def _console(stream: TextIO) -> Console:
-    """Rows hold code: its brackets are no markup. A file or a pipe has no width to fold at."""
-    folds = stream.isatty()
+    # Rows hold code: its brackets are no markup. A file or a pipe has no width to wrap at.
+    wraps = stream.isatty()
     return Console(
         file=stream, markup=False, emoji=False, highlight=False,
-        soft_wrap=not folds, width=None if folds else UNFOLDED,
+        soft_wrap=not wraps, width=None if wraps else PLAIN_WIDTH,
     )  # fmt: skip
 
 
 @contextmanager
 def open_ledger(settings: Settings | None = None, **options: int) -> Iterator[Database]:
-    """The ledger, its schema up to date; `options` are those of Database."""
+    """Open the ledger and bring its schema up to date. `options` are those of Database."""
     db = Database((settings or load_settings()).database, **options)
     try:
         db.migrate()
@@ -71,7 +75,7 @@ def open_ledger(settings: Settings | None = None, **options: int) -> Iterator[Da
 
 
 def find_run(db: Database, run_id: str | None) -> Run:
-    """The run named, or the newest."""
+    """Return the named run, or the newest. Raise UsageError if there are none."""
     if run_id:
         return ledger_runs.load_run(db, run_id)
     runs = ledger_runs.list_runs(db)
@@ -82,5 +86,5 @@ def find_run(db: Database, run_id: str | None) -> Run:
 
 def print_json(value: dict[str, Any]) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    # Half a surrogate pair, which a model may emit, becomes the escape that JSON has for it.
+    # A model may write half a surrogate pair; JSON can write it as an escape.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())

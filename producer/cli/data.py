@@ -1,9 +1,4 @@
-"""`starmill data apply-delta`: weights made of a difference.
-
-`starmill data fetch`: documentation fetched into a folder.
-
-`starmill data list`: what documentation lies in a folder.
-"""
+"""`starmill data fetch`, `list` and `apply-delta`: documentation, and models made of a difference."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from rich.table import Table
 
 from producer import weights
 from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
-from producer.corpus.devdocs import attribution, changed_files, documentations, entries
+from producer.corpus.devdocs import attribution, changed_files, entries, find_documentations
 from storage.settings import load_settings
 
 
@@ -33,10 +28,10 @@ def apply_delta(
 ) -> None:
     """Add a published difference of weights, such as Alpaca-7B's, to its base, such as LLaMA-7B."""
     with progress_bar() as bar:
-        row = bar.add_task("tensors", total=None)
+        task = bar.add_task("tensors", total=None)
         count = weights.apply_delta(
             base, delta, output, dtype, checksum,
-            lambda done, total: bar.update(row, completed=done, total=total),
+            lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     messages().print(f"{count} tensors in {output}; a student uses it by `model: {output}`")
 
@@ -52,21 +47,17 @@ def fetch(
         Path | None, typer.Option("-o", metavar="FOLDER", help="default: devdocs in STARMILL_HOME")
     ] = None,
 ) -> None:
-    """Fetch documentations; what is there and current stays, what broke off goes on."""
+    """Fetch documentation. What is current stays; an interrupted download continues."""
     from producer.corpus import devdocs_fetch
 
     target = folder or load_settings().root / source
     with progress_bar() as bar:
-        rows = {slug: bar.add_task(slug, total=None) for slug in slugs}
+        tasks = {slug: bar.add_task(slug, total=None) for slug in slugs}
         site = devdocs_fetch.mirror(from_) if from_ else devdocs_fetch.DEVDOCS
-        done = asyncio.run(
-            devdocs_fetch.fetch(
-                slugs,
-                target,
-                site,
-                lambda slug, total, held: bar.update(rows[slug], total=total, completed=held),
-            )
-        )
+        done = asyncio.run(devdocs_fetch.fetch(
+            slugs, target, site,
+            lambda slug, total, held: bar.update(tasks[slug], total=total, completed=held),
+        ))  # fmt: skip
     for slug, is_new in done.items():
         messages().print(f"{slug}: {'fetched' if is_new else 'is current'}")
     messages().print(f"an experiment reads them by `passages: {{source: {source}, path: {target}}}`")
@@ -78,33 +69,26 @@ def list_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The documentations in a folder: version, size, whether they are whole, whose they are."""
-    found: list[dict[str, Any]] = []
-    for documentation in documentations(folder or load_settings().root / "devdocs"):
+    """List the documentation in a folder: version, size, state, notice."""
+    rows: list[dict[str, Any]] = []
+    for documentation in find_documentations(folder or load_settings().root / "devdocs"):
         changed = changed_files(documentation.folder)
         state = "unchecked" if changed is None else f"changed: {', '.join(changed)}" if changed else "whole"
-        said = attribution(documentation)
-        found.append({
-            "documentation": said.documentation, "library": documentation.library, "version": said.version,
+        credit = attribution(documentation)
+        rows.append({
+            "documentation": credit.documentation, "library": documentation.library, "version": source.version,
             "entries": sum(map(len, entries(documentation.folder).values())), "bytes": documentation.size,
-            "state": state, "notice": said.notice, "url": said.url,
+            "state": state, "notice": credit.notice, "url": source.url,
         })  # fmt: skip
     if as_json:
-        print_json({"documentations": found})
+        print_json({"documentations": rows})
         return
     table = Table("documentation", "version", box=None, pad_edge=False)
     table.add_column("entries", justify="right")
     table.add_column("MB", justify="right")
     table.add_column("state")
     table.add_column("notice")
-    for row in found:
-        megabytes = f"{row['bytes'] / 1e6:.1f}"
-        table.add_row(
-            row["documentation"],
-            row["version"],
-            f"{row['entries']:,}",
-            megabytes,
-            row["state"],
-            row["notice"],
-        )
+    for row in rows:
+        counts = (f"{row['entries']:,}", f"{row['bytes'] / 1e6:.1f}")
+        table.add_row(row["documentation"], row["version"], *counts, row["state"], row["notice"])
     console().print(table)

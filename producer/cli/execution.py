@@ -1,4 +1,4 @@
-"""What `run`, `resume` and `data grow` share: a run planned, fed until it ends, and what is said of it."""
+"""Plan, feed and conclude a run: shared by `run`, `resume` and `data grow`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from models.core.experiment.experiment import Experiment
 from producer.cli import FINISHED_WITH_FAILURES, INTERRUPTED
 from producer.cli.common import console, messages
 from producer.cli.index_progress import bring_up_to_date
-from producer.experiments.load.datasets import check_right_passages, read_dataset, require_tests
-from producer.experiments.load.load import pin_recordings
-from producer.experiments.load.task_check import check_prompts
-from producer.feeding.interrupts import Stop
-from producer.feeding.run_loop import StoppedWatching, drive
+from producer.experiments.datasets import check_right_passages, read_dataset, require_tests
+from producer.experiments.load import pin_recordings
+from producer.experiments.task_check import check_prompts
+from producer.feeding.interrupts import StopSignal
+from producer.feeding.run_loop import StoppedWatching, feed_or_watch
 from producer.local.local_stack import local_stack
 from producer.progress import text
 from producer.progress.status import Status, read_status
@@ -41,8 +41,8 @@ LINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """What is started on this machine; as text, the options that ask for it."""
+class LocalOptions:
+    """The options that start services on this machine. Its text is these options again."""
 
     local: bool
     gateway: bool
@@ -61,41 +61,45 @@ NoFlowerOption = Annotated[
 ]
 
 
-def asked_for(local: bool, gateway: bool, no_flower: bool, settings: Settings) -> Here:
-    """Raises UsageError where the options or the gateway's URL cannot be used."""
+def local_options(local: bool, gateway: bool, no_flower: bool, settings: Settings) -> LocalOptions:
+    """Return the options. Raise UsageError if they or the gateway's URL cannot be used."""
     if gateway and not local:
         raise UsageError("--gateway goes with --local; elsewhere start `python -m worker.gateway` "
                          "and set STARMILL_GATEWAY_URL for it and for the workers")  # fmt: skip
     if settings.gateway_url:
         address_and_token(settings.gateway_url.get_secret_value())
-    return Here(local, gateway, no_flower)
+    return LocalOptions(local, gateway, no_flower)
 
 
-def go_on(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> None:
-    """Until the run ends, and then its tables. Raises typer.Exit with the code that tells how it ended,
-    UsageError where it is paused."""
-    if chosen.state == FINISHED:
-        if not chosen.experiment.grow.enabled:
-            messages().print(f"run {chosen.id} is finished; `starmill run --new` runs it again")
-        status = read_status(db, chosen, time.time())
+def feed_and_report(
+    db: Database, run: Run, settings: Settings, options: LocalOptions, stop: StopSignal
+) -> None:
+    """Feed the run until it ends, then print its tables.
+
+    Raise typer.Exit with the exit code of an end that is no success, UsageError if the run is paused.
+    """
+    if run.state == FINISHED:
+        if not run.experiment.grow.enabled:
+            messages().print(f"run {run.id} is finished; `starmill run --new` runs it again")
+        status = read_status(db, run, time.time())
     else:
-        status = execute(db, chosen, settings, here, stop)
-    _conclude(db, status, here)
+        status = feed(db, run, settings, options, stop)
+    _print_end(db, status, options)
 
 
 def find_or_plan(
     db: Database, experiment: Experiment, settings: Settings, local: bool, new: bool = False
 ) -> Run:
-    """Everything that can be wrong is looked at before the run is written."""
+    """Return the run of this experiment, or check everything and plan a new one."""
     experiment = pin_recordings(experiment)
     splits = read_dataset(experiment.dataset)
     if not experiment.grow.enabled:
         check_right_passages(experiment, splits)
         require_tests(experiment, splits)
     check_prompts(experiment, splits[TRAIN])
-    found = None if new else runs.find_run(db, experiment, runs.dataset_hash(splits))
-    if found:
-        return runs.update_mutable(db, found, experiment)
+    existing = None if new else runs.find_run(db, experiment, runs.dataset_hash(splits))
+    if existing:
+        return runs.update_mutable(db, existing, experiment)
     if not local:
         Queues(settings.broker).check()
     elif experiment.executes:
@@ -117,14 +121,17 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
         messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
 
 
-def execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Stop) -> Status:
-    """Until the run ends, or is stopped from elsewhere; how it stands then. Raises KeyboardInterrupt."""
+def feed(db: Database, run: Run, settings: Settings, options: LocalOptions, stop: StopSignal) -> Status:
+    """Feed the run until it ends or is stopped from elsewhere; return its status.
+
+    Raise KeyboardInterrupt if this process is stopped.
+    """
     try:
-        if chosen.state != PLANNED:
-            _build_index(chosen.experiment, settings)
-        flower = not here.no_flower
+        if run.state != PLANNED:
+            _build_index(run.experiment, settings)
+        flower = not options.no_flower
         stack = (
-            local_stack(chosen.experiment, settings, here.gateway, flower) if here.local else nullcontext()
+            local_stack(run.experiment, settings, options.gateway, flower) if options.local else nullcontext()
         )
         with stack as started:
             if started and started.flower:
@@ -133,45 +140,45 @@ def execute(db: Database, chosen: Run, settings: Settings, here: Here, stop: Sto
             Queues(used.broker).check()
             try:
                 with _progress() as show:
-                    return drive(db, chosen, used, started.supervisor if started else None, show, stop)
+                    return feed_or_watch(db, run, used, started.supervisor if started else None, show, stop)
             except StoppedWatching:
                 raise
             except KeyboardInterrupt:
-                runs.stop_run(db, chosen.id, "stopped by hand")
+                runs.stop_run(db, run.id, "stopped by hand")
                 messages().print("stopping: calls in flight are finished first")
-                if open_batches := len(batches.unsettled(db, chosen.id)):
+                if open_batches := len(batches.unsettled(db, run.id)):
                     messages().print(f"batches that go on at the provider: {open_batches}; "
                                      "their answers are fetched when the run goes on")  # fmt: skip
                 raise
-    except StoppedWatching as watched:
-        messages().print(f"run {chosen.id} goes on, fed by {watched.leader}; "
-                         f"stop it with `starmill pause {chosen.id}`")  # fmt: skip
+    except StoppedWatching as stopped:
+        messages().print(f"run {run.id} goes on, fed by {stopped.leader}; "
+                         f"stop it with `starmill pause {run.id}`")  # fmt: skip
         raise
     except KeyboardInterrupt:
-        messages().print(f"run {chosen.id} was stopped; {_how_to_resume(chosen, here)}")
+        messages().print(f"run {run.id} was stopped; {_resume_hint(run, options)}")
         raise
 
 
-def _conclude(db: Database, status: Status, here: Here) -> None:
+def _print_end(db: Database, status: Status, options: LocalOptions) -> None:
     out = console()
     out.print(text.progress(status))
-    require_ended(status, here)
+    require_ended(status, options)
     if status.run.experiment.grow.enabled:
         messages().print("what was grown is written by the `starmill data grow` that began the run")
     else:
         _print_tables(db, status.run)
-    conclude_failures(status)
+    exit_on_failures(status)
 
 
-def require_ended(status: Status, here: Here) -> None:
-    """Raise UsageError where the run is paused, typer.Exit where it was stopped from elsewhere."""
+def require_ended(status: Status, options: LocalOptions) -> None:
+    """Raise UsageError if the run is paused, typer.Exit if it was stopped from elsewhere."""
     if status.state == PAUSED:
         raise UsageError(
-            f"run {status.run.id} is paused: {status.message}; {_how_to_resume(status.run, here)}"
+            f"run {status.run.id} is paused: {status.message}; {_resume_hint(status.run, options)}"
         )
     if status.left:
         messages().print(f"run {status.run.id} was stopped from elsewhere: {status.message}; "
-                         f"{_how_to_resume(status.run, here)}")  # fmt: skip
+                         f"{_resume_hint(status.run, options)}")  # fmt: skip
         raise typer.Exit(INTERRUPTED)
 
 
@@ -182,8 +189,8 @@ def _print_tables(db: Database, run: Run) -> None:
         out.print(table)
 
 
-def conclude_failures(status: Status) -> None:
-    """Raise typer.Exit where units failed, and say what to do."""
+def exit_on_failures(status: Status) -> None:
+    """Raise typer.Exit if units failed, and print what to do."""
     if status.failed:
         messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
                          f"`starmill retry {status.run.id}` sends them again")  # fmt: skip
@@ -192,7 +199,7 @@ def conclude_failures(status: Status) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Status], None]]:
-    """A live table in a terminal; a line now and then anywhere else."""
+    """Yield a function that shows a status: a live table in a terminal, elsewhere a line every 10 s."""
     out = messages()
     if out.is_terminal:
         with Live(console=out, transient=True, auto_refresh=False) as live:
@@ -208,5 +215,5 @@ def _progress() -> Iterator[Callable[[Status], None]]:
     yield show
 
 
-def _how_to_resume(run: Run, here: Here) -> str:
-    return f"continue with: starmill run --resume {run.id}{here}"
+def _resume_hint(run: Run, options: LocalOptions) -> str:
+    return f"continue with: starmill run --resume {run.id}{options}"

@@ -1,7 +1,4 @@
-"""`starmill experiments`: the presets.
-
-`starmill task`: make a task folder, and put one to the test.
-"""
+"""`starmill experiments`: the presets. `starmill task`: make and check task folders."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from rich.table import Table
 from models.core.errors import UsageError
 from models.core.experiment.endpoints import NAME
 from producer.cli.common import JsonOption, console, messages, print_json
-from producer.experiments import load_experiment, presets
+from producer.experiments.load import load_experiment, presets
 from producer.experiments.task_check import check_task
 from producer.experiments.task_folders import SCAFFOLD, find_task
 
@@ -30,12 +27,12 @@ def experiments(
         experiment = load_experiment(name)
         print_json(experiment.model_dump(mode="json"))
         return
-    found = presets()
+    shipped = presets()
     if as_json:
-        print_json({"experiments": found})
+        print_json({"experiments": shipped})
         return
     table = Table("preset", "what it is", box=None, pad_edge=False)
-    for preset, description in found.items():
+    for preset, description in shipped.items():
         table.add_row(preset, description)
     console().print(table)
 
@@ -43,7 +40,7 @@ def experiments(
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the folder to make; it must not exist")],
 ) -> None:
-    """Make a task folder: data, prompt templates, an experiment and a test, all of which work."""
+    """Make a task folder with data, prompt templates, an experiment and a test. All of them work."""
     folder = Path(name)
     if not NAME.fullmatch(folder.name):
         raise UsageError(f"{name}: a task is named by up to 64 letters, digits, '.', '_' and '-'")
@@ -64,16 +61,16 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check a task folder: templates with its first row, seeds, references, passages. Asks no model."""
-    found = check_task(find_task(folder, Path.cwd()))
+    summary = check_task(find_task(folder, Path.cwd()))
     if as_json:
         print_json({
-            "task": found.name, "train": found.train, "test": found.test, "passages": found.passages,
-            "seeds": found.seeds, "first_prompt": found.first_prompt,
+            "task": summary.name, "train": summary.train, "test": summary.test, "passages": summary.passages,
+            "seeds": summary.seeds, "first_prompt": summary.first_prompt,
         })  # fmt: skip
         return
     out = console()
     out.print(
-        f"{found.name}: {found.train:,} train and {found.test:,} test rows, {found.passages:,} passages, "
-        f"{found.seeds:,} seeds. Of the first row the teacher is asked:"
+        f"{summary.name}: {summary.train:,} train and {summary.test:,} test rows, "
+        f"{summary.passages:,} passages, {summary.seeds:,} seeds. Of the first row the teacher is asked:"
     )
-    out.print(found.first_prompt)
+    out.print(summary.first_prompt)

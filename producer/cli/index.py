@@ -1,7 +1,4 @@
-"""`starmill index build` and `starmill index search`: the passages of an experiment.
-
-`starmill index evaluate`: how well the passages of a split are found, method by method.
-"""
+"""`starmill index build`, `index search` and `index evaluate`: the passages of an experiment."""
 
 from __future__ import annotations
 
@@ -14,22 +11,23 @@ from rich.table import Table
 from models.core.errors import UsageError
 from models.core.experiment.passages import BASE, Method, Passages
 from models.core.types import Query
-from producer.cli.common import JsonOption, console, messages, print_json
+from producer.cli.common import ExperimentArgument, JsonOption, SetOption, console, messages, print_json
 from producer.cli.index_progress import bring_up_to_date
-from producer.experiments import load_experiment
 from producer.experiments.datasets import read_dataset
-from producer.index.evaluation import Found, check_known, evaluate, queries_of, read_augmentations
+from producer.experiments.load import load_experiment
+from producer.index.evaluation import (
+    RetrievalScores,
+    count_unknown,
+    evaluate,
+    make_queries,
+    read_augmentations,
+)
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
-ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
-]
-
 
 def build(experiment: ExperimentArgument, set_: SetOption = None) -> None:
-    """Encode the passages that are new, write what workers search, and learn where a search learns."""
+    """Encode new passages, write the index that workers search, and train the searches that learn."""
     settings = load_settings()
     index, learned = bring_up_to_date(load_experiment(experiment, set_ or []), settings)
     messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
@@ -43,7 +41,7 @@ def search(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The passages nearest to a request, best first."""
+    """Show the passages nearest to a request, best first."""
     settings = load_settings()
     chosen = load_experiment(experiment, set_ or [])
     retriever = Retriever(chosen.passages, settings.root, dataset=chosen.dataset)
@@ -60,14 +58,12 @@ def search(
 
 CUTS = "1,3,5,10,20"
 METHODS = get_args(Method)
+MEANS = ("mrr", "precision", "none_right", "abstained", "shown")
 
 
 def evaluate_index(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment"),
-    ] = None,
+    experiment: ExperimentArgument,
+    set_: SetOption = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="whose requests are asked")] = "test",
     method: Annotated[
         list[str] | None,
@@ -79,21 +75,21 @@ def evaluate_index(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recall of the right passages, and the precision of what would be shown."""
+    """Measure the recall of the right passages, and the precision of those that would be shown."""
     chosen = load_experiment(experiment, set_ or [])
     cuts = _cuts(k)
     searches = _searches(chosen.passages, method or [])
     added = read_augmentations(augmentations) if augmentations else {}
-    queries = queries_of(read_dataset(chosen.dataset)[split], added)
+    queries = make_queries(read_dataset(chosen.dataset)[split], added)
     retriever = Retriever(chosen.passages, load_settings().root, dataset=chosen.dataset)
-    missing = check_known(queries, lambda name: bool(retriever.lookup([name])), Path(chosen.dataset.path))
+    missing = count_unknown(queries, lambda name: bool(retriever.lookup([name])), Path(chosen.dataset.path))
     if missing:
         messages().print(f"{missing:,} right passages are not in the index: they count as not found")
-    found = {name: evaluate(retriever.search, how, queries, cuts) for name, how in searches.items()}
+    results = {name: evaluate(retriever.search, how, queries, cuts) for name, how in searches.items()}
     if as_json:
-        print_json({"split": split, "methods": {name: _entry(each) for name, each in found.items()}})
+        print_json({"split": split, "methods": {name: _entry(each) for name, each in results.items()}})
         return
-    _print(found, cuts)
+    _print(results, cuts)
 
 
 def _cuts(text: str) -> list[int]:
@@ -104,7 +100,7 @@ def _cuts(text: str) -> list[int]:
 
 
 def _searches(passages: Passages, wanted: list[str]) -> dict[str, Passages]:
-    """The experiment's own searches that look for something, or the section with each method wanted."""
+    """Return the experiment's own searches without the controls, or its section with each wanted method."""
     if not wanted:
         names = [BASE, *passages.alternatives]
         own = {name: passages.named(name) for name in names}
@@ -118,22 +114,18 @@ def _searches(passages: Passages, wanted: list[str]) -> dict[str, Passages]:
     return {name: passages.model_copy(update={"method": name}) for name in wanted}
 
 
-def _entry(found: Found) -> dict[str, Any]:
+def _entry(result: RetrievalScores) -> dict[str, Any]:
     return {
-        "n": found.n,
-        "rows": found.rows,
-        "recall": {str(k): round(value, 2) for k, value in found.recall.items()},
-        "intervals": {str(k): [round(low, 2), round(high, 2)] for k, (low, high) in found.intervals.items()},
-        "docprompting": {str(k): round(value, 2) for k, value in found.docprompting.items()},
-        "mrr": round(found.mrr, 2),
-        "precision": round(found.precision, 2),
-        "none_right": round(found.none_right, 2),
-        "abstained": round(found.abstained, 2),
-        "shown": round(found.shown, 2),
+        "n": result.n,
+        "rows": result.rows,
+        "recall": {str(k): round(value, 2) for k, value in result.recall.items()},
+        "intervals": {str(k): [round(low, 2), round(high, 2)] for k, (low, high) in result.intervals.items()},
+        "docprompting": {str(k): round(value, 2) for k, value in result.docprompting.items()},
+        **{name: round(getattr(result, name), 2) for name in MEANS},
     }
 
 
-def _print(found: dict[str, Found], cuts: list[int]) -> None:
+def _print(results: dict[str, RetrievalScores], cuts: list[int]) -> None:
     last = cuts[-1]
     table = Table("method", box=None, pad_edge=False)
     for heading in (
@@ -141,7 +133,7 @@ def _print(found: dict[str, Found], cuts: list[int]) -> None:
         "precision shown", "none right", "abstained",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
-    for name, each in found.items():
+    for name, each in results.items():
         low, high = each.intervals[last]
         shares = (each.docprompting[last], each.mrr, each.precision, each.none_right, each.abstained)
         table.add_row(
@@ -151,7 +143,7 @@ def _print(found: dict[str, Found], cuts: list[int]) -> None:
             *(f"{share:.1f}" for share in shares),
         )
     console().print(table)
-    one = next(iter(found.values()))
+    one = next(iter(results.values()))
     console().print(
         f"{one.n:,} rows name right passages; DocPrompting counts the other {one.rows - one.n:,} as found"
     )

@@ -1,7 +1,4 @@
-"""`starmill index train`: an encoder that knows the requests and passages of an experiment.
-
-`starmill index quantize`: the encoder of an experiment for ONNX Runtime, in 8-bit integers.
-"""
+"""`starmill index train` and `index quantize`: encoders made for an experiment."""
 
 from __future__ import annotations
 
@@ -13,25 +10,22 @@ import typer
 from models.adapters.encoders.checkpoint import find_checkpoint
 from models.adapters.encoders.onnx_encoder import export_onnx
 from models.core.errors import ServiceError
-from producer.cli.common import messages, progress_bar
-from producer.experiments import load_experiment
+from producer.cli.common import ExperimentArgument, SetOption, messages, progress_bar
+from producer.experiments.load import load_experiment
 from producer.files import replacing_folder
-from producer.index.training_data import Recipe
+from producer.index.training_data import TrainingOptions
 
 if TYPE_CHECKING:
     from producer.index.training_data import Pairs
 
 
-DEFAULT = Recipe()
+DEFAULT = TrainingOptions()
 
 
 def train(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")],
+    experiment: ExperimentArgument,
     output: Annotated[Path, typer.Option("-o", metavar="FOLDER", help="where the encoder is saved")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment"),
-    ] = None,
+    set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the training in FOLDER was")] = False,
     epochs: Annotated[
         int, typer.Option("--epochs", min=1, help="times that each pair is seen")
@@ -72,27 +66,27 @@ def train(
     try:
         import torch
 
-        from producer.index.train import Watcher
+        from producer.index.train import TrainingObserver
         from producer.index.train import train as train_encoder
     except ImportError as error:
         raise ServiceError(f"{error.name} is not installed; pip install 'starmill[retrieve]'") from None
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(
+    recipe = TrainingOptions(
         epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate, temperature=temperature,
         hard_negatives=hard_negatives, unlabelled=unlabelled, symmetric=symmetric, max_tokens=max_tokens,
     )  # fmt: skip
     out = messages()
 
-    def begins(data: Pairs) -> None:
+    def began(data: Pairs) -> None:
         left_out = f", {data.left_out:,} without a passage left out" if data.left_out else ""
         out.print(f"{len(data.pairs):,} pairs of {len(data.requests):,} requests{left_out}")
 
     try:
         with progress_bar() as progress:
             bar = progress.add_task("training", total=None)
-            watcher = Watcher(
-                begins=begins,
+            watcher = TrainingObserver(
+                begins=began,
                 stepped=lambda made, steps: progress.update(bar, completed=made, total=steps),
                 ended_epoch=lambda epoch, loss: out.print(f"epoch {epoch} of {epochs}: loss {loss:.4f}"),
             )
@@ -104,12 +98,9 @@ def train(
 
 
 def quantize(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")],
+    experiment: ExperimentArgument,
     output: Annotated[Path, typer.Option("-o", metavar="FOLDER", help="where the encoder is saved")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment"),
-    ] = None,
+    set_: SetOption = None,
     full: Annotated[bool, typer.Option("--full", help="export only: keep 32-bit numbers")] = False,
 ) -> None:
     """Convert the encoder of an experiment to 8-bit ONNX, which ONNX Runtime runs without torch."""

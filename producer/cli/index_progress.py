@@ -1,4 +1,4 @@
-"""The index of an experiment, brought up to date with its progress shown."""
+"""Bring the index of an experiment up to date, and show the progress."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from storage.settings import Settings
 
 
 def bring_up_to_date(experiment: Experiment, settings: Settings) -> tuple[Index, int]:
-    """The index, and how many examples it has learned from; 0 where no search of the experiment learns."""
+    """Return the index, and the number of examples it learned from; 0 if no search learns."""
     with progress_bar() as progress:
 
-        def shown(doing: str, what: str) -> Progress:
+        def show_progress(doing: str, what: str) -> Progress:
             bar = progress.add_task(f"{doing} {what}", total=None, visible=False)
 
             def show(done: int, total: int) -> None:
@@ -23,11 +23,14 @@ def bring_up_to_date(experiment: Experiment, settings: Settings) -> tuple[Index,
             return show
 
         index = build_index(
-            experiment.passages, settings.milvus, settings.root, progress=shown("encoding", "passages")
+            experiment.passages,
+            settings.milvus,
+            settings.root,
+            progress=show_progress("encoding", "passages"),
         )
         learned = 0
         if needs_learning(experiment.passages):
             learned = learn_index(
-                experiment, settings.root, shown("learning from", "views of train examples")
+                experiment, settings.root, show_progress("learning from", "views of train examples")
             )
     return index, learned

@@ -1,4 +1,4 @@
-"""`starmill quality` and `starmill data quality`: what filters mark, with examples."""
+"""`starmill quality` and `starmill data quality`: the rows that filters mark, with examples."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import FILTERS, Quality
 from producer.cli.common import (
+    ExperimentArgument,
     JsonOption,
     Only,
     OptionalRun,
+    SetOption,
     console,
     find_run,
     messages,
     open_ledger,
     print_json,
 )
-from producer.experiments import load_experiment
 from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 from producer.files import replacing_file
 from producer.results.quality import (
     ALL,
     DatasetSet,
-    Findings,
     MarkedRow,
-    QualityRows,
+    QualityFindings,
+    QualityRowSet,
     SyntheticSet,
-    judge,
-    named_filters,
-    shown,
+    find_marks,
+    mark_examples,
+    parse_filters,
 )
 
-# Of a dataset there is no teacher to be told a hint, nor a vote.
+# The other filters look at what a teacher wrote; a dataset has no hints and no votes.
 OF_DATASETS = ("exact", "code", "near", "contamination", "length", "script")
 SHOWN = 110
 FilterOption = Annotated[
@@ -56,68 +58,67 @@ def quality(
     as_json: JsonOption = False,
 ) -> None:
     """Count the rows of a synthetic set that each filter marks, with examples; nothing is deleted."""
-    names = named_filters(filter_)
+    names = parse_filters(filter_)
     with open_ledger() as db:
         chosen = find_run(db, run)
         rows = SyntheticSet(db, chosen, only is not None)
-        _tell({"run": chosen.id}, rows, chosen.experiment, names, output, as_json)
+        _report({"run": chosen.id}, rows, chosen.experiment, names, output, as_json)
 
 
 def data_quality(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a preset or a YAML file")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment"),
-    ] = None,
+    experiment: ExperimentArgument,
+    set_: SetOption = None,
     filter_: FilterOption = ALL,
     output: MarksOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Duplicates among the train rows of an experiment, and what of its test split stands in them."""
+    """Find duplicates among the train rows of an experiment, and rows of its test split in them."""
     chosen = load_experiment(experiment, set_ or [])
-    names = OF_DATASETS if filter_ == ALL else named_filters(filter_)
+    names = OF_DATASETS if filter_ == ALL else parse_filters(filter_)
     if lacking := [name for name in names if name not in OF_DATASETS]:
         known = ", ".join(OF_DATASETS)
         raise UsageError(f"--filter {lacking[0]}: no teacher has written rows of a dataset; take {known}")
     rows = DatasetSet(read_dataset(chosen.dataset))
-    _tell({"experiment": chosen.name}, rows, chosen, names, output, as_json)
+    _report({"experiment": chosen.name}, rows, chosen, names, output, as_json)
 
 
-def _tell(
+def _report(
     head: dict[str, Any],
-    rows: QualityRows,
+    rows: QualityRowSet,
     experiment: Experiment,
     names: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
     settings = experiment.quality
-    found = judge(rows, settings, names, experiment.rationale.correctness)
-    examples = shown(rows, found)
+    findings = find_marks(rows, settings, names, experiment.rationale.correctness)
+    examples = mark_examples(rows, findings)
     if output:
-        _write_marks(output, rows, found)
+        _write_marks(output, rows, findings)
     if as_json:
-        print_json({**head, **_document(found, settings, examples)})
+        print_json({**head, **_document(findings, settings, examples)})
     else:
-        _print(head, found, settings, examples)
+        _print(head, findings, settings, examples)
 
 
-def _document(found: Findings, settings: Quality, examples: dict[str, list[MarkedRow]]) -> dict[str, Any]:
+def _document(
+    findings: QualityFindings, settings: Quality, examples: dict[str, list[MarkedRow]]
+) -> dict[str, Any]:
     return {
-        "rows": found.rows,
-        "right": found.right,
-        "test_rows": found.test_rows,
-        "test_rows_repeated": found.test_rows_repeated(),
+        "rows": findings.rows,
+        "right": findings.right,
+        "test_rows": findings.test_rows,
+        "test_rows_repeated": findings.test_rows_repeated(),
         "heeded": list(settings.heeded),
-        "right_left": found.left(settings.heeded),
+        "right_left": findings.left(settings.heeded),
         "filters": {
             name: {
-                "marked": len(found.marked(name)),
-                "right_marked": found.of_right(name),
-                "kinds": found.kinds(name),
+                "marked": len(findings.marked(name)),
+                "right_marked": findings.of_right(name),
+                "kinds": findings.kinds(name),
                 "examples": [_example(each) for each in examples.get(name, ())],
             }
-            for name in found.names
+            for name in findings.names
         },
     }
 
@@ -136,37 +137,39 @@ def _example(each: MarkedRow) -> dict[str, Any]:
 
 
 def _print(
-    head: dict[str, Any], found: Findings, settings: Quality, examples: dict[str, list[MarkedRow]]
+    head: dict[str, Any], findings: QualityFindings, settings: Quality, examples: dict[str, list[MarkedRow]]
 ) -> None:
     out = console()
     [(what, name)] = head.items()
-    of_run = f" with a rationale, {found.right:,} of them right" if what == "run" else " of the train split"
-    out.print(f"{what} {name}: {found.rows:,} rows{of_run}; {found.test_rows:,} rows of the test split")
+    of_run = (
+        f" with a rationale, {findings.right:,} of them right" if what == "run" else " of the train split"
+    )
+    out.print(f"{what} {name}: {findings.rows:,} rows{of_run}; {findings.test_rows:,} rows of the test split")
     table = Table("filter", box=None, pad_edge=False)
     for heading in ("marked", "right ones") if what == "run" else ("marked",):
         table.add_column(heading, justify="right")
     table.add_column("heeded")
     table.add_column("a marked row ...")
-    for each in found.names:
-        right = [f"{found.of_right(each):,}"] if what == "run" else []
+    for each in findings.names:
+        right = [f"{findings.of_right(each):,}"] if what == "run" else []
         heeded = "yes" if each in settings.heeded else "no"
-        table.add_row(each, f"{len(found.marked(each)):,}", *right, heeded, FILTERS[each])
+        table.add_row(each, f"{len(findings.marked(each)):,}", *right, heeded, FILTERS[each])
     out.print(table)
-    for each in found.names:
+    for each in findings.names:
         if several := examples.get(each):
             out.print()
-            out.print(_heading(each, found))
+            out.print(_heading(each, findings))
             for one in several:
                 _print_example(one)
     if what == "run":
         heeded = ", ".join(settings.heeded) or "no filter (set `quality` in the experiment)"
         out.print()
-        out.print(f"export --only accepted heeds {heeded}: {found.left(settings.heeded):,} rows are left")
+        out.print(f"export --only accepted heeds {heeded}: {findings.left(settings.heeded):,} rows are left")
 
 
-def _heading(name: str, found: Findings) -> str:
-    kinds = ", ".join(f"{kind} {number:,}" for kind, number in found.kinds(name).items())
-    tests = f"; {found.test_rows_repeated():,} test rows are repeated" if name == "contamination" else ""
+def _heading(name: str, findings: QualityFindings) -> str:
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in findings.kinds(name).items())
+    tests = f"; {findings.test_rows_repeated():,} test rows are repeated" if name == "contamination" else ""
     return f"{name}{': ' if kinds else ''}{kinds}{tests}"
 
 
@@ -185,15 +188,15 @@ def _short(text: str) -> str:
     return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
-def _write_marks(path: Path, rows: QualityRows, found: Findings) -> None:
-    """A line for each marked row: its place in the dataset, and why each filter marks it."""
-    marks = iter(found.marks)
+def _write_marks(path: Path, rows: QualityRowSet, findings: QualityFindings) -> None:
+    """Write a line for each marked row: its number in the dataset, and why each filter marks it."""
+    marks = iter(findings.marks)
     mark = next(marks, None)
     written = 0
     with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             why: dict[str, str] = {}
-            while mark and mark.place == place:
+            while mark and mark.place == index:
                 why[mark.filter] = mark.why
                 mark = next(marks, None)
             if why:

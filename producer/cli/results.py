@@ -1,11 +1,4 @@
-"""`starmill report`: what a run found.
-
-`starmill export`: the data of a run, with the provenance of each row.
-
-`starmill diff`: what changed from one run to another.
-
-`starmill show`: the whole life of one example.
-"""
+"""`starmill report`, `export`, `diff` and `show`: what a run produced."""
 
 from __future__ import annotations
 
@@ -21,14 +14,14 @@ import typer
 from models.core.errors import UsageError
 from producer.cli.common import JsonOption, Only, RunArgument, console, messages, open_ledger, print_json
 from producer.files import replacing_file
-from producer.results.diff import compare
-from producer.results.diff_text import as_json, diff_tables
-from producer.results.export.selection import RowSelection, heed_filters, select_rows
+from producer.results.diff import diff_runs
+from producer.results.diff_text import diff_document, diff_tables
+from producer.results.export.selection import RowSelection, apply_filters, select_rows
 from producer.results.export.splits import Layout, parse_splits
 from producer.results.export.writers import write_rows
-from producer.results.history import history_facts
+from producer.results.history import history_document
 from producer.results.history_text import history_lines
-from producer.results.quality import named_filters
+from producer.results.quality import parse_filters
 from producer.results.report.build import build_report
 from producer.results.report.formats import RENDERERS
 from storage.ledger import runs
@@ -114,14 +107,14 @@ def export(
     ] = None,
 ) -> None:
     """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
-    filters = None if filter_ is None else named_filters(filter_)
+    filters = None if filter_ is None else parse_filters(filter_)
     selection = RowSelection(what.value, style.value, only is not None, format_.value, filters)
     layout = Layout(parse_splits(split) if split else {}, split_seed, shuffle)
     layout.check(selection.what)
     out = messages()
     with open_ledger() as db:
         chosen = runs.load_run(db, run)
-        selection = heed_filters(db, chosen, selection)
+        selection = apply_filters(db, chosen, selection)
         rows = select_rows(db, chosen, selection)
         written = write_rows(db, chosen, rows, output, selection, layout)
     out.print(f"wrote {written.total:,} rows to {output}", markup=False)
@@ -142,11 +135,11 @@ def diff(
 ) -> None:
     """Show which keys differ between two runs, which rows flipped, and what either cost."""
     with open_ledger() as db:
-        found = compare(db, runs.load_run(db, first), runs.load_run(db, second))
+        difference = diff_runs(db, runs.load_run(db, first), runs.load_run(db, second))
     if json_:
-        print_json(as_json(found))
+        print_json(diff_document(difference))
         return
-    for table in diff_tables(found):
+    for table in diff_tables(difference):
         console().print(table)
 
 
@@ -155,21 +148,21 @@ def show(
     question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="as it stands in the dataset")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was asked, found, answered, judged and paid for one example."""
+    """Show what was asked, retrieved, answered, judged and paid for one example."""
     with open_ledger() as db:
         chosen = runs.load_run(db, run)
-        found = example_histories(db, chosen.id, question_id)
-        if not found:
+        histories = example_histories(db, chosen.id, question_id)
+        if not histories:
             alike = near(db, chosen.id, question_id)
             remedy = f"near ones: {', '.join(alike)}" if alike else "`starmill export` writes all ids"
             raise UsageError(f"run {chosen.id} has no question {question_id!r}; {remedy}")
-        told = history_facts(chosen, found)
+        document = history_document(chosen, histories)
     if as_json:
-        print_json(told)
+        print_json(document)
         return
     out = console()
-    # As git does: quit where all fits on the screen, keep colours, leave the text there.
+    # The defaults of git: quit if all fits on the screen, keep colours, leave the text there.
     os.environ.setdefault("LESS", "FRX")
     with out.pager(styles=True) if out.is_terminal else nullcontext():
-        for line in history_lines(told, folds=out.is_terminal):
+        for line in history_lines(document, folds=out.is_terminal):
             out.print(line)

@@ -1,11 +1,4 @@
-"""`starmill runs`: what was run.
-
-`starmill status`: where a run stands.
-
-`starmill failures` and `starmill retry`: the dead-letter table, and the way out of it.
-
-`starmill pause`: stop a run from anywhere.
-"""
+"""`starmill runs`, `status`, `failures`, `retry` and `pause`: the state of runs."""
 
 from __future__ import annotations
 
@@ -41,22 +34,22 @@ from storage.settings import load_settings
 def runs(as_json: JsonOption = False) -> None:
     """List all runs, newest first."""
     with open_ledger() as db:
-        found = ledger_runs.list_runs(db)
+        listed = ledger_runs.list_runs(db)
         if as_json:
             print_json({"runs": [
                 {"run": run.id, "experiment": run.name, "state": run.state, "message": run.message,
                  "planned": run.planned, "created_at": run.created_at,
                  "started_at": run.started_at, "finished_at": run.finished_at}
-                for run in found
+                for run in listed
             ]})  # fmt: skip
             return
-        if not found:
+        if not listed:
             messages().print(f"no runs yet in {db}; `starmill run demo --local` makes one")
             return
         table = Table("run", "state", "created", box=None, pad_edge=False)
         table.add_column("units", justify="right")
         table.add_column("message")
-        for run in found:
+        for run in listed:
             created = datetime.fromtimestamp(run.created_at).astimezone().isoformat(" ", "minutes")
             table.add_row(run.id, run.state, created, f"{run.planned:,}", run.message)
         console().print(table)
@@ -70,25 +63,25 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="go on showing it until the run ends")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Units per stage and state, speed, ETA, tokens, dollars, failures by reason."""
+    """Show units per stage and state, speed, ETA, tokens, dollars, failures by reason."""
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other")
     settings = load_settings()
     limits = LimitWatch(settings)
     with open_ledger(settings) as db:
         chosen = find_run(db, run)
-        found = read_status(db, chosen, time.time(), limits)
+        current = read_status(db, chosen, time.time(), limits)
         if as_json:
-            print_json(found.document())
+            print_json(current.document())
             return
         if not watch:
-            console().print(text.progress(found))
+            console().print(text.progress(current))
             return
-        with Live(text.progress(found), console=console(), auto_refresh=False) as live:
-            while found.state == RUNNING:
+        with Live(text.progress(current), console=console(), auto_refresh=False) as live:
+            while current.state == RUNNING:
                 time.sleep(WATCH_SECONDS)
-                found = read_status(db, chosen, time.time(), limits)
-                live.update(text.progress(found), refresh=True)
+                current = read_status(db, chosen, time.time(), limits)
+                live.update(text.progress(current), refresh=True)
 
 
 ReasonOption = Annotated[str | None, typer.Option(metavar="REASON", help="only units that failed for it")]
@@ -101,16 +94,16 @@ def failures(run: RunArgument, reason: ReasonOption = None, as_json: JsonOption 
         chosen = ledger_runs.load_run(db, run)
         reasons = counts.failure_reasons(db, chosen.id)
         _check_reason(reason, reasons)
-        found = queries.failures(db, chosen.id, reason)
+        rows = queries.failures(db, chosen.id, reason)
         if as_json:
-            listed = [{**_entry(row), "rejected": queries.rejected_texts(db, row.unit_id)} for row in found]
+            listed = [{**_entry(row), "rejected": queries.rejected_texts(db, row.unit_id)} for row in rows]
             print_json({"run": chosen.id, "reasons": reasons, "failures": listed})
             return
         if not reasons:
             messages().print(f"run {chosen.id} has no failed units")
             return
         table = Table("unit", "stage", "variant", "question", "reason", "detail", box=None, pad_edge=False)
-        for row in found:
+        for row in rows:
             detail = " ".join((row.detail or "").split())
             shown = detail if len(detail) <= SHOWN else detail[: SHOWN - 3] + "..."
             table.add_row(str(row.unit_id), row.stage, row.variant, row.question_id, row.reason, shown)
@@ -126,7 +119,7 @@ def retry(run: RunArgument, reason: ReasonOption = None) -> None:
         _check_reason(reason, reasons)
         sent = retries.retry(db, chosen, reason)
         if not sent:
-            # A sample is of no use once the others were voted on.
+            # A sample is not asked again after the vote on the others.
             left = "no failed units that anything waits for" if reasons else "no failed units"
             messages().print(f"run {chosen.id} has {left}")
             return
@@ -151,12 +144,11 @@ def pause(run: RunArgument) -> None:
     with open_ledger() as db:
         chosen = ledger_runs.load_run(db, run)
         if not ledger_runs.stop_run(db, chosen.id, "paused by hand", paused=True):
-            raise UsageError(_why_not(ledger_runs.load_run(db, chosen.id)))
+            raise UsageError(_no_pause_because(ledger_runs.load_run(db, chosen.id)))
     messages().print(f"run {chosen.id} is paused; continue with: starmill resume {chosen.id}")
 
 
-def _why_not(run: Run) -> str:
-    """A run that is not running needs no pause."""
+def _no_pause_because(run: Run) -> str:
     if run.state == FINISHED:
         return f"run {run.id} is finished: there is nothing to pause"
     if run.state == PLANNED:

@@ -1,7 +1,4 @@
-"""`starmill score`: what predictions in files are worth.
-
-`starmill audit`: what a file of rationales is worth.
-"""
+"""`starmill score` and `starmill audit`: predictions and rationales in files."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from rich.table import Table
 
 from models.core.answers.checks import FAILURE_MODES
 from producer.cli.common import JsonOption, console, print_json
-from producer.results.score_files import Audit, References, Rules, Scored, audit_file, score_file
+from producer.results.score_files import Audit, FileScores, References, Rules, audit_file, score_file
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -41,20 +38,20 @@ def score(
 ) -> None:
     """Score predictions against their references, in percent; several files make one table."""
     references = References(reference) if reference else None
-    found = {path: score_file(path, rules, references, with_intervals=intervals) for path in files}
+    scores = {path: score_file(path, rules, references, with_intervals=intervals) for path in files}
     if as_json:
-        listed = {str(path): _entry(scored, rules) for path, scored in found.items()}
+        listed = {str(path): _entry(scored, rules) for path, scored in scores.items()}
         print_json(listed[str(files[0])] if len(files) == 1 else {"rules": rules, "files": listed})
         return
     table = Table("file", box=None, pad_edge=False)
     for heading in ("n", *HEADINGS.values()):
         table.add_column(heading, justify="right")
-    for path, scored in found.items():
+    for path, scored in scores.items():
         table.add_row(path.name, f"{scored.n:,}", *(_cell(scored, name) for name in HEADINGS))
     console().print(table)
 
 
-def _entry(scored: Scored, rules: Rules) -> dict[str, Any]:
+def _entry(scored: FileScores, rules: Rules) -> dict[str, Any]:
     entry: dict[str, Any] = {"n": scored.n}
     entry |= {name: round(value, 2) for name, value in scored.scores.items()}
     entry |= {"rules": rules, "repeated": scored.repeated}
@@ -65,7 +62,7 @@ def _entry(scored: Scored, rules: Rules) -> dict[str, Any]:
     return entry
 
 
-def _cell(scored: Scored, name: str) -> str:
+def _cell(scored: FileScores, name: str) -> str:
     shown = f"{scored.scores[name]:.2f}"
     if name in scored.intervals:
         low, high = scored.intervals[name]
@@ -87,22 +84,22 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Count right rationales under each correctness rule, hint leaks and failure modes."""
-    found = audit_file(file, reference)
+    result = audit_file(file, reference)
     if as_json:
-        print_json(found.counts())
+        print_json(result.counts())
         return
-    _print(found)
+    _print(result)
 
 
-def _print(found: Audit) -> None:
+def _print(result: Audit) -> None:
     out = console()
-    out.print(f"{found.n:,} rationales")
-    for rule, number in found.counts()["correct"].items():
-        out.print(f"  correct, {rule}: {number:,} ({100 * number / found.n:.1f} %)")
+    out.print(f"{result.n:,} rationales")
+    for rule, number in result.counts()["correct"].items():
+        out.print(f"  correct, {rule}: {number:,} ({100 * number / result.n:.1f} %)")
     for mode, says in FAILURE_MODES.items():
-        out.print(f"{mode.replace('_', ' ')}: {found.modes[mode]:,} ({says})")
-        for key, text in found.examples.get(mode, ()):
+        out.print(f"{mode.replace('_', ' ')}: {result.modes[mode]:,} ({says})")
+        for key, text in result.examples.get(mode, ()):
             line = " ".join(text.split())
             out.print(f"  {key}: {line if len(line) <= SHOWN else line[: SHOWN - 3] + '...'}")
-    if found.leaks:
-        out.print(f"mention their hint: {', '.join(found.leaks)}")
+    if result.leaks:
+        out.print(f"mention their hint: {', '.join(result.leaks)}")

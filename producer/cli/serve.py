@@ -1,7 +1,4 @@
-"""`starmill serve`: all runs as a page, for browsers and for Prometheus.
-
-`starmill feed`: the feeder as a service.
-"""
+"""`starmill serve`: all runs as a web page. `starmill feed`: the feeder as a service."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ import typer
 
 from models.core.errors import ServiceError, UsageError
 from producer.cli.common import messages, open_ledger
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
 from producer.feeding.service import FeedService
 from storage.database import Database
 from storage.logs import configure_logging
 from storage.settings import Settings, load_settings
 
 MODULES = ("starlette", "uvicorn", "jinja2", "prometheus_client")
-SHORTEST = 8
-# Whoever only reads now and then does not need the whole ledger in memory.
+MIN_PASSWORD = 8
+# A page reads now and then: it does not need the whole ledger in memory.
 CACHE_MIB = 2
 
 
@@ -50,23 +47,25 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     with open_ledger(settings, cache_mib=CACHE_MIB) as db:
         listener = server.listen(host, port)
-        shown = f"[{host}]" if ":" in host else host
-        say = messages().print
-        say(f"run page: http://{shown}:{listener.getsockname()[1]}")
+        url_host = f"[{host}]" if ":" in host else host
+        out = messages()
+        out.print(f"run page: http://{url_host}:{listener.getsockname()[1]}")
         if settings.dashboard_password is None:
-            say(f"password: {password} (of this start; STARMILL_DASHBOARD_PASSWORD sets another)")
+            out.print(f"password: {password} (of this start; STARMILL_DASHBOARD_PASSWORD sets another)")
         server.serve(db, settings, password, listener, {host, *(allow_host or [])})
 
 
 def _password(settings: Settings, host: str) -> str:
-    """The one that is set, or a random one for a page that only this machine can open."""
+    """Return the password that is set, or a random one for a page that only this machine can open."""
     if settings.dashboard_password is None:
         if not _is_loopback(host):
             raise ServiceError(f"--host {host} is open to others: set STARMILL_DASHBOARD_PASSWORD")
         return secrets.token_urlsafe(12)
     password = settings.dashboard_password.get_secret_value()
-    if len(password) < SHORTEST:
-        raise ServiceError(f"STARMILL_DASHBOARD_PASSWORD is too short: give at least {SHORTEST} characters")
+    if len(password) < MIN_PASSWORD:
+        raise ServiceError(
+            f"STARMILL_DASHBOARD_PASSWORD is too short: give at least {MIN_PASSWORD} characters"
+        )
     return password
 
 
@@ -82,11 +81,11 @@ RETRY_SECONDS = 2.0
 
 
 def feed() -> None:
-    """Feed every running run until stopped; start as many as you like, they stand in for each other."""
+    """Feed every running run until stopped. Several services share the runs and replace each other."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    # To be stopped is how a service ends: that is no failure.
-    with suppress(KeyboardInterrupt), Stop() as stop, closing(Database(settings.database)) as db:
+    # A service ends by being stopped: that is no failure.
+    with suppress(KeyboardInterrupt), StopSignal() as stop, closing(Database(settings.database)) as db:
         service = FeedService(db, settings)
         _wait_for(db)
         log.info("feeding the runs of %s", db)

@@ -40,7 +40,7 @@ def odex_tests(path: Path, line: int, row: dict[str, Any]) -> AnswerTests:
     return AnswerTests(code, texts["entry_point"], texts["prompt"], texts["suffix"])
 
 
-class OdexBook:
+class OdexTests:
     """The tests of ODEX files, by Stack Overflow question and request."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -76,7 +76,7 @@ def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
     folder = Path(dataset.path)
     if not folder.is_dir():
         raise DatasetError(folder, None, "no such folder; set dataset.path to the folder of the data")
-    tests = OdexBook(folder / name for name in dataset.tests)
+    tests = OdexTests(folder / name for name in dataset.tests)
     return {
         TRAIN: DatasetRows(dataset, dataset.train, tests),
         TEST: DatasetRows(dataset, dataset.test, tests),
@@ -111,7 +111,7 @@ def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[E
 class DatasetRows(Iterable[Example]):
     """One split as it stands in its file."""
 
-    def __init__(self, dataset: Dataset, split: Split, tests: OdexBook) -> None:
+    def __init__(self, dataset: Dataset, split: Split, tests: OdexTests) -> None:
         self._dataset = dataset
         self._tests = tests
         self._path = Path(dataset.path) / split.file

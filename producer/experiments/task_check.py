@@ -11,15 +11,15 @@ from typing import Any
 
 from models.core.answers.checks import REASONS
 from models.core.answers.parsers import parse_augmentation, parse_rationale
-from models.core.correctness import Correctness, agree
+from models.core.correctness import Correctness, same_answer
 from models.core.errors import TaskFolderError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.task_folder import load_module
-from models.core.prompts.rendering import Wording
+from models.core.prompts.rendering import PromptRenderer
 from models.core.types import Completion, Example, Exemplar, Passage, Rejection, Usage
 from producer.corpus import read_passages
-from producer.experiments import make_experiment
 from producer.experiments.datasets import read_dataset
+from producer.experiments.load import make_experiment
 from producer.experiments.task_folders import read_task
 from storage.schema import TEST, TRAIN
 
@@ -31,7 +31,7 @@ ENDPOINTS: dict[str, Any] = {"teacher": "embedded", "students": ["embedded"]}
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TaskSummary:
     """How many rows, passages and seeds the folder has; `first_prompt` is what the teacher would be asked of
     the first row."""
 
@@ -43,7 +43,7 @@ class Checked:
     first_prompt: str
 
 
-def check_task(folder: Path) -> Checked:
+def check_task(folder: Path) -> TaskSummary:
     """Raises UsageError with file, line and remedy for the first thing that is wrong."""
     _, decided = read_task(folder)
     config: dict[str, Any] = {"name": "check", "task": str(folder.resolve()), **ENDPOINTS}
@@ -62,7 +62,7 @@ def check_task(folder: Path) -> Checked:
     seeds = len(experiment.augment.seeds) + len(experiment.rationale.seeds)
     if "dataset" not in decided:
         counts[TRAIN] = 0
-    return Checked(folder.resolve().name, counts[TRAIN], counts[TEST], len(known), seeds, first_prompt)
+    return TaskSummary(folder.resolve().name, counts[TRAIN], counts[TEST], len(known), seeds, first_prompt)
 
 
 def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
@@ -71,7 +71,7 @@ def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
     Returns what the teacher would be asked. Raises TaskFolderError.
     """
     assert experiment.task
-    wording = Wording(experiment.task)
+    wording = PromptRenderer(experiment.task)
     [example] = islice(rows, 1)
     if experiment.task.prompts.augment:
         wording.augmentation(example.request, [])
@@ -94,13 +94,13 @@ def _check_seeds(experiment: Experiment, folder: Path) -> None:
     """They pass the checks that a model's own texts have to pass."""
     for number, augmented in enumerate(experiment.augment.seeds, 1):
         _require(
-            parse_augmentation(_said(augmented.augmentation), augmented.request), folder,
+            parse_augmentation(_completion(augmented.augmentation), augmented.request), folder,
             f"augment.seeds, seed {number}",
             'an augmentation starts with "This requires" and says more than its request',
         )  # fmt: skip
     for number, reasoned in enumerate(experiment.rationale.seeds, 1):
         _require(
-            parse_rationale(_said(reasoned.rationale), reasoned.request, hinted=False), folder,
+            parse_rationale(_completion(reasoned.rationale), reasoned.request, hinted=False), folder,
             f"rationale.seeds, seed {number}", 'a rationale ends with "The answer is" and the answer',
         )  # fmt: skip
 
@@ -121,7 +121,7 @@ def _check_references(experiment: Experiment, rows: Iterable[Example], folder: P
     for count, example in enumerate(rows, 1):
         said = example.reference
         for rule in rules - {"model"}:
-            right = module.correct(said, said) if rule == "module" else agree(rule, said, said)
+            right = module.correct(said, said) if rule == "module" else same_answer(rule, said, said)
             if not right:
                 problem = f"row {count}: by rule {rule} its own reference {said!r} is not right"
                 raise TaskFolderError(folder, None, f"{problem}; mend the row, or take another rule")
@@ -142,5 +142,5 @@ def _check_oracles(
                     raise TaskFolderError(where, None, f"{problem}; mend its id, or add the passage")
 
 
-def _said(text: str) -> Completion:
+def _completion(text: str) -> Completion:
     return Completion(text, "stop", Usage())

@@ -27,7 +27,7 @@ DEFAULT = "conala"
 SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
 OWN = ("stop",)
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 
 def shipped_tasks() -> dict[str, str]:
@@ -113,8 +113,8 @@ def _read_module(path: Path) -> str:
 def _read(path: Path) -> str:
     """The text of a file in the folder."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise TaskFolderError(path, None, f"is larger than {MOST_BYTES:,} bytes; is it the right file?")
+        if path.stat().st_size > MAX_BYTES:
+            raise TaskFolderError(path, None, f"is larger than {MAX_BYTES:,} bytes; is it the right file?")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise TaskFolderError(

@@ -28,7 +28,13 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from models.adapters.backends.batch_api import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.adapters.backends.batch_api import (
+    BatchClient,
+    RemoteBatch,
+    batch_endpoint,
+    batch_line,
+    parse_result_line,
+)
 from models.core.errors import AccessError, BadRequest, ModelError, RateLimited, TransportError
 from models.core.pipeline.stages import train_slots
 from models.core.types import Completion
@@ -42,13 +48,13 @@ from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
 
 log = logging.getLogger(__name__)
 # The provider takes 50,000 calls and 200 MB.
-MOST_CALLS = 50_000
-MOST_BYTES = 190_000_000
+MAX_CALLS = 50_000
+MAX_BYTES = 190_000_000
 CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class BatchTiming:
     """Seconds. A batch is submitted when for `quiet` nothing more was filed for it; for `patience`, while
     more is expected. It is asked after again when a quarter of its age has passed, at least `soonest`, at
     most `latest`."""
@@ -68,16 +74,16 @@ class BatchDelivery:
         run: Run,
         client: BatchClient,
         clock: Callable[[], float] = time.time,
-        rhythm: Rhythm | None = None,
+        rhythm: BatchTiming | None = None,
     ) -> None:
         self.db = db
         self.run = run
         self.client = client
         self.clock = clock
-        self.rhythm = rhythm or Rhythm()
+        self.rhythm = rhythm or BatchTiming()
         # What is in these queues is asked of the teacher, or leads to it.
         self._feeding = sorted({slot.queue for slot in train_slots(run.experiment)})
-        self._most = MOST_CALLS
+        self._most = MAX_CALLS
         self._looked: dict[str, float] = {}
         self._submit_after = 0.0
         self._wake_after = 0.0
@@ -109,7 +115,7 @@ class BatchDelivery:
             return
         name = f"starmill-{secrets.token_hex(8)}"
         batch = batches.gather(
-            self.db, self.run.id, name, endpoint_of, now, most=self._most, most_bytes=MOST_BYTES
+            self.db, self.run.id, name, batch_endpoint, now, most=self._most, most_bytes=MAX_BYTES
         )
         if batch:
             self._advance(batch)
@@ -138,7 +144,7 @@ class BatchDelivery:
 
     def _upload(self, name: str, batch: Batch) -> str:
         with tempfile.TemporaryFile() as file:
-            file.writelines(line_of(key, request) for key, request in batches.requests(self.db, batch.id))
+            file.writelines(batch_line(key, request) for key, request in batches.requests(self.db, batch.id))
             file.seek(0)
             return self.client.upload(name, file)
 
@@ -157,7 +163,7 @@ class BatchDelivery:
             self._fetch(batch, remote)
         self._looked[batch.id] = self.clock()
 
-    def _fetch(self, batch: Batch, remote: Remote) -> None:
+    def _fetch(self, batch: Batch, remote: RemoteBatch) -> None:
         """Answers of a batch that was expired or cancelled count like any others."""
         denied: AccessError | None = None
         for file in remote.files:
@@ -166,7 +172,7 @@ class BatchDelivery:
         closed = batches.close(self.db, batch.id, SETTLED, remote.status, self.clock())
         if denied:
             raise denied
-        self._most = min(MOST_CALLS, 2 * self._most)
+        self._most = min(MAX_CALLS, 2 * self._most)
         left = closed.requests - closed.answered - closed.refused
         if left:
             log.warning("batch %s: %s, %d of %d calls are asked again", remote.id, remote.status, left,
@@ -181,7 +187,7 @@ class BatchDelivery:
         denied: AccessError | None = None
         for line in lines:
             try:
-                key, outcome = outcome_of(line, self.client.address)
+                key, outcome = parse_result_line(line, self.client.address)
             except TransportError as unreadable:
                 log.warning("%s", unreadable)
                 continue
@@ -196,7 +202,7 @@ class BatchDelivery:
         batches.refuse(self.db, refusals, now)
         return denied
 
-    def _give_up(self, batch: Batch, remote: Remote) -> None:
+    def _give_up(self, batch: Batch, remote: RemoteBatch) -> None:
         """Nothing was asked and nothing is paid: its calls are filed again."""
         batches.close(self.db, batch.id, REFUSED, remote.message, self.clock())
         said = f"{self.client.address}: batch {remote.id} failed: {remote.message or 'no reason was given'}"
@@ -214,12 +220,12 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 10.0
-MENDS_ITSELF = (TransportError, OperationalError, InterfaceError)
+TRANSIENT = (TransportError, OperationalError, InterfaceError)
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 
 @contextmanager
-def delivering(db: Database, run: Run) -> Iterator[None]:
+def deliver_batches(db: Database, run: Run) -> Iterator[None]:
     """Within the block, batches of the run go out and come in, if that is how its teacher is asked."""
     if run.experiment.teacher.delivery != "batch":
         yield
@@ -238,16 +244,16 @@ def delivering(db: Database, run: Run) -> Iterator[None]:
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     set_about(run=run.id)
     patient = Retrying(
-        retry=retry_if_exception_type(MENDS_ITSELF),
+        retry=retry_if_exception_type(TRANSIENT),
         wait=_wait,
         sleep=sleep_using_event(stop),
         stop=stop_when_event_set(stop),
-        before_sleep=_complain,
+        before_sleep=_log_retry,
         reraise=True,
     )
     try:
         _tick_until(stop, db, run, patient)
-    except MENDS_ITSELF as error:
+    except TRANSIENT as error:
         log.info("stopped while waiting: %s", error)
     except ModelError as error:
         patient(runs.stop_run, db, run.id, str(error), paused=True)
@@ -275,7 +281,7 @@ def _wait(state: RetryCallState) -> float:
     return _backoff(state)
 
 
-def _complain(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     cause = getattr(error, "orig", error)
     log.warning("batches: %s; trying again in %.1f s", cause, state.upcoming_sleep)

@@ -34,12 +34,12 @@ from storage.ledger.runs import Run
 from storage.settings import Settings
 
 # Units of a queue, also while workers hold fewer: a new one finds work at once.
-LEAST = 64
+MIN_UNITS = 64
 REFRESH_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class _Counted:
+class _Counts:
     at: float = float("-inf")
     in_flight: dict[tuple[str, str], int] = field(default_factory=dict)
     shares: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -53,25 +53,25 @@ class Shares:
         self.db = db
         self.clock = clock
         self._lock = threading.Lock()
-        self._counted = _Counted()
+        self._counted = _Counts()
 
     def room(self, queue: str, run: str, waiting: int) -> int:
         """How many units more the run may have sent, if so many of its wait in the queue."""
         with self._lock:
             now = self.clock()
             if now - self._counted.at >= REFRESH_SECONDS:
-                self._counted = _Counted(now, scheduling.in_flight(self.db, now))
+                self._counted = _Counts(now, scheduling.in_flight(self.db, now))
             counted = self._counted
             if queue not in counted.shares:
                 counted.shares[queue] = self._share(queue)
             share, runs = counted.shares[queue]
         # Some may wait whatever workers hold, or a run whose workers are few would never have more.
-        return max(share - counted.in_flight.get((queue, run), 0), LEAST // runs) - waiting
+        return max(share - counted.in_flight.get((queue, run), 0), MIN_UNITS // runs) - waiting
 
     def _share(self, queue: str) -> tuple[int, int]:
         """Of each run; and how many runs there are that want one."""
         held = sum(number for (of, _), number in self._counted.in_flight.items() if of == queue)
-        together = max(LEAST, 2 * held)
+        together = max(MIN_UNITS, 2 * held)
         wanted = [number for number in scheduling.demands(self.db, queue, together).values() if number]
         return even_share(together, wanted), max(1, len(wanted))
 
@@ -113,7 +113,7 @@ class Feeder:
         self.is_short = False
         self._shares = shares or Shares(db, clock)
         self._sent: dict[str, dict[int, float]] = {}
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{_processes()}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{_pid_namespace()}"
         self._window = settings.queue_window
         self._queues = queues(run.experiment)
         self._redis = Queues(settings.broker)
@@ -200,7 +200,7 @@ class Feeder:
         )
 
 
-def _processes() -> int:
+def _pid_namespace() -> int:
     """Which numbers of processes are meant: containers may share a host's name, and each has a process 1."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
@@ -212,7 +212,7 @@ def _is_dead(leader: str) -> bool:
     """A feeder of this machine whose process is gone; of other machines only the lease tells."""
     here, _, number = leader.partition(":")
     pid, _, processes = number.partition(":")
-    if (here, processes) != (socket.gethostname(), str(_processes())):
+    if (here, processes) != (socket.gethostname(), str(_pid_namespace())):
         return False
     try:
         os.kill(int(pid), 0)

@@ -11,7 +11,7 @@ from typing import Self
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stop:
+class StopSignal:
     """Both signals raise KeyboardInterrupt: at `check` while `deferred`, at once anywhere else. The second
     one is always at once: whoever asks twice does not want to wait."""
 

@@ -18,9 +18,9 @@ from contextlib import ExitStack, closing
 from redis.exceptions import RedisError
 from sqlalchemy import exc
 
-from producer.feeding.batch_delivery import delivering
+from producer.feeding.batch_delivery import deliver_batches
 from producer.feeding.feeder import Feeder, Shares
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import runs, scheduling
@@ -35,10 +35,10 @@ SHORT_TICK_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 LEAD_SECONDS = 2.0
 # What the database says while it is away, or has no connection to spare.
-AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+DATABASE_AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
-class Feeding:
+class ElectedFeeder:
     """Of any number of processes that offer to feed a run, one leads. It sends units and looks after
     batches; the others take over within seconds of its end. `patience`: seconds until the first offer."""
 
@@ -81,7 +81,7 @@ class Feeding:
         self._offer_at = self._clock() + LEAD_SECONDS
         if self.leads and not before:
             log.info("run %s: feeding it", self.run.id)
-            self._batches.enter_context(delivering(self.db, self.run))
+            self._batches.enter_context(deliver_batches(self.db, self.run))
         elif before and not self.leads:
             log.warning("run %s: %s feeds it now", self.run.id, self.leader)
             self._batches.close()
@@ -98,7 +98,7 @@ class Feeding:
         self._batches.close()
         try:
             self._feeder.close()
-        except AWAY as error:
+        except DATABASE_AWAY as error:
             log.warning("run %s: the database is away: %s", self.run.id, error)
 
 
@@ -119,7 +119,7 @@ class FeedService:
         self._stopping = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
-    def serve(self, stop: Stop) -> None:
+    def serve(self, stop: StopSignal) -> None:
         """Raises KeyboardInterrupt once `stop` is asked for, and all runs can be fed by others."""
         with closing(Queues(self.settings.broker)) as broker, stop.deferred():
             try:
@@ -137,7 +137,7 @@ class FeedService:
             log.warning("Redis is away: %s", error)
         try:
             running = runs.running_runs(self.db)
-        except AWAY as error:
+        except DATABASE_AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             return
         self._threads = {run: thread for run, thread in self._threads.items() if thread.is_alive()}
@@ -151,7 +151,7 @@ class FeedService:
     def _feed(self, run: Run) -> None:
         set_about(run=run.id)
         try:
-            with closing(Feeding(self.db, run, self.settings, shares=self._shares)) as feeding:
+            with closing(ElectedFeeder(self.db, run, self.settings, shares=self._shares)) as feeding:
                 while not self._stopping.is_set() and not self._tick(feeding):
                     self._stopping.wait(feeding.pause)
         except Exception as error:
@@ -159,10 +159,10 @@ class FeedService:
             said = f"it cannot be fed: {type(error).__name__}: {error}"
             runs.stop_run(self.db, run.id, said, paused=True)
 
-    def _tick(self, feeding: Feeding) -> bool:
+    def _tick(self, feeding: ElectedFeeder) -> bool:
         try:
             return feeding.tick()
-        except AWAY as error:
+        except DATABASE_AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             self._stopping.wait(AWAY_SECONDS)
             return False

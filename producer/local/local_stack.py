@@ -24,7 +24,7 @@ from storage.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class LocalStack:
     """`settings` are those with which the rest of the process reaches what was started; `flower` says in a
     line how a person reaches Flower, or nothing."""
 
@@ -36,13 +36,13 @@ class Stack:
 @contextmanager
 def local_stack(
     experiment: Experiment, settings: Settings, gateway: bool = False, flower: bool = False
-) -> Iterator[Stack]:
+) -> Iterator[LocalStack]:
     """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). Then workers,
     and Flower (if wanted and installed)."""
     folder, logs = settings.root / "local", settings.root / "logs"
     for made in (folder, logs):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _only_one(folder):
+    with _exclusive_lock(folder):
         supervisor = Supervisor(folder)
         supervisor.stop_leftovers()
         try:
@@ -69,13 +69,13 @@ def local_stack(
             if flower and (found_flower := flower_service(used, folder, logs)):
                 service, said = found_flower
                 supervisor.start(service)
-            yield Stack(supervisor, used, said)
+            yield LocalStack(supervisor, used, said)
         finally:
             supervisor.stop()
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     path = folder / "lock"
     with path.open("a+") as lock:
         try:

@@ -53,7 +53,9 @@ def model_service(logs: Path) -> tuple[Service, str]:
     port = free_port()
     command = [sys.executable, "-m", "models.adapters.backends.llamacpp", "--port", str(port),
                "--context", str(MODEL_CONTEXT)]  # fmt: skip
-    return Service("model", command, logs / "model.log", _listens(port)), f"http://127.0.0.1:{port}/v1"
+    return Service(
+        "model", command, logs / "model.log", _accepts_connections(port)
+    ), f"http://127.0.0.1:{port}/v1"
 
 
 def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]:
@@ -66,7 +68,7 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
         "STARMILL_LOG_FORMAT": settings.log_format,
     }
     command = [sys.executable, "-m", "worker.gateway"]
-    service = Service("gateway", command, logs / "gateway.log", _listens(port), environment)
+    service = Service("gateway", command, logs / "gateway.log", _accepts_connections(port), environment)
     return service, SecretStr(url)
 
 
@@ -119,7 +121,7 @@ def _node_name(served: Sequence[str]) -> str:
     return served[0] if len(served) == 1 else "+".join(kinds)
 
 
-def _listens(port: int) -> Callable[[], bool]:
+def _accepts_connections(port: int) -> Callable[[], bool]:
     def ready() -> bool:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):

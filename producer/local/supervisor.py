@@ -20,9 +20,9 @@ from storage.broker import UNFIT, UNFIT_SAYS
 log = logging.getLogger(__name__)
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-MOST_DEATHS = 5
+MAX_DEATHS = 5
 DEATHS_WITHIN = 60.0
-BOUND = Path(__file__).with_name("die_with_parent.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
     process: subprocess.Popen[bytes] | None = None
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_DEATHS))
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
 
 
 class Supervisor:
@@ -53,7 +53,7 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         while not service.ready():
             if service.process is None or service.process.poll() is not None:
-                raise ServiceError(f"{service.name} did not start: {_last_words(service.log)}")
+                raise ServiceError(f"{service.name} did not start: {_last_line(service.log)}")
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"{service.name} was not ready in {START_SECONDS:.0f} s; see {service.log}"
@@ -69,8 +69,8 @@ class Supervisor:
                 raise ServiceError(_why_unfit(service.log))
             now = time.monotonic()
             service.deaths.append(now)
-            if len(service.deaths) == MOST_DEATHS and now - service.deaths[0] < DEATHS_WITHIN:
-                why = f"{service.name} died {MOST_DEATHS} times in a minute: {_last_words(service.log)}"
+            if len(service.deaths) == MAX_DEATHS and now - service.deaths[0] < DEATHS_WITHIN:
+                why = f"{service.name} died {MAX_DEATHS} times in a minute: {_last_line(service.log)}"
                 if not service.optional:
                     raise ServiceError(why)
                 log.warning("%s; going on without it", why)
@@ -97,10 +97,10 @@ class Supervisor:
         """End what a killed parent left behind, so that no data folder has two owners."""
         for line in self._pids.read_text().splitlines() if self._pids.exists() else []:
             pid, started, *_ = [*line.split("\t"), ""]
-            if not started or _started(int(pid)) != started:
+            if not started or _start_time(int(pid)) != started:
                 continue
             log.warning("stopping process %s, left behind by an earlier run", pid)
-            _end(int(pid))
+            _stop_process(int(pid))
         self._pids.unlink(missing_ok=True)
 
     @property
@@ -110,7 +110,7 @@ class Supervisor:
     def _spawn(self, service: Service) -> None:
         with service.log.open("ab") as output:
             service.process = subprocess.Popen(
-                _bound(service.command),
+                _dying_with_parent(service.command),
                 cwd=self.folder,
                 env={**os.environ, **service.environment},
                 stdin=subprocess.DEVNULL,
@@ -120,18 +120,18 @@ class Supervisor:
                 start_new_session=True,
             )
         alive = [(each.process.pid, each.command) for each in self.services if each.process]
-        lines = [f"{pid}\t{_started(pid)}\t{' '.join(command)}\n" for pid, command in alive]
+        lines = [f"{pid}\t{_start_time(pid)}\t{' '.join(command)}\n" for pid, command in alive]
         self._pids.write_text("".join(lines))
 
 
-def _bound(command: Sequence[str]) -> list[str]:
+def _dying_with_parent(command: Sequence[str]) -> list[str]:
     """Ends with this process, also after kill -9; elsewhere than on Linux the next run ends it."""
     if sys.platform != "linux":
         return list(command)
-    return [sys.executable, "-I", "-S", str(BOUND), str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid()), *command]
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When a living process was started, or nothing: a number may be given again, but not that moment."""
     if sys.platform == "linux":
         try:
@@ -147,13 +147,13 @@ def _started(pid: int) -> str:
     return shown.stdout.strip()
 
 
-def _end(pid: int) -> None:
+def _stop_process(pid: int) -> None:
     for sent, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, sent)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if not _started(pid):
+            if not _start_time(pid):
                 return
             time.sleep(0.1)
 
@@ -161,9 +161,9 @@ def _end(pid: int) -> None:
 def _why_unfit(path: Path) -> str:
     """What the worker said; processes of its own may have said more after it."""
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(UNFIT_SAYS)]
-    return f"{lines[-1]} (log: {path})" if lines else _last_words(path)
+    return f"{lines[-1]} (log: {path})" if lines else _last_line(path)
 
 
-def _last_words(path: Path) -> str:
+def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
     return f"{lines[-1] if lines else 'it said nothing'} (log: {path})"

@@ -25,7 +25,7 @@ from storage.limits.usage import Use, connect_reader, read_use
 from storage.schema import FAILED, READY, RUNNING, WAITING
 from storage.settings import Settings
 
-PATIENCE = 10.0
+RETRY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,14 @@ class LimitWatch:
                     LimitUse(
                         name, tuple(each.name for each in sharing), read_use(client, name, _quota(sharing))
                     )
-                    for name, sharing in limited(run).items()
+                    for name, sharing in endpoints_by_limit(run).items()
                 )
         except (RedisError, ValueError):
-            self._away_until = time.monotonic() + PATIENCE
+            self._away_until = time.monotonic() + RETRY_SECONDS
             return ()
 
 
-def limited(run: Run) -> dict[str, list[Teacher | Student]]:
+def endpoints_by_limit(run: Run) -> dict[str, list[Teacher | Student]]:
     """Models that are asked over a network, by what they share their limits with."""
     experiment = run.experiment
     found: dict[str, list[Teacher | Student]] = {limit_name(experiment.teacher): [experiment.teacher]}

@@ -75,7 +75,7 @@ def dollars(status: Status) -> str:
     return f"${status.spending.dollars:,.4f}" + ("" if most is None else f" of ${most / 1e9:,.2f}")
 
 
-def limit_words(limit: LimitUse) -> list[str]:
+def limit_parts(limit: LimitUse) -> list[str]:
     """What is used of each limit that is known, and what holds calls up."""
     use = limit.use
     parts = [
@@ -93,7 +93,7 @@ def limit_words(limit: LimitUse) -> list[str]:
 
 
 def _limit_line(limit: LimitUse) -> Text:
-    return Text(f"limits of {', '.join(limit.endpoints)}: " + ", ".join(limit_words(limit)))
+    return Text(f"limits of {', '.join(limit.endpoints)}: " + ", ".join(limit_parts(limit)))
 
 
 def _engine_line(engine: EngineStatus) -> Text:

@@ -29,9 +29,9 @@ from models.core.errors import ServiceError
 from producer.results.report import html as report_html
 from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, TooManyTries, address_of
 from producer.serve.metrics import exposition
-from producer.serve.pages import HERE, list_words, render, run_words
-from producer.serve.readings import Reading, Readings, Streams
+from producer.serve.pages import HERE, list_context, render, run_context
 from producer.serve.report_tables import TableMaker
+from producer.serve.snapshots import RunSnapshot, RunSnapshots, Streams
 from storage.ledger import queries
 from storage.ledger.counts import RunLine
 from storage.schema import PAUSED, RUNNING
@@ -40,7 +40,7 @@ PAGE = 50
 TEXT = 4000
 SCRAPED = 20
 SCRAPE_SECONDS = 8.0
-LONGEST_FORM = 4096
+MAX_FORM_BYTES = 4096
 OWN_PAGES = re.compile(r"/(runs/[\w.-]+(/failures)?)?")
 # The report brings its style and script along, whose hash its own policy names; it may touch nothing else.
 REPORT_POLICY = (
@@ -53,17 +53,17 @@ REPORT_POLICY = (
 class Site:
     """What the routes share."""
 
-    readings: Readings
+    readings: RunSnapshots
     tables: TableMaker
     doors: Sessions
     streams: Streams
 
     async def runs(self, http: Request) -> Response:
-        start = _whole(http, "start")
+        start = _integer(http, "start")
         return HTMLResponse(render("runs.html", live=await self._draw_runs(start), start=start))
 
     async def runs_events(self, http: Request) -> Response:
-        start = _whole(http, "start")
+        start = _integer(http, "start")
         return self.streams.stream(lambda: self._draw_runs(start), lambda: self._goes_on(http))
 
     async def run(self, http: Request) -> Response:
@@ -80,7 +80,7 @@ class Site:
 
     async def failures(self, http: Request) -> Response:
         reading = await self._read(http)
-        reason, after = http.query_params.get("reason"), _whole(http, "after")
+        reason, after = http.query_params.get("reason"), _integer(http, "after")
         found = await self.readings.ask(queries.failed, reading.line.id, reason, after, PAGE + 1)
         rejected = {
             row.unit_id: await self.readings.ask(queries.rejected_texts, row.unit_id) for row in found[:PAGE]
@@ -130,14 +130,14 @@ class Site:
 
     async def login_page(self, http: Request) -> Response:
         return HTMLResponse(
-            render("login.html", following=_following(http.query_params.get("next")), says="")
+            render("login.html", following=_next_page(http.query_params.get("next")), says="")
         )
 
     async def login(self, http: Request) -> Response:
         if http.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             raise HTTPException(403, "only from our own page")
         form = parse_qs(await _body(http))
-        following = _following(form.get("next", [""])[0])
+        following = _next_page(form.get("next", [""])[0])
         try:
             if self.doors.accepts(form.get("password", [""])[0], address_of(http.scope)):
                 return self._enter(http, following)
@@ -168,7 +168,7 @@ class Site:
             raise HTTPException(404, "no such run")
         return line
 
-    async def _read(self, http: Request) -> Reading:
+    async def _read(self, http: Request) -> RunSnapshot:
         return await self.readings.read((await self._line(http)).id)
 
     def _goes_on(self, http: Request) -> bool:
@@ -182,7 +182,7 @@ class Site:
         except KeyError:
             raise HTTPException(404, "no such run") from None
         self.tables.begin(reading.line)
-        return render("_run.html", **run_words(reading), tables=self.tables.known(run_id))
+        return render("_run.html", **run_context(reading), tables=self.tables.known(run_id))
 
     async def _draw_runs(self, start: int) -> str:
         lines = list((await self.readings.runs()).values())
@@ -191,7 +191,7 @@ class Site:
             await self.readings.begin(line.id)
         known = {line.id: found for line in shown if (found := self.readings.known(line.id))}
         more = start + PAGE if len(lines) > start + PAGE else None
-        return render("_runs.html", runs=list_words(shown, known), start=start, more=more, page=PAGE)
+        return render("_runs.html", runs=list_context(shown, known), start=start, more=more, page=PAGE)
 
 
 def application(site: Site, hosts: Collection[str] = ()) -> Guard:
@@ -212,7 +212,7 @@ def application(site: Site, hosts: Collection[str] = ()) -> Guard:
         Route("/static/report.css", _report_style),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    handlers = {HTTPException: _say, ServiceError: _say_unavailable}
+    handlers = {HTTPException: _http_error, ServiceError: _unavailable}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), site.doors, hosts)
 
 
@@ -225,12 +225,12 @@ async def _report_style(_: Request) -> Response:
     return FileResponse(style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
-async def _say(http: Request, error: Exception) -> Response:
+async def _http_error(http: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _message(http, error.status_code, error.detail)
 
 
-async def _say_unavailable(http: Request, error: Exception) -> Response:
+async def _unavailable(http: Request, error: Exception) -> Response:
     return _message(http, 503, str(error))
 
 
@@ -244,18 +244,18 @@ async def _body(http: Request) -> str:
     text = b""
     async for part in http.stream():
         text += part
-        if len(text) > LONGEST_FORM:
+        if len(text) > MAX_FORM_BYTES:
             raise HTTPException(413, "too long")
     return text.decode(errors="replace")
 
 
-def _whole(http: Request, name: str) -> int:
+def _integer(http: Request, name: str) -> int:
     text = http.query_params.get(name, "0")
     if not re.fullmatch(r"[0-9]{1,15}", text):
         raise HTTPException(400, f"{name} is no whole number")
     return int(text)
 
 
-def _following(path: str | None) -> str:
+def _next_page(path: str | None) -> str:
     """The page after the login: one of ours."""
     return path if path and OWN_PAGES.fullmatch(path) else "/"

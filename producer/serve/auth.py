@@ -25,11 +25,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SESSION_SECONDS = 7 * 86400.0
-MOST_SESSIONS = 1000
+MAX_SESSIONS = 1000
 FREE_TRIES = 3
-LONGEST_PAUSE = 60.0
+MAX_PAUSE = 60.0
 MEMORY_SECONDS = 900.0
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 
 
 class TooManyTries(Exception):
@@ -56,7 +56,7 @@ class Sessions:
         tries, since = self._wrong.get(who, (0, now))
         if now - since > MEMORY_SECONDS:
             tries = 0
-        pause = min(LONGEST_PAUSE, 2.0 ** (tries - FREE_TRIES)) if tries >= FREE_TRIES else 0.0
+        pause = min(MAX_PAUSE, 2.0 ** (tries - FREE_TRIES)) if tries >= FREE_TRIES else 0.0
         if now - since < pause:
             raise TooManyTries(pause - (now - since))
         if hmac.compare_digest(_digest(password), self._password):
@@ -64,7 +64,7 @@ class Sessions:
             return True
         self._wrong[who] = tries + 1, now
         self._wrong.move_to_end(who)
-        while len(self._wrong) > MOST_ADDRESSES:
+        while len(self._wrong) > MAX_ADDRESSES:
             self._wrong.popitem(last=False)
         return False
 
@@ -72,7 +72,7 @@ class Sessions:
         """The token of a new one."""
         token = secrets.token_urlsafe(32)
         self._sessions[_digest(token)] = self._clock() + SESSION_SECONDS
-        while len(self._sessions) > MOST_SESSIONS:
+        while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return token
 
@@ -128,7 +128,7 @@ class Guard:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             refusal = self._refusal(scope)
-            await (refusal or self.app)(scope, receive, _dressed(send))
+            await (refusal or self.app)(scope, receive, _with_headers(send))
         else:
             await send({"type": "websocket.close", "code": 1008})
 
@@ -196,7 +196,7 @@ def password_of(headers: Headers) -> str | None:
         return ""
 
 
-def _dressed(send: Send) -> Send:
+def _with_headers(send: Send) -> Send:
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)

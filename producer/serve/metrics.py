@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from models.core.pipeline.stages import STAGES
 from producer.progress.status import EngineStatus, LimitUse, Status
-from producer.serve.readings import Reading
+from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import STATES
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS
 from storage.schema import FINISHED, INTERRUPTED, PAUSED, PLANNED, RUNNING
@@ -76,7 +76,7 @@ class Samples(Collector):
         return iter(self.families.values())
 
 
-def exposition(readings: Iterable[Reading], now: float) -> bytes:
+def exposition(readings: Iterable[RunSnapshot], now: float) -> bytes:
     """Text format of Prometheus; `now` is seconds since the epoch."""
     samples, limits = Samples(), dict[str, LimitUse]()
     for reading in readings:

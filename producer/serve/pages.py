@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models.core.pipeline.stages import STAGES
 from producer.progress import text
 from producer.progress.status import Status
-from producer.serve.readings import Reading
+from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import IN_FLIGHT, RunLine
 from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED
 
@@ -49,7 +49,7 @@ def final_share(states: Counter[str]) -> float:
     return 100 * sum(states[state] for state in FINAL) / max(1, states.total())
 
 
-def run_words(reading: Reading) -> dict[str, Any]:
+def run_context(reading: RunSnapshot) -> dict[str, Any]:
     """What the page of a run shows."""
     status = reading.status
     funnel, budget = status.funnel, status.budget
@@ -64,14 +64,14 @@ def run_words(reading: Reading) -> dict[str, Any]:
         "budget_share": min(100.0, 100 * status.spending.cost_nano_usd / budget.limit)
         if budget.limit
         else None,
-        "limits": [(limit, text.limit_words(limit), limit.use.shares) for limit in status.limits],
+        "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
         "engines": [engine for engine in status.engines if engine.alive],
         "counted": moment(reading.at, seconds=True),
         "took": f"{reading.seconds:.1f} s",
     }
 
 
-def list_words(lines: list[RunLine], known: dict[str, Reading]) -> list[dict[str, Any]]:
+def list_context(lines: list[RunLine], known: dict[str, RunSnapshot]) -> list[dict[str, Any]]:
     """What the page of all runs shows; of a run that was not counted yet, what its row says."""
     return [
         {"line": line, "found": found and found.status, "bar": found and bar("", found.status.units),

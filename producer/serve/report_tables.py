@@ -26,9 +26,9 @@ from storage.ledger import runs
 from storage.ledger.counts import RunLine
 from storage.schema import FINISHED
 
-LEAST_REST = 20.0
+MIN_REST = 20.0
 REST = 10.0
-MOST_KEPT = 32
+MAX_KEPT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,13 @@ class TableMaker:
     def _is_due(self, known: Tables, line: RunLine) -> bool:
         if known.line == line and line.state == FINISHED:
             return False
-        return self._clock() - known.ended >= LEAST_REST
+        return self._clock() - known.ended >= MIN_REST
 
     async def _make(self, line: RunLine) -> None:
         began, now = self._clock(), time.time()
         stem = self._folder / sha256(line.id.encode()).hexdigest()
         try:
-            if await _tabulate(line.id, stem):
+            if await _run_process(line.id, stem):
                 html = stem.with_suffix(".part").read_text("utf-8")
                 ended = self._clock()
                 self._keep(Tables(line, html, stem.with_suffix(".html"), now, ended - began, ended))
@@ -95,12 +95,12 @@ class TableMaker:
     def _keep(self, tables: Tables) -> None:
         self._known[tables.line.id] = tables
         self._known.move_to_end(tables.line.id)
-        while len(self._known) > MOST_KEPT:
+        while len(self._known) > MAX_KEPT:
             _, oldest = self._known.popitem(last=False)
             oldest.report.unlink(missing_ok=True)
 
 
-async def _tabulate(run_id: str, stem: Path) -> bool:
+async def _run_process(run_id: str, stem: Path) -> bool:
     """Whether the files were written; the process has told on standard error why not."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "producer.serve.report_tables", run_id, str(stem),

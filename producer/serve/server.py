@@ -17,14 +17,14 @@ from models.core.errors import ServiceError
 from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.auth import Sessions
-from producer.serve.readings import Readings, Streams
 from producer.serve.report_tables import TableMaker
+from producer.serve.snapshots import RunSnapshots, Streams
 from storage.database import Database
 from storage.settings import Settings
 
-MOST_CONNECTIONS = 500
+MAX_CONNECTIONS = 500
 IDLE_SECONDS = 15
-LAST_SECONDS = 5
+SHUTDOWN_SECONDS = 5
 
 
 class _Server(uvicorn.Server):
@@ -65,15 +65,15 @@ async def _serve(
     hosts: Collection[str],
     folder: Path,
 ) -> None:
-    readings, tables, streams = Readings(db, LimitWatch(settings)), TableMaker(folder), Streams()
+    readings, tables, streams = RunSnapshots(db, LimitWatch(settings)), TableMaker(folder), Streams()
     app = application(Site(readings, tables, Sessions(password), streams), hosts)
     # Below ERROR it tells that it starts and ends, and of whatever a stranger sends.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # Who connects is who asks: an address that the client itself tells would get around the slow-down.
     server = _Server(uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=LAST_SECONDS,
+        proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     ))  # fmt: skip
 
     def leave() -> None:

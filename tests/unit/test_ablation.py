@@ -35,7 +35,7 @@ def test_variant_names_what_the_cell_varies() -> None:
     assert Cell("s", 0, "", "none").variant == "s/0-shot"
     assert Cell("s", 2, "retrieval", "star", augment_test=True).variant == "s/2-shot/retrieval/star/augmented"
     augmented = cells(experiment(grid={"shots": [1], "augment_test": [False, True], "rationale": ["none"]}))
-    assert [(cell.variant, cell.query) for cell in augmented] == [
+    assert [(cell.name, cell.query) for cell in augmented] == [
         ("student/1-shot", "raw"),
         ("student/1-shot/retrieval", "raw"),
         ("student/1-shot/augmented", "augmented"),
@@ -50,7 +50,7 @@ def test_alternatives_of_retrieval_have_cells_of_their_own() -> None:
             grid={"shots": [2], "retrieval": [False, "bm25", True], "rationale": ["star"]},
         )
     )
-    assert [(cell.variant, cell.retrieval_word) for cell in grid_cells] == [
+    assert [(cell.name, cell.retrieval_word) for cell in grid_cells] == [
         ("student/2-shot/star", "no"),
         ("student/2-shot/bm25/star", "bm25"),
         ("student/2-shot/retrieval/star", "yes"),
@@ -60,13 +60,13 @@ def test_alternatives_of_retrieval_have_cells_of_their_own() -> None:
 def test_exemplars_are_named_where_they_vary_and_only_there() -> None:
     grid = {"shots": [0, 2], "retrieval": [True], "rationale": ["none", "star"]}
     one = cells(experiment(grid=grid | {"exemplars": "nearest"}))
-    assert [(cell.variant, cell.exemplars) for cell in one] == [
+    assert [(cell.name, cell.exemplars) for cell in one] == [
         ("student/0-shot/retrieval", ""),
         ("student/2-shot/retrieval", "nearest"),
         ("student/2-shot/retrieval/star", "nearest"),
     ]
     two = cells(experiment(grid=grid | {"exemplars": ["random", "fixed"]}))
-    assert [(cell.variant, cell.exemplars) for cell in two] == [
+    assert [(cell.name, cell.exemplars) for cell in two] == [
         ("student/0-shot/retrieval", ""),
         ("student/2-shot-random/retrieval", "random"),
         ("student/2-shot-fixed/retrieval", "fixed"),
@@ -98,7 +98,7 @@ def test_without_exemplars_there_are_no_rationales() -> None:
     grid_cells = cells(
         experiment(grid={"shots": [0, 1], "retrieval": [False], "rationale": ["first_pass", "none"]})
     )
-    assert [cell.variant for cell in grid_cells] == [
+    assert [cell.name for cell in grid_cells] == [
         "student/1-shot/first_pass",
         "student/0-shot",
         "student/1-shot",

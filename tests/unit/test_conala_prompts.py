@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer.experiments.load import PRESETS, load_experiment
 
 from models.core.experiment.experiment import Experiment
-from models.core.prompts.rendering import Wording, apply_format
+from models.core.prompts.rendering import PromptRenderer, apply_format
 from models.core.retrieval.passage_selection import present
 from models.core.types import Exemplar, Passage, Request
+from producer.experiments.load import PRESETS, load_experiment
 from tests.support.chores import read_jsonl
 from worker.few_shot import augmentation_seeds, rationale_seeds
 from worker.requests import chat, to_student
@@ -29,7 +29,7 @@ SHOWN: dict[str, tuple[Passage, ...]] = {"none": (), "one": (JOIN,), "three": (J
 def asked(experiment: Experiment) -> dict[str, Request]:
     """Every kind of request of the experiment, with much and little in it."""
     assert experiment.task
-    wording, passages_config = Wording(experiment.task), experiment.passages
+    wording, passages_config = PromptRenderer(experiment.task), experiment.passages
     rows = read_jsonl(PRESETS / "demo" / "train.jsonl")[:4]
     seeds, worked_seeds = augmentation_seeds(experiment.augment), rationale_seeds(experiment.rationale)
     teacher = experiment.teacher

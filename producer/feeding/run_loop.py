@@ -10,8 +10,8 @@ from contextlib import closing
 from redis.exceptions import RedisError
 
 from models.core.errors import UsageError
-from producer.feeding.interrupts import Stop
-from producer.feeding.service import AWAY, Feeding
+from producer.feeding.interrupts import StopSignal
+from producer.feeding.service import DATABASE_AWAY, ElectedFeeder
 from producer.local.supervisor import Supervisor
 from producer.progress.status import LimitWatch, Status, read_status
 from storage.broker import Queues
@@ -35,13 +35,13 @@ class StoppedWatching(KeyboardInterrupt):
         self.leader = leader
 
 
-def drive(
+def feed_or_watch(
     db: Database,
     run: Run,
     settings: Settings,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
-    stop: Stop,
+    stop: StopSignal,
 ) -> Status:
     """Until every unit is final, or the run is stopped from elsewhere, or paused because only a person
     can help. A run that another process feeds is watched, and fed once that one has ended.
@@ -50,7 +50,7 @@ def drive(
     local services, which only this process can feed, UsageError where another does, ServiceError where
     one of them is broken.
     """
-    with closing(Feeding(db, run, settings, patience=SERVICE_SECONDS)) as feeding:
+    with closing(ElectedFeeder(db, run, settings, patience=SERVICE_SECONDS)) as feeding:
         if supervisor or not _is_served(settings):
             feeding.offer()
         if supervisor and not feeding.leads:
@@ -58,7 +58,7 @@ def drive(
                              f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
         runs.start_run(db, run.id, time.time())
         with about(run=run.id), stop.deferred():
-            return _drive(db, runs.load_run(db, run.id), settings, feeding, supervisor, show, stop)
+            return _loop(db, runs.load_run(db, run.id), settings, feeding, supervisor, show, stop)
 
 
 def _is_served(settings: Settings) -> bool:
@@ -69,14 +69,14 @@ def _is_served(settings: Settings) -> bool:
             return False
 
 
-def _drive(
+def _loop(
     db: Database,
     run: Run,
     settings: Settings,
-    feeding: Feeding,
+    feeding: ElectedFeeder,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
-    stop: Stop,
+    stop: StopSignal,
 ) -> Status:
     shown = time.monotonic()
     limits = LimitWatch(settings)
@@ -96,7 +96,7 @@ def _drive(
                     return status
                 # Counting a million rows takes a while: spend at most a tenth of the time on it.
                 shown = time.monotonic() + 10 * (time.monotonic() - now)
-        except AWAY as error:
+        except DATABASE_AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             time.sleep(1)
         time.sleep(feeding.pause)

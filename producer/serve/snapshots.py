@@ -32,12 +32,12 @@ FRESH_SECONDS = 1.0
 STILL_SECONDS = 30.0
 # Times what counting took: a twelfth of the time for runs that go on, a fiftieth for the others.
 REST, STILL_REST = 12.0, 50.0
-MOST_KEPT = 256
+MAX_KEPT = 256
 FORGOTTEN_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RunSnapshot:
     """`at` is when it was counted, since the epoch; `seconds` how long that took; `ended` is of the steady
     clock."""
 
@@ -48,7 +48,7 @@ class Reading:
     ended: float
 
 
-class Readings:
+class RunSnapshots:
     """Belongs to one event loop. All methods raise ServiceError while the database is away."""
 
     def __init__(self, db: Database, limits: LimitWatch, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,9 +57,9 @@ class Readings:
         self._clock = clock
         self._counting = ThreadPoolExecutor(1, "counting")
         self._asking = ThreadPoolExecutor(2, "asking")
-        self._known: OrderedDict[str, Reading] = OrderedDict()
+        self._known: OrderedDict[str, RunSnapshot] = OrderedDict()
         self._asked: dict[str, float] = {}
-        self._tasks: dict[str, asyncio.Task[Reading]] = {}
+        self._tasks: dict[str, asyncio.Task[RunSnapshot]] = {}
         self._lines: dict[str, RunLine] = {}
         self._listed = -FRESH_SECONDS
         self._listing = asyncio.Lock()
@@ -74,11 +74,11 @@ class Readings:
                 self._listed = self._clock() + REST * (self._clock() - began)
         return self._lines
 
-    def known(self, run_id: str) -> Reading | None:
+    def known(self, run_id: str) -> RunSnapshot | None:
         """What was counted last."""
         return self._known.get(run_id)
 
-    async def read(self, run_id: str) -> Reading:
+    async def read(self, run_id: str) -> RunSnapshot:
         """As fresh as it may be. Raises KeyError for a run that there is not."""
         line = (await self.runs())[run_id]
         self._asked[run_id] = self._clock()
@@ -87,7 +87,7 @@ class Readings:
             return known
         return await asyncio.shield(self._begin(line))
 
-    async def latest(self, run_id: str) -> Reading:
+    async def latest(self, run_id: str) -> RunSnapshot:
         """What is known, at once; it is counted anew meanwhile, if that is due. Raises KeyError."""
         await self.begin(run_id)
         return self._known.get(run_id) or await self.read(run_id)
@@ -108,7 +108,7 @@ class Readings:
         self._counting.shutdown(cancel_futures=True)
         self._asking.shutdown(cancel_futures=True)
 
-    def _is_due(self, known: Reading, line: RunLine) -> bool:
+    def _is_due(self, known: RunSnapshot, line: RunLine) -> bool:
         if known.line == line and line.state == FINISHED:
             return False
         goes_on = line.state == RUNNING
@@ -132,31 +132,31 @@ class Readings:
             and self._asked.get(each.line.id, since) > since
         )
 
-    def _begin(self, line: RunLine) -> asyncio.Task[Reading]:
+    def _begin(self, line: RunLine) -> asyncio.Task[RunSnapshot]:
         task = self._tasks.get(line.id)
         if task is None:
             task = self._tasks[line.id] = asyncio.get_running_loop().create_task(self._count(line))
             task.add_done_callback(lambda done: self._end(line.id, done))
         return task
 
-    def _end(self, run_id: str, done: asyncio.Task[Reading]) -> None:
+    def _end(self, run_id: str, done: asyncio.Task[RunSnapshot]) -> None:
         del self._tasks[run_id]
         if done.cancelled() or done.exception():
             return
         self._known[run_id] = done.result()
         self._known.move_to_end(run_id)
-        while len(self._known) > MOST_KEPT:
+        while len(self._known) > MAX_KEPT:
             oldest, _ = self._known.popitem(last=False)
             self._asked.pop(oldest, None)
 
-    async def _count(self, line: RunLine) -> Reading:
+    async def _count(self, line: RunLine) -> RunSnapshot:
         return await self._in(self._counting, lambda: self._read(line))
 
-    def _read(self, line: RunLine) -> Reading:
+    def _read(self, line: RunLine) -> RunSnapshot:
         began, now = self._clock(), time.time()
         status = read_status(self.db, ledger_runs.load_run(self.db, line.id), now, self._limits)
         ended = self._clock()
-        return Reading(line, status, now, ended - began, ended)
+        return RunSnapshot(line, status, now, ended - began, ended)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -168,7 +168,7 @@ class Readings:
 TICK_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
 AWAY_SECONDS = 5.0
-MOST_STREAMS = 200
+MAX_STREAMS = 200
 
 
 class Streams:
@@ -183,7 +183,7 @@ class Streams:
 
     def stream(self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]) -> Response:
         """Sends what `draw` gives as often as it changes, while `goes_on`."""
-        if self._open >= MOST_STREAMS:
+        if self._open >= MAX_STREAMS:
             return PlainTextResponse("too many pages are open\n", 503, {"Retry-After": "60"})
         return StreamingResponse(
             self._events(draw, goes_on), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
