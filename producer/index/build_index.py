@@ -42,14 +42,14 @@ from storage.passages.learned_index import (
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.retriever import LEARNED
 from storage.passages.snapshot import CorpusVectors, Snapshot, write_snapshot
-from storage.passages.vectors import SLACK
+from storage.passages.vectors import ROUNDING
 from storage.schema import TRAIN
 
 # What an interrupted build loses at most: a few seconds of encoding.
-PASSAGES_AT_ONCE = 256
+PASSAGES_PER_BATCH = 256
 PROBES = 64
 PROBE_DEPTH = 10
-LEAST_RECALL = 0.99
+MIN_RECALL = 0.99
 Progress = Callable[[int, int], None]
 
 
@@ -117,8 +117,8 @@ def _encode(
     passages: list[Passage], encoder: Encoder, store: MilvusStore, vectors: CorpusVectors, progress: Progress
 ) -> None:
     progress(0, len(passages))
-    for start in range(0, len(passages), PASSAGES_AT_ONCE):
-        part = passages[start : start + PASSAGES_AT_ONCE]
+    for start in range(0, len(passages), PASSAGES_PER_BATCH):
+        part = passages[start : start + PASSAGES_PER_BATCH]
         encoded = encoder.encode([passage_text(passage, encoder.template) for passage in part])
         store.upsert(part, encoded)
         for passage, vector in zip(part, encoded, strict=True):
@@ -136,12 +136,12 @@ def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
     depth = min(PROBE_DEPTH, len(vectors))
     exact = np.sort(queries @ vectors.T, axis=1)[:, -depth]
     found = store.search(queries, depth)
-    slack = SLACK * np.maximum(1, np.abs(exact))
+    slack = ROUNDING * np.maximum(1, np.abs(exact))
     near = sum(hit.score >= least for hits, least in zip(found, exact - slack, strict=True) for hit in hits)
     recall = near / (len(queries) * depth)
-    if recall < LEAST_RECALL:
+    if recall < MIN_RECALL:
         raise ServiceError(
-            f"{store.place} finds {recall:.1%} of the nearest passages, less than {LEAST_RECALL:.0%}; "
+            f"{store.label} finds {recall:.1%} of the nearest passages, less than {MIN_RECALL:.0%}; "
             "drop the collection and build the index again"
         )
 
@@ -159,7 +159,7 @@ def _only_builder(path: Path) -> Iterator[None]:
 
 
 # What is learned in another way is another thing.
-VERSION = "1"
+LEARNING_VERSION = "1"
 
 
 def needs_learning(passages: Passages) -> bool:
@@ -209,7 +209,7 @@ def _solved_examples(experiment: Experiment, snapshot: Snapshot) -> list[Example
 
 def _digest(examples: Sequence[Example], snapshot: Snapshot) -> str:
     rows = [[example.request, example.question_id, list(example.oracle)] for example in examples]
-    parts = [VERSION, snapshot.fingerprint, snapshot.meta.corpus, rows]
+    parts = [LEARNING_VERSION, snapshot.fingerprint, snapshot.meta.corpus, rows]
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,4 +1,10 @@
-"""Passages and their vectors: Milvus is the store of record, a snapshot is what workers search."""
+"""Passages and their vectors, in two stores.
+
+Milvus, Lite or a server, is the store of record: builds write to it, and a machine without a snapshot
+copies the index from a server. Workers never search Milvus: the snapshot answers every search, exactly and
+from mapped memory, whatever the size of the corpus. Only a build searches Milvus, to compare its index with
+the exact answer.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class PassageStore(Protocol):
-    """Anything that finds the passages nearest to a vector."""
+    """A store that finds the passages nearest to a vector."""
 
     def search(self, vectors: NDArray[np.floating[Any]], k: int) -> list[list[Hit]]:
-        """The `k` most similar passages for each row of `vectors`, best first, ties in order of their keys.
+        """Return the `k` most similar passages for each row of `vectors`, best first, ties in key order.
 
-        `vectors` are of unit length, shape [n, dimension]. Fewer than `k` where the store holds fewer.
-        Raises ServiceError where the dimension is not the store's.
+        `vectors` are of unit length, shape [n, dimension]. A store with fewer than `k` passages returns all.
+        Raise ServiceError if the dimension is not the store's.
         """
         ...

@@ -1,4 +1,4 @@
-"""Connections to Milvus, server or Lite, that say in one line why they cannot be had."""
+"""Connections to Milvus, server or Lite. Errors say in one line what to do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 CONNECT_SECONDS = 10.0
-# The client pings, also while nothing is asked. Lite's server takes that for an attack: while passages are
-# encoded it hangs up after two minutes, and gRPC says so on standard error.
+# An idle client sends pings. Lite's server takes them for an attack: it hangs up after two minutes of
+# encoding, and gRPC writes that to standard error.
 NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 _lite_users: Counter[str] = Counter()
 _lite_guard = threading.Lock()
@@ -38,10 +38,10 @@ class Connection:
             raise ServiceError(
                 "Milvus: pymilvus is not installed; pip install 'starmill[retrieve]'"
             ) from None
-        # The client, Lite and Lite's server write every error with its stack before they raise it.
+        # The client, Lite and Lite's server log every error with its stack before they raise it.
         for name in ("pymilvus", "milvus_lite", "grpc._server"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.place = f"Milvus at {_without_password(uri)}"
+        self.label = f"Milvus at {_without_password(uri)}"
         self._lite = _lite_path(uri)
         with _lite_guard:
             if self._lite:
@@ -60,29 +60,29 @@ class Connection:
     def _why(self, error: Exception) -> str:
         if self._lite and _is_locked(self._lite):
             return (
-                f"{self.place} is in use by another process; wait for it to end, or give each its own "
+                f"{self.label} is in use by another process; wait for it to end, or give each its own "
                 "STARMILL_MILVUS_URI (a Milvus server takes any number)"
             )
         if self._lite:
-            return f"{self.place} cannot be opened; pip install 'starmill[embedded]', or move the folder away"
-        return f"{self.place} cannot be reached ({_message(error)}); check STARMILL_MILVUS_URI and the server"
+            return f"{self.label} cannot be opened; pip install 'starmill[embedded]', or move the folder away"
+        return f"{self.label} cannot be reached ({_message(error)}); check STARMILL_MILVUS_URI and the server"
 
     @contextmanager
     def explained(self) -> Iterator[MilvusClient]:
-        """The client; what it raises inside becomes a ServiceError."""
+        """Yield the client; turn what it raises into a ServiceError."""
         from pymilvus import MilvusException
 
         try:
             yield self.client
         except MilvusException as error:
-            raise ServiceError(f"{self.place}: {_message(error)}") from error
+            raise ServiceError(f"{self.label}: {_message(error)}") from error
 
     @property
     def is_server(self) -> bool:
         return self._lite is None
 
     def collection_of(self, alias: str) -> str | None:
-        """The collection that the alias stands for; None where there is no such alias."""
+        """Return the collection that the alias stands for; None if there is no such alias."""
         from pymilvus import MilvusException
 
         try:
@@ -91,7 +91,7 @@ class Connection:
             return None
 
     def close(self) -> None:
-        """Idempotent. The last connection to a Lite folder in this process gives the folder free."""
+        """Close the client; the last one of a Lite folder in this process frees the folder. Idempotent."""
         with _lite_guard:
             self.client.close()
             if self._lite is None:

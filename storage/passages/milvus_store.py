@@ -20,30 +20,30 @@ INDEXING_SECONDS = 3600
 INDEXING_LOOK_SECONDS = 0.2
 FINGERPRINT_SHOWN = 12
 ROWS_AT_ONCE = 1_000
-# Each page of an iteration costs Lite a look at every row. 16,384 is the most that Milvus takes.
+# Each page of an iteration makes Lite look at every row. Milvus takes 16,384 at most.
 KEYS_A_PAGE = 16_384
 ROWS_A_PAGE = 4_096
 QUERIES_AT_ONCE = 64
-# HNSW: edges per node and width of the search for them; width of a query's search, never below the answers
-# asked for. More candidates than answers are asked for, so that ties are broken here and not by the graph.
+# HNSW: edges per node and width of the search for them; width of a query's search, at least the number of
+# candidates. A search asks for more candidates than answers, so that ties are broken here, not by the graph.
 GRAPH = {"M": 32, "efConstruction": 200}
-LEAST_EF = 128
+MIN_EF = 128
 SPARE_CANDIDATES = 32
-MOST_CANDIDATES = 16_384
+MAX_CANDIDATES = 16_384
 
 
 class MilvusStore:
-    """Use as a context manager, or `close()` it. Raises ServiceError where Milvus refuses or is gone."""
+    """Use as a context manager, or `close()` it. Raises ServiceError if Milvus refuses or is gone."""
 
     def __init__(self, connection: Connection, collection: str, dimension: int) -> None:
         self._connection = connection
         self.collection = collection
         self.dimension = dimension
-        self.place = f"{connection.place}, collection {collection}"
+        self.label = f"{connection.label}, collection {collection}"
 
     @classmethod
     def open(cls, uri: str, index: str, fingerprint: str, dimension: int) -> Self:
-        """The vectors of `index` by the encoder with this fingerprint; created where absent."""
+        """Open the collection of `index` for the encoder with this fingerprint; create it if it is absent."""
         store = cls(Connection(uri), f"{index}_{fingerprint[:FINGERPRINT_SHOWN]}", dimension)
         try:
             store._prepare()
@@ -54,8 +54,8 @@ class MilvusStore:
 
     @classmethod
     def published(cls, uri: str, index: str, fingerprint: str) -> Self:
-        """The collection that was published for `index`. Raises ServiceError where there is none, or another
-        encoder made it."""
+        """Open the collection published for `index`. Raise ServiceError if there is none or another encoder
+        made it."""
         connection = Connection(uri)
         try:
             collection = _built_by(connection, index, fingerprint)
@@ -73,7 +73,7 @@ class MilvusStore:
                 stored = _dimension(client, self.collection)
                 if stored != self.dimension:
                     raise ServiceError(
-                        f"{self.place} holds vectors of {stored} numbers, not {self.dimension}; "
+                        f"{self.label} holds vectors of {stored} numbers, not {self.dimension}; "
                         "drop the collection and build the index again"
                     )
             else:
@@ -89,8 +89,8 @@ class MilvusStore:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dimension)
         schema.add_field("passage", DataType.JSON)
         index = client.prepare_index_params()
-        # Lite looks at each row in Python whatever index it has: a graph would save it a third of a search,
-        # and takes longer to build than everything else.
+        # Lite looks at each row in Python whatever its index: a graph would save a third of a search, and
+        # takes longer to build than everything else.
         kind = (
             {"index_type": "HNSW", "params": GRAPH} if self._connection.is_server else {"index_type": "FLAT"}
         )
@@ -100,26 +100,26 @@ class MilvusStore:
         )
 
     def upsert(self, passages: Sequence[Passage], vectors: NDArray[np.float32]) -> None:
-        """Store `passages` and their unit `vectors` [n, dimension]; a key that is there is replaced."""
-        check_dimension(vectors, self.dimension, self.place)
+        """Store `passages` and their unit `vectors` [n, dimension]; replace those whose keys are known."""
+        check_dimension(vectors, self.dimension, self.label)
         rows = [
             {"key": passage.key, "vector": vector.tolist(), "passage": asdict(passage)}
             for passage, vector in zip(passages, vectors, strict=True)
         ]
         with self._connection.explained() as client:
-            for part in _parts(rows, ROWS_AT_ONCE):
-                client.upsert(self.collection, part)
+            for batch in _batches(rows, ROWS_AT_ONCE):
+                client.upsert(self.collection, batch)
 
     def delete(self, keys: Iterable[str]) -> None:
         with self._connection.explained() as client:
-            for part in _parts(sorted(keys), ROWS_AT_ONCE):
-                client.delete(self.collection, ids=part)
+            for batch in _batches(sorted(keys), ROWS_AT_ONCE):
+                client.delete(self.collection, ids=batch)
 
     def seal(self) -> None:
-        """Have what was written indexed, and searched by that index.
+        """Wait until all that was written is indexed and searches use that index.
 
-        A server indexes after it has answered, and searches a rough index until it loads the collection anew.
-        Lite indexes a collection that is not loaded when it loads it, else some time later.
+        A server indexes after its answer and searches a rough index until it loads the collection again. Lite
+        indexes when it loads a collection that was not loaded; otherwise some time later.
         """
         with self._connection.explained() as client:
             client.release_collection(self.collection)
@@ -127,12 +127,12 @@ class MilvusStore:
             deadline = time.monotonic() + INDEXING_SECONDS
             while (client.describe_index(self.collection, "vector") or {}).get("pending_index_rows"):
                 if time.monotonic() > deadline:
-                    raise ServiceError(f"{self.place} has not indexed its passages in {INDEXING_SECONDS} s")
+                    raise ServiceError(f"{self.label} has not indexed its passages in {INDEXING_SECONDS} s")
                 time.sleep(INDEXING_LOOK_SECONDS)
             client.load_collection(self.collection)
 
     def publish(self, index: str) -> None:
-        """From now on the name of the index stands for this collection."""
+        """Make the name of the index stand for this collection."""
         with self._connection.explained() as client:
             if self._connection.collection_of(index):
                 client.alter_alias(self.collection, index)
@@ -140,16 +140,16 @@ class MilvusStore:
                 client.create_alias(self.collection, index)
 
     def count(self) -> int:
-        """Passages in the store: Lite counts a hundred times faster than it tells their keys."""
+        """Return the number of passages. Lite counts a hundred times faster than it lists keys."""
         with self._connection.explained() as client:
-            [found] = client.query(self.collection, filter="", output_fields=["count(*)"])
-        return int(found["count(*)"])
+            [row] = client.query(self.collection, filter="", output_fields=["count(*)"])
+        return int(row["count(*)"])
 
     def keys(self) -> set[str]:
         return {row["key"] for row in self._iterate(["key"], KEYS_A_PAGE)}
 
     def rows(self) -> Iterator[tuple[Passage, list[float]]]:
-        """Every passage with its vector, in no order."""
+        """Yield every passage with its vector, in no order."""
         for row in self._iterate(["key", "vector", "passage"], ROWS_A_PAGE):
             yield Passage(**row["passage"]), row["vector"]
 
@@ -163,9 +163,9 @@ class MilvusStore:
                 pages.close()
 
     def search(self, vectors: NDArray[np.floating[Any]], k: int) -> list[list[Hit]]:
-        """As in `PassageStore.search`; approximate, and beyond 32 equal scores the graph picks."""
-        check_dimension(vectors, self.dimension, self.place)
-        candidates = min(2 * k + SPARE_CANDIDATES, MOST_CANDIDATES)
+        """Answer `PassageStore.search` approximately; beyond 32 equal scores the graph picks."""
+        check_dimension(vectors, self.dimension, self.label)
+        candidates = min(2 * k + SPARE_CANDIDATES, MAX_CANDIDATES)
         hits = []
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             queries = vectors[start : start + QUERIES_AT_ONCE]
@@ -174,16 +174,16 @@ class MilvusStore:
                     self.collection,
                     data=queries.astype(np.float32).tolist(),
                     limit=candidates,
-                    search_params={"metric_type": "IP", "params": {"ef": max(LEAST_EF, candidates)}},
+                    search_params={"metric_type": "IP", "params": {"ef": max(MIN_EF, candidates)}},
                     output_fields=["key", "vector", "passage"],
-                    # Strong, a server waits 200 ms for its clock; what was sealed is seen without that.
+                    # "Strong" makes a server wait 200 ms for its clock. Sealed rows are visible without it.
                     consistency_level="Bounded",
                 )
             hits += [_hits(query, answer, k) for query, answer in zip(queries, answers, strict=True)]
         return hits
 
     def drop_others(self, index: str) -> None:
-        """Remove what other encoders left of `index`."""
+        """Remove the collections of `index` that other encoders made."""
         with self._connection.explained() as client:
             for name in client.list_collections():
                 if name.startswith(f"{index}_") and name != self.collection:
@@ -205,22 +205,22 @@ class MilvusStore:
 
 
 def _hits(query: NDArray[np.floating[Any]], answer: Iterable[dict[str, Any]], k: int) -> list[Hit]:
-    found = [hit["entity"] for hit in answer]
-    if not found:
+    entities = [hit["entity"] for hit in answer]
+    if not entities:
         return []
-    vectors = np.asarray([entity["vector"] for entity in found], dtype=np.float32)
-    order = ranked(query, vectors, [entity["key"] for entity in found], k)
-    return [Hit(Passage(**found[row]["passage"]), score) for row, score in order]
+    vectors = np.asarray([entity["vector"] for entity in entities], dtype=np.float32)
+    best = ranked(query, vectors, [entity["key"] for entity in entities], k)
+    return [Hit(Passage(**entities[row]["passage"]), score) for row, score in best]
 
 
 def _built_by(connection: Connection, index: str, fingerprint: str) -> str:
     collection = connection.collection_of(index)
     if collection is None:
-        raise ServiceError(f"{connection.place} holds no index {index}; build it with `starmill index build`")
+        raise ServiceError(f"{connection.label} holds no index {index}; build it with `starmill index build`")
     built, wanted = collection.rpartition("_")[2], fingerprint[:FINGERPRINT_SHOWN]
     if built != wanted:
         raise ServiceError(
-            f"index {index} of {connection.place} was built by encoder {built}, not by {wanted}; "
+            f"index {index} of {connection.label} was built by encoder {built}, not by {wanted}; "
             "build it again with `starmill index build`"
         )
     return collection
@@ -231,5 +231,5 @@ def _dimension(client: Any, collection: str) -> int:
     return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
 
 
-def _parts(rows: list[Any], size: int) -> Iterator[list[Any]]:
+def _batches(rows: list[Any], size: int) -> Iterator[list[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))

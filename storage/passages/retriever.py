@@ -21,7 +21,7 @@ from models.core.prompts.rendering import example_query
 from models.core.retrieval import ranking
 from models.core.retrieval.lexicon import Lexicon
 from models.core.retrieval.ranking import Evidence, Predict, Ranked, gather
-from models.core.retrieval.solved_examples import SolvedExamples, pack
+from models.core.retrieval.solved_examples import SolvedExamples, pack_vector
 from models.core.types import Hit, Passage, Query
 from models.core.words import steps, without_literals
 from storage.passages import learned_index
@@ -77,7 +77,7 @@ class Retriever:
 
     def encode(self, requests: Sequence[str]) -> list[str]:
         """The packed vector of each request, as it is."""
-        return [pack(vector) for vector in self._encoder.encode(list(requests))]
+        return [pack_vector(vector) for vector in self._encoder.encode(list(requests))]
 
     def lookup(self, ids: Sequence[str]) -> list[Passage]:
         """The passages with these ids, in their order; one that is not in the index is left out."""

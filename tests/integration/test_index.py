@@ -25,8 +25,8 @@ from tests.support.devdocs import write_folder
 SMALL = Passages(packages=["json", "os.path"])
 TRESPASS = """
 import sys
-from models.errors import ServiceError
-from storage.passages.milvus import MilvusStore
+from models.core.errors import ServiceError
+from storage.passages.milvus_store import MilvusStore
 try:
     MilvusStore.open(sys.argv[1], "index", "f" * 64, 4)
 except ServiceError as error:
