@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from models.core.answers.extraction import answer_code, bare
+from models.core.answers.extraction import answer_code, strip_marks
 from models.core.programs import normal_form
 
 _FLAGS = re.compile(r"-[A-Za-z]+")
@@ -75,17 +75,17 @@ def is_correct(rule: Correctness, rationale: str, reference: str) -> bool:
     `text`: also where they are the same words but for case, punctuation and articles.
     """
     if rule == "paper":
-        return bool(bare(reference)) and rationale.rstrip(".:`").endswith(reference)
+        return bool(strip_marks(reference)) and rationale.rstrip(".:`").endswith(reference)
     answer = answer_code(rationale)
-    return answer is not None and agree(rule, answer, reference)
+    return answer is not None and same_answer(rule, answer, reference)
 
 
-def agree(rule: Correctness, answer: str, reference: str) -> bool:
+def same_answer(rule: Correctness, answer: str, reference: str) -> bool:
     """Whether an answer without its rationale is the reference, by the same rules; `paper` takes both as they
     stand. Raises nothing."""
     if rule == "paper":
         return answer == reference
-    answer, reference = bare(answer), bare(reference)
+    answer, reference = strip_marks(answer), strip_marks(reference)
     if not reference:
         return False
     if answer == reference or (rule == "tree" and answer.split() == reference.split()):

@@ -29,11 +29,11 @@ def grown_name(unit: int, place: int) -> str:
 
 
 # Code points there are; words beyond share the last one.
-MOST_WORDS = 0x10FFFF
+MAX_WORDS = 0x10FFFF
 _ROUNDING = 1e-9
 
 
-class Nearest:
+class NearestRequests:
     """Finds what reaches `threshold`, above 0 and at most 1.
 
     Each word becomes one character, so that rapidfuzz compares texts: its similarity by insertions and
@@ -73,7 +73,7 @@ class Nearest:
     def _text(self, said: Words) -> str:
         for word in said:
             if word not in self._characters:
-                self._characters[word] = chr(min(len(self._characters), MOST_WORDS))
+                self._characters[word] = chr(min(len(self._characters), MAX_WORDS))
         return "".join(map(self._characters.__getitem__, said))
 
 
@@ -120,8 +120,8 @@ class GrowthFilter:
         self, config: Grow, train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]]
     ) -> None:
         self._config = config
-        self._known = Nearest(config.threshold)
-        self._test = Nearest(config.threshold)
+        self._known = NearestRequests(config.threshold)
+        self._test = NearestRequests(config.threshold)
         self._words: dict[str, Words] = {}
         for name, request in train:
             self._keep(name, words(request))

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.core.experiment.endpoints import Section, Whole
+from models.core.experiment.endpoints import StrictModel, Whole
 from models.core.types import AnswerTests
 
 # `passed`: every test was met, and the proof of it arrived. `failed`: an assertion did not hold. `error`:
@@ -32,7 +32,7 @@ ExecutionOutcome = Literal[
 ]  # fmt: skip
 
 
-class ProgramLimits(Section):
+class ProgramLimits(StrictModel):
     """What one program may use. Processor time decides, so that a busy machine changes no verdict; wall
     time is for programs that wait. `memory_mb` bounds each process and all of them together, `disk_mb`
     each of two temporary folders in memory, `output_kb` standard output and error together."""
@@ -108,7 +108,7 @@ _TAKE_OUT = {"pop", "popitem", "setdefault"}
 _VALUE = "_value"
 
 
-def program(answer: str, tests: AnswerTests) -> Program:
+def build_program(answer: str, tests: AnswerTests) -> Program:
     """The program of an answer; what is no Python is put in its place as it is. Raises nothing."""
     raw = Program(tests.prefix + answer + tests.suffix + "\n", tests.code, tests.entry_point)
     open_, tree = _open_function(tests), _parse(answer)

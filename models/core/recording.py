@@ -180,7 +180,7 @@ class _RecordedRow:
         return Usage(**usage)
 
 
-def recorded(request: JSON, completion: Completion) -> JSON:
+def recorded_row(request: JSON, completion: Completion) -> JSON:
     """A row of the first kind; `request` is the body of one."""
     return {
         "request": request,

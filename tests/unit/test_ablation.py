@@ -28,14 +28,14 @@ def test_cells_of_the_papers_table_come_in_its_order() -> None:
             (2, "retrieval", "star"),
         ]  # fmt: skip
     assert [cell.student for cell in paper] == ["mpt-7b-chat"] * 8 + ["alpaca-7b"] * 8
-    assert {cell.query for cell in paper} == {"raw"}
+    assert {cell.wording for cell in paper} == {"raw"}
 
 
-def test_variant_names_what_the_cell_varies() -> None:
-    assert Cell("s", 0, "", "none").variant == "s/0-shot"
-    assert Cell("s", 2, "retrieval", "star", augment_test=True).variant == "s/2-shot/retrieval/star/augmented"
+def test_cell_name_holds_what_the_cell_varies() -> None:
+    assert Cell("s", 0, "", "none").name == "s/0-shot"
+    assert Cell("s", 2, "retrieval", "star", augment_test=True).name == "s/2-shot/retrieval/star/augmented"
     augmented = cells(experiment(grid={"shots": [1], "augment_test": [False, True], "rationale": ["none"]}))
-    assert [(cell.name, cell.query) for cell in augmented] == [
+    assert [(cell.name, cell.wording) for cell in augmented] == [
         ("student/1-shot", "raw"),
         ("student/1-shot/retrieval", "raw"),
         ("student/1-shot/augmented", "augmented"),
@@ -86,7 +86,7 @@ def test_the_longest_names_fit_the_ledger() -> None:
                 grid=grid | {"exemplars": choices},
             )
         )
-        assert len(grid_cells[0].variant) <= UnitRow.model_fields["variant"].metadata[0].max_length
+        assert len(grid_cells[0].name) <= UnitRow.model_fields["variant"].metadata[0].max_length
     with pytest.raises(ValidationError, match=f"at most {LONGEST_NAME} characters; shorten sss"):
         experiment(
             students=[{"backend": "embedded", "name": "s" * (LONGEST_NAME + 1)}],

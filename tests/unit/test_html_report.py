@@ -117,7 +117,7 @@ def test_html_draws_what_was_paid() -> None:
 
 def test_html_shows_single_rows_as_they_are() -> None:
     answer = CellAnswer(
-        PLAIN.variant, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference"
+        PLAIN.name, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference"
     )
     other = CellAnswer("rival/0-shot", verdict="failed: null")
     sample = SampleRow(3, "q<3>", "sort <it>", "a < b", {each.variant: each for each in (answer, other)})

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from models.core.experiment.passages import Passages, Selection
 from models.core.pipeline.grid import Searches
 from models.core.retrieval.passage_selection import (
-    depth,
+    cut_passage,
     first_sentence,
-    formed,
-    hits_of,
-    line,
+    hit_record,
+    hits_from_records,
+    passage_line,
     present,
+    search_depth,
     select,
-    to_record,
 )
 from models.core.types import Hit, Passage
 
@@ -62,7 +62,7 @@ def test_scores_and_number_decide(config: dict[str, Any], shown: str) -> None:
     assert "".join(names(HITS, **config)) == shown
 
 
-def test_nothing_found_is_nothing_shown() -> None:
+def test_no_hits_show_no_passages() -> None:
     assert names([], relative_score=0.5, distinct=True, token_budget=1) == []
 
 
@@ -113,14 +113,16 @@ def test_shown_hits_are_some_of_the_found_in_their_order(hits: list[Hit], config
 
 
 def test_more_is_recorded_where_duplicates_are_left_out() -> None:
-    assert depth(Selection(top_k=4)) == 4
-    assert depth(Selection(top_k=4, distinct=True)) > 8
+    assert search_depth(Selection(top_k=4)) == 4
+    assert search_depth(Selection(top_k=4, distinct=True)) > 8
 
 
 def test_records_bring_back_what_was_found() -> None:
     hits = [Hit(CHAIN, 0.123456789, {"dense": 0.5}), Hit(JOIN, -1.0)]
-    assert hits_of(map(to_record, hits)) == [Hit(CHAIN, 0.123457, {"dense": 0.5}), Hit(JOIN, -1.0)]
-    [old] = hits_of([{"id": "a", "name": "a", "signature": "", "text": "t", "library": "", "score": 0.5}])
+    assert hits_from_records(map(hit_record, hits)) == [Hit(CHAIN, 0.123457, {"dense": 0.5}), Hit(JOIN, -1.0)]
+    [old] = hits_from_records(
+        [{"id": "a", "name": "a", "signature": "", "text": "t", "library": "", "score": 0.5}]
+    )
     assert (old.score, old.scores) == (0.5, {})
 
 
@@ -157,15 +159,15 @@ def test_records_bring_back_what_was_found() -> None:
         ),
     ],
 )
-def test_forms(config: dict[str, Any], lines: list[str]) -> None:
+def test_selection_form_decides_the_text_shown(config: dict[str, Any], lines: list[str]) -> None:
     selection = Selection(**config)
-    assert [line(passage) for passage in present([CHAIN, JOIN, SEED], selection)] == lines
+    assert [passage_line(passage) for passage in present([CHAIN, JOIN, SEED], selection)] == lines
     assert present([], selection) == ()
 
 
 def test_the_usual_form_changes_nothing() -> None:
     assert present([CHAIN, SEED], Selection()) == (CHAIN, SEED)
-    assert formed(CHAIN, Selection()) is CHAIN
+    assert cut_passage(CHAIN, Selection()) is CHAIN
 
 
 @pytest.mark.parametrize(
@@ -196,13 +198,13 @@ def test_alternatives_that_search_alike_share_a_unit() -> None:
     }
     for order in (alternatives, dict(reversed(alternatives.items()))):
         searches = Searches.read(Passages.model_validate({"alternatives": order}))
-        assert searches.of == {
+        assert searches.search_of == {
             "retrieval": "", "short": "", "all": "", "z": "b", "b": "b",
             "noise": "noise", "noise-last": "noise", "noise-one": "noise-one",
         }  # fmt: skip
-        assert searches.variant("raw", "short") == "raw"
-        assert searches.variant("augmented", "z") == "augmented/b"
-        wording, config, most = searches.of_variant("raw")
-        assert (wording, config.method, most) == ("raw", "dense", depth(Selection(distinct=True)))
-        wording, config, most = searches.of_variant("augmented/b")
+        assert searches.unit_name("raw", "short") == "raw"
+        assert searches.unit_name("augmented", "z") == "augmented/b"
+        wording, config, most = searches.parse_unit_name("raw")
+        assert (wording, config.method, most) == ("raw", "dense", search_depth(Selection(distinct=True)))
+        wording, config, most = searches.parse_unit_name("augmented/b")
         assert (wording, config.method, most) == ("augmented", "bm25", 7)

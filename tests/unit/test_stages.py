@@ -14,11 +14,11 @@ from models.core.pipeline.grid import Searches, cells
 from models.core.pipeline.rounds import (
     SAMPLE,
     SAMPLES,
-    counting,
-    named,
+    deciding_round,
+    in_round,
+    pass_name,
     pass_of,
-    passed,
-    rationales,
+    rationale_names,
     round_of,
 )
 from models.core.pipeline.stages import (
@@ -115,14 +115,14 @@ def test_only_samples_may_fail_without_harm(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         for slot in slots:
             gathered = gathering_dependants(slots, slot.step)
-            voted = [("rationale", named(round_of(slot.variant)), 0)]
+            voted = [("rationale", in_round(round_of(slot.variant)), 0)]
             assert gathered == (voted if slot.variant in SAMPLES else [])
             assert set(gathered) <= set(dependants(slots, slot.step))
             assert not set(gathered).intersection(downstream(slots, slot.step))
 
 
 @given(experiments())
-def test_each_need_is_fed_once(drawn: Experiment) -> None:
+def test_each_dependency_is_released_once(drawn: Experiment) -> None:
     for slots in graphs(drawn):
         fed = Counter(step for slot in slots for step in dependants(slots, slot.step))
         opened = Counter(step for barrier in barriers(drawn) for step in dependants(slots, barrier))
@@ -132,11 +132,11 @@ def test_each_need_is_fed_once(drawn: Experiment) -> None:
 @given(experiments())
 def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> None:
     slots = eval_slots(drawn)
-    wanted = {(cell.variant, sample) for cell in cells(drawn) for sample in range(len(drawn.grid.seeds))}
+    wanted = {(cell.name, sample) for cell in cells(drawn) for sample in range(len(drawn.grid.seeds))}
     for stage in ("answer", "judge"):
         assert {(slot.variant, slot.sample) for slot in slots if slot.stage == stage} == wanted
     searches = Searches.read(drawn.passages)
-    by_variant = {cell.variant: cell for cell in cells(drawn)}
+    by_variant = {cell.name: cell for cell in cells(drawn)}
     for slot in slots:
         if slot.stage == "answer":
             cell = by_variant[slot.variant]
@@ -146,7 +146,7 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
             assert needed == searched | ({"retrieve"} if cell.exemplars == "nearest" else set())
             assert (("retrieve", VECTOR, 0) in slot.after) == (cell.exemplars == "nearest")
             if cell.retrieval:
-                assert ("retrieve", searches.variant(cell.query, cell.retrieval), 0) in slot.after
+                assert ("retrieve", searches.unit_name(cell.wording, cell.retrieval), 0) in slot.after
             assert slot.queue == f"student.{cell.student}"
         if slot.stage == "judge":
             assert slot.after == (("answer", slot.variant, slot.sample),)
@@ -166,7 +166,7 @@ def test_exemplars_have_the_documentation_of_their_cell(drawn: Experiment) -> No
     searches, wording = Searches.read(drawn.passages), train_wording(drawn)
     shown = {cell.retrieval for cell in cells(drawn) if cell.shots and cell.retrieval}
     vectors = any(cell.exemplars in ("nearest", "diverse") for cell in cells(drawn))
-    assert made == {wording} | {searches.variant(wording, retrieval) for retrieval in shown} | (
+    assert made == {wording} | {searches.unit_name(wording, retrieval) for retrieval in shown} | (
         {VECTOR} if vectors else set()
     )
 
@@ -237,15 +237,19 @@ def test_rounds_follow_each_other() -> None:
 
 @given(st.integers(1, 10), st.integers(1, 10))
 def test_variants_name_their_round_and_pass(number: int, index: int) -> None:
-    for variant, of_pass in ((named(number), 0), (named(number, SAMPLE), 0), (passed(number, index), index)):
+    for variant, of_pass in (
+        (in_round(number), 0),
+        (in_round(number, SAMPLE), 0),
+        (pass_name(number, index), index),
+    ):
         assert (round_of(variant), pass_of(variant)) == (number, of_pass)
-    assert named(number, SAMPLE) in SAMPLES
-    assert passed(number, index) in rationales(number)
-    assert not set(rationales(number)) & {*SAMPLES, *rationales(number % 10 + 1)}
+    assert in_round(number, SAMPLE) in SAMPLES
+    assert pass_name(number, index) in rationale_names(number)
+    assert not set(rationale_names(number)) & {*SAMPLES, *rationale_names(number % 10 + 1)}
 
 
 def test_the_latest_round_with_a_right_rationale_counts() -> None:
     rounds = [[False, True], [True], [False], []]
-    assert counting(rounds, bool) == [True]
-    assert counting([[False], [False, False], []], bool) == [False, False]
-    assert counting([[], []], bool) == ()
+    assert deciding_round(rounds, bool) == [True]
+    assert deciding_round([[False], [False, False], []], bool) == [False, False]
+    assert deciding_round([[], []], bool) == ()

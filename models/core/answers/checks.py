@@ -70,7 +70,7 @@ _REFUSAL = re.compile(
 )
 
 
-def check(completion: Completion) -> str | Rejection:
+def usable_text(completion: Completion) -> str | Rejection:
     """The text as the model wrote it, or why no stage can take it.
 
     The hard reasons come first; `truncated` is soft, and `completion.text` then still holds the text.

@@ -39,8 +39,8 @@ def answer_code(text: str) -> str | None:
     tail = text[sentences[-1].end() :]
     fence = _FENCE.search(tail)
     if fence is None:
-        return bare(tail)
-    before = bare(tail[: fence.start()])
+        return strip_marks(tail)
+    before = strip_marks(tail[: fence.start()])
     return before if before and parse_python(before) else _block(fence)
 
 
@@ -49,7 +49,7 @@ def explanation(text: str) -> str:
     return _ANSWER.split(text, maxsplit=1)[0]
 
 
-def bare(code: str) -> str:
+def strip_marks(code: str) -> str:
     """`code` less leading blanks, colons, backquotes and trailing blanks, full stops, colons, backquotes."""
     return code.lstrip(_BLANKS + ":`").rstrip(_BLANKS + ".:`")
 
@@ -65,7 +65,7 @@ def _strict(text: str) -> str:
         return code
     if fence := _FENCE.search(text):
         return _block(fence)
-    return bare(next((line for line in text.splitlines() if line.strip()), ""))
+    return strip_marks(next((line for line in text.splitlines() if line.strip()), ""))
 
 
 def _paper(text: str) -> str:
@@ -74,4 +74,4 @@ def _paper(text: str) -> str:
 
 
 def _block(fence: re.Match[str]) -> str:
-    return bare(textwrap.dedent(fence[1]))
+    return strip_marks(textwrap.dedent(fence[1]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.core.answers.checks import check, reject, repeats
+from models.core.answers.checks import reject, repeats, usable_text
 from models.core.answers.extraction import answer_code, explanation, own_part
 from models.core.correctness import mentions_hint, without_hint
 from models.core.programs import parse_python
@@ -35,7 +35,7 @@ _CLOSING = str.maketrans("“‘", "”’")
 
 def parse_augmentation(completion: Completion, request: str) -> str | Rejection:
     """What the request takes, on one line that starts with "This requires"."""
-    text = check(completion)
+    text = usable_text(completion)
     return text if isinstance(text, Rejection) else _augmentation(text, request)
 
 
@@ -45,7 +45,7 @@ def parse_augmentations(completion: Completion, requests: list[str]) -> list[str
     A reply that cannot be used rejects every item. One that was cut off loses the item it ends in
     (`truncated`) and those after it (`missing`).
     """
-    text = check(completion)
+    text = usable_text(completion)
     cut = text if isinstance(text, Rejection) else None
     items = _items((completion.text or "") if isinstance(text, Rejection) else text, len(requests))
     if cut and (cut.reason != "truncated" or not items):
@@ -136,7 +136,7 @@ class Pair:
 def parse_pairs(completion: Completion) -> tuple[Pair, ...] | Rejection:
     """All pairs of the reply, in order, at least one of which can be used. Of a reply that was cut off the
     last pair cannot. An answer may have several lines; a code fence or backquotes around all of it go."""
-    text = check(completion)
+    text = usable_text(completion)
     cut = text if isinstance(text, Rejection) else None
     if cut and cut.reason != "truncated":
         return cut
@@ -198,7 +198,7 @@ def parse_rationale(completion: Completion, request: str, hinted: bool) -> Parse
 
     `request` is what was asked, with or without the hint; `hinted` says whether there was one.
     """
-    text = check(completion)
+    text = usable_text(completion)
     if isinstance(text, Rejection):
         return text
     text = own_part(text.strip()).rstrip()
@@ -223,7 +223,7 @@ _ANY = re.compile(_WORD, re.IGNORECASE)
 
 def parse_verdict(completion: Completion) -> bool | Rejection:
     """Whether the judged answer is right: the word after the last "verdict", else the only one."""
-    text = check(completion)
+    text = usable_text(completion)
     if isinstance(text, Rejection) and text.reason != "truncated":
         return text
     text = completion.text or ""

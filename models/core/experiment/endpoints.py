@@ -41,13 +41,13 @@ def without_secret(url: str) -> str:
 Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
 
 
-class Section(BaseModel):
+class StrictModel(BaseModel):
     """A mapping of the experiment file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Price(Section):
+class Price(StrictModel):
     """US dollars per million tokens."""
 
     input: Annotated[float, Field(ge=0)] = 0.0
@@ -63,7 +63,7 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 TIMEOUT = 120.0  # seconds
 
 
-class Endpoint(Section):
+class Endpoint(StrictModel):
     """A model that is asked.
 
     `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
@@ -132,7 +132,7 @@ PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
 LOCAL = ("vllm", "transformers")
 
 
-class EngineSettings(Section):
+class EngineSettings(StrictModel):
     """How a worker opens the model of backend `vllm` or `transformers`.
 
     `tokenizer` names another folder or model than the weights. `max_num_seqs` is how many prompts are

@@ -18,7 +18,7 @@ from pydantic import (
 
 from models.core.answers.extraction import Extraction
 from models.core.correctness import Correctness
-from models.core.experiment.endpoints import Count, JudgeModel, Name, Section, Student, Teacher, Whole
+from models.core.experiment.endpoints import Count, JudgeModel, Name, StrictModel, Student, Teacher, Whole
 from models.core.experiment.options import (
     DEFAULT_METRICS,
     Augment,
@@ -27,7 +27,7 @@ from models.core.experiment.options import (
     Metric,
     Quality,
     Rationale,
-    listed,
+    as_list,
 )
 from models.core.experiment.passages import Passages
 from models.core.experiment.task_folder import TaskFolder
@@ -57,7 +57,7 @@ def _retrieval(value: Any) -> Any:
     raise ValueError("takes false, true, or a name from passages.alternatives")
 
 
-class Grid(Section):
+class Grid(StrictModel):
     """Axes of the ablation; `pipeline.grid.cells` multiplies them. `retrieval` is false, true (the section
     `passages` as it stands), or the name of one of its alternatives. `exemplars` are drawn at random for
     each test row, fixed for all, the nearest to the request, or fixed and such that they cover all."""
@@ -66,7 +66,7 @@ class Grid(Section):
     retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
     augment_test: list[bool] = Field([False])
-    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(listed)] = Field(["random"])
+    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(as_list)] = Field(["random"])
     seeds: list[Whole] = Field([0])
 
     _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "exemplars", "seeds")(_unique)
@@ -78,7 +78,7 @@ class Grid(Section):
         return self
 
 
-class Judge(Section):
+class Judge(StrictModel):
     """`execution` runs answers against the tests of their rows, each program within `limits`. By the rule
     `correctness` an answer counts as right, which is the metric `accuracy`. `metrics` are what reports show.
     `model` gives the verdicts of correctness `model`, here and for rationales."""
@@ -99,7 +99,7 @@ class Judge(Section):
         return self
 
 
-class UnitsPerTask(Section):
+class UnitsPerTask(StrictModel):
     """How many units one Celery task carries at most. A task costs more than the rest of a call does; the
     units of one are claimed, called and finished each for itself, but for searches and judgements."""
 
@@ -124,7 +124,7 @@ MUTABLE_KEYS: Mapping[str, Any] = {
 }
 
 
-class Experiment(Section):
+class Experiment(StrictModel):
     """`budget_usd` is what all calls of a run may cost together. `task` is a task folder, read and filled in
     when the file is; only configurations written before there were task folders lack it."""
 

@@ -15,26 +15,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.core.correctness import Correctness
-from models.core.experiment.endpoints import Count, Params, Section, Whole
-from models.core.pipeline.rounds import MOST_PASSES, MOST_ROUNDS
+from models.core.experiment.endpoints import Count, Params, StrictModel, Whole
+from models.core.pipeline.rounds import MAX_PASSES, MAX_ROUNDS
 
 
 def _file_or_mapping(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
-def listed(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Split(Section):
+class Split(StrictModel):
     """Train examples feed the teacher, test examples judge the students."""
 
     file: str
     limit: Count | None = None
 
 
-class Fields(Section):
+class Fields(StrictModel):
     """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in. So may
     `tests` (code, or a list of it), `entry_point`, `prefix` and `suffix`, by which answers are executed."""
 
@@ -48,7 +48,7 @@ class Fields(Section):
     suffix: str = "suffix"
 
 
-class Dataset(Section):
+class Dataset(StrictModel):
     """`tests` names ODEX files whose rows give their tests to the examples with the same request."""
 
     loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
@@ -57,10 +57,10 @@ class Dataset(Section):
     test: Annotated[Split, BeforeValidator(_file_or_mapping)]
     limit: Count | None = None
     fields: Fields = Fields()
-    tests: Annotated[list[str], BeforeValidator(listed)] = Field([])
+    tests: Annotated[list[str], BeforeValidator(as_list)] = Field([])
 
 
-class AugmentationSeed(Section):
+class AugmentationSeed(StrictModel):
     """A human example of an augmentation."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
@@ -68,7 +68,7 @@ class AugmentationSeed(Section):
     augmentation: str
 
 
-class SeedPassage(Section):
+class SeedPassage(StrictModel):
     """Documentation that a human example shows."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -77,7 +77,7 @@ class SeedPassage(Section):
     text: str
 
 
-class RationaleSeed(Section):
+class RationaleSeed(StrictModel):
     """A human example of a rationale; what was retrieved are `passages`, or `documentation`, one text."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
@@ -87,7 +87,7 @@ class RationaleSeed(Section):
     rationale: str
 
 
-class Augment(Section):
+class Augment(StrictModel):
     """`seeds` may name a JSONL file in the experiment file; without, those of the task folder are used."""
 
     enabled: bool = True
@@ -96,7 +96,7 @@ class Augment(Section):
     params: Params = Field({})
 
 
-class Rationale(Section):
+class Rationale(StrictModel):
     """`passes` is the number of rationalizations; `retries` how often an answer without
     code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
     right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
@@ -108,8 +108,8 @@ class Rationale(Section):
     that the tests pass; a row without tests is compared by `tree`."""
 
     correctness: Literal[Correctness, "execution"] = "strict"
-    passes: Annotated[Whole, Field(ge=0, le=MOST_PASSES)] = 1
-    rounds: Annotated[Whole, Field(ge=1, le=MOST_ROUNDS)] = 1
+    passes: Annotated[Whole, Field(ge=0, le=MAX_PASSES)] = 1
+    rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 1
     drop_wrong: bool = True
     hint: Literal["paper", "explain"] = "explain"
     retries: Annotated[Whole, Field(ge=0, le=10)] = 1
@@ -127,7 +127,7 @@ class Rationale(Section):
         return self
 
 
-class Grow(Section):
+class Grow(StrictModel):
     """Each train example is the anchor of `samples` calls in each of the `rounds`. A call shows `shown`
     examples, from round 2 on a quarter of them grown ones, and asks for `requests` more. Kept is what has
     from `least` to `most` words and a ROUGE-L F below `threshold` to every request there is. `enabled` makes
@@ -137,7 +137,7 @@ class Grow(Section):
     shown: Annotated[Whole, Field(ge=1, le=64)] = 8
     requests: Annotated[Whole, Field(ge=1, le=100)] = 4
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
-    rounds: Annotated[Whole, Field(ge=1, le=MOST_ROUNDS)] = 1
+    rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 1
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     least: Count = 3
     most: Count = 150
@@ -178,17 +178,17 @@ def _switch(main: str = "") -> Callable[[Any], Any]:
     return read
 
 
-class Plain(Section):
+class Plain(StrictModel):
     """A filter without settings."""
 
 
-class Near(Section):
+class Near(StrictModel):
     """`threshold` is the share of phrases of three words (Jaccard) from which two rows are nearly one."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
 
 
-class Contamination(Section):
+class Contamination(StrictModel):
     """`ngram` words in a row that a test row has, too, mark a train row; as does the whole request of a
     test row, or its question; or, with `answers`, its code."""
 
@@ -196,13 +196,13 @@ class Contamination(Section):
     answers: Annotated[bool, Field(strict=True)] = True
 
 
-class Agreement(Section):
+class Agreement(StrictModel):
     """`least` is the share of samples that must agree; only rows that were voted on are marked."""
 
     least: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class Length(Section):
+class Length(StrictModel):
     """Words of a rationale, or of a request where there is none."""
 
     least: Annotated[Whole, Field(ge=0)] = 3
@@ -215,7 +215,7 @@ class Length(Section):
         return self
 
 
-class Script(Section):
+class Script(StrictModel):
     """`least` is the share of letters that belong to the script `name`, as Unicode names it (`latin`,
     `cyrillic`, `hangul`, ...). Replacement and control characters are letters of none."""
 
@@ -223,7 +223,7 @@ class Script(Section):
     least: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
-class Quality(Section):
+class Quality(StrictModel):
     """Filters that `export --only accepted` heeds; a filter that is not named is counted, not heeded."""
 
     exact: Annotated[Plain | None, BeforeValidator(_switch())] = None

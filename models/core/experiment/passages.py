@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.core.experiment.endpoints import Count, Section, Whole
+from models.core.experiment.endpoints import Count, StrictModel, Whole
 
 Method = Literal["dense", "bm25", "fusion", "weighted", "learned"]
 Control = Literal["oracle", "random", "filler"]
@@ -36,7 +36,7 @@ AlternativeName = Annotated[
 ]
 
 
-class EvidenceWeights(Section):
+class EvidenceWeights(StrictModel):
     """What `method: weighted` adds up for each candidate; scores of dense and bm25 are standardised first."""
 
     dense: float = 1.0
@@ -46,7 +46,7 @@ class EvidenceWeights(Section):
     solved: float = 0.5
 
 
-class Corpus(Section):
+class Corpus(StrictModel):
     """What decides the index: import `packages` (or `stdlib`), or the file `path`; and the `encoder`."""
 
     source: Literal["installed", "jsonl", "devdocs", "sphinx"] = "installed"
@@ -55,7 +55,7 @@ class Corpus(Section):
     encoder: str = "minilm"
 
 
-class Search(Section):
+class Search(StrictModel):
     """How documentation is found: `strip_literals` (quoted literals and variables leave the query); `query`
     (an augmentation is joined to the request, as in the paper, or each of its steps is embedded apart and
     added); `reranker` (a folder)."""
@@ -67,7 +67,7 @@ class Search(Section):
     reranker: str | None = None
 
 
-class Selection(Section):
+class Selection(StrictModel):
     """What is shown of what was found.
 
     `min_score` is the least score, `relative_score` the least share of the best one; `distinct` leaves out

@@ -25,10 +25,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from models.core.errors import TaskFolderError
-from models.core.experiment.endpoints import Name, Section
+from models.core.experiment.endpoints import Name, StrictModel
 
 
-class Prompts(Section):
+class Prompts(StrictModel):
     """The source of each prompt template. Without `augment` requests cannot be augmented, without `grow` no
     new ones be grown; `verdict` asks a judge model."""
 
@@ -39,7 +39,7 @@ class Prompts(Section):
     grow: str = ""
 
 
-class TaskFolder(Section):
+class TaskFolder(StrictModel):
     """`stop` are texts at which the answer of a student with prompt format `raw` ends, where it would go on
     with an example of its own. `module` is the source of the folder's `task.py`: trusted code, which workers
     execute."""

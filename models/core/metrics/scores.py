@@ -18,7 +18,7 @@ from math import comb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.core.answers.extraction import answer_code, bare
+from models.core.answers.extraction import answer_code, strip_marks
 from models.core.metrics.significance import Floats, Interval, bootstrap
 from models.core.metrics.text_metrics import (
     bleu_stats,
@@ -70,7 +70,7 @@ def as_judged(rule: str, prediction: str, reference: str) -> tuple[str, str]:
     if rule == "paper":
         return prediction, reference
     code = answer_code(prediction)
-    return bare(prediction) if code is None else code, bare(reference)
+    return strip_marks(prediction) if code is None else code, strip_marks(reference)
 
 
 def _share(column: int, whole: int = 1) -> Callable[[Floats], Floats]:

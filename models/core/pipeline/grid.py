@@ -1,7 +1,4 @@
-"""The ablation grid: which cells it has and in which order the tables show them (paper, Table 1).
-
-The searches of an experiment: cells that differ only in what is shown share one, and its units.
-"""
+"""The ablation grid: its cells in the order of the paper's Table 1, and the searches that they share."""
 
 from __future__ import annotations
 
@@ -9,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.core.experiment.experiment import ExemplarChoice, Experiment, Grid, RationaleSource
+from models.core.experiment.experiment import ExemplarChoice, Experiment, RationaleSource
 from models.core.experiment.passages import BASE, Passages, Search, Selection
-from models.core.retrieval.passage_selection import depth
+from models.core.retrieval.passage_selection import search_depth
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One way to ask a student. Its `variant` names it in the ledger.
+    """One way to ask a student.
 
-    `retrieval` is empty where no documentation is shown, BASE for what `passages` finds, else the name of
-    one of its alternatives. `exemplars` is empty where there are none; it is part of the name where the grid
-    has them `vary`.
+    `retrieval` is empty without documentation, BASE for the section `passages`, else the name of one of its
+    alternatives. `exemplars` is empty without exemplars. It is part of the name if the grid has several
+    choices.
     """
 
     student: str
@@ -32,9 +29,10 @@ class Cell:
     exemplars_vary: bool = False
 
     @property
-    def variant(self) -> str:
-        chosen = f"-{self.exemplars}" if self.exemplars_vary else ""
-        parts = [self.student, f"{self.shots}-shot{chosen}"]
+    def name(self) -> str:
+        """The variant of the cell's units in the ledger, such as `student/2-shot/retrieval/star`."""
+        choice = f"-{self.exemplars}" if self.exemplars_vary else ""
+        parts = [self.student, f"{self.shots}-shot{choice}"]
         parts += [self.retrieval] if self.retrieval else []
         parts += [self.rationale] if self.rationale != "none" else []
         parts += ["augmented"] if self.augment_test else []
@@ -42,27 +40,28 @@ class Cell:
 
     @property
     def retrieval_word(self) -> str:
-        """`no`, `yes`, or the name of an alternative: as tables and exports say it."""
+        """The word of tables and exports: `no`, `yes`, or the name of an alternative."""
         return {"": "no", BASE: "yes"}.get(self.retrieval, self.retrieval)
 
     @property
-    def query(self) -> str:
-        """Which wording of the test request is asked and searched for."""
+    def wording(self) -> str:
+        """The wording of the test request that is asked and searched for."""
         return "augmented" if self.augment_test else "raw"
 
 
 def cells(experiment: Experiment) -> list[Cell]:
-    """The cells in the paper's order: by student, rationale source, shots, choice of exemplars, retrieval.
+    """Return the cells in the paper's order: by student, rationale source, shots, exemplars, retrieval.
 
-    Rationales live in exemplars, so 0 shots go with rationale `none` alone, and have none to choose. A run
-    that grows requests asks no student.
+    Only exemplars show rationales, so 0 shots go with rationale `none` alone. A run that grows requests has
+    no cells.
     """
     grid = experiment.grid
+    no_exemplars: Sequence[ExemplarChoice | Literal[""]] = ("",)
     return [
         Cell(
             student.name,
             shots,
-            _name(retrieval),
+            retrieval if isinstance(retrieval, str) else BASE if retrieval else "",
             rationale,
             augmented,
             exemplars,
@@ -72,54 +71,48 @@ def cells(experiment: Experiment) -> list[Cell]:
         for augmented in grid.augment_test
         for rationale in grid.rationale
         for shots in grid.shots
-        for exemplars in _choices(grid, shots)
+        for exemplars in (grid.exemplars if shots else no_exemplars)
         for retrieval in grid.retrieval
         if shots > 0 or rationale == "none"
     ]
 
 
-def _choices(grid: Grid, shots: int) -> Sequence[ExemplarChoice | Literal[""]]:
-    return grid.exemplars if shots else ("",)
-
-
-def _name(retrieval: bool | str) -> str:
-    if isinstance(retrieval, str):
-        return retrieval
-    return BASE if retrieval else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Searches:
-    """`choices` are the settings by the names that cells call them; `of` maps these to names of searches,
-    "" for that of the section itself."""
+    """The searches of an experiment: cells that differ only in what is shown share one, and its units.
+
+    `choices` has the settings of each retrieval of a cell. `search_of` names the search of each, "" for that
+    of the section itself.
+    """
 
     choices: Mapping[str, Passages]
-    of: Mapping[str, str]
+    search_of: Mapping[str, str]
 
     @classmethod
     def read(cls, passages: Passages) -> Searches:
-        """A search is called after the first that uses it by alphabet: the order of the alternatives in
-        the file is no part of what identifies a run."""
+        """Name each search by the first alternative in the alphabet that uses it, so that the order of
+        alternatives in the file does not change a run's identity."""
         choices = {name: passages.named(name) for name in (BASE, *sorted(passages.alternatives))}
         first: dict[str, str] = {}
         for name, choice in choices.items():
             first.setdefault(_identity(choice), "" if name == BASE else name)
         return cls(choices, {name: first[_identity(choice)] for name, choice in choices.items()})
 
-    def variant(self, wording: str, retrieval: str) -> str:
-        """The unit that finds what `retrieval` shows for this wording: `raw`, or `raw/bm25`."""
-        search = self.of[retrieval]
+    def unit_name(self, wording: str, retrieval: str) -> str:
+        """Return the variant of the unit that searches for this wording, such as `raw` or `raw/bm25`."""
+        search = self.search_of[retrieval]
         return f"{wording}/{search}" if search else wording
 
-    def of_variant(self, variant: str) -> tuple[str, Passages, int]:
-        """Wording and settings of a unit's search, and how many hits serve all that share it."""
-        wording, _, search = variant.partition("/")
-        depths = [depth(self.choices[name]) for name, used in self.of.items() if used == search]
-        return wording, self.choices[search or BASE], max(depths)
+    def parse_unit_name(self, name: str) -> tuple[str, Passages, int]:
+        """Return wording and settings of a unit's search, and the number of hits that serves all its
+        users."""
+        wording, _, search = name.partition("/")
+        users = [retrieval for retrieval, used in self.search_of.items() if used == search]
+        return wording, self.choices[search or BASE], max(search_depth(self.choices[user]) for user in users)
 
 
 def _identity(passages: Passages) -> str:
-    """Equal where one record serves both. A control replaces what would be shown: that is part of it."""
+    """Return a text that is equal for settings that one search serves. A control is part of its search."""
     keys = set(Search.model_fields)
     if passages.control:
         keys |= Selection.model_fields.keys() - {"order"}

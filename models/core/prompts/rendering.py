@@ -22,14 +22,14 @@ from typing import Any, Literal
 
 from models.core.experiment.endpoints import PromptFormat
 from models.core.experiment.task_folder import TaskFolder
-from models.core.prompts.templates import Template, compiled
-from models.core.retrieval.passage_selection import heading, line
+from models.core.prompts.templates import Template, compile_template
+from models.core.retrieval.passage_selection import passage_heading, passage_line
 from models.core.types import Exemplar, Message, Passage
 
 HintStyle = Literal["paper", "explain"]
 
 
-class Wording:
+class PromptRenderer:
     """The templates of a task folder. Whatever renders raises TaskFolderError."""
 
     def __init__(self, folder: TaskFolder) -> None:
@@ -93,7 +93,7 @@ class Wording:
         return _chat(template.render("system"), [], asked)
 
     def _template(self, name: str) -> Template:
-        return compiled(name, getattr(self.folder.prompts, name))
+        return compile_template(name, getattr(self.folder.prompts, name))
 
 
 def example_query(request: str, augmentation: str) -> str:
@@ -109,8 +109,8 @@ def _chat(system: str, turns: Sequence[tuple[str, str]], last: str) -> tuple[Mes
 
 
 def _shown(passage: Passage) -> dict[str, Any]:
-    arguments = heading(passage).removeprefix(passage.name.removesuffix("()")) if passage.name else ""
-    return {"line": line(passage), "name": passage.name, "signature": arguments, "text": passage.text}
+    arguments = passage_heading(passage).removeprefix(passage.name.removesuffix("()")) if passage.name else ""
+    return {"line": passage_line(passage), "name": passage.name, "signature": arguments, "text": passage.text}
 
 
 def _numbered(lines: Sequence[str]) -> str:

@@ -159,7 +159,7 @@ class Template:
 
 
 @lru_cache(maxsize=256)
-def compiled(name: str, source: str) -> Template:
+def compile_template(name: str, source: str) -> Template:
     """Return the template of this source, compiled once per process."""
     return Template(name, source)
 

@@ -20,7 +20,7 @@ PHRASE = 3
 HASHES = 128
 RECALL = 0.95
 # Texts of one band that are unlike each other, and that each further text of it is compared with.
-MOST_LEADERS = 32
+MAX_LEADERS = 32
 Phrases = NDArray[np.uint32]
 
 
@@ -87,7 +87,7 @@ class NearDuplicates:
             like = next((other for other in leaders if self._share(place, other) >= self._threshold), None)
             if like is not None:
                 found[place] = like
-            elif len(leaders) < MOST_LEADERS:
+            elif len(leaders) < MAX_LEADERS:
                 leaders.append(place)
 
     def _share(self, place: int, other: int) -> float:

@@ -26,12 +26,12 @@ SIGNATURE = re.compile(r"[\w.\s@*]*\(")
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bcf)(?<!\bvs)[.!?](?=\s+[^\sa-z])")
 
 
-def line(passage: Passage) -> str:
+def passage_line(passage: Passage) -> str:
     """`name(arguments): text`; the text alone where there is no name."""
-    return f"{heading(passage)}: {passage.text}" if passage.name else passage.text
+    return f"{passage_heading(passage)}: {passage.text}" if passage.name else passage.text
 
 
-def heading(passage: Passage) -> str:
+def passage_heading(passage: Passage) -> str:
     """`name(arguments)`."""
     # Some corpora hold sample code where the signature should be: it is no label.
     declared = SIGNATURE.match(passage.signature)
@@ -39,12 +39,12 @@ def heading(passage: Passage) -> str:
     return f"{passage.name.removesuffix('()')}{arguments}"
 
 
-def formed(passage: Passage, config: Selection) -> Passage:
+def cut_passage(passage: Passage, config: Selection) -> Passage:
     """As much of the passage as `form` and `labelled` show."""
     if not passage.name:
         return passage
     if config.form == "signature":
-        return _text(heading(passage))
+        return _text(passage_heading(passage))
     if config.form == "first_sentence":
         passage = replace(passage, text=first_sentence(passage.text))
     return passage if config.labelled else _text(passage.text)
@@ -53,12 +53,12 @@ def formed(passage: Passage, config: Selection) -> Passage:
 def present(passages: Iterable[Passage], config: Selection) -> tuple[Passage, ...]:
     """`passages`, best first, in the form and order in which prompts show them; joined to one text where
     they are not labelled."""
-    shown = [formed(passage, config) for passage in passages]
+    shown = [cut_passage(passage, config) for passage in passages]
     if config.order == "best_last":
         shown.reverse()
     if config.labelled or not shown:
         return tuple(shown)
-    return (_text(" ".join(line(passage) for passage in shown)),)
+    return (_text(" ".join(passage_line(passage) for passage in shown)),)
 
 
 def first_sentence(text: str) -> str:
@@ -76,7 +76,7 @@ CHARACTERS_PER_TOKEN = 4
 ROOM_FOR_DUPLICATES = 10
 
 
-def depth(config: Selection) -> int:
+def search_depth(config: Selection) -> int:
     """How many hits `select` needs to see."""
     return 2 * config.top_k + ROOM_FOR_DUPLICATES if config.distinct else config.top_k
 
@@ -105,7 +105,7 @@ def within_budget(hits: Sequence[Hit], config: Selection) -> list[Hit]:
     room = config.token_budget * CHARACTERS_PER_TOKEN
     fitting: list[Hit] = []
     for hit in hits:
-        shown = formed(hit.passage, config)
+        shown = cut_passage(hit.passage, config)
         room -= len(shown.name) + len(shown.signature) + len(shown.text)
         if room < 0:
             break
@@ -144,12 +144,12 @@ FILLER = (
 )
 
 
-def oracle(right: Sequence[Passage], config: Selection) -> list[Hit]:
+def oracle_passages(right: Sequence[Passage], config: Selection) -> list[Hit]:
     """The right passages, in the dataset's order, as many as `top_k` and the token budget allow."""
     return within_budget(_hits(right[: config.top_k], 1.0), config)
 
 
-def random(
+def random_passages(
     shown: Sequence[Passage], drawn: Sequence[Passage], but: Collection[str], config: Selection
 ) -> list[Hit]:
     """For each passage that the search would have `shown` one of `drawn`, none twice: that whose shown
@@ -157,21 +157,21 @@ def random(
     left = [passage for passage in drawn if passage.id not in but]
     taken = []
     for passage in shown[: len(left)]:
-        wanted = length(passage, config)
-        near = min(left, key=lambda other: abs(length(other, config) - wanted))
+        wanted = shown_length(passage, config)
+        near = min(left, key=lambda other: abs(shown_length(other, config) - wanted))
         left.remove(near)
         taken.append(near)
     return _hits(taken, 0.0)
 
 
-def filler(shown: Sequence[Passage], config: Selection) -> list[Hit]:
+def filler_passages(shown: Sequence[Passage], config: Selection) -> list[Hit]:
     """For each passage that the search would have `shown` as many characters of FILLER."""
-    return _hits([_filler(length(passage, config)) for passage in shown], 0.0)
+    return _hits([_filler(shown_length(passage, config)) for passage in shown], 0.0)
 
 
-def length(passage: Passage, config: Selection) -> int:
+def shown_length(passage: Passage, config: Selection) -> int:
     """Characters of the passage as it is shown."""
-    return len(line(formed(passage, config)))
+    return len(passage_line(cut_passage(passage, config)))
 
 
 def _filler(characters: int) -> Passage:
@@ -186,13 +186,13 @@ def _hits(passages: Sequence[Passage], score: float) -> list[Hit]:
 DECIMALS = 6
 
 
-def to_record(hit: Hit) -> dict[str, Any]:
+def hit_record(hit: Hit) -> dict[str, Any]:
     """The passage with its score, and the parts of the score by name."""
     scores = {name: round(score, DECIMALS) for name, score in hit.scores.items()}
     return {**asdict(hit.passage), "score": round(hit.score, DECIMALS), "scores": scores}
 
 
-def hits_of(records: Iterable[Mapping[str, Any]]) -> list[Hit]:
+def hits_from_records(records: Iterable[Mapping[str, Any]]) -> list[Hit]:
     """What a unit of the stage retrieve recorded, in that order."""
     return [_from_record(record) for record in records]
 

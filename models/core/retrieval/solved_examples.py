@@ -114,13 +114,13 @@ CANDIDATES = 16
 FARTHEST = 2.0
 
 
-def pack(vector: Floats) -> str:
+def pack_vector(vector: Floats) -> str:
     """A vector as the ledger keeps it: of unit length, in half precision, as base64."""
     length = max(float(np.linalg.norm(vector)), 1e-12)
     return base64.b64encode((vector / np.float32(length)).astype("<f2").tobytes()).decode()
 
 
-def unpack(text: str) -> Floats:
+def unpack_vector(text: str) -> Floats:
     return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
 
 
@@ -135,7 +135,7 @@ class EmbeddingIndex:
     def of(cls, records: Iterable[tuple[int, str]]) -> EmbeddingIndex:
         """From (example, packed vector)."""
         found = list(records)
-        vectors = np.stack([unpack(vector) for _, vector in found]) if found else np.zeros((0, 1))
+        vectors = np.stack([unpack_vector(vector) for _, vector in found]) if found else np.zeros((0, 1))
         return cls([example for example, _ in found], vectors.astype(np.float32))
 
     def nearest(self, vector: Floats, among: Container[int], count: int) -> list[int]:
