@@ -1,7 +1,4 @@
-"""The words of an index as a file beside its snapshot, made by whoever needs it first.
-
-What an index learned from the train split of a dataset: solved examples, and the ranking from them.
-"""
+"""Two files beside a snapshot: the lexicon of its passages, and what an index learned from a train split."""
 
 from __future__ import annotations
 
@@ -26,14 +23,14 @@ from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix
 from storage.passages.index_files import index_path
 from storage.passages.snapshot import Snapshot
 
-# Written into the file's name: a lexicon that was made by other rules is made again.
+# Part of the file's name: a lexicon made by other rules is made again.
 VERSION = 1
 MATRICES = ("weights", "name_weights", "names", "last")
 ARRAYS = ("idf", "library", "text_length")
 
 
 def open_lexicon(snapshot: Snapshot) -> Lexicon:
-    """The lexicon of the snapshot's passages: read, or made in seconds and kept for the next process."""
+    """Read the lexicon of the snapshot's passages, or build it in seconds and keep it for other processes."""
     path = snapshot.path / f"lexicon-{VERSION}-{snapshot.meta.corpus[:16]}.npz"
     try:
         return _read(path)
@@ -51,9 +48,8 @@ def _read(path: Path) -> Lexicon:
             parts = tuple(file[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
             arrays[name] = sparse.csr_array(parts, shape=tuple(file[f"{name}.shape"]))
         libraries = json.loads(file["libraries"].tobytes())
-    return Lexicon(
-        vocabulary={word: place for place, word in enumerate(words)}, libraries=libraries, **arrays
-    )
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return Lexicon(vocabulary=vocabulary, libraries=libraries, **arrays)
 
 
 def _write(path: Path, lexicon: Lexicon) -> None:
@@ -72,7 +68,7 @@ def _write(path: Path, lexicon: Lexicon) -> None:
 
 
 def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """All of them in the file `path`, or none: readers see the old or the new."""
+    """Write the arrays as the file `path`; readers see the old file or the new one."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
         np.savez(draft, **arrays)
     os.replace(draft.name, path)
@@ -80,10 +76,11 @@ def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LearnedIndex:
-    """`question_ids` and `answers` (ids of passages) of the solved examples, and the vectors of their
-    requests, of unit length, whole and without literals. `ranking` is as LightGBM writes it.
+    """The solved examples of a train split, and the ranking learned from them.
 
-    `fingerprint` is the encoder's; `digest` is of all that was learned from.
+    `question_groups` and `answers` (ids of passages) have an entry for each example, `whole` and `bare` the
+    vectors of its request, of unit length, with and without literals. `ranking` is LightGBM's text.
+    `fingerprint` is the encoder's, `digest` that of everything that was learned from.
     """
 
     fingerprint: str
@@ -95,7 +92,7 @@ class LearnedIndex:
     ranking: str
 
     def solved(self, snapshot: Snapshot) -> SolvedExamples:
-        """The examples over the rows of this snapshot; passages that are no longer there say nothing."""
+        """Return the examples over the rows of this snapshot; they ignore passages that it lacks."""
         rows = [[row for name in ids for row in snapshot.rows_of(name)] for ids in self.answers]
         return SolvedExamples(
             self.whole, self.bare, np.array(self.question_groups), answer_matrix(rows, len(snapshot))
@@ -103,30 +100,30 @@ class LearnedIndex:
 
 
 def learned_index_path(passages: Passages, dataset: Dataset, home: Path) -> Path:
-    """The file for this index and this train split."""
+    """Return the file for this index and this train split."""
     split = dataset.model_dump_json(include={"loader", "path", "train", "limit", "fields"})
     name = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return index_path(passages, home) / f"experience-{name}.npz"
 
 
-def save_learned_index(path: Path, experience: LearnedIndex) -> None:
+def save_learned_index(path: Path, learned: LearnedIndex) -> None:
     texts = {
-        "fingerprint": experience.fingerprint,
-        "digest": experience.digest,
-        "question_groups": list(experience.question_groups),
-        "answers": [list(ids) for ids in experience.answers],
-        "ranking": experience.ranking,
+        "fingerprint": learned.fingerprint,
+        "digest": learned.digest,
+        "question_groups": list(learned.question_groups),
+        "answers": [list(ids) for ids in learned.answers],
+        "ranking": learned.ranking,
     }
     meta = np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8)
-    save_arrays(path, {"meta": meta, "whole": experience.whole, "bare": experience.bare})
+    save_arrays(path, {"meta": meta, "whole": learned.whole, "bare": learned.bare})
 
 
 def load_learned_index(path: Path, fingerprint: str) -> LearnedIndex:
-    """Raises ServiceError where nothing was learned, and where another encoder learned it."""
+    """Raise ServiceError if nothing was learned yet, or another encoder learned it."""
     try:
         with np.load(path) as file:
             texts = json.loads(file["meta"].tobytes())
-            found = LearnedIndex(**texts, whole=file["whole"], bare=file["bare"])
+            learned = LearnedIndex(**texts, whole=file["whole"], bare=file["bare"])
     except FileNotFoundError:
         raise ServiceError(
             f"passages.method: nothing was learned from this dataset yet ({path} is missing); "
@@ -134,9 +131,9 @@ def load_learned_index(path: Path, fingerprint: str) -> LearnedIndex:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServiceError(f"{path} is damaged ({error}); remove it and build the index again") from None
-    if found.fingerprint != fingerprint:
+    if learned.fingerprint != fingerprint:
         raise ServiceError(
-            f"{path} was learned with encoder {found.fingerprint[:12]}, not with {fingerprint[:12]}; "
+            f"{path} was learned with encoder {learned.fingerprint[:12]}, not with {fingerprint[:12]}; "
             "run `starmill index build` again"
         )
-    return found
+    return learned
