@@ -24,7 +24,7 @@ from storage.ledger.runs import Run
 ABSENT = None
 
 
-def differing(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+def changed_keys(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
     """Keys, such as `students.0.model`, with both values; None stands for a key that one side lacks."""
     before, after = dict(_flat("", first)), dict(_flat("", second))
     return {
@@ -95,7 +95,7 @@ class RunDiff:
     answers: tuple[Mapping[str, Spending], Mapping[str, Spending]]
 
 
-def compare(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
+def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
     """Rows are matched by their place in the dataset and what stands there. Raises UsageError where no row is
     in both runs."""
     before, after = read_verdicts(db, first), read_verdicts(db, second)
@@ -112,7 +112,7 @@ def compare(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
         )
     return RunDiff(
         first, second, first.dataset == second.dataset,
-        differing(first.experiment.model_dump(mode="json"), second.experiment.model_dump(mode="json")),
+        changed_keys(first.experiment.model_dump(mode="json"), second.experiment.model_dump(mode="json")),
         tuple(changes),
         tuple(cell for cell in before if cell not in after),
         tuple(cell for cell in after if cell not in before),

@@ -14,7 +14,7 @@ from rich.text import Text
 from models.core.pipeline.stages import STAGES
 from models.core.types import JSON
 from producer.results.diff import CellChange, Flip, RunDiff
-from producer.results.report.samples import visible
+from producer.results.report.samples import printable
 from producer.results.row_verdicts import CellVerdicts
 from storage.ledger.counts import Spending
 
@@ -52,7 +52,7 @@ def diff_tables(found: RunDiff) -> Iterator[RenderableType]:
     yield _table("Answers that the runs rest on, and what they bought of them", headings, _spending(found))
 
 
-def as_json(found: RunDiff) -> JSON:
+def diff_document(found: RunDiff) -> JSON:
     return {
         "first": found.first.id,
         "second": found.second.id,
@@ -141,10 +141,10 @@ def _value(value: Any) -> str:
 
 
 def _end(text: str) -> str:
-    words = visible(" ".join(text.split()))
+    words = printable(" ".join(text.split()))
     return words if len(words) <= LONGEST else "..." + words[3 - LONGEST :]
 
 
 def _short(text: str) -> str:
-    words = visible(" ".join(text.split()))
+    words = printable(" ".join(text.split()))
     return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."

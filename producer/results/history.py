@@ -13,7 +13,7 @@ from models.core.experiment.passages import BASE
 from models.core.metrics.scores import row_stats, scores
 from models.core.pipeline.grid import Searches
 from models.core.pipeline.stages import VECTOR
-from models.core.retrieval.passage_selection import hits_of, select
+from models.core.retrieval.passage_selection import hits_from_records, select
 from models.core.types import JSON
 from producer.results.export.columns import dollars, prompt_text
 from storage.ledger.history import ExampleHistory, RecordedCall, Rejected, UnitHistory
@@ -22,7 +22,7 @@ from storage.ledger.runs import Run
 DECIMALS = 2
 
 
-def history_facts(run: Run, found: list[ExampleHistory]) -> JSON:
+def history_document(run: Run, found: list[ExampleHistory]) -> JSON:
     """`rows` holds an example each: those that share the id. Times are ISO 8601, in UTC."""
     return {
         "run": run.id,
@@ -120,7 +120,7 @@ def _found(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
     records = unit.result.get("passages", [])
     settings = Searches.read(run.experiment.passages)
     search = unit.variant.partition("/")[2] or BASE
-    chosen = {hit.passage.id for hit in select(hits_of(records), settings.choices[search])}
+    chosen = {hit.passage.id for hit in select(hits_from_records(records), settings.choices[search])}
     passages = [
         {**record, "shown": record["id"] in chosen, "oracle": record["id"] in life.oracle}
         for record in records

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.core.types import JSON
-from producer.results.report.samples import visible
+from producer.results.report.samples import printable
 
 STATES = {"done": "green", "failed": "red", "skipped": "yellow"}
 YES_NO = {True: "yes", False: "no"}
@@ -161,7 +161,7 @@ class _HistoryRow:
                 scores = (f"{unit['scores'][name]:.2f}" for name in SCORES)
                 exact = YES_NO[bool(unit["result"].get("exact_match"))]
                 prediction = " ".join((unit["result"].get("prediction") or "").split())
-                row = (unit["variant"], str(unit["sample"]), exact, *scores, visible(prediction))
+                row = (unit["variant"], str(unit["sample"]), exact, *scores, printable(prediction))
                 table.add_row(*map(Text, row))
         yield Text()
         yield table
@@ -173,7 +173,7 @@ class _HistoryRow:
 
     def _block(self, label: str, text: str) -> Iterator[RenderableType]:
         """On the line of its label where it is one line, else below."""
-        parts = visible(text).rstrip("\n").split("\n")
+        parts = printable(text).rstrip("\n").split("\n")
         if len(parts) == 1:
             yield self._indented(Text.assemble((f"{label}: ", "cyan"), parts[0]), 2)
             return
@@ -196,7 +196,7 @@ def _passages(passages: list[JSON]) -> RenderableType:
         called = f"{passage['name']}{passage['signature']}" or passage["id"]
         table.add_row(*map(Text, (
             f"  {rank}", YES_NO[passage["shown"]], YES_NO[passage["oracle"]],
-            f"{passage.get('score', 0.0):.4f}{parts}", called, visible(" ".join(passage["text"].split())),
+            f"{passage.get('score', 0.0):.4f}{parts}", called, printable(" ".join(passage["text"].split())),
         )))  # fmt: skip
     return table
 

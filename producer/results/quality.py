@@ -29,7 +29,7 @@ from storage.schema import TEST, TRAIN
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRow:
+class QualityRow:
     """A row of the set: `number` is its train row, `unit` the unit of its rationale, 0 where there is none.
     `right` says that its rationale is correct; a row of a dataset always is."""
 
@@ -40,10 +40,10 @@ class ListedRow:
     right: bool = True
 
 
-class QualityRows(Protocol):
+class QualityRowSet(Protocol):
     """Read anew at each iteration: its rows need no memory."""
 
-    def __iter__(self) -> Iterator[ListedRow]: ...
+    def __iter__(self) -> Iterator[QualityRow]: ...
 
     def test(self) -> Iterator[Example]:
         """The test split that no row should repeat."""
@@ -59,7 +59,7 @@ class SyntheticSet:
     run: Run
     accepted: bool = False
 
-    def __iter__(self) -> Iterator[ListedRow]:
+    def __iter__(self) -> Iterator[QualityRow]:
         for example in synthetic_examples(self.db, self.run):
             for rationale in example.right:
                 yield _listed(example, rationale)
@@ -79,10 +79,10 @@ class DatasetSet:
 
     splits: Mapping[str, Iterable[Example]]
 
-    def __iter__(self) -> Iterator[ListedRow]:
+    def __iter__(self) -> Iterator[QualityRow]:
         for row in self.splits[TRAIN]:
             question = question_of(row.question_id, row.row)
-            yield ListedRow(
+            yield QualityRow(
                 QualityCandidate(row.request, row.reference, question=question), row.row, row.question_id
             )
 
@@ -90,10 +90,10 @@ class DatasetSet:
         return iter(self.splits[TEST])
 
 
-def _listed(example: SyntheticExample, rationale: ResultRow) -> ListedRow:
+def _listed(example: SyntheticExample, rationale: ResultRow) -> QualityRow:
     augmented = example.augment.result.get("augmentation") if example.augment else None
     votes = rationale.result.get("votes")
-    return ListedRow(
+    return QualityRow(
         QualityCandidate(
             request=rationale.request,
             code=rationale.result.get("answer") or "",
@@ -120,7 +120,7 @@ class MarkedRow:
     """A marked row to look at, and what it is like: `other` is an earlier row, or a row of the test split."""
 
     mark: Mark
-    row: ListedRow
+    row: QualityRow
     other: str = ""
     other_row: int | None = None
 
@@ -139,7 +139,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class QualityFindings:
     """`names` are the filters that looked. `right` of `rows` have a right rationale; `units` and `is_right`
     hold the unit and the verdict of each row by its place."""
 
@@ -173,7 +173,9 @@ class Findings:
         return self.right - sum(self.is_right[place] for place in out)
 
 
-def judge(rows: QualityRows, settings: Quality, names: Sequence[str], rule: str = "tree") -> Findings:
+def find_marks(
+    rows: QualityRowSet, settings: Quality, names: Sequence[str], rule: str = "tree"
+) -> QualityFindings:
     """All rows in one pass; marks are computed anew from the rows each time, and stored nowhere. Answers are
     the same where they have the same form by the correctness `rule`."""
     test_rows = [0]
@@ -189,13 +191,15 @@ def judge(rows: QualityRows, settings: Quality, names: Sequence[str], rule: str 
         filters.add(listed.candidate)
         units.append(listed.unit)
         is_right.append(listed.right)
-    return Findings(
+    return QualityFindings(
         tuple(name for name in FILTERS if name in names), len(units), sum(is_right), test_rows[0],
         filters.marks(), units, is_right,
     )  # fmt: skip
 
 
-def shown(rows: QualityRows, found: Findings, most: int = EXAMPLES) -> dict[str, list[MarkedRow]]:
+def mark_examples(
+    rows: QualityRowSet, found: QualityFindings, most: int = EXAMPLES
+) -> dict[str, list[MarkedRow]]:
     """The first marks of each filter, and of each kind that it tells apart, with the rows themselves."""
     chosen: defaultdict[str, list[Mark]] = defaultdict(list)
     for name in found.names:
@@ -223,16 +227,16 @@ def shown(rows: QualityRows, found: Findings, most: int = EXAMPLES) -> dict[str,
     return {name: [show(mark) for mark in several] for name, several in chosen.items()}
 
 
-def leave_out(db: Database, run: Run, names: Sequence[str], *, accepted: bool) -> LeftOut:
+def find_left_out(db: Database, run: Run, names: Sequence[str], *, accepted: bool) -> LeftOut:
     """What an export of the run leaves out where it heeds these filters."""
     experiment = run.experiment
     rows = SyntheticSet(db, run, accepted)
-    found = judge(rows, experiment.quality, names, experiment.rationale.correctness)
+    found = find_marks(rows, experiment.quality, names, experiment.rationale.correctness)
     units = frozenset(found.units[mark.place] for mark in found.marks)
     return LeftOut(units, Counter({name: len(found.marked(name)) for name in found.names}))
 
 
-def named_filters(given: str) -> tuple[str, ...]:
+def parse_filters(given: str) -> tuple[str, ...]:
     """Filters named on a command line: some, `all` or `none`. Raises UsageError."""
     names = [name.strip() for name in given.split(",")]
     if names in ([NONE], [ALL]):

@@ -24,7 +24,7 @@ from models.core.correctness import RULES, is_correct
 from models.core.errors import DatasetError
 from models.core.metrics.scores import WIDTH, as_judged, intervals, row_stats, scores
 from models.core.metrics.significance import Interval
-from producer.experiments.load.datasets import json_rows
+from producer.experiments.datasets import json_rows
 from storage.jsonl import read_objects
 
 
@@ -130,7 +130,7 @@ Rules = Literal["paper", "strict"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class FileScores:
     """Scores and 95 % intervals in percent, by name; `repeated` rows gave way to a later one of their id."""
 
     n: int
@@ -141,7 +141,7 @@ class Scored:
 
 def score_file(
     path: Path, rules: Rules, references: References | None = None, *, with_intervals: bool = False
-) -> Scored:
+) -> FileScores:
     """Reads line by line, and keeps a few hundred bytes a row. Where an id repeats, its last row counts.
     Rows bring their own references, unless `references` are given.
 
@@ -160,7 +160,7 @@ def score_file(
     if not places:
         raise DatasetError(path, None, "holds no rows")
     table = np.frombuffer(stats, dtype=np.int32).reshape(-1, WIDTH)
-    return Scored(
+    return FileScores(
         n=len(places),
         repeated=read - len(places),
         scores=scores(table),

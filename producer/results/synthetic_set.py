@@ -16,9 +16,9 @@ from typing import Any, Literal, TextIO
 
 from models.core.experiment.options import Dataset, Fields
 from models.core.growth import DROPS, Drop
-from models.core.pipeline.rounds import SAMPLES, counting, pass_of, round_of
+from models.core.pipeline.rounds import SAMPLES, deciding_round, pass_of, round_of
 from models.core.pipeline.stages import WORDINGS
-from models.core.retrieval.passage_selection import hits_of, select
+from models.core.retrieval.passage_selection import hits_from_records, select
 from models.core.types import Hit
 from producer.files import replacing_file
 from storage.database import Database
@@ -58,7 +58,7 @@ class SyntheticExample:
     @property
     def source(self) -> Source | None:
         """How the final rationale came about; None where there is none."""
-        return source_of(self.final) if self.final else None
+        return rationale_source(self.final) if self.final else None
 
     def led_to(self, row: ResultRow) -> tuple[ResultRow, ...]:
         """The rationales up to `row`, from the one after the right one before it."""
@@ -67,7 +67,7 @@ class SyntheticExample:
         return self.tried[start : end + 1]
 
 
-def source_of(rationale: ResultRow) -> Source:
+def rationale_source(rationale: ResultRow) -> Source:
     """How it came about."""
     if not rationale.result["correct"]:
         return "wrong"
@@ -88,10 +88,10 @@ def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
         for unit in units:
             (samples if unit.variant in SAMPLES else of_stage[unit.stage]).append(unit)
         rounds = _rounds(run, of_stage["rationale"] + of_stage["rationalize"])
-        tried = counting(rounds, lambda row: bool(row.result["correct"]))
+        tried = deciding_round(rounds, lambda row: bool(row.result["correct"]))
         # The searches of alternatives are for students.
         retrieve = next((unit for unit in of_stage["retrieve"] if unit.variant in WORDINGS), None)
-        found = hits_of(retrieve.result.get("passages", ())) if retrieve else []
+        found = hits_from_records(retrieve.result.get("passages", ())) if retrieve else []
         yield SyntheticExample(
             next(iter(of_stage["augment"]), None),
             retrieve,
@@ -114,7 +114,7 @@ def _round_of(row: ResultRow) -> int:
 
 
 @dataclass
-class Yield:
+class GrowthYield:
     """How many pairs came of each round, from the first, and how many were kept; and dropped, by reason."""
 
     pairs: Counter[int] = field(default_factory=Counter)
@@ -133,14 +133,14 @@ class Yield:
         }
 
 
-def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | None) -> Yield:
+def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | None) -> GrowthYield:
     """Judge every candidate of the run in order. Both files are JSON lines, and appear when they are whole;
     without a name none is written. Raises UsageError."""
     fields = _fields(run.experiment.dataset)
-    found = Yield()
+    found = GrowthYield()
     with ExitStack() as stack:
         kept_lines, dropped_lines = _opened(stack, output), _opened(stack, dropped)
-        for grown, drop in judged(db, run):
+        for grown, drop in judge_candidates(db, run):
             found.pairs[grown.round] += 1
             row = _row(run, grown, fields)
             if drop is None:
@@ -153,7 +153,7 @@ def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | Non
     return found
 
 
-def judged(db: Database, run: Run) -> Iterator[tuple[Grown, Drop | None]]:
+def judge_candidates(db: Database, run: Run) -> Iterator[tuple[Grown, Drop | None]]:
     gate = examples.gate(db, run)
     for grown in examples.candidates(db, run, run.experiment.grow.rounds):
         yield grown, gate.judge(grown.candidate)

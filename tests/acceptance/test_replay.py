@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producer.results.export.selection import RowSelection, What, select_rows
+from producer.results.export.selection import RowKind, RowSelection, select_rows
 from storage.ledger.runs import list_runs, load_run
 from tests.openai_server.process import OpenAIServer
 from tests.support.chores import read_jsonl, write_experiment, write_jsonl
@@ -21,7 +21,7 @@ NAMES = ("teacher", "students.0")
 pytestmark = pytest.mark.timeout(300)
 
 
-def exported(ended: Ended, what: What) -> list[dict[str, Any]]:
+def exported(ended: Ended, what: RowKind) -> list[dict[str, Any]]:
     """As `starmill export` writes them, less the name of the run."""
     with ended.home.ledger() as db:
         rows = list(select_rows(db, load_run(db, ended.run), RowSelection(what)))
@@ -52,7 +52,7 @@ def rows(ended: Ended, *, keys: bool = True) -> dict[str, list[dict[str, Any]]]:
     return rows_by_kind
 
 
-def test_a_replayed_run_has_the_same_rows_and_asks_nobody(
+def test_replayed_run_has_the_same_rows_and_makes_no_call(
     finished: Ended, server: OpenAIServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "recording.jsonl"
@@ -70,7 +70,7 @@ def test_a_replayed_run_has_the_same_rows_and_asks_nobody(
     assert exported(repeated, "generations") == recorded
 
 
-def test_what_is_not_recorded_fails_its_row_alone(finished: Ended, tmp_path: Path) -> None:
+def test_missing_recording_fails_its_row_alone(finished: Ended, tmp_path: Path) -> None:
     path = tmp_path / "recording.jsonl"
     lost, *kept = sorted(record(finished, path), key=lambda row: row["stage"] != "augment")
     write_jsonl(path, kept)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.core.metrics.significance import mcnemar
-from producer.results.diff import differing
+from producer.results.diff import changed_keys
 from storage.database import Database
 from storage.schema import TEST, TRAIN
 from tests.support.command_line import starmill
@@ -50,7 +50,7 @@ def compared(capsys: pytest.CaptureFixture[str], *runs: str) -> dict[str, Any]:
     return comparison
 
 
-def test_what_flipped_is_counted_with_its_significance(
+def test_flipped_answers_are_counted_with_significance(
     db: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """0 to 8 are right before, 7 to 9 after: seven are lost, one is gained."""
@@ -84,7 +84,7 @@ def test_what_flipped_is_counted_with_its_significance(
     assert bought["rationalize"]["calls"] == 7
 
 
-def test_a_run_is_not_different_from_itself(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_of_a_run_with_itself_is_empty(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     finished(db, "old", {1})
     assert starmill("diff", "old", "old") == 0
     printed = capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_a_run_is_not_different_from_itself(db: Database, capsys: pytest.Capture
     assert all(cell["p_value"] == 1.0 for cell in compared(capsys, "old", "old")["cells"])
 
 
-def test_cells_of_one_run_alone_are_named(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_of_only_one_run_are_named(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     finished(db, "old", {1})
     finished(db, "new", {1}, grid={"shots": [0], "retrieval": [False], "rationale": ["none"]})
     assert starmill("diff", "old", "new") == 0
@@ -113,7 +113,7 @@ def test_runs_over_other_data_are_refused(db: Database, capsys: pytest.CaptureFi
     )
 
 
-def test_of_data_that_grew_the_common_rows_are_compared(
+def test_runs_over_grown_data_are_compared_on_common_rows(
     db: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run_id, rows in (("old", 2), ("new", 3)):
@@ -139,4 +139,4 @@ def test_several_seeds_are_one_row(db: Database, capsys: pytest.CaptureFixture[s
 def test_keys_of_configurations() -> None:
     first = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}], "same": {}}
     second = {"a": {"b": 1, "c": [1]}, "d": [{"e": 2}, {"e": 3}], "same": {}}
-    assert differing(first, second) == {"a.c": ([1, 2], [1]), "d.0.e": (1, 2), "d.1.e": (None, 3)}
+    assert changed_keys(first, second) == {"a.c": ([1, 2], [1]), "d.0.e": (1, 2), "d.1.e": (None, 3)}

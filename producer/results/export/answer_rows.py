@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from models.core.pipeline.grid import Cell, Searches, cells
-from models.core.recording import recorded
-from models.core.retrieval.passage_selection import hits_of, select
+from models.core.recording import recorded_row
+from models.core.retrieval.passage_selection import hits_from_records, select
 from models.core.types import JSON
 from producer.results.export.columns import (
     Shape,
@@ -71,7 +71,7 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
     `execution` where not executed. `exemplars` are rows of the train split; `dropped`
     counts what the model's context had no room for."""
-    grid = {cell.variant: cell for cell in cells(run.experiment)}
+    grid = {cell.name: cell for cell in cells(run.experiment)}
     searches = Searches.read(run.experiment.passages)
     for batch in in_batches(_answers(db, run)):
         asked = bodies(db, [answer.generation for answer, _ in batch if answer.generation])
@@ -99,8 +99,8 @@ def _shown(
     """Ids of the documentation of the request itself, best first: what its prompt had room for."""
     if not cell.retrieval:
         return []
-    record = found.get((answer.example_id, searches.variant(cell.query, cell.retrieval)), {})
-    chosen = select(hits_of(record.get("passages", ())), searches.choices[cell.retrieval])
+    record = found.get((answer.example_id, searches.unit_name(cell.wording, cell.retrieval)), {})
+    chosen = select(hits_from_records(record.get("passages", ())), searches.choices[cell.retrieval])
     return [hit.passage.id for hit in chosen[: answer.result.get("passages", 0)]]
 
 
@@ -193,7 +193,7 @@ def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     """Every answer with the request for it; and where one call augments several requests, what each of them
     was given: when the run is repeated, others may be asked for together."""
     for key, stage, request, completion, cost in generations(db, run.id):
-        yield {"key": key, "stage": stage, **recorded(request, completion), "cost_usd": dollars(cost)}
+        yield {"key": key, "stage": stage, **recorded_row(request, completion), "cost_usd": dollars(cost)}
     if run.experiment.augment.batch_size > 1:
         for found in augmented(db, run.id):
             yield {"stage": "augment", **found._asdict()}

@@ -10,12 +10,12 @@ from models.core.errors import UsageError
 from producer.results.export.answer_rows import ANSWER, FAILURE, answer_rows, failure_rows, generation_rows
 from producer.results.export.columns import Shape
 from producer.results.export.synthetic_rows import CHAT, SYNTHETIC, as_chat, as_row, synthetic_rows
-from producer.results.quality import LeftOut, leave_out
+from producer.results.quality import LeftOut, find_left_out
 from storage.database import Database
 from storage.ledger.runs import Run
 
 NOTHING = LeftOut()
-What = Literal["synthetic", "answers", "failures", "generations"]
+RowKind = Literal["synthetic", "answers", "failures", "generations"]
 Style = Literal["raw", "chat"]
 
 
@@ -26,7 +26,7 @@ class RowSelection:
     Raises UsageError where one of these or `style` is asked of other rows than synthetic ones, or a format
     other than jsonl of generations, whose requests have no columns."""
 
-    what: What = "synthetic"
+    what: RowKind = "synthetic"
     style: Style = "raw"
     accepted: bool = False
     format: str = "jsonl"
@@ -46,14 +46,14 @@ class RowSelection:
         return CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
 
 
-def heed_filters(db: Database, run: Run, selection: RowSelection) -> RowSelection:
+def apply_filters(db: Database, run: Run, selection: RowSelection) -> RowSelection:
     """The selection with the rows that its filters mark left out."""
     names = selection.filters
     if names is None:
         names = run.experiment.quality.heeded if selection.accepted else ()
     if not names:
         return selection
-    return replace(selection, left_out=leave_out(db, run, names, accepted=selection.accepted))
+    return replace(selection, left_out=find_left_out(db, run, names, accepted=selection.accepted))
 
 
 def select_rows(db: Database, run: Run, selection: RowSelection) -> Iterator[dict[str, Any]]:
@@ -65,8 +65,8 @@ def select_rows(db: Database, run: Run, selection: RowSelection) -> Iterator[dic
 
 
 # Of rows with columns.
-_SHAPES: Mapping[What, Shape] = {"synthetic": SYNTHETIC, "answers": ANSWER, "failures": FAILURE}
-_ROWS: Mapping[What, Callable[[Database, Run], Iterator[dict[str, Any]]]] = {
+_SHAPES: Mapping[RowKind, Shape] = {"synthetic": SYNTHETIC, "answers": ANSWER, "failures": FAILURE}
+_ROWS: Mapping[RowKind, Callable[[Database, Run], Iterator[dict[str, Any]]]] = {
     "answers": answer_rows,
     "failures": failure_rows,
     "generations": generation_rows,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import UsageError
 from models.core.words import group_of
-from producer.results.export.selection import What
+from producer.results.export.selection import RowKind
 
 EXAMPLE = "--split train=0.9,validation=0.1"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
@@ -39,7 +39,7 @@ class Layout:
     split_seed: int = 0
     shuffle: int | None = None
 
-    def check(self, what: What) -> None:
+    def check(self, what: RowKind) -> None:
         """Raise UsageError where rows of this kind are no examples."""
         if what == "generations" and (self.splits or self.shuffle is not None):
             option = "--split" if self.splits else "--shuffle"
@@ -64,7 +64,7 @@ def parse_splits(text: str) -> dict[str, float]:
     return {name: float(share) for name, share in found.items()}
 
 
-def keyed(seed: int, *identity: Any) -> int:
+def stable_hash(seed: int, *identity: Any) -> int:
     """A number below 2^64 that looks random and is the same everywhere."""
     words = repr((seed, *identity)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest())
@@ -109,7 +109,7 @@ def _sorted(paths: Iterable[Path]) -> Iterator[Row]:
 
 
 def _place(row: Row, seed: int) -> int:
-    return keyed(seed, *(row.get(name) for name in IDENTITY))
+    return stable_hash(seed, *(row.get(name) for name in IDENTITY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,9 @@ class Splitter:
     def of(cls, shares: Mapping[str, float], seed: int, question_ids: Iterable[str]) -> Splitter:
         """Questions are ordered by a hash of `seed` and their id, and dealt out by the shares, at least one
         to each split where there are enough. Takes about ten bytes a question."""
-        hashes = np.unique(np.fromiter((keyed(seed, group_of(each)) for each in question_ids), np.uint64))
+        hashes = np.unique(
+            np.fromiter((stable_hash(seed, group_of(each)) for each in question_ids), np.uint64)
+        )
         found, count = len(hashes), len(shares)
         ends: list[int] = []
         for place, share in enumerate(accumulate(shares.values()), 1):
@@ -135,5 +137,5 @@ class Splitter:
 
     def split_of(self, question_id: str) -> str:
         """The name of the split of a question that was dealt out."""
-        place = np.searchsorted(self.last, np.uint64(keyed(self.seed, group_of(question_id))))
+        place = np.searchsorted(self.last, np.uint64(stable_hash(self.seed, group_of(question_id))))
         return self.names[min(int(place), len(self.names) - 1)]

@@ -18,7 +18,7 @@ from producer.results.export.columns import (
     starmill_version,
     unit_name,
 )
-from producer.results.synthetic_set import SyntheticExample, pass_number, source_of, synthetic_examples
+from producer.results.synthetic_set import SyntheticExample, pass_number, rationale_source, synthetic_examples
 from storage.database import Database
 from storage.ledger.queries import ResultRow, bodies, calls_shared, costs
 from storage.ledger.runs import Run
@@ -99,7 +99,7 @@ def as_row(example: SyntheticExample, final: ResultRow, provenance: Json) -> Jso
         "answer": final.result.get("answer"),
         "reference": final.reference,
         "correct": bool(final.result["correct"]),
-        "source": source_of(final),
+        "source": rationale_source(final),
         "hint_leak": bool(final.result.get("hint_leak")),
         "round": round_of(final.variant),
         "pass": pass_number(final),

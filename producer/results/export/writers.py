@@ -19,7 +19,7 @@ from producer.corpus.attribution import read_attributions
 from producer.files import replacing_file, replacing_folder
 from producer.results.export.columns import Shape, Tally
 from producer.results.export.dataset_card import Card
-from producer.results.export.selection import RowSelection, What
+from producer.results.export.selection import RowKind, RowSelection
 from producer.results.export.splits import Layout, shuffled
 from storage.database import Database
 from storage.ledger.queries import bodies, question_ids
@@ -84,7 +84,7 @@ Rows = Iterable[dict[str, Any]]
 Add = Callable[[dict[str, Any]], None]
 HF_SPLIT = "train"
 # Of the dataset, by what is exported.
-SPLITS: Mapping[What, tuple[str, ...]] = {
+SPLITS: Mapping[RowKind, tuple[str, ...]] = {
     "synthetic": (TRAIN,), "answers": (TEST,), "failures": (TRAIN, TEST),
 }  # fmt: skip
 

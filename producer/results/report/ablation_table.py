@@ -1,7 +1,4 @@
-"""What the ledger holds of each cell of the grid: the statistics of its answers, and how they were asked.
-
-The ablation table: what each cell of the grid is worth, with 95 % bootstrap intervals.
-"""
+"""The ablation table: the scores of each cell of the grid, with 95 % bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -26,9 +23,12 @@ NOT_ANSWERED: Stats = np.zeros(WIDTH, dtype=np.int64)
 
 @dataclass(slots=True)
 class CellScores:
-    """`scored` maps sample and question id to the stats of the answer, or None where it has no score. Of the
-    `answers` given, `fewer` were shown less exemplars than the cell asks for, `shown` in all; `shortened`
-    ones were asked without so many `passages` and `exemplars`, for which there was no room."""
+    """The answers of a cell in the ledger.
+
+    `scored` maps sample and question id to the stats of an answer, None if it has no score. `fewer` of the
+    `answers` were shown fewer exemplars than the cell asks for; all were shown `shown` together. The context
+    had no room for some `passages` and `exemplars` of the `shortened` answers.
+    """
 
     cell: Cell
     scored: dict[int, dict[str, Stats | None]] = field(default_factory=dict)
@@ -43,8 +43,8 @@ class CellScores:
     def add(self, unit: ResultRow) -> None:
         done = unit.state == DONE
         if unit.stage == "judge":
-            said = unit.result.get("prediction") or ""
-            stats = row_stats(said, unit.reference, unit.result.get("correct")) if done else None
+            prediction = unit.result.get("prediction") or ""
+            stats = row_stats(prediction, unit.reference, unit.result.get("correct")) if done else None
             self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))
@@ -57,26 +57,29 @@ class CellScores:
             self.exemplars += dropped["exemplars"]
             self.truncated += bool(unit.result.get("truncated"))
 
-    def answered(self) -> Stats | None:
-        """Of rows with a score in any seed, shape [rows, seeds, WIDTH]; zeros where one seed has none."""
-        begun = [
-            by_id for _, by_id in sorted(self.scored.items()) if any(s is not None for s in by_id.values())
+    def stats(self) -> Stats | None:
+        """Return the stats of rows with a score in any seed, shape [rows, seeds, WIDTH], None if there are
+        none. A row that one seed lacks has zeros there."""
+        seeds = [
+            scored
+            for _, by_id in sorted(self.scored.items())
+            if (scored := {key: stats for key, stats in by_id.items() if stats is not None})
         ]
-        ids = dict.fromkeys(key for by_id in begun for key, stats in by_id.items() if stats is not None)
-        return _table([[by_id.get(key) for by_id in begun] for key in ids])
+        ids = dict.fromkeys(key for by_id in seeds for key in by_id)
+        table = [[by_id.get(key, NOT_ANSWERED) for by_id in seeds] for key in ids]
+        return np.array(table) if table else None
 
 
-def read_cells(db: Database, run: Run) -> list[CellScores]:
-    """In the paper's order. Where a question id repeats, its last row counts."""
-    grid = cells(run.experiment)
-    found = {cell.variant: CellScores(cell) for cell in grid}
+def read_scores(db: Database, run: Run) -> list[CellScores]:
+    """Read the cells in the paper's order. If a question id repeats, its last row counts."""
+    scores = {cell.name: CellScores(cell) for cell in cells(run.experiment)}
     for unit in rows(db, run.id, stages=("answer", "judge"), states=OPEN + FINAL, split=TEST):
-        found[unit.variant].add(unit)
-    return [found[cell.variant] for cell in grid]
+        scores[unit.variant].add(unit)
+    return list(scores.values())
 
 
-def paired(first: CellScores, second: CellScores) -> tuple[Stats, Stats] | None:
-    """The stats of what both cells answered, each of shape [rows, seeds, WIDTH]; None where that is nothing.
+def paired_stats(first: CellScores, second: CellScores) -> tuple[Stats, Stats] | None:
+    """Return the stats of the rows that both cells answered, each of shape [rows, seeds, WIDTH], or None.
 
     An answer that the other cell lacks counts on neither side.
     """
@@ -96,18 +99,12 @@ def paired(first: CellScores, second: CellScores) -> tuple[Stats, Stats] | None:
 
 
 def mean_of_seeds(score: Callable[[Floats], Floats], seeds: int) -> Callable[[Floats], Floats]:
-    """The score of flattened sums, shape [n, seeds * WIDTH] -> [n], averaged over the seeds."""
+    """Return a function from flattened sums, shape [n, seeds * WIDTH], to the mean over seeds, shape [n]."""
 
     def mean(sums: Floats) -> Floats:
         return np.asarray(score(sums.reshape(-1, seeds, WIDTH)).mean(axis=-1), dtype=np.float64)
 
     return mean
-
-
-def _table(found: Sequence[Sequence[Stats | None]]) -> Stats | None:
-    if not found:
-        return None
-    return np.array([[NOT_ANSWERED if stats is None else stats for stats in row] for row in found])
 
 
 HEADINGS: Mapping[Metric, str] = {
@@ -121,7 +118,7 @@ HEADINGS: Mapping[Metric, str] = {
     "normalised_match": "Match but for blanks",
     "tree_match": "Match as trees",
 }
-# Those of `judge.metrics` where nothing is said.
+# The default of `judge.metrics`.
 METRICS: Mapping[str, str] = {name: HEADINGS[name] for name in DEFAULT_METRICS}
 
 
@@ -139,11 +136,10 @@ class Measure:
 class TableRow:
     """`n` of `planned` answers are scored, over all seeds; `measures` is empty while `n` is 0.
 
-    `best` names the metrics in which no cell of the student is better. Of the `answers` that the student
-    gave, `fewer` were shown less exemplars than the cell asks for, as there were no more, `shown` on average
-    over all, `truncated` were cut off at the token limit, and `shortened` were asked without passages and
-    exemplars, `dropped` in all, for which the model's context had no room. `unparsable` are those of the `n`
-    that are no Python.
+    `best` names the metrics in which no cell of the student is better. `fewer` of the `answers` were shown
+    fewer exemplars than the cell asks for, as there were no more; the average is `shown`. `truncated` answers
+    were cut off at the token limit. The context had no room for all passages and exemplars of `shortened`
+    answers, which lost `dropped` in all. `unparsable` of the `n` answers are no Python.
     """
 
     cell: Cell
@@ -161,43 +157,44 @@ class TableRow:
 
 
 def ablation_rows(
-    found: Sequence[CellScores], executed: Mapping[str, Mapping[str, Measure]], metrics: Sequence[str]
+    cell_scores: Sequence[CellScores], executed: Mapping[str, Mapping[str, Measure]], metrics: Sequence[str]
 ) -> tuple[TableRow, ...]:
-    """One row per cell. `executed` adds measures by variant and name, such as pass@1."""
-    return _with_best([_row(scores, executed.get(scores.cell.variant, {}), metrics) for scores in found])
+    """Return one row per cell. `executed` adds measures by variant and name, such as pass@1."""
+    return _with_best([_row(scores, executed.get(scores.cell.name, {}), metrics) for scores in cell_scores])
 
 
-def _row(found: CellScores, executed: Mapping[str, Measure], metrics: Sequence[str]) -> TableRow:
-    planned = [stats for by_id in found.scored.values() for stats in by_id.values()]
+def _row(scores: CellScores, executed: Mapping[str, Measure], metrics: Sequence[str]) -> TableRow:
+    planned = [stats for by_id in scores.scored.values() for stats in by_id.values()]
     scored = [stats for stats in planned if stats is not None]
-    values = found.answered()
+    values = scores.stats()
     measures = {} if values is None else {name: _measure(values, name) for name in metrics}
     return TableRow(
-        found.cell,
+        scores.cell,
         n=len(scored),
         planned=len(planned),
         measures={**measures, **executed} if measures else {},
-        answers=found.answers,
-        fewer=found.fewer,
-        shown=found.shown / found.answers if found.answers else 0.0,
-        truncated=found.truncated,
-        shortened=found.shortened,
-        dropped=(found.passages, found.exemplars),
+        answers=scores.answers,
+        fewer=scores.fewer,
+        shown=scores.shown / scores.answers if scores.answers else 0.0,
+        truncated=scores.truncated,
+        shortened=scores.shortened,
+        dropped=(scores.passages, scores.exemplars),
         unparsable=sum(not SCORES["parse_rate"](stats.astype(np.float64)) for stats in scored),
     )
 
 
 def _measure(values: Stats, name: str) -> Measure:
-    """Mean over the seeds. A row is resampled with its answers of all seeds: they are not independent."""
+    """Return the mean over the seeds. Resampling keeps a row's answers of all seeds together: they are not
+    independent."""
     rows, seeds, width = values.shape
     mean = mean_of_seeds(SCORES[name], seeds)
     low, high = bootstrap(values.reshape(rows, seeds * width), mean, seed=0)
-    of_seeds = SCORES[name](values.sum(axis=0, dtype=np.float64))
-    return Measure(float(of_seeds.mean()), low, high, float(of_seeds.std(ddof=1)) if seeds > 1 else None)
+    by_seed = SCORES[name](values.sum(axis=0, dtype=np.float64))
+    return Measure(float(by_seed.mean()), low, high, float(by_seed.std(ddof=1)) if seeds > 1 else None)
 
 
 def _with_best(table: list[TableRow]) -> tuple[TableRow, ...]:
-    """Equal means equal as shown, at two decimals; nothing is best at 0."""
+    """Fill in `best`. Scores are equal if they are so at two decimals, and 0 is never best."""
     top: dict[tuple[str, str], float] = {}
     for row in table:
         for name, measure in row.measures.items():

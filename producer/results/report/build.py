@@ -1,7 +1,4 @@
-"""What a reader must know to read the tables right.
-
-The report of a run as one value, which every format shows.
-"""
+"""The report of a run as one value, which every format shows."""
 
 from __future__ import annotations
 
@@ -10,67 +7,23 @@ from dataclasses import dataclass
 
 from models.core.experiment.options import DEFAULT_METRICS, Metric
 from models.core.pipeline.stages import STAGES
-from producer.results.report.ablation_table import HEADINGS, TableRow, ablation_rows, read_cells
-from producer.results.report.effects import CellComparison, compared, comparisons
-from producer.results.report.measures import (
-    Execution,
-    RetrievalQuality,
-    StageSpending,
-    read_execution,
-    retrieval_qualities,
-    sentences,
-    stage_spending,
-)
+from producer.results.report import measures
+from producer.results.report.ablation_table import HEADINGS, TableRow, ablation_rows, read_scores
+from producer.results.report.effects import CellComparison, compare_cells, compared_metrics
 from producer.results.report.samples import SampleRow, read_samples
-from producer.results.report.statistics import StageFailures, Statistics, read_statistics, stage_failures
+from producer.results.report.statistics import StageFailures, Statistics, read_failures, read_statistics
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.ledger.counts import Funnel
 from storage.ledger.runs import Run
-from storage.schema import DONE, FAILED, FINISHED, SKIPPED, TEST, TRAIN
-
-
-def notes(state: str, left: int, seeds: int, table: Sequence[TableRow]) -> tuple[str, ...]:
-    """Sentences on the run as a whole, then on single cells."""
-    found = []
-    missing = sum(row.planned - row.n for row in table)
-    if left:
-        found.append(f"The run is {state}: {left:,} units are open; the numbers are of what is done so far.")
-    elif missing:
-        found.append(f"{missing:,} planned answers failed; they have no score and are not in n.")
-    if seeds > 1:
-        found.append(f"Scores are means over {seeds} seeds; n counts the answers of all of them.")
-    if fewer := [_fewer(row) for row in table if row.fewer]:
-        found.append(f"Shown fewer exemplars than shots, as there were no more: {'; '.join(fewer)}.")
-    if shortened := [_shortened(row) for row in table if row.shortened]:
-        found.append(f"Left out where the model's context had no room: {'; '.join(shortened)}.")
-    if truncated := [_truncated(row) for row in table if row.truncated]:
-        found.append(f"Cut off at the token limit: {'; '.join(truncated)}.")
-    return tuple(found)
-
-
-def _fewer(row: TableRow) -> str:
-    return f"{row.cell.variant} ({row.fewer:,} of {row.answers:,} answers, {row.shown:.2f} on average)"
-
-
-def _shortened(row: TableRow) -> str:
-    passages, exemplars = row.dropped
-    return (
-        f"{row.cell.variant} ({passages:,} passages and {exemplars:,} exemplars in {row.shortened:,} of "
-        f"{row.answers:,} answers)"
-    )
-
-
-def _truncated(row: TableRow) -> str:
-    return f"{row.cell.variant} ({row.truncated:,} of {row.answers:,} answers)"
-
+from storage.schema import DONE, FAILED, SKIPPED, TEST, TRAIN
 
 GREW = "The run grew requests and asked no student; `starmill data grow` tells what of them was kept."
 
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """Units of a stage by what became of them; `left` are those that are not final yet."""
+    """Units of a stage by their state; `left` are not final yet."""
 
     split: str
     stage: str
@@ -86,9 +39,9 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`seeds` are those of the grid; `notes` are sentences that belong below the tables. `retrieval` is empty
-    where the dataset knows no right passages, `execution` is None where answers were not executed. `scores`
-    are those that the tables show."""
+    """The numbers of a run. `seeds` are those of the grid; `notes` are sentences for below the tables;
+    `scores` names the metrics that the tables show. `retrieval` is empty if the dataset knows no right
+    passages, `execution` is None if answers were not executed."""
 
     run: str
     experiment: str
@@ -100,49 +53,41 @@ class Report:
     table: tuple[TableRow, ...]
     stages: tuple[StageCount, ...]
     notes: tuple[str, ...]
-    retrieval: tuple[RetrievalQuality, ...] = ()
-    execution: Execution | None = None
+    retrieval: tuple[measures.RetrievalQuality, ...] = ()
+    execution: measures.Execution | None = None
     effects: tuple[CellComparison, ...] = ()
     failing: tuple[StageFailures, ...] = ()
-    spending: tuple[StageSpending, ...] = ()
+    spending: tuple[measures.StageSpending, ...] = ()
     samples: tuple[SampleRow, ...] = ()
     scores: tuple[Metric, ...] = DEFAULT_METRICS
 
     @property
     def metrics(self) -> dict[str, str]:
-        """Headings of the ablation table's scores by name; pass@k where answers were executed."""
-        executed = sorted(
-            {k for cell in self.execution.cells for k in cell.pass_at} if self.execution else ()
-        )
-        return {
-            **{name: HEADINGS[name] for name in self.scores},
-            **{f"pass@{k}": f"pass@{k}" for k in executed},
-        }
+        """Headings of the ablation table's scores by name; with pass@k if answers were executed."""
+        cells = self.execution.cells if self.execution else ()
+        executed = [f"pass@{k}" for k in sorted({k for cell in cells for k in cell.pass_at})]
+        return {name: HEADINGS[name] for name in self.scores} | {name: name for name in executed}
 
     @property
     def compared(self) -> dict[str, str]:
-        """Headings of the scores of which paired differences are told."""
-        return {name: HEADINGS[name] for name in compared(self.scores)}
-
-    @property
-    def finished(self) -> bool:
-        return self.state == FINISHED
+        """Headings of the scores that have paired differences."""
+        return {name: HEADINGS[name] for name in compared_metrics(self.scores)}
 
 
 def build_report(db: Database, run: Run) -> Report:
-    """Read a run as it stands, finished or not."""
+    """Read a run in its present state, finished or not."""
+    experiment = run.experiment
     state, _ = runs.run_state(db, run.id)
-    # At time 0 every lease is live; which units are in flight is nothing that a report shows.
+    # At time 0 every lease is live; a report does not show which units are in flight.
     funnel = counts.funnel(db, run.id, 0.0)
     stages = _stages(funnel)
-    experiment = run.experiment
-    execution = read_execution(db, run)
-    scores = read_cells(db, run)
+    execution = measures.read_execution(db, run)
+    scores = read_scores(db, run)
     metrics = experiment.judge.metrics
     table = ablation_rows(scores, execution.measures if execution else {}, metrics)
-    said = notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
-    if experiment.grow.enabled:
-        said = (*said, GREW)
+    notes = run_notes(state, sum(stage.left for stage in stages), len(experiment.grid.seeds), table)
+    notes += [GREW] if experiment.grow.enabled else []
+    notes += measures.execution_notes(execution) if execution else []
     return Report(
         run=run.id,
         experiment=run.name,
@@ -153,24 +98,63 @@ def build_report(db: Database, run: Run) -> Report:
         statistics=read_statistics(db, run, funnel),
         table=table,
         stages=stages,
-        notes=(*said, *(sentences(execution) if execution else ())),
-        retrieval=retrieval_qualities(db, run),
+        notes=tuple(notes),
+        retrieval=measures.read_retrieval(db, run),
         execution=execution,
-        effects=comparisons(scores, compared(metrics)),
-        failing=stage_failures(db, run),
-        spending=stage_spending(db, run.id),
+        effects=compare_cells(scores, compared_metrics(metrics)),
+        failing=read_failures(db, run),
+        spending=measures.read_spending(db, run.id),
         samples=read_samples(db, run),
         scores=tuple(metrics),
     )
 
 
 def _stages(funnel: Funnel) -> tuple[StageCount, ...]:
-    counted = []
-    for split in (TRAIN, TEST):
-        for stage in STAGES:
-            states = funnel.total(split=split, stage=stage)
-            if planned := states.total():
-                counted.append(
-                    StageCount(split, stage, planned, states[DONE], states[SKIPPED], states[FAILED])
-                )
-    return tuple(counted)
+    totals = (
+        (split, stage, funnel.total(split=split, stage=stage)) for split in (TRAIN, TEST) for stage in STAGES
+    )
+    return tuple(
+        StageCount(split, stage, planned, states[DONE], states[SKIPPED], states[FAILED])
+        for split, stage, states in totals
+        if (planned := states.total())
+    )
+
+
+def run_notes(state: str, left: int, seeds: int, table: Sequence[TableRow]) -> list[str]:
+    """Return sentences on the run as a whole, then on single cells."""
+    notes = []
+    missing = sum(row.planned - row.n for row in table)
+    if left:
+        notes.append(f"The run is {state}: {left:,} units are open; the numbers are of what is done so far.")
+    elif missing:
+        notes.append(f"{missing:,} planned answers failed; they have no score and are not in n.")
+    if seeds > 1:
+        notes.append(f"Scores are means over {seeds} seeds; n counts the answers of all of them.")
+    for beginning, cells in (
+        (
+            "Shown fewer exemplars than shots, as there were no more",
+            [_fewer(row) for row in table if row.fewer],
+        ),
+        (
+            "Left out where the model's context had no room",
+            [_shortened(row) for row in table if row.shortened],
+        ),
+        ("Cut off at the token limit", [_truncated(row) for row in table if row.truncated]),
+    ):
+        if cells:
+            notes.append(f"{beginning}: {'; '.join(cells)}.")
+    return notes
+
+
+def _fewer(row: TableRow) -> str:
+    return f"{row.cell.name} ({row.fewer:,} of {row.answers:,} answers, {row.shown:.2f} on average)"
+
+
+def _shortened(row: TableRow) -> str:
+    passages, exemplars = row.dropped
+    dropped = f"{passages:,} passages and {exemplars:,} exemplars"
+    return f"{row.cell.name} ({dropped} in {row.shortened:,} of {row.answers:,} answers)"
+
+
+def _truncated(row: TableRow) -> str:
+    return f"{row.cell.name} ({row.truncated:,} of {row.answers:,} answers)"

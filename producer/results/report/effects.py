@@ -1,4 +1,4 @@
-"""What a change of the cell is worth: differences between two cells over the same test rows and seeds."""
+"""Paired differences between two cells over the same test rows and seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.core.experiment.options import Metric
 from models.core.metrics.scores import SCORES
 from models.core.metrics.significance import Effect, Floats, holm, mcnemar, paired_effects
 from models.core.pipeline.grid import Cell
-from producer.results.report.ablation_table import CellScores, Stats, mean_of_seeds, paired
+from producer.results.report.ablation_table import CellScores, Stats, mean_of_seeds, paired_stats
 
 LEVEL = 0.05
 # Scores of one answer that are all or nothing.
@@ -20,8 +20,8 @@ FLAGS = {"exact_match", "accuracy", "normalised_match", "tree_match"}
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """In percent points, with its 95 % interval. `p_holm` is the p-value corrected for all comparisons of
-    the metric in the report."""
+    """A difference in percent points with its 95 % interval. `p_holm` is the p-value, corrected for all
+    comparisons of the metric in the report."""
 
     value: float
     low: float
@@ -36,8 +36,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class CellComparison:
-    """What `cell` scores above `against` in the `n` answers to what both were asked, by metric. `baseline`:
-    that is the student's baseline; `retrieval`: it is the same cell without documentation."""
+    """The scores of `cell` above those of `against` in the `n` answers that both gave, by metric. `against`
+    is the student's `baseline`, or for `retrieval` the same cell without documentation, or both."""
 
     cell: Cell
     against: Cell
@@ -47,33 +47,33 @@ class CellComparison:
     differences: dict[str, Difference]
 
 
-def compared(metrics: Sequence[Metric]) -> list[Metric]:
-    """Of these metrics, those of which differences are told: all that say whether answers are right."""
+def compared_metrics(metrics: Sequence[Metric]) -> list[Metric]:
+    """Return the metrics that have differences: those that measure right answers."""
     return [name for name in metrics if name != "parse_rate"]
 
 
-def comparisons(found: Sequence[CellScores], metrics: Sequence[Metric]) -> tuple[CellComparison, ...]:
-    """Each cell against its student's baseline, then each against itself without documentation."""
-    of_cell = {scores.cell: scores for scores in found}
+def compare_cells(cell_scores: Sequence[CellScores], metrics: Sequence[Metric]) -> tuple[CellComparison, ...]:
+    """Compare each cell with its student's baseline, then with itself without documentation."""
+    of_cell = {scores.cell: scores for scores in cell_scores}
     grid = list(of_cell)
     pairs = [(cell, other) for cell in grid if (other := _baseline(cell, grid)) != cell]
     pairs += [(cell, other) for cell in grid if (other := _without(cell)) in of_cell and other != cell]
     measured = {}
     for cell, other in dict.fromkeys(pairs):
-        if sides := paired(of_cell[other], of_cell[cell]):
+        if sides := paired_stats(of_cell[other], of_cell[cell]):
             measured[cell, other] = (int(sides[0][..., -1].sum()), _effects(*sides, metrics))
     corrected = {name: holm([effects[name].p_value for _, effects in measured.values()]) for name in metrics}
     return tuple(
         CellComparison(
             cell, other, other == _baseline(cell, grid), other == _without(cell), n,
-            {name: _difference(effects[name], corrected[name][place]) for name in metrics},
+            {name: _difference(effects[name], corrected[name][index]) for name in metrics},
         )
-        for place, ((cell, other), (n, effects)) in enumerate(measured.items())
+        for index, ((cell, other), (n, effects)) in enumerate(measured.items())
     )  # fmt: skip
 
 
 def _baseline(cell: Cell, grid: Sequence[Cell]) -> Cell:
-    """Without exemplars, documentation and augmentation where the grid has it, else the student's first."""
+    """Return the student's cell without exemplars, documentation and augmentation, or else its first."""
     own = [each for each in grid if each.student == cell.student]
     plain = (each for each in own if not (each.shots or each.retrieval or each.augment_test))
     return next(plain, own[0])
@@ -84,19 +84,18 @@ def _without(cell: Cell) -> Cell:
 
 
 def _effects(before: Stats, after: Stats, metrics: Sequence[Metric]) -> dict[str, Effect]:
-    """Of stats of shape [rows, seeds, WIDTH]. With one seed FLAGS are one flag a row: exact p-values."""
+    """Return effects by metric from stats [rows, seeds, WIDTH]. FLAGS of one seed have exact p-values."""
     rows, seeds, width = before.shape
     scores: dict[str, Callable[[Floats], Floats]] = {
         name: mean_of_seeds(SCORES[name], seeds) for name in metrics
     }
     flat = (rows, seeds * width)
-    found = paired_effects(before.reshape(flat), after.reshape(flat), scores)
+    effects = paired_effects(before.reshape(flat), after.reshape(flat), scores)
     for name in FLAGS.intersection(metrics) if seeds == 1 else ():
         was, is_now = (SCORES[name](side[:, 0].astype(np.float64)) > 0 for side in (before, after))
         p_value = mcnemar(int((was & ~is_now).sum()), int((is_now & ~was).sum()))
-        exact = found[name]
-        found[name] = Effect(exact.difference, exact.low, exact.high, p_value)
-    return found
+        effects[name] = replace(effects[name], p_value=p_value)
+    return effects
 
 
 def _difference(effect: Effect, p_holm: float) -> Difference:

@@ -1,16 +1,10 @@
-"""What answers are worth when they are executed: pass@k of each cell, and of the references themselves.
-
-How good the documentation was that students were shown, where the dataset knows which is right.
-
-What each stage bought: calls, tokens, dollars, and how long a call took.
-"""
+"""Measures beside the scores: pass@k of executed answers, quality of retrieval, and spending by stage."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +13,13 @@ from models.core.metrics.scores import pass_at_k
 from models.core.metrics.significance import bootstrap
 from models.core.pipeline.grid import Cell, Searches, cells
 from models.core.pipeline.stages import STAGES
-from models.core.retrieval.passage_selection import CHARACTERS_PER_TOKEN, hits_of, line, present, select
+from models.core.retrieval.passage_selection import (
+    CHARACTERS_PER_TOKEN,
+    hits_from_records,
+    passage_line,
+    present,
+    select,
+)
 from models.core.types import Hit
 from producer.results.report.ablation_table import Measure
 from storage.database import Database
@@ -43,9 +43,8 @@ class CellExecution:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Of `examples` test rows `tested` have tests that can be run here: `unavailable` ones need what is not
-    installed. Of the references of the `tested` the share `ceiling` (percent) passes: no student is
-    expected to do better."""
+    """`tested` of the `examples` have tests that can run here; `unavailable` ones need a package that is not
+    installed. `ceiling` percent of the references of tested rows pass: no student should do better."""
 
     examples: int
     tested: int
@@ -55,7 +54,7 @@ class Execution:
 
     @property
     def measures(self) -> dict[str, dict[str, Measure]]:
-        """pass@k as columns of the ablation table, by variant and name."""
+        """The columns pass@k of the ablation table, by variant and name."""
         return {
             cell.variant: {f"pass@{k}": measure for k, measure in cell.pass_at.items()} for cell in self.cells
         }
@@ -63,22 +62,26 @@ class Execution:
 
 @dataclass(slots=True)
 class _Answers:
-    passed: dict[int, list[bool]] = field(default_factory=dict)
-    outcomes: dict[str, int] = field(default_factory=dict)
+    passed: defaultdict[int, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, example: int, outcome: str) -> None:
+        self.passed[example].append(outcome == "passed")
+        self.outcomes[outcome] += 1
 
 
 def read_execution(db: Database, run: Run) -> Execution | None:
-    """None where the run does not execute answers."""
+    """Return None if the run does not execute answers."""
     if not run.experiment.judge.execution:
         return None
     examples: set[int] = set()
     references: dict[int, str] = {}
-    answers = {cell.variant: _Answers() for cell in cells(run.experiment)}
+    answers = {cell.name: _Answers() for cell in cells(run.experiment)}
     for row in rows(db, run.id, stages=("judge",), split=TEST):
         examples.add(row.example_id)
-        if found := row.result.get("execution"):
+        if executed := row.result.get("execution"):
             references[row.example_id] = row.result["reference_execution"]["outcome"]
-            _count(answers[row.variant], row.example_id, found["outcome"])
+            answers[row.variant].add(row.example_id, executed["outcome"])
     tested = {example for example, outcome in references.items() if outcome != UNAVAILABLE}
     gold = [references[example] == "passed" for example in tested]
     return Execution(
@@ -86,64 +89,38 @@ def read_execution(db: Database, run: Run) -> Execution | None:
         tested=len(tested),
         unavailable=len(references) - len(tested),
         ceiling=100.0 * sum(gold) / len(gold) if gold else 0.0,
-        cells=tuple(_cell(variant, found, tested) for variant, found in answers.items()),
+        cells=tuple(_cell(variant, given, tested) for variant, given in answers.items()),
     )
 
 
-def sentences(found: Execution) -> list[str]:
-    """As notes below the tables."""
-    missing = f" ({found.unavailable:,} more need what is not installed)" if found.unavailable else ""
+def execution_notes(execution: Execution) -> list[str]:
+    missing = f" ({execution.unavailable:,} more need what is not installed)" if execution.unavailable else ""
     return [
-        f"Executed: {found.tested:,} of {found.examples:,} test rows have tests{missing}; "
-        f"{found.ceiling:.1f} % of their references pass: the ceiling of pass@k, which counts these rows."
+        f"Executed: {execution.tested:,} of {execution.examples:,} test rows have tests{missing}; "
+        f"{execution.ceiling:.1f} % of their references pass: the ceiling of pass@k, which counts these rows."
     ]
 
 
-def _count(answers: _Answers, example: int, outcome: str) -> None:
-    answers.passed.setdefault(example, []).append(outcome == "passed")
-    answers.outcomes[outcome] = answers.outcomes.get(outcome, 0) + 1
-
-
 def _cell(variant: str, answers: _Answers, tested: Iterable[int]) -> CellExecution:
-    found = [answers.passed[example] for example in sorted(tested) if example in answers.passed]
-    samples = min((len(passed) for passed in found), default=0)
-    pass_at = {k: _measure(found, k) for k in sorted({1, samples}) if k <= samples}
-    return CellExecution(variant, len(found), pass_at, dict(sorted(answers.outcomes.items())))
+    by_row = [answers.passed[example] for example in sorted(tested) if example in answers.passed]
+    samples = min(map(len, by_row), default=0)
+    pass_at = {k: _measure(by_row, k) for k in sorted({1, samples}) if k <= samples}
+    return CellExecution(variant, len(by_row), pass_at, dict(sorted(answers.outcomes.items())))
 
 
-def _measure(found: list[list[bool]], k: int) -> Measure:
-    of_rows = np.array([[pass_at_k(len(passed), sum(passed), k)] for passed in found])
-    low, high = bootstrap(of_rows, lambda sums: sums[:, 0] / len(found), seed=0)
-    return Measure(float(of_rows.mean()), low, high)
-
-
-def as_document(found: Execution) -> dict[str, Any]:
-    """For the report as JSON."""
-    return {
-        "examples": found.examples,
-        "tested": found.tested,
-        "unavailable": found.unavailable,
-        "ceiling": round(found.ceiling, 4),
-        "cells": [
-            {
-                "variant": cell.variant,
-                "n": cell.n,
-                "outcomes": cell.outcomes,
-                **{
-                    f"pass@{k}": {"value": measure.value, "low": measure.low, "high": measure.high}
-                    for k, measure in cell.pass_at.items()
-                },
-            }
-            for cell in found.cells
-        ],
-    }
+def _measure(by_row: list[list[bool]], k: int) -> Measure:
+    values = np.array([[pass_at_k(len(passed), sum(passed), k)] for passed in by_row])
+    low, high = bootstrap(values, lambda sums: sums[:, 0] / len(by_row), seed=0)
+    return Measure(float(values.mean()), low, high)
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalQuality:
-    """Of one way to retrieve, over the test `rows` whose right passages are known: `right` of the `shown`
-    passages are among them, and `missed` rows are shown none of them. `tokens` is what a row is shown on
-    average, a token counted as four characters."""
+    """The quality of one way to retrieve, over the test `rows` whose right passages are known.
+
+    `right` of the `shown` passages are right, and `missed` rows are shown no right one. A row is shown
+    `tokens` on average; a token is counted as four characters.
+    """
 
     retrieval: str
     augment_test: bool
@@ -155,34 +132,33 @@ class RetrievalQuality:
 
     @property
     def precision(self) -> float | None:
-        """Percent; None where nothing is shown."""
+        """The right passages in percent of those shown; None if nothing is shown."""
         return 100 * self.right / self.shown if self.shown else None
 
     @property
     def miss_rate(self) -> float:
-        """Percent of the rows."""
+        """The missed rows in percent."""
         return 100 * self.missed / self.rows
 
 
-def retrieval_qualities(db: Database, run: Run) -> tuple[RetrievalQuality, ...]:
-    """In the order of the grid, counted from what was recorded; empty where no right passage is known."""
+def read_retrieval(db: Database, run: Run) -> tuple[RetrievalQuality, ...]:
+    """Count the recorded passages, in the order of the grid; nothing if no right passage is known."""
     searches = Searches.read(run.experiment.passages)
-    tallies = [
-        _RetrievalTally(cell, searches.choices[cell.retrieval]) for cell in _ways(cells(run.experiment))
-    ]
+    grid = _first_cells(cells(run.experiment))
+    tallies = [_RetrievalTally(cell, searches.choices[cell.retrieval]) for cell in grid]
     of_unit: dict[str, list[_RetrievalTally]] = defaultdict(list)
     for tally in tallies:
-        of_unit[searches.variant(tally.cell.query, tally.cell.retrieval)].append(tally)
+        of_unit[searches.unit_name(tally.cell.wording, tally.cell.retrieval)].append(tally)
     for unit in rows(db, run.id, stages=("retrieve",), split=TEST):
         if unit.oracle and unit.variant in of_unit:
-            hits = hits_of(unit.result["passages"])
+            hits = hits_from_records(unit.result["passages"])
             for tally in of_unit[unit.variant]:
                 tally.add(hits, unit.oracle)
     return tuple(tally.quality() for tally in tallies if tally.rows)
 
 
-def _ways(grid: Sequence[Cell]) -> list[Cell]:
-    """A cell for each retrieval and wording, in the order of the grid."""
+def _first_cells(grid: Sequence[Cell]) -> list[Cell]:
+    """Return the first cell of each retrieval and wording, in the order of the grid."""
     first: dict[tuple[str, bool], Cell] = {}
     for cell in grid:
         if cell.retrieval:
@@ -207,14 +183,14 @@ class _RetrievalTally:
         self.shown += len(chosen)
         self.right += right
         self.missed += not right
-        self.characters += sum(len(line(passage)) for passage in present(chosen, self.config))
+        self.characters += sum(len(passage_line(passage)) for passage in present(chosen, self.config))
 
     def quality(self) -> RetrievalQuality:
         tokens = self.characters / CHARACTERS_PER_TOKEN / self.rows
+        cell = self.cell
         return RetrievalQuality(
-            self.cell.retrieval_word, self.cell.augment_test, self.rows, self.shown, self.right, self.missed,
-            tokens,
-        )  # fmt: skip
+            cell.retrieval_word, cell.augment_test, self.rows, self.shown, self.right, self.missed, tokens
+        )
 
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
@@ -222,7 +198,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class StageSpending:
-    """`latency` maps QUANTILES to seconds of a call; empty where none was recorded."""
+    """The cost of a stage. `latency` maps QUANTILES to seconds of a call; empty if none was recorded."""
 
     stage: str
     calls: int
@@ -233,18 +209,20 @@ class StageSpending:
     latency: dict[str, float]
 
 
-def stage_spending(db: Database, run_id: str) -> tuple[StageSpending, ...]:
-    """Stages that bought something, in their order."""
-    spent, seconds = counts.spending_by_stage(db, run_id), counts.latencies(db, run_id)
-    found = []
-    for stage in STAGES:
-        if paid := spent.get(stage):
-            taken = seconds.get(stage)
-            latency = np.quantile(taken, [*QUANTILES.values()]).tolist() if taken else []
-            found.append(
-                StageSpending(
-                    stage, paid.calls, paid.usage.prompt, paid.usage.cached, paid.usage.completion,
-                    paid.dollars, dict(zip(QUANTILES, latency, strict=False)),
-                )
-            )  # fmt: skip
-    return tuple(found)
+def read_spending(db: Database, run_id: str) -> tuple[StageSpending, ...]:
+    """Return the stages that bought calls, in their order."""
+    by_stage, latencies = counts.spending_by_stage(db, run_id), counts.latencies(db, run_id)
+    return tuple(
+        StageSpending(
+            stage, spent.calls, spent.usage.prompt, spent.usage.cached, spent.usage.completion,
+            spent.dollars, _quantiles(latencies.get(stage)),
+        )
+        for stage in STAGES
+        if (spent := by_stage.get(stage))
+    )  # fmt: skip
+
+
+def _quantiles(seconds: Sequence[float] | None) -> dict[str, float]:
+    if not seconds:
+        return {}
+    return dict(zip(QUANTILES, np.quantile(seconds, [*QUANTILES.values()]).tolist(), strict=True))

@@ -12,17 +12,17 @@ from storage.ledger.queries import ResultRow, example_ids, requests, rows
 from storage.ledger.runs import Run
 from storage.schema import FAILED, FINAL, TEST
 
-MOST_ROWS = 200
-MOST_ANSWERS = 1600
-# Characters of a text that are kept. A prompt ends in the request, so its end is worth more.
+MAX_ROWS = 200
+MAX_ANSWERS = 1600
+# Characters of a text that are kept. A prompt ends in the request, so more of its end is kept.
 ANSWER_START, ANSWER_END = 1200, 300
 PROMPT_START, PROMPT_END = 300, 1500
 
 
 @dataclass(slots=True)
 class CellAnswer:
-    """What a cell answered with the grid's first seed. `right` is None where nothing was judged; `verdict`
-    says why it is, or what became of the unit."""
+    """The answer of a cell with the grid's first seed. `right` is None if nothing was judged; `verdict` gives
+    the reason, or the state of the unit."""
 
     variant: str
     prompt: str = ""
@@ -34,7 +34,7 @@ class CellAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """A test row with an answer of each cell that has one, in the order of the grid."""
+    """A test row with the answers of the cells that have one, in the order of the grid."""
 
     number: int
     question_id: str
@@ -44,69 +44,64 @@ class SampleRow:
 
 
 def read_samples(db: Database, run: Run) -> tuple[SampleRow, ...]:
-    """The same rows of all cells, chosen evenly over the test split: at most MOST_ROWS, and fewer where all
-    cells together would have more than MOST_ANSWERS."""
-    grid = [cell.variant for cell in cells(run.experiment)]
+    """Read the same rows of all cells, chosen evenly over the test split: at most MAX_ROWS, and fewer if all
+    cells together would have more than MAX_ANSWERS."""
+    grid = [cell.name for cell in cells(run.experiment)]
     ids = example_ids(db, run.id, TEST)
-    chosen = evenly(len(ids), min(MOST_ROWS, max(1, MOST_ANSWERS // max(1, len(grid)))))
-    found = [
-        unit
-        for unit in rows(
-            db, run.id, stages=("answer", "judge"), states=FINAL, split=TEST,
-            examples=[ids[place] for place in chosen],
-        )
-        if unit.sample == 0
-    ]  # fmt: skip
-    asked = requests(db, [unit.generation for unit in found if unit.generation])
+    chosen = evenly_spaced(len(ids), min(MAX_ROWS, max(1, MAX_ANSWERS // max(1, len(grid)))))
+    examples = [ids[index] for index in chosen]
+    judged = rows(db, run.id, stages=("answer", "judge"), states=FINAL, split=TEST, examples=examples)
+    units = [unit for unit in judged if unit.sample == 0]
+    sent = requests(db, [unit.generation for unit in units if unit.generation])
     samples: dict[int, SampleRow] = {}
-    for unit in found:
-        new = SampleRow(unit.number, unit.question_id, shown(unit.request), shown(unit.reference))
+    for unit in units:
+        new = SampleRow(unit.number, unit.question_id, cut_middle(unit.request), cut_middle(unit.reference))
         sample = samples.setdefault(unit.example_id, new)
-        _tell(sample.answers.setdefault(unit.variant, CellAnswer(unit.variant)), unit, asked)
+        _fill(sample.answers.setdefault(unit.variant, CellAnswer(unit.variant)), unit, sent)
     return tuple(samples.values())
 
 
-def evenly(of: int, most: int) -> list[int]:
-    """Up to `most` of the places 0 ... of - 1, as far apart as can be."""
-    count = min(of, most)
-    return [place * of // count for place in range(count)]
+def evenly_spaced(total: int, max_count: int) -> list[int]:
+    """Return up to `max_count` of the indices 0 ... total - 1, evenly spaced."""
+    count = min(total, max_count)
+    return [index * total // count for index in range(count)]
 
 
-def shown(text: str, start: int = ANSWER_START, end: int = ANSWER_END) -> str:
-    """What can be shown of a text: its lines, without what no page can show, cut in the middle."""
-    clean = visible(text)
+def cut_middle(text: str, start: int = ANSWER_START, end: int = ANSWER_END) -> str:
+    """Return the printable lines of a text; a long one loses its middle."""
+    clean = printable(text)
     left_out = len(clean) - start - end
     if left_out <= 0:
         return clean
     return f"{clean[:start]}\n... {left_out:,} characters left out ...\n{clean[-end:]}"
 
 
-def visible(text: str) -> str:
-    """`text` without what moves a cursor, hides or cannot be encoded."""
+def printable(text: str) -> str:
+    """Replace characters that move a cursor, hide or cannot be encoded."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
         for char in text.replace("\r\n", "\n")
     )
 
 
-def _tell(answer: CellAnswer, unit: ResultRow, asked: Mapping[str, Request]) -> None:
+def _fill(answer: CellAnswer, unit: ResultRow, sent: Mapping[str, Request]) -> None:
     if unit.stage == "judge":
         if "exact_match" in unit.result:
-            answer.prediction = shown(unit.result.get("prediction") or "")
+            answer.prediction = cut_middle(unit.result.get("prediction") or "")
             answer.right, answer.verdict = _verdict(unit)
         return
     if unit.state == FAILED:
         answer.verdict = f"failed: {unit.reason}"
     elif "text" in unit.result:
-        answer.text = shown(unit.result["text"] or "")
+        answer.text = cut_middle(unit.result["text"] or "")
         answer.verdict = "not judged"
-    if request := asked.get(unit.generation or ""):
-        words = request.prompt or "\n\n".join(said.content for said in request.messages)
-        answer.prompt = shown(words, PROMPT_START, PROMPT_END)
+    if request := sent.get(unit.generation or ""):
+        prompt = request.prompt or "\n\n".join(message.content for message in request.messages)
+        answer.prompt = cut_middle(prompt, PROMPT_START, PROMPT_END)
 
 
 def _verdict(unit: ResultRow) -> tuple[bool, str]:
-    """The tests decide where there are any that can be run, else the run's rule, else equality."""
+    """Judge by the row's tests if they can run, else by the run's rule, else by equality."""
     same = bool(unit.result["exact_match"])
     words = "exact match" if same else "not the reference"
     outcome = (unit.result.get("execution") or {}).get("outcome", "unavailable")

@@ -244,8 +244,8 @@ def _interval(measure: Measure | Difference) -> str:
 
 
 def _pair(effect: CellComparison) -> tuple[str, str, str]:
-    against = effect.against.variant + (" (baseline)" if effect.baseline else "")
-    return effect.cell.variant, against, f"{effect.n:,}"
+    against = effect.against.name + (" (baseline)" if effect.baseline else "")
+    return effect.cell.name, against, f"{effect.n:,}"
 
 
 def _difference(difference: Difference) -> str:

@@ -1,7 +1,4 @@
-"""What the synthetic set consists of, and what it took to make.
-
-How texts failed, stage by stage: what was kept and is bad, and what was not accepted at all.
-"""
+"""Counts of the synthetic set and its cost, and the failure modes of texts by stage."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from models.core.answers.checks import FAILURE_MODES, failure_modes
 from models.core.pipeline.grid import Cell, cells
 from models.core.pipeline.rounds import SAMPLES
 from models.core.pipeline.stages import train_wording
+from producer.results.report.samples import printable
 from producer.results.synthetic_set import SyntheticExample, pass_number, synthetic_examples
 from storage.database import Database
 from storage.ledger import counts
@@ -24,8 +22,8 @@ from storage.schema import TRAIN
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A rationalization round: how many examples without a right rationale were tried with the answer as a
-    hint, and got one."""
+    """A rationalization pass: how many examples without a right rationale were tried with the answer as a
+    hint, and how many became correct."""
 
     number: int
     tried: int
@@ -34,7 +32,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round of STaR: of `rationales`, how many were right at the first pass, and after all passes."""
+    """A round of STaR: how many of the `rationales` were right at the first pass, and after all passes."""
 
     number: int
     rationales: int
@@ -44,11 +42,11 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of train examples, except for `failed`, `rejected` and what was paid: these are of the whole run.
-    Where there are several `rounds`, `rationales`, `first_pass_correct` and `passes` are of the first.
+    """Counts of train examples; `failed`, `rejected`, calls, tokens and cost are of the whole run.
 
-    `still_wrong` examples have a rationale, but none that is right so far. `wrong_form` counts rationales
-    that were kept as wrong by what their form lacks. Means are None where there is nothing to count.
+    With several `rounds`, `rationales`, `first_pass_correct` and `passes` are of the first. `still_wrong`
+    examples have rationales, but no right one. `wrong_form` counts rationales that were kept as wrong, by
+    what their form lacks. Means are None if there is nothing to count.
     """
 
     examples: int
@@ -74,7 +72,7 @@ class Statistics:
 
 
 def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
-    """Counted in one pass over the train examples."""
+    """Count in one pass over the train examples."""
     tally = _StatisticsTally()
     for example in synthetic_examples(db, run):
         tally.add(example)
@@ -149,15 +147,15 @@ def _mean(total: int, number: int) -> float | None:
 
 STAGES = ("rationale", "rationalize", "answer")
 EXAMPLES = 2
-# Characters of an example: so many from its start, so many from its end.
+# Characters of an example from its start and from its end.
 START, END = 200, 100
-# A student without worked examples was not told of the sentence; none was told of a hint.
-_OF_SENTENCE = frozenset({"no_answer_sentence", "truncation"})
+# A student without worked examples does not know the sentence; no student knows a hint.
+_ANSWER_SENTENCE = frozenset({"no_answer_sentence", "truncation"})
 
 
 @dataclass(frozen=True, slots=True)
 class FailureExample:
-    """The start and the end of a text that shows a failure mode, and whose it is."""
+    """The start and the end of a text that shows a failure mode."""
 
     question_id: str
     variant: str
@@ -166,8 +164,8 @@ class FailureExample:
 
 @dataclass(frozen=True, slots=True)
 class StageFailures:
-    """Of a stage's `texts` so many show each of FAILURE_MODES; a text may show several, `failing` at least
-    one. `rejected` counts answers that were not accepted, by reason."""
+    """`failing` of a stage's `texts` show at least one of FAILURE_MODES; `modes` counts the texts of each.
+    `rejected` counts answers that were not accepted, by reason."""
 
     stage: str
     texts: int
@@ -191,15 +189,17 @@ class _FailureTally:
         for mode in modes:
             shown = self.examples.setdefault(mode, [])
             if len(shown) < EXAMPLES:
-                shown.append(FailureExample(unit.question_id, unit.variant, excerpt(unit.result["text"])))
+                shown.append(
+                    FailureExample(unit.question_id, unit.variant, one_line_excerpt(unit.result["text"]))
+                )
 
 
-def stage_failures(db: Database, run: Run) -> tuple[StageFailures, ...]:
-    """Stages that have a text or a rejection, in their order."""
-    grid = {cell.variant: cell for cell in cells(run.experiment)}
+def read_failures(db: Database, run: Run) -> tuple[StageFailures, ...]:
+    """Return the stages that have a text or a rejection, in their order."""
+    grid = {cell.name: cell for cell in cells(run.experiment)}
     tallies = {stage: _FailureTally() for stage in STAGES}
     for unit in _texts(db, run):
-        modes = _of_answer(unit, grid[unit.variant]) if unit.stage == "answer" else _of_rationale(unit)
+        modes = _answer_modes(unit, grid[unit.variant]) if unit.stage == "answer" else _rationale_modes(unit)
         tallies[unit.stage].add(unit, modes)
     rejected = counts.rejections_by_stage(db, run.id)
     return tuple(
@@ -216,28 +216,26 @@ def stage_failures(db: Database, run: Run) -> tuple[StageFailures, ...]:
     )
 
 
-def excerpt(text: str) -> str:
-    """One printable line."""
-    folded = " ".join(text.split())
-    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in folded)
+def one_line_excerpt(text: str) -> str:
+    line = printable(" ".join(text.split()))
     return line if len(line) <= START + END else f"{line[:START]} ... {line[-END:]}"
 
 
 def _texts(db: Database, run: Run) -> Iterator[ResultRow]:
-    """Of rationales that were voted on, only what they elected counts."""
-    found = rows(db, run.id, stages=STAGES)
+    """Read the units with a text, without the samples of a vote: only the elected rationale counts."""
+    units = rows(db, run.id, stages=STAGES)
     return (
-        unit for unit in found if unit.variant not in SAMPLES and isinstance(unit.result.get("text"), str)
+        unit for unit in units if unit.variant not in SAMPLES and isinstance(unit.result.get("text"), str)
     )
 
 
-def _of_rationale(unit: ResultRow) -> list[str]:
+def _rationale_modes(unit: ResultRow) -> list[str]:
     return failure_modes(unit.result["text"], unit.result.get("query") or unit.request)
 
 
-def _of_answer(unit: ResultRow, cell: Cell) -> list[str]:
-    ignored = {"hint_leak"} | (_OF_SENTENCE if cell.shots == 0 else set())
-    found = {mode for mode in failure_modes(unit.result["text"], unit.request) if mode not in ignored}
+def _answer_modes(unit: ResultRow, cell: Cell) -> list[str]:
+    ignored = {"hint_leak"} | (_ANSWER_SENTENCE if cell.shots == 0 else set())
+    modes = {mode for mode in failure_modes(unit.result["text"], unit.request) if mode not in ignored}
     if unit.result.get("truncated"):
-        found.add("truncation")
-    return [mode for mode in FAILURE_MODES if mode in found]
+        modes.add("truncation")
+    return [mode for mode in FAILURE_MODES if mode in modes]

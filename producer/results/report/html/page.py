@@ -42,8 +42,7 @@ def _browser(report: Report) -> str:
 
 def _filters(report: Report) -> str:
     variants = "".join(
-        f'<option value="{escape(row.cell.variant)}">{escape(row.cell.variant)}</option>'
-        for row in report.table
+        f'<option value="{escape(row.cell.name)}">{escape(row.cell.name)}</option>' for row in report.table
     )
     verdicts = "".join(f'<option value="{value}">{words}</option>' for value, words in VERDICTS.items())
     return (
@@ -56,7 +55,7 @@ def _filters(report: Report) -> str:
 
 
 def _sample_row(sample: SampleRow, report: Report) -> str:
-    answers = [sample.answers[row.cell.variant] for row in report.table if row.cell.variant in sample.answers]
+    answers = [sample.answers[row.cell.name] for row in report.table if row.cell.name in sample.answers]
     marks = "".join(
         f'<span class="{style}" title="{escape(answer.variant)}">{mark}</span>'
         for answer in answers

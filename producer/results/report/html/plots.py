@@ -1,9 +1,4 @@
-"""Bars of cells and stages: scores with intervals, what became of units, tokens, latency.
-
-Paired differences as a forest plot: a dot with its interval, beside the line of no difference.
-
-The grid as a heat map: one for each student, wording and metric.
-"""
+"""The plots of the page: bars of cells and stages, forest plots of differences, heat maps of the grid."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from html import escape
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report, StageCount
 from producer.results.report.effects import CellComparison
-from producer.results.report.html.elements import LABEL, WIDTH, drawing, rect, short, whisker, words
+from producer.results.report.html.elements import WIDTH, drawing, rect, short, whisker, words
 from producer.results.report.measures import StageSpending
 from producer.results.report.sections import cell_label
 
@@ -21,10 +16,12 @@ BAR_ROW = 34
 BAR_FIGURES = 62
 STATES = ("done", "skipped", "failed", "left")
 TOKENS = ("prompt", "completion")
+# An axis ends at 100 if the values exceed these.
+AXIS_ENDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
 def metric_plot(report: Report, metric: str) -> str:
-    """A bar for each cell with a score, its confidence interval as a whisker."""
+    """Draw a bar for each cell with a score, its confidence interval as a whisker."""
     scored = [row for row in report.table if metric in row.measures]
     if not scored:
         return ""
@@ -34,20 +31,19 @@ def metric_plot(report: Report, metric: str) -> str:
 
 
 def stage_plot(report: Report) -> str:
-    """What became of the units of each stage."""
     bars = "".join(_stacked(stage, number * BAR_ROW) for number, stage in enumerate(report.stages))
     return _rows("Units of each stage by state", bars, len(report.stages))
 
 
 def token_plot(report: Report) -> str:
-    """Prompt and completion tokens of each stage; the figure is its cost in dollars."""
-    most = max((each.prompt_tokens + each.completion_tokens for each in report.spending), default=0)
-    bars = "".join(_tokens(each, most, number * BAR_ROW) for number, each in enumerate(report.spending))
-    return _rows("Tokens of each stage, with dollars", bars, len(report.spending)) if most else ""
+    """Draw prompt and completion tokens of each stage; the figure is its cost in dollars."""
+    largest = max((each.prompt_tokens + each.completion_tokens for each in report.spending), default=0)
+    bars = "".join(_tokens(each, largest, number * BAR_ROW) for number, each in enumerate(report.spending))
+    return _rows("Tokens of each stage, with dollars", bars, len(report.spending)) if largest else ""
 
 
 def latency_plot(report: Report) -> str:
-    """A bar to the median, a line on to the 99th percentile with a stroke at the 90th."""
+    """Draw a bar to the median, and a line to the 99th percentile with a stroke at the 90th."""
     timed = [each for each in report.spending if each.latency]
     top = max((each.latency["p99"] for each in timed), default=0.0)
     bars = "".join(_latency(each, top, number * BAR_ROW) for number, each in enumerate(timed))
@@ -64,7 +60,7 @@ def _bar(row: TableRow, metric: str, top: float, y: int) -> str:
     low, high = measure.low * scale, measure.high * scale
     style = "bar best" if metric in row.best else "bar"
     return (
-        words(0, y + 13, short(row.cell.variant))
+        words(0, y + 13, short(row.cell.name))
         + rect(style, 0, y + 18, measure.value * scale, 11)
         + whisker(y + 23.5, low, high, (low, high))
         + words(WIDTH, y + 28, f"{measure.value:.2f}", "figure")
@@ -84,49 +80,47 @@ def _stacked(stage: StageCount, y: int) -> str:
     return "".join(parts)
 
 
-def _tokens(found: StageSpending, most: int, y: int) -> str:
-    scale = (WIDTH - BAR_FIGURES) / most
-    prompt, completion = found.prompt_tokens * scale, found.completion_tokens * scale
-    told = f"{found.stage}: {found.prompt_tokens:,} + {found.completion_tokens:,} tokens"
+def _tokens(spent: StageSpending, largest: int, y: int) -> str:
+    scale = (WIDTH - BAR_FIGURES) / largest
+    prompt, completion = spent.prompt_tokens * scale, spent.completion_tokens * scale
     return (
-        words(0, y + 13, told)
-        + rect("prompt", 0, y + 18, prompt, 11, f"{found.prompt_tokens:,} prompt tokens")
-        + rect("completion", prompt, y + 18, completion, 11, f"{found.completion_tokens:,} completion tokens")
-        + words(WIDTH, y + 28, f"${found.dollars:,.3f}", "figure")
+        words(0, y + 13, f"{spent.stage}: {spent.prompt_tokens:,} + {spent.completion_tokens:,} tokens")
+        + rect("prompt", 0, y + 18, prompt, 11, f"{spent.prompt_tokens:,} prompt tokens")
+        + rect("completion", prompt, y + 18, completion, 11, f"{spent.completion_tokens:,} completion tokens")
+        + words(WIDTH, y + 28, f"${spent.dollars:,.3f}", "figure")
     )
 
 
-def _latency(found: StageSpending, top: float, y: int) -> str:
+def _latency(spent: StageSpending, top: float, y: int) -> str:
     scale = (WIDTH - BAR_FIGURES) / top
-    median, most, last = (found.latency[name] * scale for name in ("p50", "p90", "p99"))
-    title = escape(", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.latency.items()))
+    p50, p90, p99 = (spent.latency[name] * scale for name in ("p50", "p90", "p99"))
+    title = escape(", ".join(f"{name} {seconds:.2f} s" for name, seconds in spent.latency.items()))
     return (
-        words(0, y + 13, f"{found.stage}: {found.calls:,} calls")
-        + rect("bar", 0, y + 18, median, 11, title)
-        + whisker(y + 23.5, median, last, (most, last))
-        + words(WIDTH, y + 28, f"{found.latency['p50']:.2f} s", "figure")
+        words(0, y + 13, f"{spent.stage}: {spent.calls:,} calls")
+        + rect("bar", 0, y + 18, p50, 11, title)
+        + whisker(y + 23.5, p50, p99, (p90, p99))
+        + words(WIDTH, y + 28, f"{spent.latency['p50']:.2f} s", "figure")
     )
 
 
 def _axis_end(highest: float) -> float:
-    return next((end for end in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0) if highest <= end), 100.0)
+    return next((end for end in AXIS_ENDS if highest <= end), 100.0)
 
 
 FOREST_ROW, AXIS = 36, 22
 FOREST_FIGURES = 66
-SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
 def forests(report: Report) -> Iterator[tuple[str, str]]:
-    """(caption, SVG) for each metric."""
+    """Yield (caption, SVG) for each metric."""
     if report.effects:
         for name, heading in report.compared.items():
             yield f"{heading}, difference in percent points", _forest(report, name)
 
 
-def label(report: Report, found: CellComparison) -> str:
-    """`2-shot/star vs 0-shot`: the student only where there are several."""
-    pair = found.cell.variant, found.against.variant
+def _pair_label(report: Report, effect: CellComparison) -> str:
+    """Return `2-shot/star vs 0-shot`, with the student if there are several."""
+    pair = effect.cell.name, effect.against.name
     if len(report.students) == 1:
         pair = pair[0].partition("/")[2], pair[1].partition("/")[2]
     return " vs ".join(pair)
@@ -137,19 +131,20 @@ def _forest(report: Report, metric: str) -> str:
     middle = (WIDTH - FOREST_FIGURES) / 2
     scale = (middle - 4) / reach
     bottom = len(report.effects) * FOREST_ROW + 4
-    # The line of no difference leaves out the labels.
-    zero = "".join(f"M{middle:g} {place * FOREST_ROW + 17}v17" for place in range(len(report.effects)))
+    # The line of no difference has gaps for the labels.
+    zero = "".join(f"M{middle:g} {index * FOREST_ROW + 17}v17" for index in range(len(report.effects)))
     parts = [f'<path class="zero" d="{zero}"/>']
-    for place, found in enumerate(report.effects):
-        effect, y = found.differences[metric], place * FOREST_ROW
-        low, at, high = (middle + value * scale for value in (effect.low, effect.value, effect.high))
-        style = "sure" if effect.significant else "unsure"
-        mark = "*" if effect.significant else ""
+    for index, effect in enumerate(report.effects):
+        difference, y = effect.differences[metric], index * FOREST_ROW
+        values = (difference.low, difference.value, difference.high)
+        low, center, high = (middle + value * scale for value in values)
+        style = "sure" if difference.significant else "unsure"
+        mark = "*" if difference.significant else ""
         parts += [
-            words(0, y + 13, short(label(report, found), LABEL)),
+            words(0, y + 13, short(_pair_label(report, effect))),
             whisker(y + 25, low, high, (low, high), style),
-            f'<circle class="{style}" cx="{at:.1f}" cy="{y + 25}" r="4.5"/>',
-            words(WIDTH, y + 29, f"{effect.value:+.2f}{mark}", "figure"),
+            f'<circle class="{style}" cx="{center:.1f}" cy="{y + 25}" r="4.5"/>',
+            words(WIDTH, y + 29, f"{difference.value:+.2f}{mark}", "figure"),
         ]
     ticks = (
         (4, f"{-reach:g}", ""),
@@ -163,9 +158,8 @@ def _forest(report: Report, metric: str) -> str:
 
 
 def _reach(effects: Sequence[CellComparison], metric: str) -> float:
-    found = [each.differences[metric] for each in effects]
-    most = max(max(abs(each.low), abs(each.high)) for each in found)
-    return next((size for size in SIZES if most <= size), 100.0)
+    differences = [effect.differences[metric] for effect in effects]
+    return _axis_end(max(max(abs(each.low), abs(each.high)) for each in differences))
 
 
 HEAD, HEAT_ROW = 24, 34
@@ -175,20 +169,21 @@ PALEST, DARKEST = 0.06, 0.7
 
 
 def heat_maps(report: Report) -> Iterator[tuple[str, str]]:
-    """(caption, SVG): retrieval across, shots and rationale down, of grids that have two cells at least.
+    """Yield (caption, SVG) by student, wording and metric: retrieval across, shots and rationale down.
 
-    Colour goes from 0 to the highest score, so that scores which are nearly alike look alike.
+    A heat map has two scores at least. Colour goes from 0 to the highest score, so that similar scores look
+    similar.
     """
     groups = dict.fromkeys((row.cell.student, row.cell.augment_test) for row in report.table)
     for student, augmented in groups:
-        of_group = [
+        group = [
             row for row in report.table if (row.cell.student, row.cell.augment_test) == (student, augmented)
         ]
         parts = [student] if len(report.students) > 1 else []
         parts += ["augmented requests"] if augmented else []
         for name, heading in report.metrics.items():
-            if sum(name in row.measures for row in of_group) > 1:
-                yield ", ".join([heading, *parts]), _map(of_group, name, heading)
+            if sum(name in row.measures for row in group) > 1:
+                yield ", ".join([heading, *parts]), _map(group, name, heading)
 
 
 def _map(table: list[TableRow], metric: str, heading: str) -> str:
@@ -198,17 +193,17 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
     highest = max(scores)
     width = (WIDTH - LABELS) / len(across)
     parts = [
-        words(LABELS + (place + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
-        for place, word in enumerate(across)
+        words(LABELS + (index + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
+        for index, word in enumerate(across)
     ]
-    parts += [words(0, HEAD + place * HEAT_ROW + 21, short(label, 18)) for place, label in enumerate(down)]
+    parts += [words(0, HEAD + index * HEAT_ROW + 21, short(label, 18)) for index, label in enumerate(down)]
     for row in table:
         measure = row.measures.get(metric)
         x = LABELS + across.index(row.cell.retrieval_word) * width
         y = HEAD + down.index(cell_label(row.cell)) * HEAT_ROW
         share = measure.value / highest if measure and highest else 0.0
         opacity = PALEST + (DARKEST - PALEST) * share if measure else 0.0
-        title = f"{row.cell.variant}: " + (f"{measure.value:.2f} %" if measure else "no score")
+        title = f"{row.cell.name}: " + (f"{measure.value:.2f} %" if measure else "no score")
         field = rect("heat", x + 1, y + 1, width - 2, HEAT_ROW - 2, title)
         parts.append(field.replace("<rect ", f'<rect fill-opacity="{opacity:.2f}" '))
         style = "middle top" if metric in row.best else "middle"
