@@ -60,7 +60,7 @@ SET: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", SET)
-def test_a_setting_that_cannot_be(case: str, home: Home, small: Path) -> None:
+def test_invalid_setting_is_refused(case: str, home: Home, small: Path) -> None:
     values, says = SET[case]
     overrides = [word for value in values for word in ("--set", value)]
     assert_refused(home, says, "run", small, "--local", *overrides)
@@ -89,7 +89,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_command_that_cannot_be(case: str, small: Path, tmp_path: Path) -> None:
+def test_invalid_command_is_refused(case: str, small: Path, tmp_path: Path) -> None:
     arguments, says = COMMANDS[case]
     folder = shutil.copytree(small.parent, tmp_path / "folder")
     assert_refused(Home(folder / "home"), says, *arguments)
@@ -107,26 +107,26 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_an_environment_that_cannot_be(case: str, tmp_path: Path, small: Path) -> None:
+def test_invalid_environment_is_refused(case: str, tmp_path: Path, small: Path) -> None:
     name, value, says = SETTINGS[case]
     stderr = assert_refused(Home(tmp_path / "home", {f"STARMILL_{name}": value}), says, "run", small)
     assert "secret" not in stderr
     assert Home(tmp_path / "home").json("runs") == {"runs": []}
 
 
-def test_a_reason_that_nothing_failed_for(finished: Ended) -> None:
+def test_retry_of_an_unused_reason_is_refused(finished: Ended) -> None:
     says = "no unit failed for 'bad_luck'; reasons are: context_overflow"
     assert_refused(finished.home, says, "retry", finished.run, "--reason", "bad_luck")
     assert_refused(finished.home, says, "failures", finished.run, "--reason", "bad_luck")
 
 
-def test_a_file_that_cannot_be_written(finished: Ended) -> None:
+def test_unwritable_file_is_named(finished: Ended) -> None:
     for command in ("export", "report"):
         says = "-o no/such/file: there is no folder no/such; make it first"
         assert_refused(finished.home, says, command, finished.run, "-o", "no/such/file")
 
 
-def test_a_run_that_only_a_person_can_help_waits_for_one(
+def test_wrong_key_and_model_pause_the_run_until_mended(
     ready: Home, small: Path, server: OpenAIServer
 ) -> None:
     server.configure(key="right-key", model="another")

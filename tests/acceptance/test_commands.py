@@ -32,7 +32,7 @@ def test_run_prints_the_tables_and_counts_the_failures(finished: Ended) -> None:
     assert "Traceback" not in finished.completed.stderr
 
 
-def test_status_adds_up(finished: Ended) -> None:
+def test_status_counts_add_up(finished: Ended) -> None:
     status = finished.home.json("status")
     assert (status["run"], status["experiment"], status["state"]) == (finished.run, "small", "finished")
     # augment, retrieve, rationale, rationalize; retrieve, and an answer with its judge for each cell.
@@ -55,7 +55,7 @@ def test_status_adds_up(finished: Ended) -> None:
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json", "html"])
-def test_report(form: str, finished: Ended) -> None:
+def test_report_in_every_format(form: str, finished: Ended) -> None:
     printed = finished.home.starmill("report", finished.run, "--format", form).stdout
     if form == "json":
         assert json.loads(printed)["run"] == finished.run
@@ -113,7 +113,7 @@ def test_failures_are_shown_and_retried(again: Ended, server: OpenAIServer) -> N
     assert server.stats()["answers"] == CELLS
 
 
-def test_a_finished_run_buys_nothing_again(again: Ended, server: OpenAIServer) -> None:
+def test_running_a_finished_run_again_buys_nothing(again: Ended, server: OpenAIServer) -> None:
     shown = again.home.starmill("run", again.experiment, "--local", expect=1)
     assert "is finished" in shown.stderr
     assert tables(shown.stdout) == tables(again.completed.stdout)
@@ -127,7 +127,7 @@ def test_a_finished_run_buys_nothing_again(again: Ended, server: OpenAIServer) -
     assert again.home.export(newest["run"], "synthetic") == again.home.export(oldest["run"], "synthetic")
 
 
-def test_runs_experiments_and_doctor(finished: Ended, tmp_path: Path) -> None:
+def test_runs_experiments_and_doctor_print_their_lists(finished: Ended, tmp_path: Path) -> None:
     home = finished.home
     [listed] = home.json("runs")["runs"]
     assert (listed["run"], listed["state"]) == (finished.run, "finished")

@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from producer.experiments.load import load_experiment, presets
 from pydantic import BaseModel
 
 from models.core.experiment.experiment import Experiment
 from producer.cli.commands import app
+from producer.experiments.load import load_experiment, presets
 from storage.settings import Settings
 from tests.support.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose
 

@@ -65,7 +65,9 @@ def test_from_build_to_evaluation(experiment: str, capsys: pytest.CaptureFixture
     assert {"dense", "bm25", "solved"} <= hits[0]["scores"].keys()
 
 
-def test_table_and_bad_input(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_prints_a_table_and_refuses_bad_input(
+    experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     dense = ("--set", "passages.method=dense")
     assert starmill("index", "build", experiment, *dense) == 0
     capsys.readouterr()
@@ -82,7 +84,7 @@ def test_table_and_bad_input(experiment: str, capsys: pytest.CaptureFixture[str]
         assert message in line
 
 
-def test_a_dataset_without_right_passages_teaches_nothing(
+def test_training_without_right_passages_is_refused(
     experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert starmill("index", "build", experiment, "--set", "dataset.fields.oracle=none") == 2

@@ -20,7 +20,9 @@ SAYS = re.compile(r"Flower: (http://127\.0\.0\.1:\d+), user starmill, password i
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_it_can_be_watched_and_killed(finished: Ended, server: OpenAIServer, tmp_path: Path) -> None:
+def test_flower_is_reachable_during_a_run_and_its_death_ends_nothing(
+    finished: Ended, server: OpenAIServer, tmp_path: Path
+) -> None:
     server.configure(latency_ms=10_000)
     home = Home(home_with_indexes_of(finished.home, tmp_path / "home").path, flower=True)
     with home.started("run", finished.experiment, "--local", "--new") as process:

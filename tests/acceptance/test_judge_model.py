@@ -45,7 +45,7 @@ def results(ended: Ended, *stages: str) -> list[tuple[ResultRow, dict[str, Any]]
         return [(row, row.result) for row in rows(db, ended.run, stages=stages) if row.result]
 
 
-def test_what_differs_from_the_reference_is_judged_and_nothing_else(judged: Ended) -> None:
+def test_only_answers_that_differ_from_the_reference_are_judged(judged: Ended) -> None:
     judged_answers = [
         (row, result, result["answer"]) for row, result in results(judged, "rationale", "rationalize")
     ]
@@ -79,7 +79,7 @@ def test_a_row_names_its_verdicts_and_what_they_cost(judged: Ended) -> None:
         assert len(by_judge) == (row["source"] == "star")
 
 
-def test_show_tells_what_the_judge_was_asked(judged: Ended) -> None:
+def test_show_prints_the_judges_prompt(judged: Ended) -> None:
     wrong = next(row for row, result in results(judged, "rationale") if "verdict" in result)
     shown = judged.home.json("show", judged.run, wrong.question_id)
     [unit] = [unit for unit in shown["rows"][0]["units"] if unit["stage"] == "rationale"]

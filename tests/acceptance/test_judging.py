@@ -27,7 +27,7 @@ def write(path: Path, *rows: object) -> str:
     return str(path)
 
 
-def test_the_papers_48_numbers(reference_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_gives_the_papers_48_numbers(reference_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paper = reference_data / "paper"
     expected = json.loads((paper / "expected_visible_scores.json").read_text())
     files = sorted(str(path) for path in (paper / "completions_visible").glob("*.jsonl"))

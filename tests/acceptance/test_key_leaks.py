@@ -130,7 +130,7 @@ def test_no_file_holds_a_key(traces: Traces) -> None:
     assert leaking_files(traces.folder, KEYS) == []
 
 
-def test_redis_never_held_a_key(traces: Traces) -> None:
+def test_redis_holds_no_key_during_a_run(traces: Traces) -> None:
     assert not [value for value in traces.redis if tells(value, KEYS)]
 
 
@@ -138,7 +138,7 @@ def test_no_command_prints_a_key(traces: Traces) -> None:
     assert [name for name, text in traces.printed.items() if tells(text, KEYS)] == []
 
 
-def test_what_there_is_to_see_was_seen(traces: Traces) -> None:
+def test_key_leak_search_saw_every_part(traces: Traces) -> None:
     """The same search finds the name of the run, and of the key's variable, where they belong."""
     named = leaking_files(traces.folder, [traces.run])
     for file in (

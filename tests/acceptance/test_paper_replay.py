@@ -37,7 +37,7 @@ def test_a_replayed_run_counts_what_the_audit_counts(
     assert {name: round(cell["scores"][name]["value"], 2) for name in expected} == expected
 
 
-def test_augmentations_are_checked_that_the_paper_took_as_they_were(
+def test_check_rejects_augmentations_that_the_paper_kept(
     reference_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bootstrap = Bootstrap.write(reference_data, tmp_path, joined=False)

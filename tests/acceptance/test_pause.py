@@ -72,7 +72,9 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
         assert ready.starmill("resume", run).stdout.endswith(tables[tables.index("Synthetic set") :])
 
 
-def test_what_cannot_be_paused(db: Database, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_do_not_run_cannot_be_paused(
+    db: Database, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan(db, clock, "planned-1", started=False)
     plan(db, clock, "interrupted-1", seed=1)
     runs.stop_run(db, "interrupted-1", "stopped by hand")

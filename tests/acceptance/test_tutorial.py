@@ -24,7 +24,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.timeout(1800)
-def test_a_reader_gets_a_dataset_of_their_own(tmp_path: Path) -> None:
+def test_tutorial_commands_make_a_dataset(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     environment = home.environment | {"PATH": f"{STARMILL.parent}:{os.environ['PATH']}"}
     output = []

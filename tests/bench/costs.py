@@ -17,10 +17,10 @@ from typing import Any
 
 import psycopg
 import redis
-from producer.experiments.datasets import read_dataset
-from producer.experiments.load import load_experiment
 
 from producer.cli.index_progress import bring_up_to_date
+from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 from producer.feeding.feeder import Feeder
 from storage.database import Database
 from storage.ledger import counts, runs

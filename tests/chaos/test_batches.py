@@ -43,7 +43,7 @@ def home(undisturbed: Ended, tmp_path: Path) -> Home:
     return home_with_indexes_of(undisturbed.home, tmp_path / "home", STARMILL_LEASE_SECONDS="4")
 
 
-def test_batches_bring_what_direct_calls_bring(
+def test_batches_give_the_same_rows_as_direct_calls(
     home: Home, server: OpenAIServer, experiment: Path, undisturbed: Ended
 ) -> None:
     server.configure(batch_latency_ms=2000)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from producer.experiments.datasets import read_dataset
-from producer.experiments.load import load_experiment
 from sqlalchemy import select
 
 from producer.cli.index_progress import bring_up_to_date
+from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 from storage.database import Database
 from storage.ledger import runs
 from storage.schema import UNITS
@@ -42,7 +42,7 @@ def net() -> Iterator[Network]:
         yield made
 
 
-def test_a_host_that_was_away_for_a_minute_costs_nothing_that_was_committed(
+def test_host_away_for_a_minute_repays_nothing_committed(
     net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_data(tmp_path / "data", train=ROWS, test=4)

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import redis
-from producer.experiments.load import load_experiment
 from sqlalchemy import func, select
 
 from models.core.pipeline.stages import queues
+from producer.experiments.load import load_experiment
 from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.counts import IN_FLIGHT
@@ -67,7 +67,7 @@ def test_a_killed_run_is_resumed(home: Home, server: OpenAIServer, undisturbed: 
     assert_bought_once(home, server, before)
 
 
-def test_with_a_gateway_a_killed_worker_pays_for_nothing_twice(
+def test_worker_killed_behind_a_gateway_repays_nothing(
     home: Home, server: OpenAIServer, undisturbed: Ended
 ) -> None:
     with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
@@ -83,7 +83,7 @@ def test_with_a_gateway_a_killed_worker_pays_for_nothing_twice(
     assert_bought_once(home, server, set(), again=0)
 
 
-def test_a_killed_gateway_costs_no_more_than_the_calls_in_flight(
+def test_killed_gateway_repays_only_calls_in_flight(
     home: Home, server: OpenAIServer, undisturbed: Ended
 ) -> None:
     with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
@@ -96,9 +96,7 @@ def test_a_killed_gateway_costs_no_more_than_the_calls_in_flight(
     assert_bought_once(home, server, before)
 
 
-def test_a_gateway_that_is_there_is_used_and_holds_nothing_in_the_end(
-    home: Home, server: OpenAIServer, undisturbed: Ended
-) -> None:
+def test_present_gateway_is_used_and_ends_empty(home: Home, server: OpenAIServer, undisturbed: Ended) -> None:
     server.configure(latency_ms=100, malformed=0.1)  # what is rejected is committed as well
     with running_gateway() as gateway:
         home = Home(home.path, home.settings | {"STARMILL_GATEWAY_URL": gateway.setting})

@@ -15,7 +15,9 @@ SILENCE = 170.0
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_nobody_hangs_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_idle_connection_to_milvus_lite_stays_open_while_a_corpus_is_encoded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     connection = Connection(str(tmp_path / "passages.db"))
     try:
         time.sleep(SILENCE)

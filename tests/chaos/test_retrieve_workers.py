@@ -81,7 +81,9 @@ def retrieve_unit_states(db: Database) -> Counter[str]:
 
 @pytest.mark.marathon
 @pytest.mark.timeout(600)
-def test_all_find_everything_once(experiment: Experiment, settings: Settings) -> None:
+def test_each_unit_is_retrieved_once_after_a_worker_is_killed(
+    experiment: Experiment, settings: Settings
+) -> None:
     rows = [Example(row, str(row), f"{WORDS[row % 12]} {row}", "f(x)") for row in range(UNITS_TO_FIND)]
     with closing(Database(settings.database)) as db, ExitStack() as stack:
         db.migrate()

@@ -9,9 +9,15 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from models.adapters.backends.batch_api import BatchClient, Remote, endpoint_of, line_of, outcome_of
+from models.adapters.backends.batch_api import (
+    BatchClient,
+    RemoteBatch,
+    batch_endpoint,
+    batch_line,
+    parse_result_line,
+)
 from models.adapters.backends.error_map import Address
-from models.core.answers.checks import check
+from models.core.answers.checks import usable_text
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
 from models.core.experiment.endpoints import Teacher
 from models.core.types import Completion, Message, Rejection, Request
@@ -28,8 +34,8 @@ def question(text: str) -> Request:
 
 
 REQUESTS = {request.key: request for request in map(question, ("one", "two", "three", "four"))}
-CONTENT = b"".join(line_of(key, request) for key, request in REQUESTS.items())
-CHAT = endpoint_of(question(""))
+CONTENT = b"".join(batch_line(key, request) for key, request in REQUESTS.items())
+CHAT = batch_endpoint(question(""))
 
 
 @pytest.fixture
@@ -50,12 +56,12 @@ def submit(client: BatchClient, name: str = "mine", content: bytes = CONTENT) ->
     return client.create(name, file, CHAT)
 
 
-def outcomes(client: BatchClient, batch: str) -> tuple[Remote, dict[str, Completion | ModelError]]:
+def outcomes(client: BatchClient, batch: str) -> tuple[RemoteBatch, dict[str, Completion | ModelError]]:
     """Of a batch that ends at the first look."""
     remote = client.retrieve(batch)
     assert remote.ended
     lines = [line for file in remote.files for line in client.lines(file)]
-    return remote, dict(outcome_of(line, ADDRESS) for line in lines)
+    return remote, dict(parse_result_line(line, ADDRESS) for line in lines)
 
 
 def test_a_batch_is_answered_as_calls_are(client: BatchClient, openai_server: OpenAIServer) -> None:
@@ -73,7 +79,7 @@ def test_a_batch_takes_its_time(client: BatchClient, openai_server: OpenAIServer
     assert openai_server.stats()["answers"] == 0
 
 
-def test_what_was_left_undone_is_told_apart_from_what_was_answered(
+def test_batch_separates_unanswered_lines_from_answers(
     client: BatchClient, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(batch_expire=0.5, seed=2)
@@ -105,7 +111,7 @@ def test_each_fault_of_a_line_becomes_its_error(
 def test_a_line_that_is_too_long_is_a_bad_request(client: BatchClient, openai_server: OpenAIServer) -> None:
     openai_server.configure(max_context=1)
     long = question("far too long")
-    _, ended = outcomes(client, submit(client, content=CONTENT + line_of(long.key, long)))
+    _, ended = outcomes(client, submit(client, content=CONTENT + batch_line(long.key, long)))
     assert isinstance(ended.pop(long.key), ContextOverflow)
     assert all(isinstance(outcome, Completion) for outcome in ended.values())
 
@@ -122,7 +128,7 @@ def test_a_malformed_line_is_an_answer_to_reject(
     _, ended = outcomes(client, submit(client))
     for outcome in ended.values():
         assert isinstance(outcome, Completion)
-        verdict = check(outcome)
+        verdict = usable_text(outcome)
         assert isinstance(verdict, Rejection)
         assert verdict.reason == reason
     assert openai_server.stats()["answers"] == 4
@@ -133,7 +139,7 @@ def test_a_malformed_line_is_an_answer_to_reject(
     [
         (b"nonsense\n", "This line is not a call"),
         (CONTENT + CONTENT, "custom_id is there twice"),
-        (line_of("x", Request("any", "m", prompt="words")), "another endpoint than its batch"),
+        (batch_line("x", Request("any", "m", prompt="words")), "another endpoint than its batch"),
         (b"", "From 1 to 50000 calls"),
     ],
 )
@@ -194,7 +200,7 @@ def test_a_cancelled_batch_was_not_paid(
     assert openai_server.stats()["answers"] == 0
 
 
-def test_the_key_is_asked_for_and_never_told(
+def test_batch_client_needs_a_key_and_never_shows_it(
     openai_server: OpenAIServer, client: BatchClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     openai_server.configure(key="another")
@@ -220,15 +226,15 @@ def test_a_server_that_is_away_is_unavailable() -> None:
 @pytest.mark.parametrize(
     "line", [b"", b"nonsense", b"[]", b'{"id": 1}', b'{"custom_id": "x", "response": 5}']
 )
-def test_a_line_that_is_none_is_unavailable(line: bytes) -> None:
+def test_unreadable_result_line_is_unavailable(line: bytes) -> None:
     with pytest.raises(Unavailable, match="cannot be read"):
-        outcome_of(line, ADDRESS)
+        parse_result_line(line, ADDRESS)
 
 
 def test_a_refused_line_says_why() -> None:
     line = (b'{"custom_id": "x", "error": null, "response": {"status_code": 400, "body": '
             b'{"error": {"message": "no such parameter", "code": "unknown_parameter"}}}}')  # fmt: skip
-    key, error = outcome_of(line, ADDRESS)
+    key, error = parse_result_line(line, ADDRESS)
     assert (key, type(error)) == ("x", BadRequest)
     assert "no such parameter" in str(error)
 

@@ -56,7 +56,7 @@ def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
     return shutil.copytree(folders["codet5"], tmp_path / "codet5")
 
 
-def test_an_export_silences_no_one_after_it(
+def test_onnx_export_restores_log_levels(
     folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("root", "torch.onnx"):
@@ -73,7 +73,7 @@ def test_vectors_are_of_unit_length_whatever_the_batch(encoder: Encoder) -> None
     assert encoder.encode([]).shape == (0, encoder.dimension)
 
 
-def test_a_text_has_one_vector_in_any_company(kind: str, encoder: Encoder) -> None:
+def test_vector_does_not_depend_on_the_batch(kind: str, encoder: Encoder) -> None:
     together = encoder.encode(TEXTS)
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS[:4]])
     # Eight bits are scaled by the largest number of a batch: company shows a little.
@@ -92,7 +92,7 @@ def test_threads_may_share_an_encoder(encoder: Encoder) -> None:
             np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
-def test_what_is_cut_does_not_count(encoder: Encoder) -> None:
+def test_text_beyond_the_limit_does_not_change_the_vector(encoder: Encoder) -> None:
     long = "sort " * 2_000
     np.testing.assert_allclose(*encoder.encode([long, long + "the largest"]), atol=1e-5)
 

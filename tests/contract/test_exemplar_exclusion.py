@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.core.experiment.experiment import ExemplarChoice
 from models.core.pipeline.stages import VECTOR
-from models.core.retrieval.solved_examples import pack
+from models.core.retrieval.solved_examples import pack_vector
 from models.core.types import Example
 from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TEST, TRAIN
+from storage.settings import Settings
 from tests.support.clock import Clock
-from tests.support.small_run import Hand, experiment
+from tests.support.small_run import LEASE, Hand, experiment
+from worker.clients import Clients
 from worker.few_shot import choose_exemplars
+from worker.ledger_access import LedgerAccess
 from worker.run_context import RunContext
 
 CHOICES: list[ExemplarChoice] = ["random", "fixed", "nearest", "diverse"]
@@ -28,18 +31,10 @@ TRAINED = ["7-1", "8-1", "7-2", "9-1", "10-1", "8-2", "11-1", "12-1"]
 ASKED = ["7-9", "99-1", "8-9"]
 
 
-class Ledger:
-    """What choosing needs of a worker."""
-
-    def __init__(self, db: Database) -> None:
-        self.db = db
-
-    async def ledger(self, function: Callable[..., Any], *args: Any) -> Any:
-        return function(self.db, *args)
-
-
 @pytest.fixture
-def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int], list[str]]:
+def show(
+    database: Database, clock: Clock, tmp_path: Path
+) -> Iterator[Callable[[str, ExemplarChoice, int], list[str]]]:
     """The questions that a test row is shown, by its own, the choice, and how many shots there are."""
 
     def rows(names: list[str]) -> list[Example]:
@@ -53,22 +48,25 @@ def show(database: Database, clock: Clock) -> Callable[[str, ExemplarChoice, int
     drawn = np.random.default_rng(0)
     tested = hand.take(TEST, "retrieve", VECTOR)
     for work in hand.take(TRAIN, "retrieve"):
-        vector = pack(drawn.normal(size=4).astype(np.float32))
+        vector = pack_vector(drawn.normal(size=4).astype(np.float32))
         hand.done(work, {"vector": vector} if work.variant == VECTOR else {"passages": []})
-    context = RunContext(Ledger(database), hand.run)
+    stopping = asyncio.Event()
+    ledger = LedgerAccess(database, "worker", LEASE, clock, stopping)
+    context = RunContext(hand.run, ledger, Clients(Settings(home=tmp_path), "worker"), stopping)
     asked = {work.example.question_id: work for work in tested}
-    vectors = {("retrieve", VECTOR, 0): {"vector": pack(np.ones(4, dtype=np.float32))}}
+    vectors = {("retrieve", VECTOR, 0): {"vector": pack_vector(np.ones(4, dtype=np.float32))}}
 
     def shown(question: str, choice: ExemplarChoice, shots: int) -> list[str]:
         work: ClaimedUnit = replace(asked[question], inputs=vectors)
         cell = replace(next(iter(context.cells.values())), exemplars=choice, shots=shots)
         return [TRAINED[one.row] for one in asyncio.run(choose_exemplars(context, work, cell))]
 
-    return shown
+    yield shown
+    ledger.close()
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_all_others_are_shown_in_the_order_of_old(
+def test_other_examples_keep_their_order(
     choice: ExemplarChoice, show: Callable[[str, ExemplarChoice, int], list[str]]
 ) -> None:
     for question in ("7", "8"):
@@ -79,7 +77,7 @@ def test_all_others_are_shown_in_the_order_of_old(
 
 
 @pytest.mark.parametrize("choice", ["fixed", "diverse"])
-def test_the_first_that_are_not_of_the_same_question(
+def test_first_examples_of_other_questions_are_shown(
     choice: ExemplarChoice, show: Callable[[str, ExemplarChoice, int], list[str]]
 ) -> None:
     """Rows from whose set nothing has to be left out are shown the very same."""

@@ -38,7 +38,7 @@ def test_demands_are_those_of_running_runs_and_bounded(database: Database, clock
     assert scheduling.demands(database, TEACHER, 100) == {"small": 6}
 
 
-def test_what_a_worker_took_up_waits_no_longer(database: Database, clock: Clock) -> None:
+def test_claimed_units_wait_no_longer(database: Database, clock: Clock) -> None:
     plan(database, clock)
     first, second, third = ids(database, stage="augment")
     assert scheduling.still_waiting(database, [first, third], clock()) == {first, third}
@@ -48,7 +48,7 @@ def test_what_a_worker_took_up_waits_no_longer(database: Database, clock: Clock)
     assert scheduling.still_waiting(database, [first, second, third], clock()) == {first, second, third}
 
 
-def test_a_run_that_comes_has_its_share_at_once(database: Database, clock: Clock) -> None:
+def test_new_run_gets_its_share_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock, "large", train=400)
     alone = Shares(database, clock)
     assert alone.room(TEACHER, "large", 0) == MIN_UNITS
@@ -60,7 +60,7 @@ def test_a_run_that_comes_has_its_share_at_once(database: Database, clock: Clock
     assert Shares(database, clock).room(TEACHER, "small", 0) == MIN_UNITS - 10
 
 
-def test_what_workers_hold_counts_and_as_much_may_wait(database: Database, clock: Clock) -> None:
+def test_units_in_hand_count_and_as_many_may_wait(database: Database, clock: Clock) -> None:
     two_runs(database, clock, large=400, small=400)
     held = ids(database, "large", stage="augment")[:200]
     claims.claim(database, "worker", held, clock(), LEASE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.core.errors import AccessError, ModelError, ServiceError, Unavailable
 from models.core.types import Message
 from tests.openai_server.calls import ask
@@ -25,7 +25,7 @@ TEXT = "a request that nobody may see"
 
 def test_an_absent_gateway_is_named_and_not_the_provider(openai_server: OpenAIServer) -> None:
     url = f"127.0.0.1:{free_port()}"
-    error = failure(openai_server.url, Gateway(f"http://:{GATEWAY_TOKEN}@{url}"))
+    error = failure(openai_server.url, GatewayClient(f"http://:{GATEWAY_TOKEN}@{url}"))
     assert isinstance(error, Unavailable)
     assert f"the gateway http://{url}: no answer" in str(error)
     assert openai_server.url not in str(error)
@@ -34,7 +34,7 @@ def test_an_absent_gateway_is_named_and_not_the_provider(openai_server: OpenAISe
 
 def test_another_server_is_no_gateway(openai_server: OpenAIServer) -> None:
     server = openai_server.url.removesuffix("/v1")
-    error = failure(openai_server.url, Gateway(server.replace("//", f"//:{GATEWAY_TOKEN}@")))
+    error = failure(openai_server.url, GatewayClient(server.replace("//", f"//:{GATEWAY_TOKEN}@")))
     assert isinstance(error, AccessError)
     assert f"{server} does not answer as a gateway; check STARMILL_GATEWAY_URL" in str(error)
 
@@ -46,9 +46,9 @@ def test_a_worker_with_another_token_is_refused(
     setting = gateway.setting.replace(GATEWAY_TOKEN, token)
     if "%" in token:
         with pytest.raises(ServiceError, match="STARMILL_GATEWAY_URL"):
-            Gateway(setting)
+            GatewayClient(setting)
         return
-    error = failure(openai_server.url, Gateway(setting))
+    error = failure(openai_server.url, GatewayClient(setting))
     assert isinstance(error, AccessError)
     assert "refuses the token in STARMILL_GATEWAY_URL" in str(error)
     assert token not in str(error)
@@ -57,7 +57,7 @@ def test_a_worker_with_another_token_is_refused(
 
 @pytest.mark.parametrize("given", [{}, {"X-Starmill-Token": "another"}, {"X-Starmill-Token": "ü"}], ids=str)
 @pytest.mark.parametrize("path", ["/call", "/forget", "/health", "/elsewhere"])
-def test_nobody_else_is_served(path: str, given: dict[str, str], gateway: GatewayProcess) -> None:
+def test_gateway_refuses_other_callers(path: str, given: dict[str, str], gateway: GatewayProcess) -> None:
     method = "GET" if path == "/health" else "POST"
     request = urllib.request.Request(gateway.url + path, headers=given, method=method)
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -89,7 +89,7 @@ def test_without_a_token_it_does_not_start(
     assert GATEWAY_TOKEN not in line
 
 
-def test_a_port_that_is_taken_is_told(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_port_is_named(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STARMILL_GATEWAY_URL", gateway.setting)
     ended = subprocess.run(COMMAND, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert ended.returncode == 2
@@ -97,7 +97,7 @@ def test_a_port_that_is_taken_is_told(gateway: GatewayProcess, monkeypatch: pyte
     assert line.startswith(f"the gateway cannot listen on {gateway.url.removeprefix('http://')}: ")
 
 
-def test_neither_keys_nor_texts_are_told(
+def test_errors_and_logs_hold_no_key_and_no_text(
     gateway: GatewayProcess, openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even at DEBUG, whatever goes wrong."""

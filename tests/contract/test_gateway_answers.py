@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from models.adapters.backends import open_backend
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import RateLimited, Unavailable
 from models.core.experiment.endpoints import Endpoint, Teacher
@@ -36,7 +36,7 @@ FAULTS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("settings", FAULTS, ids=str)
-def test_errors_are_those_of_the_provider_and_are_not_held(
+def test_provider_errors_pass_through_and_are_not_cached(
     gateway: GatewayProcess,
     openai_server: OpenAIServer,
     settings: dict[str, object],
@@ -63,7 +63,7 @@ def test_a_date_to_wait_for_is_read_by_the_clock_of_the_provider(
 
 
 @pytest.mark.parametrize("kind", ["null", "empty", "html", "truncated", "refusal"])
-def test_malformed_answers_come_as_they_are(
+def test_malformed_answers_pass_through_unchanged(
     kind: str, gateway: GatewayProcess, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(malformed=1, kinds=kind)
@@ -73,12 +73,12 @@ def test_malformed_answers_come_as_they_are(
 
 
 @pytest.mark.parametrize("request_", [QUESTION, PROMPT], ids=["chat", "completions"])
-def test_answers_and_limits_come_as_they_are(
+def test_answers_and_limits_pass_through_unchanged(
     request_: Request, gateway: GatewayProcess, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(rpm=6000, tpm=90_000)
 
-    async def through(client: Gateway | None) -> tuple[Completion, Limits]:
+    async def through(client: GatewayClient | None) -> tuple[Completion, Limits]:
         backend = OpenAIBackend(Endpoint(), openai_server.url, client)
         try:
             return await backend.complete(request_), backend.limits
@@ -91,7 +91,7 @@ def test_answers_and_limits_come_as_they_are(
     assert asyncio.run(through(gateway.client())) == directly
 
 
-def test_the_provider_sees_what_it_sees_without_a_gateway(
+def test_provider_gets_the_same_requests_as_without_gateway(
     gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -103,7 +103,7 @@ def test_the_provider_sees_what_it_sees_without_a_gateway(
     assert through == directly
 
 
-def test_a_broken_call_is_an_error_for_all_who_wait(
+def test_failed_call_raises_for_every_waiting_caller(
     gateway: GatewayProcess, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(pdrop=1, latency_ms=100)
@@ -127,7 +127,7 @@ def test_a_call_without_end_ends_with_its_timeout(
 
 
 def test_the_embedded_model_is_asked_directly(openai_server: OpenAIServer) -> None:
-    absent = Gateway(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
+    absent = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
 
     async def once() -> Completion:
         backend = open_backend(Teacher(backend="embedded"), openai_server.url, absent)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.adapters.backends.gateway_client import KEYS_AT_ONCE, Gateway
+from models.adapters.backends.gateway_client import KEYS_PER_HEADER, GatewayClient
 from models.core.errors import Unavailable
 from models.core.types import Completion
 from tests.openai_server.calls import ask, ask_all
@@ -40,9 +40,7 @@ def test_callers_that_ask_the_same_at_once_share_one_call(
     assert openai_server.stats()["calls"] == 2
 
 
-def test_an_answer_is_held_until_it_is_forgotten(
-    gateway: GatewayProcess, openai_server: OpenAIServer
-) -> None:
+def test_answer_is_cached_until_forgotten(gateway: GatewayProcess, openai_server: OpenAIServer) -> None:
     first = ask(openai_server.url, QUESTION, gateway.client())
     assert ask(openai_server.url, QUESTION, gateway.client()) == first
     assert openai_server.stats()["calls"] == 1
@@ -54,9 +52,7 @@ def test_an_answer_is_held_until_it_is_forgotten(
     assert openai_server.stats()["calls"] == 2
 
 
-def test_a_call_outlives_the_worker_that_made_it(
-    gateway: GatewayProcess, openai_server: OpenAIServer
-) -> None:
+def test_call_survives_the_death_of_its_worker(gateway: GatewayProcess, openai_server: OpenAIServer) -> None:
     openai_server.configure(latency_ms=500)
     with asking_process(gateway, openai_server) as worker:
         wait_for_calls_in_flight(openai_server)
@@ -70,7 +66,7 @@ def test_a_call_outlives_the_worker_that_made_it(
     assert (stats["calls"], stats["answers"], stats["paid_again"]) == (1, 1, 0)
 
 
-def test_the_next_call_tells_what_was_committed(gateway: GatewayProcess, openai_server: OpenAIServer) -> None:
+def test_next_call_reports_committed_keys(gateway: GatewayProcess, openai_server: OpenAIServer) -> None:
     client = gateway.client()
     ask_all(openai_server.url, [QUESTION, PROMPT], client)
     assert gateway.health()["held"] == 2
@@ -83,18 +79,18 @@ def test_more_keys_than_fit_into_one_notice_go_with_several(
     gateway: GatewayProcess, openai_server: OpenAIServer
 ) -> None:
     client = gateway.client()
-    requests = [replace(QUESTION, draw=(number, 0)) for number in range(2 * KEYS_AT_ONCE + 1)]
+    requests = [replace(QUESTION, draw=(number, 0)) for number in range(2 * KEYS_PER_HEADER + 1)]
     ask_all(openai_server.url, requests, client)
     assert gateway.health()["held"] == len(requests)
     client.forget(request.key for request in requests)
     ask(openai_server.url, OTHER, client)
-    assert gateway.health()["held"] == len(requests) - KEYS_AT_ONCE + 1
+    assert gateway.health()["held"] == len(requests) - KEYS_PER_HEADER + 1
     asyncio.run(client.close())
     assert gateway.health()["held"] == 1
 
 
-def test_a_worker_that_closes_does_not_mind_that_the_gateway_is_gone() -> None:
-    client = Gateway(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
+def test_worker_closes_without_a_gateway() -> None:
+    client = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
     client.forget([QUESTION.key])
     asyncio.run(client.close())
 
@@ -110,7 +106,7 @@ def test_a_call_in_flight_is_not_forgotten(gateway: GatewayProcess, openai_serve
 
 
 @pytest.mark.parametrize("option", ["--hold-seconds", "--hold-mib"])
-def test_what_may_not_be_held_is_bought_again(option: str, openai_server: OpenAIServer) -> None:
+def test_answer_beyond_cache_limits_is_bought_again(option: str, openai_server: OpenAIServer) -> None:
     with running_gateway(option, "0") as gateway:
         ask(openai_server.url, QUESTION, gateway.client())
         assert gateway.health() == {"running": 0, "held": 0, "held_bytes": 0}

@@ -23,19 +23,19 @@ ANYTHING = st.binary(max_size=12)
 
 
 @given(ANYTHING, ANYTHING)
-def test_found_in_base64_of_anything(before: bytes, after: bytes) -> None:
+def test_secret_is_found_in_base64(before: bytes, after: bytes) -> None:
     whole = before + SECRET.encode() + after
     for text in (whole, base64.b64encode(whole), base64.urlsafe_b64encode(whole)):
         assert tells(b"x" + text + b"x", [SECRET])
 
 
 @given(st.text(max_size=200))
-def test_not_found_where_it_is_not(text: str) -> None:
+def test_secret_is_not_found_in_other_text(text: str) -> None:
     assert not tells(text, [SECRET])
     assert min(len(form) for form in forms(SECRET)) >= len(SECRET)
 
 
-def test_found_in_every_kind_of_file(tmp_path: Path) -> None:
+def test_secret_is_found_in_every_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "clean.txt").write_text("nothing")
     (tmp_path / "worker.log").write_bytes(b"\xff Traceback: " + SECRET.encode())
     (tmp_path / "message.json").write_text(
@@ -69,7 +69,7 @@ def ledgers(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["key", "string", "list", "hash", "set", "sorted set", "stream"])
-def test_found_in_every_kind_of_redis_value(kind: str, redis_url: str) -> None:
+def test_secret_is_found_in_every_kind_of_redis_value(kind: str, redis_url: str) -> None:
     long = "sorted " * 200 + base64.b64encode(f"x{SECRET}".encode()).decode() + " sorted" * 200
     with redis.Redis.from_url(redis_url) as client:
         client.set("clean", "nothing" * 100)

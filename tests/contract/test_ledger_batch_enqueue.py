@@ -53,7 +53,7 @@ def answer(hand: Hand, key: str = KEY) -> None:
     batches.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
 
 
-def test_a_filed_call_parks_its_unit(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_enqueued_call_parks_its_unit(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert file(hand, works[0]) is None
     [unit] = units(hand.db, id=works[0].unit_id)
     assert (unit.state, unit.lease_owner, unit.lease_until) == (READY, "batch", FOREVER)
@@ -71,7 +71,7 @@ def test_several_units_wait_for_one_call(hand: Hand, works: list[ClaimedUnit]) -
     assert batch_enqueue.asked_together(hand.db, "another") == []
 
 
-def test_filing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
+def test_enqueueing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     file(hand, works[0])
     before = units(hand.db)
     clock.advance(5)
@@ -80,7 +80,7 @@ def test_filing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], cloc
     assert batches.filed(hand.db, "small-1") == (1, clock() - 5)
 
 
-def test_racing_workers_file_once(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_racing_workers_enqueue_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert race(6, lambda number: file(hand, works[number % 3])) == [None] * 6
     assert parked(hand) == [work.unit_id for work in works]
     assert batches.filed(hand.db, "small-1")[0] == 1
@@ -91,7 +91,7 @@ def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[ClaimedUni
     assert parked(hand) == []
 
 
-def test_nobody_else_touches_what_is_parked(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
+def test_parked_units_are_not_claimed_or_sent(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     file(hand, *works)
     clock.advance(10 * LEASE)
     claims.extend(hand.db, "worker", clock(), LEASE)
@@ -124,7 +124,7 @@ def test_an_answer_that_came_in_between_is_used(hand: Hand, works: list[ClaimedU
     assert units(hand.db, id=works[1].unit_id)[0].lease_owner == "worker"
 
 
-def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
+def test_call_in_a_workers_hands_is_not_enqueued(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     assert purchases.reserve(hand.db, "buyer", [CallClaim(works[0], request())], clock(), LEASE) == [None]
     assert file(hand, works[1]) == Busy()
     clock.advance(LEASE + 1)
@@ -133,7 +133,7 @@ def test_a_call_that_a_worker_buys_is_not_filed(hand: Hand, works: list[ClaimedU
     assert parked(hand) == [works[1].unit_id]
 
 
-def test_who_waited_hears_a_refusal_and_who_asks_anew_files_again(
+def test_waiters_get_a_refusal_and_new_callers_enqueue_again(
     hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, *works[:2])
@@ -162,7 +162,7 @@ def test_a_direct_call_waits_for_a_batch_that_is_fetched(
     assert batch_enqueue.wake(hand.db, "small-1") == 0
 
 
-def test_a_direct_call_does_not_wait_for_a_run_that_nobody_feeds(
+def test_direct_call_does_not_wait_for_a_run_without_feeder(
     hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, works[0])
@@ -172,7 +172,7 @@ def test_a_direct_call_does_not_wait_for_a_run_that_nobody_feeds(
     assert file(hand, *again(hand, works[0])) == purchase(request()).completion
 
 
-def test_wake_leaves_what_waits(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_wake_leaves_units_that_still_wait(hand: Hand, works: list[ClaimedUnit]) -> None:
     file(hand, works[0])
     file(hand, works[1], words="another")
     assert batch_enqueue.wake(hand.db, "small-1") == 0

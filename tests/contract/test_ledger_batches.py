@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from models.adapters.backends.batch_api import endpoint_of
+from models.adapters.backends.batch_api import batch_endpoint
 from models.core.experiment.endpoints import Price
 from models.core.types import Completion, Request, Usage
 from storage.database import Database
@@ -47,7 +47,7 @@ def file_all(hand: Hand) -> list[Request]:
 
 def gather(hand: Hand, name: str = "b1", run_id: str = "small-1", **limits: int) -> Batch | None:
     limits = {"most": 100, "most_bytes": MEGABYTE} | limits
-    return batches.gather(hand.db, run_id, name, endpoint_of, hand.clock(), **limits)
+    return batches.gather(hand.db, run_id, name, batch_endpoint, hand.clock(), **limits)
 
 
 def gathered(hand: Hand, name: str = "b1", **limits: int) -> list[str]:
@@ -77,7 +77,7 @@ def parked(hand: Hand, run_id: str = "small-1") -> list[Any]:
     return [unit for unit in units(hand.db, run_id) if unit.lease_owner == "batch"]
 
 
-def test_filed_calls_become_a_batch(hand: Hand) -> None:
+def test_enqueued_calls_become_a_batch(hand: Hand) -> None:
     asked = file_all(hand)
     batch = gather(hand)
     assert batch
@@ -123,7 +123,7 @@ def test_racing_producers_gather_a_call_once(hand: Hand) -> None:
     assert sum(batch.requests for batch in made if batch) == len(keys)
 
 
-def test_each_step_is_noted(hand: Hand) -> None:
+def test_each_state_of_a_batch_is_recorded(hand: Hand) -> None:
     file_all(hand)
     gather(hand)
     batches.move(hand.db, "b1", UPLOADED, input_file="file-1")
@@ -132,7 +132,7 @@ def test_each_step_is_noted(hand: Hand) -> None:
     assert (batch.state, batch.input_file, batch.remote) == (SUBMITTED, "file-1", "batch-1")
 
 
-def test_answers_are_booked_at_the_price_of_the_experiment(hand: Hand, clock: Clock) -> None:
+def test_batch_answers_are_recorded_at_the_experiments_price(hand: Hand, clock: Clock) -> None:
     keys = [request.key for request in file_all(hand)]
     gather(hand)
     settle(hand, *keys[:2])
@@ -143,7 +143,7 @@ def test_answers_are_booked_at_the_price_of_the_experiment(hand: Hand, clock: Cl
     assert len(parked(hand)) == 4
 
 
-def test_settling_twice_changes_nothing(hand: Hand) -> None:
+def test_recording_batch_results_twice_changes_nothing(hand: Hand) -> None:
     keys = [request.key for request in file_all(hand)]
     gather(hand)
     settle(hand, *keys)
@@ -174,7 +174,7 @@ def test_text_that_no_database_stores_is_cleaned(hand: Hand) -> None:
     assert generation(hand, key).answer == "ab?c\u2028d"
 
 
-def test_what_has_no_answer_is_filed_again(hand: Hand, clock: Clock) -> None:
+def test_calls_without_answer_are_enqueued_again(hand: Hand, clock: Clock) -> None:
     keys = [request.key for request in file_all(hand)]
     gather(hand)
     batches.move(hand.db, "b1", SUBMITTED, remote="batch-1")
@@ -190,7 +190,7 @@ def test_what_has_no_answer_is_filed_again(hand: Hand, clock: Clock) -> None:
     assert keys_of(hand, "b2") == sorted(keys[3:])
 
 
-def test_more_is_expected_while_units_may_file(hand: Hand) -> None:
+def test_more_calls_are_expected_while_units_may_enqueue(hand: Hand) -> None:
     queues = ["retrieve", "teacher.teacher"]
     assert batches.expects_more(hand.db, "small-1", queues)
     file_all(hand)
@@ -200,7 +200,7 @@ def test_more_is_expected_while_units_may_file(hand: Hand) -> None:
     assert batches.expects_more(hand.db, "small-1", queues)
 
 
-def test_a_call_that_an_interrupted_run_filed_is_fetched_by_the_next(hand: Hand, clock: Clock) -> None:
+def test_call_of_an_interrupted_run_is_fetched_by_the_next(hand: Hand, clock: Clock) -> None:
     asked = file_all(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
     for work in later.take(TRAIN, "augment"):
@@ -216,7 +216,7 @@ def test_a_call_that_an_interrupted_run_filed_is_fetched_by_the_next(hand: Hand,
     assert counts.spending(hand.db, "small-1").calls == 0
 
 
-def test_a_batch_is_adopted_only_from_a_run_that_nobody_feeds(hand: Hand, clock: Clock) -> None:
+def test_batch_is_adopted_only_from_a_run_without_feeder(hand: Hand, clock: Clock) -> None:
     asked = file_all(hand)
     gather(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
@@ -235,7 +235,7 @@ def test_a_batch_is_adopted_only_from_a_run_that_nobody_feeds(hand: Hand, clock:
     assert parked(hand) == []
 
 
-def test_parked_units_and_filed_calls_are_found_by_their_indexes(hand: Hand) -> None:
+def test_parked_units_and_enqueued_calls_are_read_by_index(hand: Hand) -> None:
     """However many rows there are."""
     wanted = {
         "unit_parked": "SELECT * FROM unit WHERE lease_owner = 'batch' AND generation = 'x'",
@@ -251,7 +251,7 @@ def test_parked_units_and_filed_calls_are_found_by_their_indexes(hand: Hand) -> 
             assert index in str(connection.execute(text(f"{explain} {query}")).all())
 
 
-def test_works_are_claimed_with_the_call_that_they_waited_for(hand: Hand) -> None:
+def test_units_are_claimed_with_the_call_they_waited_for(hand: Hand) -> None:
     asked = file_all(hand)
     settle(hand, asked[0].key)
     [work] = hand.take(TRAIN, "augment")

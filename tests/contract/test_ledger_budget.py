@@ -51,13 +51,13 @@ def pay(hand: Hand, asked: CallClaim, cost: int) -> None:
     outcomes.finish(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_calls_are_allowed_while_their_holds_fit(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_calls_are_allowed_while_their_reservations_fit(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:5])]
     assert reserve(hand, calls) == [None, None, None, Busy(), Busy()]
     assert charged(hand) == 9 * CENT
 
 
-def test_a_refused_call_is_free_for_whoever_can_pay(
+def test_call_beyond_one_budget_is_free_for_another_run(
     hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     assert reserve(hand, [call(works[0], 0, 11 * CENT)]) == [OverBudget()]
@@ -66,7 +66,7 @@ def test_a_refused_call_is_free_for_whoever_can_pay(
     assert reserve(other, [CallClaim(work, request("call 0"))], "other") == [None]
 
 
-def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_price_replaces_the_reservation(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:3])]
     reserve(hand, calls)
     for each in calls:
@@ -77,7 +77,7 @@ def test_the_price_takes_the_place_of_the_hold(hand: Hand, works: list[ClaimedUn
     assert reserve(hand, [call(works[4], 4, 5 * CENT)]) == [OverBudget()]
 
 
-def test_a_call_that_brought_nothing_costs_nothing(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_call_without_answer_costs_nothing(hand: Hand, works: list[ClaimedUnit]) -> None:
     calls = [call(work, number) for number, work in enumerate(works[:3])]
     reserve(hand, calls)
     for each in calls:
@@ -94,7 +94,7 @@ def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[Claimed
     assert charged(hand) == CENT
 
 
-def test_what_the_dead_had_set_aside_is_found_again(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_reservation_of_a_dead_worker_is_returned(hand: Hand, works: list[ClaimedUnit]) -> None:
     reserve(hand, [call(work, number) for number, work in enumerate(works[:3])], "dead")
     assert reserve(hand, [call(works[3], 3)]) == [Busy()]
     hand.clock.advance(LEASE + 1)
@@ -141,7 +141,7 @@ def test_money_is_whole_billionths() -> None:
     assert runs.nano_usd(None) is None
 
 
-def test_what_only_steers_keeps_the_run(hand: Hand, clock: Clock) -> None:
+def test_mutable_keys_keep_the_run(hand: Hand, clock: Clock) -> None:
     """More money, other limits: the same run. Another price, another model: another run."""
     run = hand.run.experiment
     steered = run.model_copy(

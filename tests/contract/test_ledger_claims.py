@@ -79,7 +79,7 @@ def test_live_lease_is_refused_and_expired_one_taken_over(database: Database, cl
     assert units(database, id=unit)[0].attempts == 2
 
 
-def test_heartbeat_keeps_what_its_owner_holds(database: Database, clock: Clock) -> None:
+def test_heartbeat_extends_the_owners_leases(database: Database, clock: Clock) -> None:
     plan(database, clock)
     mine, theirs = ids(database, stage="augment")[:2]
     claim(database, clock, "me", [mine])
@@ -90,7 +90,7 @@ def test_heartbeat_keeps_what_its_owner_holds(database: Database, clock: Clock) 
     assert claim(database, clock, "other", [mine, theirs]) == [theirs]
 
 
-def test_release_gives_back_at_once(database: Database, clock: Clock) -> None:
+def test_released_unit_is_ready_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock)
     [(unit, *_), *_] = scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
     claim(database, clock, "me", [unit])
@@ -144,7 +144,7 @@ def test_racing_workers_never_share_a_unit(database: Database, clock: Clock) -> 
 
 
 @pytest.mark.parametrize(("split", "stage"), [(TRAIN, "augment"), (TEST, "retrieve"), (TRAIN, "rationalize")])
-def test_unit_that_takes_its_workers_down_is_given_up(
+def test_poison_unit_fails_after_its_crashes(
     database: Database, clock: Clock, split: str, stage: str
 ) -> None:
     """What waits for it is skipped, so that the run ends."""
@@ -178,7 +178,7 @@ def test_unit_that_takes_its_workers_down_is_given_up(
     assert {(unit.split, unit.reason) for unit in skipped} == {(split, UPSTREAM_FAILED)}
 
 
-def test_condemned_units_do_not_hold_back_the_others(database: Database, clock: Clock) -> None:
+def test_poison_units_do_not_hold_back_the_others(database: Database, clock: Clock) -> None:
     plan(database, clock)
     bad, good, _ = ids(database, stage="augment", split=TRAIN)
     for _ in range(MAX_CLAIMS):

@@ -69,7 +69,9 @@ def train_rows(db: Database, run_id: str, example_ids: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("drop_wrong", [True, False])
-def test_pool_and_who_may_be_shown(database: Database, clock: Clock, drop_wrong: bool) -> None:
+def test_pool_holds_the_examples_that_may_be_shown(
+    database: Database, clock: Clock, drop_wrong: bool
+) -> None:
     run = plan(database, clock, train=6, rationale={"passes": 2, "drop_wrong": drop_wrong}, **TWO_SEARCHES)
     work_through(Hand(database, run, clock))
     another_run(database, clock)
@@ -97,7 +99,7 @@ def test_pool_and_who_may_be_shown(database: Database, clock: Clock, drop_wrong:
         ("star", ["rationale 0", "rationalize pass-2 1", "rationalize pass-2 2", "rationale 5"]),
     ],
 )
-def test_what_is_shown_of_an_example(
+def test_exemplar_holds_what_its_source_and_variant_ask(
     database: Database, clock: Clock, source: RationaleSource, rationales: list[str]
 ) -> None:
     run = plan(database, clock, train=6, **TWO_SEARCHES)

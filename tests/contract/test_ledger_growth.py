@@ -69,7 +69,7 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
     assert [each.round for each in examples.candidates(database, hand.run, 1)] == [1] * 12
 
 
-def test_the_gate_knows_both_splits(database: Database, clock: Clock) -> None:
+def test_growth_filter_knows_both_splits(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     work, *_ = hand.take(TRAIN, "grow", "")
     hand.done(work, wrote(work, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))

@@ -35,7 +35,7 @@ def take(hand: Hand, split: str, stage: str) -> ClaimedUnit:
     return hand.take(split, stage)[0]
 
 
-def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Database) -> None:
+def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     bought = purchase(request(), "in place", 1_500)
     ended = UnitOutcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
@@ -64,7 +64,7 @@ def test_done_unit_keeps_its_result_and_feeds_the_next(hand: Hand, database: Dat
     )
 
 
-def test_second_end_is_no_news(hand: Hand, database: Database) -> None:
+def test_second_outcome_changes_nothing(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     assert hand.done(work, {"query": "first"}) == 1
     before = units(database)
@@ -74,7 +74,7 @@ def test_second_end_is_no_news(hand: Hand, database: Database) -> None:
     assert counts.rejection_reasons(database, hand.run.id) == {}
 
 
-def test_racing_ends_are_one(hand: Hand, database: Database) -> None:
+def test_racing_outcomes_are_recorded_once(hand: Hand, database: Database) -> None:
     """The lease ran out in mid-call, and each of four workers brings an answer."""
     work = take(hand, TRAIN, "augment")
     assert sorted(race(4, lambda number: hand.done(work, {"query": str(number)}))) == [0, 0, 0, 1]
@@ -105,7 +105,7 @@ def test_right_rationale_skips_rationalization(hand: Hand, database: Database) -
     assert {unit.example_id for unit in skipped} == {work.example_id}
 
 
-def test_failed_unit_skips_all_that_needs_it(hand: Hand, database: Database) -> None:
+def test_failed_unit_skips_its_dependants(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     hand.failed(work, "refusal")
     [unit] = units(database, id=work.unit_id)
@@ -118,7 +118,7 @@ def test_failed_unit_skips_all_that_needs_it(hand: Hand, database: Database) -> 
     assert list(queries.failures(database, hand.run.id, "null")) == []
 
 
-def test_skipped_unit_counts_what_it_is_fed(hand: Hand, database: Database) -> None:
+def test_skipped_unit_counts_its_dependencies(hand: Hand, database: Database) -> None:
     """A retry lets it wait again, and must find its count right."""
     answer = ("answer", "student/2-shot/retrieval", 0)
     retrieve, other = hand.take(TEST, "retrieve")[0], hand.take(TEST, "answer", "student/0-shot")[0]
@@ -128,7 +128,7 @@ def test_skipped_unit_counts_what_it_is_fed(hand: Hand, database: Database) -> N
     assert (unit.needs, unit.state, unit.reason) == (1, SKIPPED, UPSTREAM_FAILED)
 
 
-def test_what_has_ended_is_not_skipped(hand: Hand, database: Database) -> None:
+def test_ended_units_are_not_skipped(hand: Hand, database: Database) -> None:
     first, _ = hand.take(TRAIN, "augment")
     hand.done(first)
     [retrieve] = hand.take(TRAIN, "retrieve")

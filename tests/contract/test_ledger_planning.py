@@ -165,7 +165,7 @@ def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None
         {TRAIN: examples(3), TEST: [*examples(1, "test"), Example(1, "q1", "test 1", "answer(1)", ())]},
     ],
 )
-def test_any_change_of_the_data_is_other_data(changed: dict[str, list[Example]]) -> None:
+def test_changed_data_is_other_data(changed: dict[str, list[Example]]) -> None:
     assert runs.dataset_hash(changed) != runs.dataset_hash(SPLITS)
 
 

@@ -38,7 +38,7 @@ def commit(hand: Hand, work: ClaimedUnit, bought: Purchase) -> None:
     outcomes.finish(hand.db, [UnitOutcome(work, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_bought_answer_is_read_from_then_on(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_bought_answer_is_read_by_later_callers(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
     bought = Purchase(request(), Completion(None, "content_filter", Usage(9, 4, 2), "no"), 77, 0.5)
     commit(hand, works[0], bought)
@@ -63,7 +63,7 @@ def test_another_request_is_another_purchase(hand: Hand, works: list[ClaimedUnit
         assert purchases.reserve(hand.db, "me", [CallClaim(works[1], other)], hand.clock(), LEASE) == [None]
 
 
-def test_who_comes_second_waits(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_second_caller_waits_for_the_first(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", works[0]) is None
     assert reserve(hand, "other", works[1]) == Busy()
     assert reserve(hand, "me", works[1]) == Busy()
@@ -111,7 +111,7 @@ def test_expired_call_is_taken_over(hand: Hand, works: list[ClaimedUnit]) -> Non
     assert reserve(hand, "third", works[0]) == Busy()
 
 
-def test_who_lost_a_call_may_not_make_it(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
+def test_lost_call_may_not_be_made(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     key, run = request().key, works[0].run_id
     reserve(hand, "cut off", works[0])
     assert purchases.may_be_bought(hand.db, "cut off", key, run)
@@ -130,7 +130,7 @@ def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[ClaimedU
     assert not purchases.may_be_bought(hand.db, "me", request().key, works[0].run_id)
 
 
-def test_only_one_takes_over(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_expired_call_is_taken_over_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "dead", works[0]) is None
     hand.clock.advance(LEASE + 1)
     results = race(8, lambda number: reserve(hand, f"w{number}", works[1]))

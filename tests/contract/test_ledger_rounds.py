@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.core.pipeline.rounds import SAMPLE, named
+from models.core.pipeline.rounds import SAMPLE, in_round
 from storage.database import Database
 from storage.ledger import exemplars, retries, runs, scheduling
 from storage.ledger.claims import ClaimedUnit
@@ -125,7 +125,7 @@ def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: 
         for work in hand.take(TRAIN, "rationale", variant):
             hand.done(work, text(work))
     assert scheduling.open_rounds(database, hand.run) == 6
-    works = hand.take(TRAIN, "rationale", named(2, SAMPLE))
+    works = hand.take(TRAIN, "rationale", in_round(2, SAMPLE))
     assert len(works) == 6
     hand.failed(works[0])
     # The vote has one need left, as a unit that waits for its round has, and is not opened with it.
@@ -133,7 +133,7 @@ def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: 
     assert states(hand, "round-2") == [WAITING, WAITING, WAITING, SKIPPED]
     # A sample is of use until it was voted on; so are the passages of the last row.
     assert retries.retry(database, hand.run, "null") == 2
-    assert FAILED not in states(hand, named(2, SAMPLE))
+    assert FAILED not in states(hand, in_round(2, SAMPLE))
     for work in works[1:]:
         hand.done(work, text(work))
     assert states(hand, "round-2") == [WAITING, READY, READY, WAITING]

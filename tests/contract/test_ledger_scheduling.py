@@ -57,7 +57,7 @@ def test_unit_in_a_workers_hands_is_not_sent(database: Database, clock: Clock) -
     assert take(database, clock) == [first, second, third]
 
 
-def test_looking_does_not_send(database: Database, clock: Clock) -> None:
+def test_peeking_sends_no_unit(database: Database, clock: Clock) -> None:
     plan(database, clock)
     for _ in range(2):
         assert scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)

@@ -73,7 +73,7 @@ def test_samples_that_end_together_are_counted_once_each(hand: Hand) -> None:
     assert vote(hand, works[0]) == (READY, 0, None)
 
 
-def test_condemned_sample_does_not_hold_back_the_vote(hand: Hand, database: Database) -> None:
+def test_poison_sample_does_not_hold_back_the_vote(hand: Hand, database: Database) -> None:
     doomed, *others = drawn(hand)
     for _ in range(MAX_CLAIMS):
         hand.clock.advance(LEASE + 1)
@@ -153,7 +153,7 @@ def test_right_rationales_are_counted_without_samples(hand: Hand, database: Data
     assert exemplars.right_before(database, work) == 1
 
 
-def test_only_the_elected_is_shown_to_students(hand: Hand, database: Database) -> None:
+def test_students_see_only_the_elected_rationale(hand: Hand, database: Database) -> None:
     """A right sample that lost its vote makes no exemplar."""
     works = drawn(hand)
     for work in works:

@@ -42,7 +42,7 @@ def test_calls_a_little_early_or_late_are_still_not_too_many(model: Limits) -> N
     assert most_in_a_minute(sorted(made)) <= 600
 
 
-def test_unused_time_is_no_credit(model: Limits) -> None:
+def test_idle_time_gives_no_credit(model: Limits) -> None:
     model.ask(1, rpm=600)
     model.clock.advance(100)
     answers = model.ask(*[1] * 50, rpm=600)
@@ -85,7 +85,7 @@ def test_a_call_larger_than_a_minute_passes_and_is_paid_for_afterwards(model: Li
     assert model.clock() < begun + 5 * 60
 
 
-def test_what_was_not_used_is_given_back_and_what_was_used_beyond_is_paid(model: Limits) -> None:
+def test_unused_tokens_are_returned_and_extra_tokens_charged(model: Limits) -> None:
     model.ask(5000, tpm=1000)
     waits = []
     for tokens in (0, -3000, 1000):
@@ -118,7 +118,7 @@ def test_calls_in_flight_are_counted_over_all_owners(model: Limits) -> None:
     assert model.granted(1, 1, 1, owner="second", in_flight=2, most=5) == 2
 
 
-def test_a_dead_owner_heals_by_itself(model: Limits) -> None:
+def test_calls_of_a_dead_owner_are_freed(model: Limits) -> None:
     assert model.granted(1, 1, owner="killed", most=2) == 2
     model.clock.advance(9)
     assert model.granted(1, owner="other", most=2) == 0
@@ -132,7 +132,7 @@ def test_a_dead_owner_heals_by_itself(model: Limits) -> None:
         assert model.granted(1, owner="fourth", most=2) == 0
 
 
-def test_retry_after_is_taken_at_its_word_by_all(model: Limits) -> None:
+def test_retry_after_blocks_every_owner(model: Limits) -> None:
     model.ask(
         reports=[
             CallReport(CallOutcome.LIMITED, retry_after=20),
@@ -155,13 +155,13 @@ def test_limits_are_learned_from_headers(model: Limits) -> None:
 
 
 @pytest.mark.parametrize(("configured", "announced"), [(60, 600), (600, 60)])
-def test_the_least_limit_counts(model: Limits, configured: int, announced: int) -> None:
+def test_smallest_limit_counts(model: Limits, configured: int, announced: int) -> None:
     model.ask(reports=[CallReport(CallOutcome.OK, rpm=announced)])
     made = model.starts(100, lambda: 1, rpm=configured)
     assert 95 <= len(made) <= 101
 
 
-def test_a_limit_that_is_told_anew_replaces_the_old_one(model: Limits) -> None:
+def test_newly_announced_limit_replaces_the_old_one(model: Limits) -> None:
     for rpm in (60, 600):
         model.ask(reports=[CallReport(CallOutcome.OK, rpm=rpm)])
     assert len(model.starts(60, lambda: 1)) > 500
@@ -175,7 +175,7 @@ def test_429s_that_strike_at_random_hardly_slow_a_known_limit(model: Limits, rpm
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(120, 0.12), (1200, 0.04), (6000, 0.04)])
-def test_a_limit_that_nobody_tells_is_found_and_held(model: Limits, limit: int, refused: float) -> None:
+def test_unannounced_limit_is_discovered_and_kept(model: Limits, limit: int, refused: float) -> None:
     server = Meter(limit)
 
     def serve(start: float) -> CallOutcome:
@@ -244,7 +244,7 @@ def test_a_probe_that_was_not_sent_is_free_again(model: Limits) -> None:
     assert model.granted(1, 1) == 1
 
 
-def test_a_probe_that_is_never_heard_of_is_lost_after_a_minute(model: Limits) -> None:
+def test_probe_without_report_is_lost_after_a_minute(model: Limits) -> None:
     model.ask(reports=[FAILED] * 10)
     model.clock.advance(0.5)
     assert model.granted(1, owner="killed") == 1

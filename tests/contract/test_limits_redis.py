@@ -42,16 +42,14 @@ def test_without_a_clock_the_time_is_the_servers(redis_url: str) -> None:
     assert seconds <= due <= seconds + 62
 
 
-def test_a_script_that_redis_forgot_is_sent_again(redis_url: str, clock: Clock) -> None:
+def test_script_flushed_from_redis_is_sent_again(redis_url: str, clock: Clock) -> None:
     with limits(redis_url, clock) as model, redis.Redis.from_url(redis_url) as client:
         assert model.granted(1, most=1) == 1
         client.script_flush()
         assert model.granted(1, most=1, in_flight=1) == 0
 
 
-def test_what_nobody_uses_is_forgotten_after_an_hour_unless_it_blocks_longer(
-    redis_url: str, clock: Clock
-) -> None:
+def test_unused_limits_expire_after_an_hour_unless_blocked_longer(redis_url: str, clock: Clock) -> None:
     with limits(redis_url, clock) as model, redis.Redis.from_url(redis_url) as client:
         model.ask(1, rpm=60)
         assert sorted(client.keys()) == [b"starmill:limit:{model}:owners", b"starmill:limit:{model}:state"]
@@ -60,7 +58,7 @@ def test_what_nobody_uses_is_forgotten_after_an_hour_unless_it_blocks_longer(
         assert client.ttl("starmill:limit:{model}:state") > 10_000
 
 
-def test_no_redis_is_an_error_of_redis(clock: Clock) -> None:
+def test_absent_redis_raises_its_own_error(clock: Clock) -> None:
     nobody = f"redis://127.0.0.1:{free_port()}/0"
     with limits(nobody, clock) as model, pytest.raises(redis.RedisError):
         model.ask(1)

@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
             self.calls[0] = []
 
 
-def test_any_story(redis_url: str) -> None:
+def test_limiters_agree_and_keep_every_limit_under_random_events(redis_url: str) -> None:
     class Here(Machine):
         url = redis_url
 

@@ -31,7 +31,7 @@ def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> Use:
     return read_use(client, "model", quota, clock())
 
 
-def test_nobody_has_called_yet(client: redis.Redis, clock: Clock) -> None:
+def test_usage_before_the_first_call_is_empty(client: redis.Redis, clock: Clock) -> None:
     usage = use(client, clock)
     assert set(usage.used.values()) == {0}
     assert usage.allowed == {REQUESTS: 600, TOKENS: 60_000, IN_FLIGHT: 8}
@@ -60,7 +60,7 @@ def test_calls_in_flight_are_those_of_living_owners(client: redis.Redis, model: 
     assert use(client, clock).used[IN_FLIGHT] == 0
 
 
-def test_refusals_blocks_and_outages_are_told(client: redis.Redis, model: Limits, clock: Clock) -> None:
+def test_refusals_blocks_and_outages_are_reported(client: redis.Redis, model: Limits, clock: Clock) -> None:
     model.ask(
         0,
         reports=[
@@ -75,7 +75,7 @@ def test_refusals_blocks_and_outages_are_told(client: redis.Redis, model: Limits
     assert use(client, clock).circuit_open
 
 
-def test_reading_changes_nothing(client: redis.Redis, model: Limits, clock: Clock) -> None:
+def test_reading_usage_changes_no_limit(client: redis.Redis, model: Limits, clock: Clock) -> None:
     model.ask(7, 7, rpm=60)
     before = [client.hgetall(key) for key in keys("model")]
     use(client, clock)

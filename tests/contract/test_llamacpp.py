@@ -72,7 +72,7 @@ def test_a_missing_package_is_one_line_with_a_remedy(package: str) -> None:
     assert "pip install" in line
 
 
-def test_a_port_that_is_taken_is_told(llamacpp_url: str) -> None:
+def test_taken_port_is_named(llamacpp_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = subprocess.run(

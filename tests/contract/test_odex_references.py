@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from producer.experiments.datasets import odex_tests
 
 from models.adapters.sandbox.runner import Sandbox
 from models.core.errors import ServiceError
-from models.core.programs import ProgramLimits, program
+from models.core.programs import ProgramLimits, build_program
+from producer.experiments.datasets import odex_tests
 from storage.jsonl import read_objects
 
 FILES = ("en_train_side.jsonl", "en_test_visible.jsonl")
@@ -29,7 +29,8 @@ def test_references_pass(reference_data: Path, step: int) -> None:
     paths = [reference_data / "odex" / name for name in FILES]
     rows = [(path, line, row) for path in paths for line, row in read_objects(path)]
     programs = [
-        program(row["canonical_solution"], odex_tests(path, line, row)) for path, line, row in rows[::step]
+        build_program(row["canonical_solution"], odex_tests(path, line, row))
+        for path, line, row in rows[::step]
     ]
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(pool.map(sandbox.run, programs))

@@ -11,7 +11,7 @@ from email.utils import formatdate
 import pytest
 
 from models.adapters.backends import open_backend
-from models.core.answers.checks import check
+from models.core.answers.checks import usable_text
 from models.core.errors import (
     AccessError,
     BadRequest,
@@ -61,11 +61,11 @@ def test_each_fault_becomes_its_error(
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("html", "html"), ("truncated", "malformed")])
-def test_a_body_that_is_no_completion_is_an_answer_to_reject(
+def test_body_that_is_no_completion_becomes_a_rejectable_answer(
     openai_server: OpenAIServer, kind: str, reason: str
 ) -> None:
     openai_server.configure(malformed=1, kinds=kind)
-    verdict = check(ask(openai_server.url, question()))
+    verdict = usable_text(ask(openai_server.url, question()))
     assert isinstance(verdict, Rejection)
     assert verdict.reason == reason
     assert verdict.detail
@@ -79,7 +79,7 @@ def test_a_parameter_that_the_server_does_not_support_is_a_bad_request(openai_se
 @pytest.mark.parametrize(
     ("kind", "text", "refused"), [("null", None, False), ("empty", "", False), ("refusal", None, True)]
 )
-def test_answers_without_content_are_handed_on_as_they_are(
+def test_answers_without_content_pass_through_unchanged(
     openai_server: OpenAIServer, kind: str, text: str | None, refused: bool
 ) -> None:
     openai_server.configure(malformed=1, kinds=kind)
@@ -99,7 +99,7 @@ def test_retry_after_as_a_date(openai_server: OpenAIServer) -> None:
     assert _wait_asked_for(openai_server) == pytest.approx(60, abs=5)
 
 
-def test_no_retry_after(openai_server: OpenAIServer) -> None:
+def test_missing_retry_after_is_none(openai_server: OpenAIServer) -> None:
     openai_server.configure(p429=1)
     assert _wait_asked_for(openai_server) is None
 
@@ -198,7 +198,7 @@ def test_the_first_call_is_dated_until_it_is_forgotten(openai_server: OpenAIServ
     assert openai_server.stats()["first_call_at"] is None
 
 
-def test_a_window_slides() -> None:
+def test_rate_window_slides() -> None:
     window = Window(seconds=60)
     for now in (0.0, 30.0, 59.9, 60.0, 200.0, 201.0):
         window.count(now)
@@ -217,7 +217,7 @@ def test_faults_repeat_and_come_in_their_share(openai_server: OpenAIServer) -> N
     assert 15 <= sum(first) <= 45
 
 
-def test_the_key_is_sent_and_never_told(openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_sent_and_never_shown(openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     openai_server.configure(key=KEY)
     assert ask(openai_server.url, question()).text
@@ -233,7 +233,7 @@ def test_the_official_api_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         open_backend(Teacher(backend="openai", model="some-model", api_key_env="MY_KEY"), None)
 
 
-def test_a_key_that_cannot_be_one_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY + "“")
     with pytest.raises(AccessError, match="MY_KEY") as caught:
         open_backend(Teacher(backend="openai", model="some-model", api_key_env="MY_KEY"), None)

@@ -60,7 +60,7 @@ def test_calls_in_flight_are_shared(openai_server: OpenAIServer, other_server: O
     assert [server.stats()["calls"] for server in (openai_server, other_server)] == [16, 16]
 
 
-def test_whoever_is_slow_gets_less(openai_server: OpenAIServer, other_server: OpenAIServer) -> None:
+def test_slow_replica_gets_fewer_calls(openai_server: OpenAIServer, other_server: OpenAIServer) -> None:
     openai_server.configure(latency_ms=400)
     other_server.configure(latency_ms=10)
 
@@ -102,7 +102,7 @@ def test_a_replica_that_fails_is_set_aside(openai_server: OpenAIServer, other_se
     assert other_server.stats()["answers"] == len(MANY)
 
 
-def test_where_none_is_live_the_call_is_unavailable(openai_server: OpenAIServer) -> None:
+def test_call_without_live_replica_is_unavailable(openai_server: OpenAIServer) -> None:
     openai_server.configure(p500=1.0)
 
     async def twice() -> None:
@@ -121,7 +121,7 @@ def test_where_none_is_live_the_call_is_unavailable(openai_server: OpenAIServer)
     ("behaviour", "error"),
     [({"model": "another"}, "404"), ({"max_context": 1}, BadRequest), ({"rpm": 1}, None)],
 )
-def test_what_a_server_answers_is_not_asked_of_another(
+def test_answered_error_is_not_retried_on_another_replica(
     behaviour: dict[str, object], error: object, openai_server: OpenAIServer, other_server: OpenAIServer
 ) -> None:
     for server in (openai_server, other_server):
@@ -137,7 +137,7 @@ def test_what_a_server_answers_is_not_asked_of_another(
         assert sum(isinstance(answer, RateLimited) for answer in answers) >= 1
 
 
-def test_killed_and_started_again_in_the_middle(
+def test_replica_killed_and_restarted_midway_costs_no_row(
     openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     openai_server.configure(latency_ms=50)

@@ -70,13 +70,13 @@ def verdicts(sandbox: Sandbox, programs: dict[str, Program]) -> dict[str, Execut
     return outcomes
 
 
-def test_harmless_in_the_end(sandbox: Sandbox) -> None:
+def test_harmless_programs_pass(sandbox: Sandbox) -> None:
     outcomes = verdicts(sandbox, hostile.RIGHT)
     assert {name: verdict for name, verdict in outcomes.items() if verdict.outcome != "passed"} == {}
     assert not Path("/tmp/starmill-escaped").exists()
 
 
-def test_held(sandbox: Sandbox) -> None:
+def test_wrong_programs_do_not_pass(sandbox: Sandbox) -> None:
     outcomes = verdicts(sandbox, hostile.WRONG)
     wrong = {
         name: verdict
@@ -89,14 +89,16 @@ def test_held(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", forbidden.FORBIDDEN)
-def test_forbidden(sandbox: Sandbox, name: str, port: int, folder: Path) -> None:
+def test_forbidden_action_fails_inside_the_sandbox(
+    sandbox: Sandbox, name: str, port: int, folder: Path
+) -> None:
     verdict = sandbox.run(Program(forbidden.FORBIDDEN[name].format(port=port, folder=folder)))
     assert verdict.outcome == "passed", verdict
     assert SECRET not in verdict.stdout + verdict.stderr
     assert not (folder / "escaped").exists()
 
 
-def test_a_program_that_searches_the_harness_is_not_held(sandbox: Sandbox) -> None:
+def test_program_that_inspects_the_harness_can_cheat(sandbox: Sandbox) -> None:
     """It shares its process with the tests: what is promised ends here, and models/README.md says so."""
     search = """
 import os, sys
@@ -110,7 +112,7 @@ def f(x):
     assert sandbox.run(Program(search, hostile.TESTS, "f")).outcome == "passed"
 
 
-def test_no_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_see_no_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     snoop = """
 import glob, os, socket
@@ -142,7 +144,7 @@ def test_streams_are_kept_apart_and_bounded(sandbox: Sandbox) -> None:
     assert 0 < verdict.cpu_seconds < verdict.seconds
 
 
-def test_the_same_verdict_again(sandbox: Sandbox) -> None:
+def test_verdicts_repeat(sandbox: Sandbox) -> None:
     program = Program("print(list({'a', 'b', 'c', 'd', 'e', 'f'}), hash('x'))")
     assert sandbox.run(program).stdout == sandbox.run(program).stdout
 
@@ -196,7 +198,7 @@ def test_the_filter_is_made_for_known_machines_only() -> None:
     assert seccomp_filter("riscv64") is None
 
 
-def test_where_namespaces_are_forbidden_nothing_is_run(sandbox: Sandbox) -> None:
+def test_sandbox_runs_nothing_without_namespaces(sandbox: Sandbox) -> None:
     """Behind a wall that forbids them: one line, and no program without a wall."""
     code = (
         "from models.core.errors import ServiceError\nfrom models.core.programs import *\n"

@@ -61,7 +61,7 @@ def test_ready_units_of_each_queue_are_counted_whether_held_or_not(ledger: Datab
     assert backlog(ledger, "teacher") == counts["teacher"]
 
 
-def test_what_is_done_is_not_counted(ledger: Database, clock: Clock) -> None:
+def test_done_units_are_not_counted(ledger: Database, clock: Clock) -> None:
     run = plan(ledger, clock, students=STUDENT)
     before = backlog(ledger, "teacher")
     unit = ids(ledger, queue="teacher.teacher", state="ready")[0]

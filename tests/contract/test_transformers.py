@@ -55,7 +55,7 @@ def answer(folder: Path, request: Request, **settings: Any) -> Completion:
     return completion
 
 
-def test_an_answer_is_the_same_in_any_company(model: Path) -> None:
+def test_answer_does_not_depend_on_the_batch(model: Path) -> None:
     requests = [asked(prompt) for prompt in PROMPTS]
     together = answers(model, requests)
     alone = [answer(model, request) for request in requests]
@@ -65,7 +65,7 @@ def test_an_answer_is_the_same_in_any_company(model: Path) -> None:
     assert [completion.usage.prompt for completion in alone] == [len(prompt.split()) for prompt in PROMPTS]
 
 
-def test_it_is_what_transformers_itself_answers(model: Path) -> None:
+def test_answers_equal_those_of_transformers(model: Path) -> None:
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
@@ -84,7 +84,7 @@ def test_it_is_what_transformers_itself_answers(model: Path) -> None:
         {"min_p": 0.1, "repetition_penalty": 1.3},
     ],
 )
-def test_a_seed_draws_the_same_in_any_company(llama: Path, params: dict[str, float]) -> None:
+def test_seeded_draw_does_not_depend_on_the_batch(llama: Path, params: dict[str, float]) -> None:
     requests = [asked(prompt, {**params, "max_tokens": 12, "seed": 7}) for prompt in PROMPTS]
     together = answers(llama, requests)
     assert together == [answer(llama, request) for request in requests]
@@ -164,7 +164,7 @@ def test_tokens_are_counted_as_soon_as_the_model_is_open(llama: Path) -> None:
     assert asyncio.run(count()) == (None, len(PROMPTS[3].split()))
 
 
-def test_closing_gives_up_what_is_under_way(llama: Path) -> None:
+def test_close_cancels_calls_in_flight(llama: Path) -> None:
     async def close() -> None:
         backend = open_backend(Student(backend="transformers", model=str(llama)), None)
         await backend.complete(asked("one"))
@@ -192,7 +192,7 @@ def _without(folder: Path, llama: Path, name: str) -> Path:
     return folder
 
 
-def test_what_cannot_be_opened_is_one_line(llama: Path, tmp_path: Path) -> None:
+def test_unusable_model_is_refused_in_one_line(llama: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lacking = _without(tmp_path / "lacking", llama, "model.layers.1.mlp.up_proj.weight")
     cases: list[tuple[Path, dict[str, Any], str]] = [
@@ -210,7 +210,7 @@ def test_what_cannot_be_opened_is_one_line(llama: Path, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_parameter_that_nobody_knows_stops_the_run(llama: Path) -> None:
+def test_unknown_parameter_stops_the_run(llama: Path) -> None:
     with pytest.raises(AccessError, match="params: guided_json cannot be used"):
         answer(llama, asked("one", {**GREEDY, "guided_json": {}}))
 
@@ -227,7 +227,7 @@ def test_a_model_that_is_mended_is_opened(llama: Path, tmp_path: Path) -> None:
     asyncio.run(mend())
 
 
-def test_what_changes_answers_is_part_of_their_identity() -> None:
+def test_identity_holds_all_that_changes_answers() -> None:
     plain = Student(backend="transformers", model="m")
     assert provider(plain) == "transformers"
     half = Student.model_validate({"backend": "transformers", "model": "m", "engine": {"dtype": "float16"}})

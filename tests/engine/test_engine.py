@@ -142,7 +142,7 @@ def test_llama_answers_refuses_dies_and_comes_back(llama: Path) -> None:
     with_engine(student(llama), use)
 
 
-def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_model_is_named_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(AccessError, match="student tiny: vLLM cannot open") as error:
         asyncio.run(VLLMBackend(student(tmp_path / "nowhere")).open())
     assert "\n" not in str(error.value)

@@ -16,7 +16,7 @@ from models.adapters.backends.vllm import VLLMBackend
 from models.core.types import Request
 from producer.feeding.feeder import Feeder
 from producer.progress.status import read_status
-from storage.broker import UNFIT, UNFIT_SAYS
+from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX
 from storage.ledger import runs
 from storage.schema import DONE, PAUSED, RUNNING
 from tests.engine.grid import Grid, log_of, planned, settings_in, worker
@@ -130,10 +130,12 @@ def test_too_little_memory_stops_the_worker_with_one_line(
     engine = {"gpu_memory_utilization": 0.0001}
     with planned(settings, small_model, 2, engine=engine) as grid, worker(settings) as process:
         wait_until(lambda: fed(grid) and process.poll() is not None, "the worker stops", OPENING)
-        assert process.returncode == UNFIT
-        lines = [line for line in log_of(settings).read_text().splitlines() if line.startswith(UNFIT_SAYS)]
+        assert process.returncode == EXIT_UNUSABLE
+        lines = [
+            line for line in log_of(settings).read_text().splitlines() if line.startswith(UNUSABLE_PREFIX)
+        ]
         assert len(lines) == 1
-        assert lines[0].startswith(f"{UNFIT_SAYS}student small: vLLM does not start")
+        assert lines[0].startswith(f"{UNUSABLE_PREFIX}student small: vLLM does not start")
         assert not grid.holders()
         assert runs.run_state(grid.db, grid.run.id)[0] == RUNNING
 

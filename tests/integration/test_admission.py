@@ -66,13 +66,13 @@ class Crowd:
         self.in_flight = self.most = 0
 
     async def call(self, gate: AdmissionQueue, tokens: int = 1) -> None:
-        permit = await gate.enter(tokens)
+        permit = await gate.acquire(tokens)
         self.starts.append(asyncio.get_running_loop().time())
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         await asyncio.sleep(self.seconds)
         self.in_flight -= 1
-        gate.leave(permit, self.end())
+        gate.release(permit, self.end())
 
     async def calls(self, gate: AdmissionQueue, at_once: int, count: int) -> None:
         left = iter(range(count))
@@ -96,7 +96,7 @@ def test_a_limit_is_used_up_and_kept() -> None:
     run(scene())
 
 
-def test_who_comes_together_goes_together() -> None:
+def test_calls_that_arrive_together_are_admitted_in_one_exchange() -> None:
     async def scene() -> None:
         limits, crowd = Limits(), Crowd(1)
         async with gate_to(limits) as gate:
@@ -113,9 +113,9 @@ def test_calls_start_in_the_order_of_arrival() -> None:
         order: list[int] = []
 
         async def call(number: int) -> None:
-            permit = await gate.enter(number)
+            permit = await gate.acquire(number)
             order.append(number)
-            gate.leave(permit, OK)
+            gate.release(permit, OK)
 
         async with gate_to(Limits(), rpm=600) as gate:
             await asyncio.gather(*(call(number) for number in range(50)))
@@ -124,12 +124,12 @@ def test_calls_start_in_the_order_of_arrival() -> None:
     run(scene())
 
 
-def test_reports_do_not_wait_long_and_an_idle_gate_is_silent() -> None:
+def test_reports_are_sent_soon_and_an_idle_queue_is_silent() -> None:
     async def scene() -> None:
         limits = Limits()
         async with gate_to(limits) as gate:
-            permit = await gate.enter(7)
-            gate.leave(permit, CallReport(CallOutcome.OK, tokens=-3))
+            permit = await gate.acquire(7)
+            gate.release(permit, CallReport(CallOutcome.OK, tokens=-3))
             await asyncio.sleep(600)
             assert [exchange.reports for exchange in limits.exchanges] == [
                 [],
@@ -141,22 +141,22 @@ def test_reports_do_not_wait_long_and_an_idle_gate_is_silent() -> None:
     run(scene())
 
 
-def test_a_gate_with_calls_in_flight_is_heard_of_every_three_seconds() -> None:
+def test_queue_with_calls_in_flight_reports_every_three_seconds() -> None:
     async def scene() -> None:
         limits = Limits()
         async with gate_to(limits) as gate:
-            permit = await gate.enter(1)
+            permit = await gate.acquire(1)
             await asyncio.sleep(60)
             times = [exchange.time for exchange in limits.exchanges]
             assert len(times) >= 20
             assert max(after - before for before, after in pairwise(times)) <= 3.01
             assert {exchange.in_flight for exchange in limits.exchanges[1:]} == {1}
-            gate.leave(permit, OK)
+            gate.release(permit, OK)
 
     run(scene())
 
 
-def test_an_own_call_that_ends_lets_the_next_in_at_once() -> None:
+def test_ended_call_admits_the_next_at_once() -> None:
     async def scene() -> None:
         limits, crowd = Limits(), Crowd(1)
         async with gate_to(limits, max_concurrency=3) as gate:
@@ -183,13 +183,13 @@ def test_processes_share_the_calls_in_flight() -> None:
 
 
 @pytest.mark.parametrize("when", [0.005, 0.0115, 0.05], ids=["unasked", "asked", "reserved"])
-def test_who_gives_up_leaves_nothing_behind(when: float) -> None:
+def test_cancelled_waiter_returns_its_permit(when: float) -> None:
     async def scene() -> None:
         limits = Limits()
         async with gate_to(limits, rpm=300, max_concurrency=3) as gate:
-            permits = [await gate.enter(1)]  # at 0.001; the next exchange is at 0.011
-            waiting = asyncio.create_task(gate.enter(50))
-            behind = asyncio.create_task(gate.enter(1))
+            permits = [await gate.acquire(1)]  # at 0.001; the next exchange is at 0.011
+            waiting = asyncio.create_task(gate.acquire(50))
+            behind = asyncio.create_task(gate.acquire(1))
             await asyncio.sleep(when - limits.loop.time())
             waiting.cancel()
             permits.append(await behind)
@@ -198,9 +198,9 @@ def test_who_gives_up_leaves_nothing_behind(when: float) -> None:
             assert limits.exchanges[-1].in_flight == 2
             reports = [report for exchange in limits.exchanges for report in exchange.reports]
             assert reports == ([] if when < 0.01 else [CallReport(CallOutcome.UNSENT, tokens=-50)])
-            permits.append(await gate.enter(1))
+            permits.append(await gate.acquire(1))
             for permit in permits:
-                gate.leave(permit, OK)
+                gate.release(permit, OK)
 
     run(scene())
 
@@ -217,27 +217,27 @@ def test_an_outage_costs_few_calls_and_ends_when_a_probe_is_answered() -> None:
     run(scene())
 
 
-def test_close_cancels_who_waits_and_tells_how_calls_ended() -> None:
+def test_close_cancels_waiters_and_reports_ended_calls() -> None:
     async def scene() -> None:
         limits = Limits()
         gate = AdmissionQueue(limits, lambda: Quota(max_concurrency=1), "me", "some-model")
-        permit = await gate.enter(1)
-        waiting = asyncio.create_task(gate.enter(1))
+        permit = await gate.acquire(1)
+        waiting = asyncio.create_task(gate.acquire(1))
         await asyncio.sleep(1)
-        gate.leave(permit, OK)
+        gate.release(permit, OK)
         await gate.close()
         await asyncio.sleep(60)
         assert waiting.cancelled()
         assert [exchange.reports for exchange in limits.exchanges if exchange.reports] == [[OK]]
         assert limits.exchanges[-1].in_flight == 0
         with pytest.raises(asyncio.CancelledError):
-            await gate.enter(1)
+            await gate.acquire(1)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(scene())
 
 
-def test_an_error_that_nobody_foresaw_reaches_the_calls() -> None:
+def test_unexpected_limiter_error_reaches_the_callers() -> None:
     class Broken(Limits):
         async def exchange(self, *_: object) -> list[Decision]:
             raise KeyError("no such thing")
@@ -245,7 +245,7 @@ def test_an_error_that_nobody_foresaw_reaches_the_calls() -> None:
     async def scene() -> None:
         async with gate_to(Broken()) as gate:
             with pytest.raises(KeyError, match="no such thing"):
-                await gate.enter(1)
+                await gate.acquire(1)
 
     run(scene())
 

@@ -156,7 +156,7 @@ UP = "model.layers.1.mlp.up_proj.weight"
         (lambda _, delta: lacking_a_shard(delta), "delta: lacks model-00002-of-"),
     ],
 )
-def test_what_does_not_fit_is_one_line(
+def test_delta_of_another_model_is_refused_in_one_line(
     spoil: Callable[[Path, Path], object], says: str, base: Path, delta: Path, tmp_path: Path
 ) -> None:
     spoil(base, delta)
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_one_line(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".made")]
 
 
-def test_what_is_there_is_not_written_over(
+def test_existing_model_folder_is_not_overwritten(
     base: Path, delta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "made").mkdir()

@@ -82,7 +82,7 @@ def world(database: Database, clock: Clock, openai_server: OpenAIServer) -> Iter
     client.close()
 
 
-def test_filed_calls_are_answered(world: World) -> None:
+def test_enqueued_calls_are_answered(world: World) -> None:
     world.deliver()
     world.assert_each_call_is_paid_and_booked_once()
     [batch] = world.rows()
@@ -147,7 +147,7 @@ def test_a_batch_that_does_not_fit_into_the_queue_is_halved(world: World) -> Non
     assert {batch.state for batch in world.rows()} == {SETTLED, REFUSED}
 
 
-def test_what_only_a_person_can_mend_stops_the_delivery(world: World) -> None:
+def test_fatal_error_stops_the_delivery(world: World) -> None:
     world.server.configure(model="another")
     with pytest.raises(AccessError, match="check the model"):
         world.deliver()
@@ -169,7 +169,7 @@ def test_a_batch_that_fails_stops_the_delivery_with_its_reason(world: World) -> 
     world.assert_each_call_is_paid_and_booked_once()
 
 
-def test_a_server_that_is_away_costs_nothing(world: World) -> None:
+def test_absent_server_costs_no_call(world: World) -> None:
     away = BatchDelivery(world.db, runs.load_run(world.db, RUN), Away(world.client), world.clock, AT_ONCE)  # type: ignore[arg-type]
     for _ in range(3):
         with pytest.raises(Unavailable):
@@ -194,7 +194,7 @@ def test_a_batch_is_looked_at_less_often_as_it_grows_old(world: World) -> None:
     world.cancel()
 
 
-def test_a_batch_that_somebody_cancelled_is_asked_again(world: World) -> None:
+def test_cancelled_batch_is_submitted_again(world: World) -> None:
     world.server.configure(batch_latency_ms=3_600_000)
     delivery = BatchDelivery(world.db, runs.load_run(world.db, RUN), world.client, world.clock, AT_ONCE)
     delivery.tick()
@@ -219,7 +219,7 @@ def test_a_denied_key_pauses_the_run(world: World, monkeypatch: pytest.MonkeyPat
     assert KEY not in message
 
 
-def test_a_stop_is_heard_while_the_server_is_away(world: World) -> None:
+def test_delivery_stops_while_the_server_is_away(world: World) -> None:
     world.server.configure(outage_s=600, p500=1)
     with batch_delivery.deliver_batches(world.db, runs.load_run(world.db, RUN)):
         pass

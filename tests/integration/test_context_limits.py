@@ -13,8 +13,8 @@ import pytest
 
 import worker.clients
 from models.adapters.backends.openai import OpenAIBackend
-from models.core.recording import recorded
-from models.core.retrieval.passage_selection import to_record
+from models.core.recording import recorded_row
+from models.core.retrieval.passage_selection import hit_record
 from models.core.types import Hit, Passage, Request
 from storage.ledger import scheduling
 from storage.ledger.history import generations as recorded_generations
@@ -71,7 +71,7 @@ class Student:
 
 def hit(request: str, rank: int) -> dict[str, Any]:
     text = " ".join(["word"] * (WORDS_OF_A_PASSAGE - 1))
-    return to_record(Hit(Passage(f"{request}.{rank}", f"{request}, rank {rank}", "", text), 1.0 / rank))
+    return hit_record(Hit(Passage(f"{request}.{rank}", f"{request}, rank {rank}", "", text), 1.0 / rank))
 
 
 @contextmanager
@@ -90,14 +90,14 @@ def student(tmp_path: Path, redis_url: str, openai_server: OpenAIServer) -> Iter
         yield Student(runtime, openai_server)
 
 
-def test_what_fits_is_shown_whole(student: Student) -> None:
+def test_prompt_that_fits_is_shown_whole(student: Student) -> None:
     unit = student.asked(max_model_len=4096)
     assert (unit.state, unit.result["dropped"], unit.result["passages"]) == (DONE, EVERYTHING, 2)
     assert len(unit.result["exemplars"]) == 2
     assert student.prompt().count("rank ") == PASSAGES
 
 
-def test_every_answer_that_was_no_answer_is_on_record(student: Student) -> None:
+def test_every_rejected_answer_is_recorded(student: Student) -> None:
     student.server.configure(malformed=1.0, kinds="null")
     unit = student.asked()
     with student.runtime.db.read() as connection:
@@ -107,7 +107,7 @@ def test_every_answer_that_was_no_answer_is_on_record(student: Student) -> None:
     assert unit.rejections == len(rejected) == student.server.stats()["answers"] > 1
 
 
-def test_the_server_has_the_last_word(student: Student) -> None:
+def test_prompt_is_shortened_until_the_server_accepts_it(student: Student) -> None:
     """It is asked again with less until it answers; what is left out is the least."""
     student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
     unit = student.asked()
@@ -132,7 +132,7 @@ def test_a_request_that_is_too_long_by_itself_fails(student: Student) -> None:
     assert (unit.state, unit.reason, unit.result) == (FAILED, "context_overflow", None)
 
 
-def test_a_guess_spares_calls_that_the_server_would_refuse(student: Student) -> None:
+def test_token_estimate_avoids_calls_that_the_server_would_refuse(student: Student) -> None:
     student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
     unit = student.asked(max_model_len=150, params={"max_tokens": 20})
     assert unit.result["dropped"]["passages"] in range(4, PASSAGES)
@@ -144,7 +144,9 @@ def test_a_replay_shows_as_much_as_was_recorded(student: Student, redis_url: str
     student.server.configure(max_context=2 * WORDS_OF_A_PASSAGE + 40)
     unit = student.asked()
     answers = recorded_generations(student.runtime.db, "small-1")
-    path = write_jsonl(tmp_path / "r.jsonl", [recorded(each.request, each.completion) for each in answers])
+    path = write_jsonl(
+        tmp_path / "r.jsonl", [recorded_row(each.request, each.completion) for each in answers]
+    )
     student.server.forget()
     with opened(tmp_path / "again", redis_url) as runtime:
         repeated = Student(runtime, student.server)

@@ -36,12 +36,12 @@ def test_the_copy_answers_as_the_original(config: Passages, milvus_url: str, tmp
     copy_missing_snapshot(config, "http://127.0.0.1:1", there)
 
 
-def test_an_index_that_nobody_built_is_named(config: Passages, milvus_url: str, tmp_path: Path) -> None:
+def test_missing_index_is_named(config: Passages, milvus_url: str, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"holds no index passages_\w+; build it"):
         copy_missing_snapshot(config, milvus_url, tmp_path / "there")
 
 
-def test_a_lite_folder_is_of_one_machine(config: Passages, tmp_path: Path) -> None:
+def test_lite_folder_gives_no_snapshot_to_copy(config: Passages, tmp_path: Path) -> None:
     copy_missing_snapshot(config, str(tmp_path / "milvus.db"), tmp_path / "there")
     with pytest.raises(ServiceError, match="no passage index in"):
         Retriever(config, tmp_path / "there")

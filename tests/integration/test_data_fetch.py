@@ -47,7 +47,7 @@ def fetch(mirror: Mirror, folder: Path, *slugs: str) -> int:
     )
 
 
-def test_what_is_fetched_can_be_read_listed_and_checked(
+def test_fetched_documentation_is_read_listed_and_checked(
     mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetch(mirror, folder, "python~3.14", "numpy~2.3", "numpy~2.3") == 0
@@ -78,7 +78,7 @@ def test_a_broken_connection_is_resumed(mirror: Mirror, folder: Path) -> None:
     assert (folder / "python~3.14" / "db.json").read_bytes() == mirror.files[DB]
 
 
-def test_a_later_run_goes_on(mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_later_fetch_resumes(mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror.cuts[DB] = [600_000, 0, 0, 0, 0, 0]
     assert fetch(mirror, folder) == 2
     stderr = capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_a_server_that_never_gets_further_is_given_up(
     assert len(mirror.cuts[DB]) > 90
 
 
-def test_what_is_current_is_left_and_what_is_changed_comes_again(
+def test_current_files_are_kept_and_changed_ones_fetched_again(
     mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetch(mirror, folder) == 0
@@ -173,7 +173,7 @@ def test_a_wrong_size_is_refused(
         ("/python~3.14/index.json", b"{}", "index.json?1: lists no entries"),
     ],
 )
-def test_what_a_server_gets_wrong_is_one_line(
+def test_wrong_reply_of_a_server_is_one_line(
     mirror: Mirror,
     folder: Path,
     capsys: pytest.CaptureFixture[str],
@@ -212,7 +212,7 @@ def test_a_broken_file_of_the_right_size_is_not_kept(
         ("zzzzzzzz", "no documentation zzzzzzzz; see devdocs.io"),
     ],
 )
-def test_an_unknown_slug_is_told_its_neighbours(
+def test_unknown_slug_names_its_neighbours(
     mirror: Mirror, folder: Path, capsys: pytest.CaptureFixture[str], slug: str, reason: str
 ) -> None:
     assert fetch(mirror, folder, "numpy~2.3", slug) == 2
@@ -220,7 +220,7 @@ def test_an_unknown_slug_is_told_its_neighbours(
     assert not (folder / "numpy~2.3").exists()
 
 
-def test_no_network_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_network_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = Mirror(url=f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_line(mirror: Mirror, folder: Path, capsys: pytest.Ca
     assert stderr.count("\n") == 1
 
 
-def test_an_empty_folder_is_told_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_folder_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder.mkdir()
     assert starmill("data", "list", str(folder)) == 2
     assert "`starmill data fetch devdocs` gets some" in capsys.readouterr().err

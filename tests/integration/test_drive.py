@@ -42,7 +42,7 @@ def stop() -> StopSignal:
     return asked
 
 
-def test_a_run_that_nobody_feeds_is_fed(
+def test_run_without_feeder_is_fed_here(
     database: Database, run: Run, settings: Settings, stop: StopSignal
 ) -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
@@ -52,7 +52,7 @@ def test_a_run_that_nobody_feeds_is_fed(
     assert scheduling.leader(database, run.id, time.time()) == ""
 
 
-def test_who_stops_watching_learns_who_feeds(
+def test_stopped_watcher_is_told_the_feeder(
     database: Database, run: Run, settings: Settings, stop: StopSignal
 ) -> None:
     scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
@@ -63,7 +63,7 @@ def test_who_stops_watching_learns_who_feeds(
     assert scheduling.leader(database, run.id, time.time()) == "elsewhere:7:0"
 
 
-def test_what_local_workers_do_only_this_process_can_feed(
+def test_local_run_is_fed_by_its_own_process(
     database: Database, run: Run, settings: Settings, stop: StopSignal, tmp_path: Path
 ) -> None:
     scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
@@ -83,7 +83,7 @@ def test_a_dead_feeder_of_this_machine_is_replaced_at_once(
     feeder.close()
 
 
-def test_a_service_is_known_for_as_long_as_it_says(settings: Settings) -> None:
+def test_feed_service_is_known_until_its_mark_expires(settings: Settings) -> None:
     broker = Queues(settings.broker)
     assert not broker.is_served()
     broker.announce(0.2)

@@ -148,7 +148,7 @@ def test_answers_are_exported_with_their_verdicts(ended: Ended) -> None:
         assert row["execution"] != "error" or row["execution_detail"]
 
 
-def test_where_there_can_be_no_wall_nothing_starts(ended: Ended, tmp_path: Path) -> None:
+def test_run_without_sandbox_does_not_start(ended: Ended, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     command = [bubblewrap(), "--dev-bind", "/", "/", "--unshare-user", "--disable-userns",
                str(STARMILL), "run", str(ended.experiment), "--local"]  # fmt: skip

@@ -82,7 +82,7 @@ def test_a_dataset_card_repeats_whose_documentation_is_shown(db: Database, tmp_p
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "hf"])
 @pytest.mark.parametrize("what", ["synthetic", "answers", "failures"])
-def test_nothing_is_an_empty_file(
+def test_export_without_rows_is_an_empty_file(
     db: Database, kind: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pyarrow import parquet
@@ -139,7 +139,7 @@ def test_generations_are_a_recording(db: Database) -> None:
         assert recording.answer(request).text == row["text"]
 
 
-def test_of_common_calls_the_recording_tells_what_each_was_given(db: Database) -> None:
+def test_recording_splits_shared_calls_by_example(db: Database) -> None:
     run = plan_mixed(db, augment={"batch_size": 5})
     run.finish(TRAIN, "augment", lambda work: "missing" if work.example.row == 2 else augmented(work))
     assert starmill("export", "small", "--what", "generations", "-o", "recording.jsonl") == 0

@@ -64,7 +64,7 @@ def test_splits_and_order_are_of_their_seeds(db: Database) -> None:
     assert sorted(ordered[0]) == sorted(ordered[1])
 
 
-def test_what_another_export_left_is_not_mixed_in(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_another_export_are_not_mixed_in(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     plan_phrasings(db, 6)
     assert starmill("export", "small", "--split", "train=0.5,test=0.5", "-o", "set") == 0
     before = Path("set/train.jsonl").read_bytes()
@@ -87,7 +87,7 @@ def test_what_another_export_left_is_not_mixed_in(db: Database, capsys: pytest.C
         (["--shuffle", "1", "--what", "generations"], "--shuffle is for rows of examples"),
     ],
 )
-def test_layouts_that_cannot_be(
+def test_impossible_layout_is_refused(
     db: Database, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan_mixed(db)

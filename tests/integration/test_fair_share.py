@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from producer.experiments.datasets import read_dataset
-from producer.experiments.load import load_experiment
 
 from models.core.experiment.experiment import Experiment
 from producer.cli.index_progress import bring_up_to_date
+from producer.experiments.datasets import read_dataset
+from producer.experiments.load import load_experiment
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.settings import Settings

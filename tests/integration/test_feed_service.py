@@ -62,7 +62,7 @@ def experiment(data: Path, server: OpenAIServer, **sections: Any) -> Path:
 
 
 @pytest.mark.marathon
-def test_a_service_feeds_what_others_plan_and_another_takes_its_place(
+def test_feed_service_feeds_planned_runs_and_a_second_takes_over(
     home: Home, data: Path, server: OpenAIServer
 ) -> None:
     with ExitStack() as stack, home.ledger() as db:
@@ -84,7 +84,7 @@ def test_a_service_feeds_what_others_plan_and_another_takes_its_place(
         assert stopped(second) == 0
 
 
-def test_who_stops_watching_stops_nothing(home: Home, data: Path, server: OpenAIServer) -> None:
+def test_ctrl_c_in_a_watching_run_leaves_the_run_going(home: Home, data: Path, server: OpenAIServer) -> None:
     with ExitStack() as stack, home.ledger() as db:
         service = stack.enter_context(home.started("feed"))
         stack.enter_context(celery_worker(home))
@@ -101,7 +101,7 @@ def test_who_stops_watching_stops_nothing(home: Home, data: Path, server: OpenAI
 
 
 @pytest.mark.marathon
-def test_who_watches_takes_over_from_a_dead_service(home: Home, data: Path, server: OpenAIServer) -> None:
+def test_watching_run_takes_over_from_a_killed_service(home: Home, data: Path, server: OpenAIServer) -> None:
     """Batches, too: they are found again, and nothing is asked twice."""
     server.configure(batch_latency_ms=3000)
     teacher = {"backend": "openai", "model": "large", "base_url": server.url, "delivery": "batch"}
@@ -120,7 +120,7 @@ def test_who_watches_takes_over_from_a_dead_service(home: Home, data: Path, serv
         assert server.stats()["paid_again"] == 0
 
 
-def test_a_service_waits_for_redis_and_database(
+def test_feed_service_waits_for_redis_and_database(
     home: Home, postgres: Postgres, server: OpenAIServer, clock: Clock
 ) -> None:
     port = free_port()

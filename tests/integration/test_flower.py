@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 from flower.urls import handlers
-from producer.experiments.load import load_experiment
 from sqlalchemy import func, select
 
 from models.core.pipeline.stages import queues
+from producer.experiments.load import load_experiment
 from storage.schema import DONE, FAILED, UNITS
 from tests.openai_server.process import running
 from tests.support.chores import read_jsonl, write_data, write_experiment
@@ -108,7 +108,7 @@ def test_tasks_agree_with_the_ledger(watched: Watched) -> None:
     wait_until(agrees, f"Flower counts {done}", 20)
 
 
-def test_tasks_and_workers_say_what_they_are_about(watched: Watched) -> None:
+def test_tasks_and_workers_show_run_and_example(watched: Watched) -> None:
     tasks = watched.flower.tasks(watched.run)
     assert {task["worker"] for task in tasks} == {WORKER}
     assert {task["args"].split()[0] for task in tasks} == {f"small-{watched.run.rpartition('-')[2]}"}
@@ -124,9 +124,7 @@ def test_tasks_and_workers_say_what_they_are_about(watched: Watched) -> None:
     "login", [None, "starmill:wrong", f"root:{PASSWORD}", "", f"starmill:{PASSWORD}x", ":"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PUT"])
-def test_no_route_tells_anything_without_the_password(
-    watched: Watched, method: str, login: str | None
-) -> None:
+def test_every_route_refuses_without_the_password(watched: Watched, method: str, login: str | None) -> None:
     for path in paths(watched):
         status, body = watched.flower.get(path, login, method=method)
         assert (status, body) == (401, b"Log in."), path
@@ -136,7 +134,7 @@ def test_no_route_tells_anything_without_the_password(
     "header",
     ["Bearer x", "Basic", "Basic é", "Basic !!!!", f"Basic starmill:{PASSWORD}", "Digest username=starmill"],
 )
-def test_no_odd_login_is_let_in(watched: Watched, header: str) -> None:
+def test_malformed_login_is_refused(watched: Watched, header: str) -> None:
     sent = {"Authorization": header.encode().decode("latin-1")}
     assert fetch(f"{watched.flower.url}/metrics", None, headers=sent) == (401, b"Log in.")
 
@@ -183,7 +181,7 @@ def test_it_listens_on_this_machine_only(watched: Watched) -> None:
         probe.bind(("127.0.0.2", port))
 
 
-def test_each_line_of_a_units_life_says_whose(watched: Watched) -> None:
+def test_each_log_line_of_a_unit_names_run_stage_and_unit(watched: Watched) -> None:
     lines = [json.loads(line) for line in watched.log.read_text().splitlines() if line.startswith("{")]
     lives = [line for line in lines if line["logger"] in {"worker.execute_unit", "worker.model_calls"}]
     for line in lives:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from producer.experiments.datasets import read_dataset
 from producer.experiments.load import load_experiment
-
 from storage.schema import TRAIN
 from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import read_jsonl, write_experiment, write_jsonl
@@ -103,7 +103,7 @@ def test_each_pair_is_kept_or_dropped_for_a_reason(grown: Home, experiment: Path
             assert row["dropped"]["other"] in row["grown"]["shown"]
 
 
-def test_a_second_run_writes_the_same_and_asks_nothing(
+def test_second_growth_writes_the_same_and_makes_no_call(
     grown: Home, experiment: Path, server: OpenAIServer
 ) -> None:
     before = paid(server)
@@ -114,7 +114,7 @@ def test_a_second_run_writes_the_same_and_asks_nothing(
 
 
 @pytest.mark.parametrize("by_stage", [False, True])
-def test_a_replay_pays_nothing_and_writes_the_same(
+def test_replayed_growth_costs_nothing_and_writes_the_same(
     grown: Home, experiment: Path, server: OpenAIServer, tmp_path: Path, by_stage: bool
 ) -> None:
     """From the run's own recording; or from one that only knows whose answers they are."""
@@ -166,7 +166,7 @@ def test_later_rounds_are_shown_what_was_grown(grown: Home) -> None:
             assert set(grown_names) <= kept[1]
 
 
-def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
+def test_growth_run_is_listed_and_resumed_as_other_runs(grown: Home, experiment: Path) -> None:
     status = grown.json("status")
     assert (status["state"], list(status["stages"])) == ("finished", ["grow"])
     assert status["stages"]["grow"]["done"] == UNITS
@@ -178,7 +178,7 @@ def test_the_run_is_seen_like_any_other(grown: Home, experiment: Path) -> None:
     assert only["run"] == status["run"]
 
 
-def test_what_cannot_be_grown_is_told_in_one_line(grown: Home, experiment: Path, tmp_path: Path) -> None:
+def test_impossible_growth_is_refused_in_one_line(grown: Home, experiment: Path, tmp_path: Path) -> None:
     def refusal_of(*arguments: object) -> str:
         stderr = grown.starmill(*arguments, expect=2).stderr
         assert stderr.count("\n") == 1

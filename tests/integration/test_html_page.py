@@ -63,7 +63,7 @@ def page(opened: Browser, tmp_path: Path) -> Browser:
     return opened
 
 
-def test_nothing_is_loaded_and_no_text_is_run(page: Browser) -> None:
+def test_page_loads_nothing_and_runs_no_text(page: Browser) -> None:
     assert page.complaints() == []
     assert page.run("return window.broken") is None
     assert page.run("return performance.getEntriesByType('resource').length") == 0
@@ -71,7 +71,7 @@ def test_nothing_is_loaded_and_no_text_is_run(page: Browser) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
-def test_nothing_is_wider_than_the_screen(page: Browser, width: int) -> None:
+def test_page_is_no_wider_than_the_screen(page: Browser, width: int) -> None:
     page.resize(width)
     page.run("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.run("return document.documentElement.scrollWidth") <= width
@@ -82,7 +82,7 @@ def test_nothing_is_wider_than_the_screen(page: Browser, width: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(page: Browser, scheme: str) -> None:
+def test_text_has_enough_contrast(page: Browser, scheme: str) -> None:
     """Contrast of ink, soft words and verdicts with what they stand on: 4.5 at least (WCAG 2, AA)."""
     page.scheme(scheme)
     ratios = page.run("""

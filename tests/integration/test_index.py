@@ -144,7 +144,7 @@ def test_hostile_passages_go_through(site: Site) -> None:
     assert site.build().encoded == 0
 
 
-def test_whose_the_documentation_is_lies_beside_the_index(site: Site) -> None:
+def test_attributions_are_stored_beside_the_index(site: Site) -> None:
     site.write("one")
     assert read_attributions(site.build().path) == []
     notices = site.home / "attribution.json"

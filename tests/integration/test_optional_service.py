@@ -33,13 +33,13 @@ def dying(tmp_path: Path, optional: bool) -> Service:
     return Service("flower", command, tmp_path / "flower.log", lambda: True, optional=optional)
 
 
-def test_what_is_needed_ends_the_run(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_needed_service_that_keeps_dying_ends_the_run(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(dying(tmp_path, optional=False))
     with pytest.raises(ServiceError, match="flower died 5 times in a minute: no port"):
         check_often(supervisor)
 
 
-def test_what_is_optional_is_given_up(
+def test_optional_service_that_keeps_dying_is_dropped(
     supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervisor.start(dying(tmp_path, optional=True))

@@ -42,7 +42,7 @@ def plan(db: Database, **sections: Any) -> LedgerRun:
     return run
 
 
-def test_filters_are_counted_and_nothing_is_changed(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quality_counts_filters_and_changes_no_row(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     plan(db)
     assert starmill("export", "small", "-o", "before.jsonl") == 0
     capsys.readouterr()
@@ -83,9 +83,7 @@ def exported(*arguments: str) -> list[int]:
     return [row["row"] for row in lines("rows.jsonl")]
 
 
-def test_exports_leave_out_what_the_experiment_heeds(
-    db: Database, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exports_leave_out_rows_that_filters_drop(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     plan(db, quality={"exact": True, "contamination": {"ngram": 8}})
     assert exported() == [WRONG, RIGHT, AGAIN, OTHER, TESTED]
     assert "left out" not in capsys.readouterr().err
@@ -102,7 +100,7 @@ def test_exports_leave_out_what_the_experiment_heeds(
     assert "- contamination: 1 (a row that repeats a row of the test split)" in page
 
 
-def test_filters_without_rows_say_so(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quality_without_rows_says_so(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     run = plan(db)
     for arguments, says in (
         (("--filter", "exakt"), "--filter exakt: there is no such filter; take exact, code"),
@@ -114,7 +112,7 @@ def test_filters_without_rows_say_so(db: Database, capsys: pytest.CaptureFixture
         assert not Path("rows.jsonl").exists()
 
 
-def test_a_dataset_is_looked_at_without_a_run(
+def test_quality_of_a_dataset_needs_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -95,7 +95,7 @@ def test_rounds_are_counted_and_exported(ended: Ended) -> None:
     assert statistics["accepted"] == len(right)
 
 
-def test_nothing_is_bought_again(ended: Ended, server: OpenAIServer) -> None:
+def test_second_run_buys_no_call_again(ended: Ended, server: OpenAIServer) -> None:
     before = paid(server)
     assert max(before.values()) == 1
     ended.home.starmill("run", ended.experiment, "--local", "--new")

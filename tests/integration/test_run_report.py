@@ -10,7 +10,7 @@ import pytest
 
 from models.core.metrics.scores import intervals, row_stats, score, scores
 from models.core.metrics.significance import holm, mcnemar
-from models.core.retrieval.passage_selection import to_record
+from models.core.retrieval.passage_selection import hit_record
 from models.core.types import Hit, Passage, Rejection
 from producer.results.report.ablation_table import METRICS
 from producer.results.report.build import build_report
@@ -43,7 +43,7 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
     finish_test(run)
     run.close()
     report = build_report(db, run.run)
-    assert (report.state, [row.cell.variant for row in report.table]) == (
+    assert (report.state, [row.cell.name for row in report.table]) == (
         "finished",
         ["pupil/0-shot", "pupil/2-shot", "pupil/2-shot/star"],
     )
@@ -67,7 +67,7 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
     )
 
 
-def test_what_the_context_had_no_room_for_is_said(db: Database) -> None:
+def test_report_counts_what_did_not_fit_the_context(db: Database) -> None:
     """It is told apart from exemplars that there were not."""
     run = plan_mixed(db)
     finish_train(run)
@@ -144,7 +144,7 @@ def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> No
     run.finish(TEST, "answer", answer_in)
     run.finish(TEST, "judge", judged)
     report = build_report(db, run.run)
-    effects = {(each.cell.variant, each.against.variant): each for each in report.effects}
+    effects = {(each.cell.name, each.against.name): each for each in report.effects}
     assert [(*pair, each.n, each.baseline, each.retrieval) for pair, each in effects.items()] == [
         ("pupil/0-shot/retrieval", "pupil/0-shot", 10, True, True),
         ("pupil/2-shot", "pupil/0-shot", 11, True, False),
@@ -183,7 +183,7 @@ def test_the_synthetic_set_is_counted(db: Database) -> None:
     assert statistics.words_per_rationale == 6
 
 
-def test_failures_and_spending_are_told_apart_by_stage(db: Database) -> None:
+def test_failures_and_spending_are_counted_by_stage(db: Database) -> None:
     run = plan_mixed(db)
     run.reject(TRAIN, "augment", Rejection("null"), None)
     run.finish(TRAIN, "augment", augmented)
@@ -217,7 +217,7 @@ def test_failures_and_spending_are_told_apart_by_stage(db: Database) -> None:
     assert bought["augment"].latency == {"p50": 0.25, "p90": 0.25, "p99": 0.25, "max": 0.25}
 
 
-def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> None:
+def test_shown_passages_are_compared_with_the_right_ones(db: Database) -> None:
     passages = {
         "top_k": 2,
         "alternatives": {
@@ -237,7 +237,7 @@ def test_what_was_shown_is_compared_with_the_right_passages(db: Database) -> Non
         hits = [
             Hit(Passage(name, name, f"{name}(x)", "x" * 10), 0.6 - 0.2 * at) for at, name in enumerate(names)
         ]
-        return {"query": "q", "passages": [to_record(hit) for hit in hits]}
+        return {"query": "q", "passages": [hit_record(hit) for hit in hits]}
 
     assert run.finish(TEST, "retrieve", retrieval_of) == 9
     quality = build_report(db, run.run).retrieval
@@ -272,7 +272,7 @@ def test_the_command_writes_every_format(
     assert Path("report.txt").read_text(encoding="utf-8") == shown
 
 
-def test_what_cannot_be_done_is_said_in_a_line(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_report_is_refused_in_one_line(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     plan_mixed(db)
     for arguments, message in (
         (["report", "small", "--format", "pdf"], "pdf"),

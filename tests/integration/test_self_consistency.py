@@ -55,7 +55,7 @@ def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], ResultRow]]:
     return by_example
 
 
-def test_the_vote_is_what_the_samples_say(rationales: dict[int, dict[tuple[str, int], ResultRow]]) -> None:
+def test_vote_is_the_majority_of_samples(rationales: dict[int, dict[tuple[str, int], ResultRow]]) -> None:
     assert len(rationales) == EXAMPLES
     failed = groups = 0
     for units in rationales.values():
@@ -91,7 +91,7 @@ def test_each_sample_is_a_call_of_its_own(
         assert asked[unit.generation or ""]["params"]["seed"] == SEED + 1009 * sample + attempt
 
 
-def test_what_follows_goes_on_from_the_vote(
+def test_later_steps_use_the_elected_rationale(
     ended: Ended, rationales: dict[int, dict[tuple[str, int], ResultRow]]
 ) -> None:
     status = ended.home.json("status")

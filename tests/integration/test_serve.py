@@ -56,7 +56,7 @@ def routes(tmp_path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def test_no_route_tells_anything_without_the_password(site: Served, tmp_path: Path) -> None:
+def test_every_route_refuses_without_the_password(site: Served, tmp_path: Path) -> None:
     asked = routes(tmp_path)
     assert len(asked) > 15
     for method, path in asked:
@@ -87,7 +87,7 @@ def open_site(home: Home) -> Iterator[Served]:
         yield site
 
 
-def test_public_routes_tell_nothing_of_runs(site: Served) -> None:
+def test_public_routes_show_no_run(site: Served) -> None:
     assert site.ask("/healthcheck").text == "ok\n"
     for path in ("/login", "/static/page.css", "/static/live.js", "/static/report.css"):
         reply = site.ask(path)
@@ -123,7 +123,7 @@ def test_the_login_leads_to_no_other_site(open_site: Served) -> None:
     assert open_site.ask("/login", "POST", form={"password": "x" * 5000}).status == 413
 
 
-def test_only_our_own_names_are_answered(open_site: Served) -> None:
+def test_other_host_names_are_refused(open_site: Served) -> None:
     for host in ("localhost", "127.0.0.1:80", "[::1]:80", "10.1.2.3", "runs.example.org:8321"):
         assert open_site.ask("/healthcheck", Host=host).status == 200
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", ""):
@@ -186,7 +186,7 @@ def test_failures_lead_to_the_rows_behind_them(open_site: Served, home: Home) ->
     ).text  # fmt: skip
 
 
-def test_what_there_is_not_is_said_in_one_line(open_site: Served) -> None:
+def test_missing_page_is_answered_in_one_line(open_site: Served) -> None:
     for path, status, says in (
         ("/runs/nobody", 404, "no such run"),
         ("/runs/nobody/events", 404, "no such run"),
@@ -259,7 +259,7 @@ def test_a_password_is_made_up_on_this_machine_only(home: Home) -> None:
     assert short.stderr == "starmill: STARMILL_DASHBOARD_PASSWORD is too short: give at least 8 characters\n"
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(open_site: Served, home: Home) -> None:
+def test_taken_port_is_named_in_one_line(open_site: Served, home: Home) -> None:
     other = Home(home.path, {"STARMILL_DASHBOARD_PASSWORD": PASSWORD})
     stderr = other.starmill("serve", "--port", open_site.port, expect=2).stderr
     assert stderr.startswith(f"starmill: cannot listen on 127.0.0.1:{open_site.port}: Address already in use")

@@ -73,7 +73,7 @@ def test_every_page_fits_the_screen_and_loads_from_nowhere_else(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_follows_the_scheme_of_the_system(opened: Browser, site: Served, scheme: str) -> None:
+def test_page_follows_the_systems_colour_scheme(opened: Browser, site: Served, scheme: str) -> None:
     opened.scheme(scheme)
     opened.visit(site.url)
     paper = opened.run("return getComputedStyle(document.body).backgroundColor")

@@ -42,7 +42,7 @@ def wrong(remarks: list[ServiceProblem]) -> dict[str, str]:
     return {each.name: each.says for each in remarks if not each.ok and "latency" not in each.name}
 
 
-def test_a_redis_set_up_as_deploy_says_is_in_order(broker: ProductionRedis) -> None:
+def test_redis_with_deploys_configuration_passes(broker: ProductionRedis) -> None:
     assert wrong(check_redis(broker.url)) == {}
     assert broker.admin.acl_log() == []
 
@@ -63,27 +63,29 @@ def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
     assert remedy in problems[name]
 
 
-def test_a_clock_that_differs_is_noticed(broker: ProductionRedis, database: Database) -> None:
+def test_clock_skew_is_reported(broker: ProductionRedis, database: Database) -> None:
     late = {"Redis clock": check_redis(broker.url, lambda: time.time() - 30),
             "PostgreSQL clock": check_postgres(database, lambda: time.time() - 30)}  # fmt: skip
     for name, remarks in late.items():
         assert wrong(remarks)[name].startswith("is 30 s from this machine's")
 
 
-def test_a_redis_elsewhere_without_tls_is_warned_of(tmp_path: Path) -> None:
+def test_remote_redis_without_tls_is_reported(tmp_path: Path) -> None:
     with production_redis(tmp_path, "--bind", "127.0.0.1", "::1") as server:
         # Another name of this machine: nothing tells that from another machine.
         url = server.url.replace("127.0.0.1", "0.0.0.0")
         assert "use rediss://" in wrong(check_redis(url))["Redis link"]
 
 
-def test_a_user_that_may_not_tell_is_no_traceback(broker: ProductionRedis) -> None:
+def test_redis_user_without_info_is_named_without_traceback(broker: ProductionRedis) -> None:
     broker.admin.acl_setuser("starmill", commands=["-info"])
     with pytest.raises(ServiceError, match=r"Redis cannot be asked: .*its user needs \+info"):
         check_redis(broker.url)
 
 
-def test_redis_behind_tls(broker: ProductionRedis, tmp_path: Path) -> None:
+def test_redis_behind_tls_works_and_an_untrusted_certificate_is_refused(
+    broker: ProductionRedis, tmp_path: Path
+) -> None:
     """Queue, limits and doctor; a certificate that nobody vouches for is refused."""
     with behind_tls(broker.port, tmp_path) as (port, certificate):
         plain = broker.url.replace("redis://", "rediss://").replace(str(broker.port), str(port))
@@ -115,13 +117,15 @@ async def exchange(url: str) -> bool:
     return answer.granted
 
 
-def test_a_postgresql_for_tests_is_told_from_one_for_work(database: Database) -> None:
+def test_postgresql_without_fsync_is_reported(database: Database) -> None:
     """The server of the tests forgets commits when it loses power, as a server for work must not."""
     problems = wrong(check_postgres(database))
     assert problems == {"PostgreSQL commits": "fsync off: what was paid for can be lost; switch on"}
 
 
-def test_postgresql_behind_tls(database: Database, tmp_path: Path) -> None:
+def test_postgresql_behind_tls_works_and_an_untrusted_certificate_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
     """Ledger and doctor; a certificate that nobody vouches for is refused."""
     socket = Path(str(database.url.query["host"])) / ".s.PGSQL.5432"
     with behind_tls(socket, tmp_path) as (port, certificate):
@@ -143,7 +147,7 @@ def test_postgresql_behind_tls(database: Database, tmp_path: Path) -> None:
         doubting.close()
 
 
-def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
+def test_postgresql_without_free_connections_is_reported(database: Database) -> None:
     with database.read() as connection:
         most = int(connection.exec_driver_sql("SHOW max_connections").scalar_one())
     others = [
@@ -160,7 +164,7 @@ def test_a_postgresql_without_room_is_noticed(database: Database) -> None:
     assert "raise max_connections" in problems["PostgreSQL connections"]
 
 
-def test_a_worker_opens_no_more_connections_than_is_promised(database: Database) -> None:
+def test_worker_opens_no_more_connections_than_documented(database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
     runtime = Runtime(Settings(database_url=url))
 
@@ -186,7 +190,7 @@ def _sleep(db: Database) -> None:
         connection.exec_driver_sql("SELECT pg_sleep(0.02)")
 
 
-def test_an_old_schema_is_told_and_not_touched(
+def test_old_schema_is_reported_and_not_changed(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with database.write() as connection:

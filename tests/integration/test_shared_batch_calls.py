@@ -43,7 +43,7 @@ def run_augment(runtime: Runtime, unit_ids: list[int]) -> list[str | None]:
     return runtime.wait_for(augmented())
 
 
-def test_a_common_call_answers_its_units_in_any_company(
+def test_shared_batch_call_answers_its_units_after_regrouping(
     runtime: Runtime, openai_server: OpenAIServer
 ) -> None:
     db, clock = runtime.db, runtime.clock

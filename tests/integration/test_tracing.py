@@ -101,7 +101,7 @@ def test_a_common_call_hangs_below_the_first_unit(
         assert [link.span_id for link in spans[unit].links] == [spans[first].span_id]
 
 
-def test_errors_are_told_by_name_and_nothing_that_was_asked(
+def test_traces_name_errors_and_hold_no_request(
     runtime: Runtime, openai_server: OpenAIServer, collector: Collector
 ) -> None:
     openai_server.configure(max_context=1)
@@ -133,7 +133,7 @@ def test_a_collector_that_is_away_delays_the_end_for_seconds_at_most(
      {"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"},
      {"OTEL_TRACES_EXPORTER": "console"}],
 )  # fmt: skip
-def test_it_is_off_unless_it_is_asked_for(environment: dict[str, str]) -> None:
+def test_tracing_is_off_by_default(environment: dict[str, str]) -> None:
     tracing.open_tracing("teacher@host", environment)
     assert tracing.span("commit") is tracing.NO_SPAN
     assert tracing.unit_spans([], (0, 0)) is tracing.NO_SPAN

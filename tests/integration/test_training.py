@@ -51,7 +51,7 @@ def undisturbed(experiment: Path) -> Path:
     return folder
 
 
-def test_training_teaches_and_names_what_it_taught(experiment: Path, undisturbed: Path) -> None:
+def test_training_improves_retrieval_and_names_the_encoder(experiment: Path, undisturbed: Path) -> None:
     rows = read_jsonl(experiment.parent / "train.jsonl")
     passages = read_jsonl(experiment.parent / "passages.jsonl")
     ranks = []
@@ -109,7 +109,7 @@ def test_interrupted_training_ends_with_the_same_weights(
         (["-o", "new", "--epochs", "0"], "--epochs"),
     ],
 )
-def test_a_training_that_cannot_be(
+def test_impossible_training_is_refused(
     arguments: list[str], says: str, experiment: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -34,7 +34,7 @@ def validated(folder: Path, *checks: str) -> str:
     return done.stdout
 
 
-def test_deploy_is_in_order(copy: Path) -> None:
+def test_deploy_folder_is_valid(copy: Path) -> None:
     assert "deploy: 0 problems" in validated(copy)
 
 
@@ -87,7 +87,7 @@ def test_deploy_is_in_order(copy: Path) -> None:
         ("grafana", "grafana/starmill.json", '"id": 2,', '"id": 1,', "same id"),
     ],
 )
-def test_what_is_broken_is_found(
+def test_broken_deploy_file_is_reported(
     copy: Path, check: str, file: str, right: str, wrong: str, says: str
 ) -> None:
     path = copy / file

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from models.adapters.backends.backend import Backend
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import ModelError
 from models.core.experiment.endpoints import Endpoint
 from models.core.types import Completion, Request
 
 
-def ask(url: str, request: Request, gateway: Gateway | None = None, **settings: object) -> Completion:
+def ask(url: str, request: Request, gateway: GatewayClient | None = None, **settings: object) -> Completion:
     """One call; `settings` are those of an endpoint. Raises ModelError."""
     (outcome,) = ask_all(url, [request], gateway, **settings)
     if isinstance(outcome, ModelError):
@@ -22,7 +22,7 @@ def ask(url: str, request: Request, gateway: Gateway | None = None, **settings: 
 
 
 def ask_all(
-    url: str, requests: Sequence[Request], gateway: Gateway | None = None, **settings: object
+    url: str, requests: Sequence[Request], gateway: GatewayClient | None = None, **settings: object
 ) -> list[Completion | ModelError]:
     """All at once through one backend; an error stands where it happened."""
 

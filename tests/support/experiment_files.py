@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from producer.experiments.load import load_experiment
 
 from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
+from producer.experiments.load import load_experiment
 
 LEAST: dict[str, Any] = {
     "name": "mine",

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from models.adapters.backends.gateway_client import FORGET, Gateway
+from models.adapters.backends.gateway_client import FORGET, GatewayClient
 from models.core.errors import ModelError
 from models.core.types import Message, Request
 from tests.openai_server.calls import ask
@@ -42,9 +42,9 @@ class GatewayProcess:
     def setting(self) -> str:
         return self.url.replace("http://", f"http://:{GATEWAY_TOKEN}@")
 
-    def client(self) -> Gateway:
+    def client(self) -> GatewayClient:
         """As a worker has it."""
-        return Gateway(self.setting)
+        return GatewayClient(self.setting)
 
     def health(self) -> dict[str, int]:
         return json.loads(self._call("GET", "/health"))
@@ -76,7 +76,7 @@ def running_gateway(*options: str) -> Iterator[GatewayProcess]:
 
 
 def failure(
-    url: str, gateway: Gateway | None = None, request: Request = QUESTION, **settings: object
+    url: str, gateway: GatewayClient | None = None, request: Request = QUESTION, **settings: object
 ) -> ModelError:
     """What the call ends with."""
     with pytest.raises(ModelError) as caught:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from producer.experiments.task_folders import SHIPPED, read_task
-
 from models.core.experiment.task_folder import TaskFolder
-from models.core.prompts.rendering import Wording
+from models.core.prompts.rendering import PromptRenderer
+from producer.experiments.task_folders import SHIPPED, read_task
 from storage.jsonl import read_objects
 
 CONALA = SHIPPED / "conala"
@@ -19,8 +18,8 @@ def conala() -> TaskFolder:
     return TaskFolder.model_validate(read_task(CONALA)[0])
 
 
-def wording() -> Wording:
-    return Wording(conala())
+def wording() -> PromptRenderer:
+    return PromptRenderer(conala())
 
 
 def seeds(of: str) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """A TLS proxy for a server of this machine: `python -m tests.support.tls_end BACKEND CERTIFICATE KEY`.
 
-It prints its URL. BACKEND is a port, or the path of PostgreSQL's socket, whose clients ask for TLS before they
-speak it.
+It prints its URL. BACKEND is a port, or the path of PostgreSQL's socket, whose clients ask for TLS first.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from producer.experiments.load import load_experiment
 from pydantic import ValidationError
 
 from models.core.experiment.experiment import LONGEST_NAME
 from models.core.pipeline.grid import Cell, cells
+from producer.experiments.load import load_experiment
 from storage.schema import UnitRow
 from tests.support.small_run import experiment
 

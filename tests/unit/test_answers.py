@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.core.answers.checks import REASONS, check
+from models.core.answers.checks import REASONS, usable_text
 from models.core.answers.extraction import extract_prediction
 from models.core.answers.parsers import (
     ParsedRationale,
@@ -63,8 +63,8 @@ def test_reasons_explain_themselves_in_one_line() -> None:
         (completion_of("x = 1", "length"), "truncated"),
     ],
 )
-def test_unusable(completion: Completion, expected: str) -> None:
-    assert reason(check(completion)) == expected
+def test_unusable_completion_has_its_reason(completion: Completion, expected: str) -> None:
+    assert reason(usable_text(completion)) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_unusable(completion: Completion, expected: str) -> None:
     ],
 )
 def test_usable_text_is_left_as_it_came(text: str) -> None:
-    assert check(completion_of(text)) == text
+    assert usable_text(completion_of(text)) == text
 
 
 def test_details_are_short_printable_and_show_where_it_broke_off() -> None:
-    cut = check(completion_of("a\n" * 500 + "the\x00 end\ud800", "length"))
+    cut = usable_text(completion_of("a\n" * 500 + "the\x00 end\ud800", "length"))
     assert reason(cut) == "truncated"
     assert isinstance(cut, Rejection)
     assert cut.detail.endswith("the\ufffd end\ufffd")
@@ -104,7 +104,7 @@ def test_details_are_short_printable_and_show_where_it_broke_off() -> None:
         ('"a" to b. This requires printing "a"', 'This requires printing "a"'),
     ],
 )
-def test_augmentation(text: str, augmentation: str) -> None:
+def test_augmentation_is_parsed(text: str, augmentation: str) -> None:
     assert parse_augmentation(completion_of(text), "sort x") == augmentation
 
 
@@ -121,7 +121,7 @@ def test_augmentation(text: str, augmentation: str) -> None:
         ("I'm sorry, but I can't do that.", "refusal"),
     ],
 )
-def test_rejected_augmentation(text: str, expected: str) -> None:
+def test_unusable_augmentation_is_rejected_with_its_reason(text: str, expected: str) -> None:
     completion = completion_of(text, "length" if expected == "truncated" else "stop")
     assert reason(parse_augmentation(completion, "sort the list `x` by name")) == expected
 
@@ -156,17 +156,17 @@ ALL = ["This requires a.", "This requires b, 2. c.", "This requires d."]
         "1. This requires a.\n2. This requires b, 2. c.\n3. This requires d.\n4. This requires more.",
     ],
 )
-def test_numbered_reply(text: str) -> None:
+def test_numbered_reply_is_split_by_number(text: str) -> None:
     assert parse_augmentations(completion_of(text), REQUESTS) == ALL
 
 
-def test_numbered_reply_with_gaps() -> None:
+def test_numbered_reply_with_gaps_rejects_what_is_missing() -> None:
     first, second, third = parse_augmentations(completion_of("1. This requires a.\n3. print it"), REQUESTS)
     assert first == "This requires a."
     assert (reason(second), reason(third)) == ("missing", "no_answer")
 
 
-def test_numbered_reply_that_was_cut_off() -> None:
+def test_truncated_numbered_reply_keeps_its_whole_items() -> None:
     answers = parse_augmentations(completion_of("1. This requires a.\n2. This requ", "length"), REQUESTS)
     assert answers[0] == "This requires a."
     assert [reason(answer) for answer in answers[1:]] == ["truncated", "missing"]
@@ -194,7 +194,7 @@ def test_reply_to_one_request_needs_no_number() -> None:
         ("f sorts. The answer is as follows.\n```\nf(x)\n", "f(x)"),
     ],
 )
-def test_rationale(text: str, code: str) -> None:
+def test_rationale_and_its_code_are_parsed(text: str, code: str) -> None:
     assert parse_rationale(completion_of(f"\n{text} \n"), "sort x", hinted=False) == ParsedRationale(
         text.strip(), code
     )
@@ -224,11 +224,11 @@ HINTED = "sort x. This requires sorting x (Hint: the answer is f(x))"
         ("<html>", "html"),
     ],
 )
-def test_rejected_rationale(text: str, expected: str) -> None:
+def test_unusable_rationale_is_rejected_with_its_reason(text: str, expected: str) -> None:
     assert reason(parse_rationale(completion_of(text), HINTED, hinted=True)) == expected
 
 
-def test_no_hint_no_leak() -> None:
+def test_hint_leak_needs_a_hint() -> None:
     text = "The hint of a widget is text. The answer is f(x)"
     assert isinstance(parse_rationale(completion_of(text), "sort x", hinted=False), ParsedRationale)
     assert reason(parse_rationale(completion_of(text), "sort x", hinted=True)) == "hint_leak"
@@ -255,17 +255,19 @@ def test_a_request_that_is_code_may_be_its_own_answer() -> None:
         ("", "", ""),
     ],
 )
-def test_prediction(text: str, paper: str, strict: str) -> None:
+def test_prediction_is_extracted_by_either_rule(text: str, paper: str, strict: str) -> None:
     assert extract_prediction("paper", text) == paper
     assert extract_prediction("strict", text) == strict
 
 
 @settings(deadline=None)
 @given(TEXT, TEXT, st.booleans(), st.sampled_from(["stop", "length", "content_filter", "weird"]))
-def test_any_text_is_an_answer_or_a_rejection(text: str, request_: str, hinted: bool, ended: str) -> None:
+def test_arbitrary_text_gives_an_answer_or_a_rejection(
+    text: str, request_: str, hinted: bool, ended: str
+) -> None:
     completion = completion_of(text, ended)
     for answer in [
-        check(completion),
+        usable_text(completion),
         parse_augmentation(completion, request_),
         parse_rationale(completion, request_, hinted),
         *parse_augmentations(completion, [request_, "print y"]),

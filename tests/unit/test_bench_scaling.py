@@ -36,7 +36,7 @@ def test_a_million_units() -> None:
     assert reckoned(COSTS, options, 10**6)["hours at the provider's limits"] == pytest.approx(500 / 60)
 
 
-def test_what_is_paid_once_is_no_cost_of_a_unit() -> None:
+def test_one_time_cost_is_not_charged_per_unit() -> None:
     """A second to start, then 4 ms each."""
     small, large = ({"units": n, "worker_ms_of_cpu_per_unit": (1000 + 4 * n) / n} for n in (100, 300))
     assert of_one_more(small, large) == pytest.approx(4)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from producer.index.trainer import contrastive_loss, rate
+from producer.index.trainer import contrastive_loss, learning_rate_share
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 CANDIDATES = torch.tensor([[0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
@@ -27,7 +27,7 @@ def test_value_is_that_of_a_hand_computation() -> None:
     assert loss.item() == pytest.approx((first + second) / 2)
 
 
-def test_what_is_no_negative_does_not_count() -> None:
+def test_masked_negative_does_not_change_the_loss() -> None:
     first = -math.log(math.exp(1.6) / (math.exp(1.6) + math.exp(1.2)))
     negative = every([[0, 0, 1], [0, 0, 0]])
     loss = contrastive_loss(QUERIES, CANDIDATES, ANSWERS, negative, 0.5)
@@ -61,8 +61,8 @@ def test_masked_scores_leave_the_gradient_finite() -> None:
 
 
 def test_rate_rises_and_falls_in_straight_lines() -> None:
-    shares = [rate(step, 10, warmup=0.4) for step in range(10)]
+    shares = [learning_rate_share(step, 10, warmup=0.4) for step in range(10)]
     assert shares[:4] == [0.25, 0.5, 0.75, 1]
     assert shares[4] == 1
     assert shares[5:] == pytest.approx([5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
-    assert rate(0, 1, warmup=0.0) == 1
+    assert learning_rate_share(0, 1, warmup=0.0) == 1

@@ -74,15 +74,17 @@ TITLES = """
         (TITLES, "foot", "", ""),
     ],
 )
-def test_a_definition_has_its_own_words_only(page: str, fragment: str, signature: str, text: str) -> None:
+def test_definition_excludes_text_of_its_neighbours(
+    page: str, fragment: str, signature: str, text: str
+) -> None:
     assert Page(page).definition(fragment) == Definition(signature, text)
 
 
-def test_what_is_not_there_is_none() -> None:
+def test_absent_definition_is_none() -> None:
     assert Page(LIST).definition("absent") is None
 
 
-def test_the_opening_of_a_page_is_its_function_or_its_title() -> None:
+def test_page_opening_is_its_function_or_title() -> None:
     assert Page(LIST).opening({"Lib.Range", "RANGE"}) == Page(LIST).definition("range")
     assert Page(TITLES).opening({"absent"}) == Definition("", "Words of the page.")
     assert Page("<h1>f</h1><h2 id='x'>x</h2><p>of x</p>").opening(set()) == Definition("", "")

@@ -56,7 +56,7 @@ def test_hint_leaks_of_the_papers_second_pass(reference_data: Path) -> None:
         ("The answer is f(x).\n```\ng = f(x)\nprint(g)\n```", "f(x)", "strict tree"),
     ],
 )
-def test_rules(rationale: str, reference: str, accepted: str) -> None:
+def test_each_rule_judges_the_rationale(rationale: str, reference: str, accepted: str) -> None:
     assert [rule for rule in RULES if is_correct(rule, rationale, reference)] == accepted.split()
 
 
@@ -75,7 +75,7 @@ def test_rules(rationale: str, reference: str, accepted: str) -> None:
         "THE HINT provided in the query",
     ],
 )
-def test_a_leak(text: str) -> None:
+def test_mention_of_a_hint_is_a_leak(text: str) -> None:
     assert mentions_hint(text, "sort the list")
 
 
@@ -94,24 +94,24 @@ def test_a_leak(text: str) -> None:
         "",
     ],
 )
-def test_no_leak(text: str) -> None:
+def test_the_word_hint_in_code_is_no_leak(text: str) -> None:
     assert not mentions_hint(text, "sort the list")
 
 
-def test_a_request_that_speaks_of_hints_itself() -> None:
+def test_request_about_hints_excuses_its_own_words() -> None:
     request = "show a hint below the entry"
     assert not mentions_hint("This shows the hint below the entry.", request)
     assert mentions_hint("This shows the hint, as hinted.", request)
     assert mentions_hint("This shows a hint (Hint: the answer is f(x)).", request)
 
 
-def test_the_appended_hint_excuses_nothing() -> None:
+def test_appended_hint_excuses_no_mention() -> None:
     assert mentions_hint("As the hint says, f(x)", "sort it (Hint: the answer is f(x))")
 
 
 @settings(deadline=None)
 @given(TEXT, TEXT)
-def test_any_strings_are_judged(rationale: str, reference: str) -> None:
+def test_rules_of_correctness_accept_arbitrary_strings(rationale: str, reference: str) -> None:
     verdicts = {rule: is_correct(rule, rationale, reference) for rule in RULES}
     assert verdicts["tree"] or not verdicts["strict"]
     mentions_hint(rationale, reference)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.answers.parsers import parse_verdict
-from models.core.correctness import agree, is_correct, shell_form, text_form
+from models.core.correctness import is_correct, same_answer, shell_form, text_form
 from models.core.metrics.scores import score
 from models.core.metrics.text_metrics import token_f1
 from models.core.types import Completion, Rejection, Usage
@@ -33,15 +33,15 @@ from models.core.types import Completion, Rejection, Usage
     ],
 )
 def test_commands_are_the_same_but_for_their_form(one: str, other: str, same: bool) -> None:
-    assert agree("shell", one, other) is same
+    assert same_answer("shell", one, other) is same
     assert is_correct("shell", f"Because. The answer is {one}", other) is same
     assert not is_correct("shell", one, other)
 
 
 def test_texts_are_the_same_but_for_case_punctuation_and_articles() -> None:
-    assert agree("text", "The 12 dollars!", "12  Dollars")
-    assert not agree("text", "12 dollars", "13 dollars")
-    assert not agree("text", "", "")
+    assert same_answer("text", "The 12 dollars!", "12  Dollars")
+    assert not same_answer("text", "12 dollars", "13 dollars")
+    assert not same_answer("text", "", "")
 
 
 @given(st.text(max_size=40))

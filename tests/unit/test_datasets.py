@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer.experiments.datasets import check_right_passages, read_dataset
 
 from models.core.errors import DatasetError, UsageError
 from models.core.experiment.options import Dataset
 from models.core.types import Example
+from producer.experiments.datasets import check_right_passages, read_dataset
 from storage.schema import TEST, TRAIN
 from tests.support.small_run import experiment
 
@@ -77,7 +77,7 @@ def test_rows_become_examples(folder: Path) -> None:
     ]
 
 
-def test_what_no_database_stores_is_replaced(folder: Path) -> None:
+def test_characters_that_databases_refuse_are_replaced(folder: Path) -> None:
     row = r'{"id": "a\u0000\ud800", "request": "r\u0000\udfff", "reference": "c", "oracle": ["p\u0000"]}'
     write(folder / "train.jsonl", row)
     assert read(dataset(folder))[TRAIN] == [Example(0, "a?", "r?", "c", ("p",))]

@@ -91,7 +91,7 @@ def test_two_versions_are_two_passages_where_they_differ(tmp_path: Path) -> None
     assert len(read(tmp_path)) == 4
 
 
-def test_what_is_missing_is_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_pages_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lost = [{"name": "x", "path": "library/lost"}, {"name": "y", "path": "library/functions#lost"}]
     write_folder(tmp_path / "python~3.9", [*lost, ENTRIES[1]], PAGES)
     with caplog.at_level(logging.WARNING):
@@ -123,7 +123,9 @@ def test_what_is_missing_is_skipped_and_counted(tmp_path: Path, caplog: pytest.L
         ("meta.json", "7", r"meta.json: must be a JSON object, found int"),
     ],
 )
-def test_what_is_malformed_is_named_in_one_line(tmp_path: Path, file: str, content: Any, reason: str) -> None:
+def test_malformed_documentation_is_named_in_one_line(
+    tmp_path: Path, file: str, content: Any, reason: str
+) -> None:
     folder = write_folder(tmp_path / "python~3.9", ENTRIES, PAGES)
     if content is None:
         (folder / file).unlink()

@@ -194,7 +194,7 @@ def test_strange_package_neither_breaks_nor_speaks_nor_tells(
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_installed_says_its_version_and_licence() -> None:
+def test_installed_packages_state_version_and_licence() -> None:
     noted = attributions(Passages(packages=["json", "numpy.linalg", "yaml"]))
     assert [each.documentation for each in noted] == ["PyYAML", "numpy", "python"]
     assert [each.version for each in noted] == [

@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.retrieval.solved_examples import EmbeddingIndex, pack, unpack
+from models.core.retrieval.solved_examples import EmbeddingIndex, pack_vector, unpack_vector
 
 
 def space(points: list[list[float]]) -> EmbeddingIndex:
     """Example 10 * row for each row."""
     return EmbeddingIndex.of(
-        (10 * row, pack(np.array(point, dtype=np.float32))) for row, point in enumerate(points)
+        (10 * row, pack_vector(np.array(point, dtype=np.float32))) for row, point in enumerate(points)
     )
 
 
@@ -23,9 +23,9 @@ POINTS = st.lists(
 
 def test_a_vector_is_kept_at_unit_length_to_three_digits() -> None:
     vector = np.array([3.0, -4.0, 0.001], dtype=np.float32)
-    unpacked = unpack(pack(vector))
+    unpacked = unpack_vector(pack_vector(vector))
     assert np.allclose(unpacked, vector / 5, atol=5e-4)
-    assert not unpack(pack(np.zeros(3, dtype=np.float32))).any()
+    assert not unpack_vector(pack_vector(np.zeros(3, dtype=np.float32))).any()
 
 
 def test_the_very_nearest_comes_first() -> None:
@@ -42,7 +42,7 @@ def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
 ) -> None:
     index = space(points)
     accepted = data.draw(st.sets(st.sampled_from(index.ids)))
-    query = unpack(pack(np.array(points[0], dtype=np.float32)))
+    query = unpack_vector(pack_vector(np.array(points[0], dtype=np.float32)))
     for choose in (
         lambda shots: index.nearest(query, accepted, shots),
         lambda shots: index.diverse(accepted, shots, "seed"),

@@ -7,7 +7,7 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
-from models.adapters.encoders.encode_batches import CHARACTERS, MOST_TEXTS, encode_in_batches
+from models.adapters.encoders.encode_batches import MAX_CHARACTERS, MAX_TEXTS, encode_in_batches
 
 
 def encoded(lengths: list[int]) -> list[list[int]]:
@@ -31,13 +31,13 @@ def test_requests_of_all_lengths_are_hardly_padded() -> None:
 
 
 def test_texts_of_one_length_fill_their_batches() -> None:
-    assert [len(batch) for batch in encoded([60] * 70)] == [MOST_TEXTS, MOST_TEXTS, 6]
+    assert [len(batch) for batch in encoded([60] * 70)] == [MAX_TEXTS, MAX_TEXTS, 6]
 
 
 def test_long_texts_go_few_at_a_time() -> None:
-    assert max(map(sum, encoded([900] * 10))) <= CHARACTERS
+    assert max(map(sum, encoded([900] * 10))) <= MAX_CHARACTERS
 
 
-def test_nothing_is_encoded_for_nothing() -> None:
+def test_no_texts_make_no_batch() -> None:
     assert encoded([]) == []
     assert encoded([0, 0]) == [[0, 0]]

@@ -10,11 +10,11 @@ from openai import _exceptions as openai_exceptions
 
 from models.adapters.backends.error_map import (
     Address,
-    as_connection_error,
-    as_model_error,
-    error_of_status,
+    limits_from_headers,
+    map_client_error,
+    map_connection_error,
+    map_status_error,
     retry_after,
-    told_limits,
 )
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
 from models.core.types import Limits
@@ -32,7 +32,7 @@ def raised(status: int, headers: dict[str, str] | None = None, **error: object) 
 
 
 def mapped(error: Exception) -> ModelError:
-    return as_model_error(error, ADDRESS)
+    return map_client_error(error, ADDRESS)
 
 
 RAISED = [
@@ -166,7 +166,7 @@ def test_access_errors_say_what_to_do(status: int, remedy: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500])
 @pytest.mark.parametrize("code", ["insufficient_quota", "context_length_exceeded", None])
-def test_the_key_is_never_told(status: int, code: str | None) -> None:
+def test_errors_never_show_the_key(status: int, code: str | None) -> None:
     error = mapped(raised(status, message=f"bad key {KEY}", code=code))
     assert KEY not in f"{error} {error!r} {ADDRESS!r} {ADDRESS}"
 
@@ -204,15 +204,15 @@ def test_every_error_of_the_http_client_is_caught(kind: type[Exception]) -> None
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_a_body_of_any_shape_is_an_error_of_its_status(status: int, body: bytes) -> None:
     expected = {400: BadRequest, 429: RateLimited, 500: Unavailable}[status]
-    assert type(error_of_status(status, {}, body, ADDRESS)) is expected
+    assert type(map_status_error(status, {}, body, ADDRESS)) is expected
 
 
 def test_an_error_object_may_stand_alone() -> None:
-    assert "too many" in str(error_of_status(429, {}, b'{"message": "too many"}', ADDRESS))
+    assert "too many" in str(map_status_error(429, {}, b'{"message": "too many"}', ADDRESS))
 
 
 def test_a_broken_connection_does_not_tell_the_key() -> None:
-    assert KEY not in str(as_connection_error(OSError(f"http://{KEY}@server"), ADDRESS))
+    assert KEY not in str(map_connection_error(OSError(f"http://{KEY}@server"), ADDRESS))
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_a_broken_connection_does_not_tell_the_key() -> None:
     ],
 )
 def test_limits_are_read_from_headers(headers: dict[str, str], limits: Limits | None) -> None:
-    assert told_limits(headers) == limits
+    assert limits_from_headers(headers) == limits

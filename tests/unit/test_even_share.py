@@ -21,12 +21,12 @@ from producer.feeding.feeder import even_share
         (4, [9, 9, 9, 9, 9], 0),
     ],
 )
-def test_share_of_those_who_want_more(together: int, wanted: list[int], share: int) -> None:
+def test_even_share_by_hand(together: int, wanted: list[int], share: int) -> None:
     assert even_share(together, wanted) == share
 
 
 @given(st.integers(0, 1000), st.lists(st.integers(0, 1000), min_size=1, max_size=8))
-def test_nothing_is_left_over_while_somebody_wants_it(together: int, wanted: list[int]) -> None:
+def test_even_share_leaves_only_an_indivisible_rest(together: int, wanted: list[int]) -> None:
     share = even_share(together, wanted)
     had = sum(min(share, want) for want in wanted)
     assert had <= together

@@ -267,7 +267,7 @@ def test_runs_of_earlier_releases_load() -> None:
                 "method": "dense", "top_k": 2, "token_budget": 80, "min_score": None}  # fmt: skip
     loaded = Experiment.model_validate(LEAST | {"passages": passages, "grid": {"retrieval": [False, True]}})
     assert loaded.passages.named("retrieval").token_budget == 80
-    assert [cell.variant for cell in cells(loaded)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
+    assert [cell.name for cell in cells(loaded)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:

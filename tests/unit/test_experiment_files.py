@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer.experiments.load import PRESETS, load_experiment, presets
 
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.experiment import Experiment
+from producer.experiments.load import PRESETS, load_experiment, presets
 from tests.support.experiment_files import LEAST, load, refusal
 
 
@@ -122,9 +122,9 @@ def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, v
     [
         ("seed", "--set: seed: give it as key.key=value"),
         ("=1", "--set: =1: give it as key.key=value"),
-        ("name.first=1", "--set: name.first: there is no such place in the experiment"),
-        ("students.1.name=x", "--set: students.1.name: there is no such place in the experiment"),
-        ("students.last.name=x", "--set: students.last.name: there is no such place in the experiment"),
+        ("name.first=1", "--set: name.first: there is no such key in the experiment"),
+        ("students.1.name=x", "--set: students.1.name: there is no such key in the experiment"),
+        ("students.last.name=x", "--set: students.last.name: there is no such key in the experiment"),
         ("students.0.shape=1", "students.0.shape: unknown key; known are api_key_env"),
         ("passages.top_k=0", "passages.top_k: Input should be greater than or equal to 1"),
         ("seed=2024-13-45", 'seed: Input should be a valid integer (found "2024-13-45")'),

@@ -26,10 +26,10 @@ REQUEST = "count the words of `text` (Hint: the answer is len(text.split()))"
         ("I'm sorry, but I cannot help with that.", ["no_answer_sentence", "refusal"]),
     ],
 )
-def test_modes(text: str, modes: list[str]) -> None:
+def test_failure_mode_of_each_text(text: str, modes: list[str]) -> None:
     assert failure_modes(text, REQUEST) == modes
 
 
 @given(st.text(max_size=80), st.text(max_size=40))
-def test_any_text_has_an_outcome(text: str, request_: str) -> None:
+def test_failure_modes_of_arbitrary_text_are_known_modes(text: str, request_: str) -> None:
     assert set(failure_modes(text, request_)) <= set(FAILURE_MODES)

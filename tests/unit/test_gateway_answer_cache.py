@@ -14,7 +14,7 @@ def answer(body: bytes = b"") -> CachedAnswer:
     return CachedAnswer(200, {}, body)
 
 
-def test_an_answer_is_there_until_it_is_forgotten(clock: Clock) -> None:
+def test_cached_answer_stays_until_forgotten(clock: Clock) -> None:
     shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("a", answer(b"text"))
     assert shelf.get("a") == answer(b"text")
@@ -24,7 +24,7 @@ def test_an_answer_is_there_until_it_is_forgotten(clock: Clock) -> None:
     assert (len(shelf), shelf.bytes) == (0, 0)
 
 
-def test_after_its_time_an_answer_is_dropped(clock: Clock) -> None:
+def test_expired_answer_is_dropped(clock: Clock) -> None:
     shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("old", answer())
     clock.advance(HOUR / 2)
@@ -37,7 +37,7 @@ def test_after_its_time_an_answer_is_dropped(clock: Clock) -> None:
     assert shelf.get("young")
 
 
-def test_the_oldest_make_room(clock: Clock) -> None:
+def test_oldest_answers_are_evicted_first(clock: Clock) -> None:
     shelf = AnswerCache(HOUR, 3 * OVERHEAD_BYTES + 30, clock)
     for key in "abc":
         shelf.put(key, answer(b"0123456789"))
@@ -47,7 +47,7 @@ def test_the_oldest_make_room(clock: Clock) -> None:
     assert (len(shelf), shelf.bytes) == (0, 0)
 
 
-def test_an_answer_that_is_put_again_is_young_again_and_counts_once(clock: Clock) -> None:
+def test_answer_put_again_is_renewed_and_counted_once(clock: Clock) -> None:
     shelf = AnswerCache(HOUR, 10**6, clock)
     shelf.put("a", answer(b"first"))
     clock.advance(HOUR - 1)
@@ -61,5 +61,7 @@ def test_an_answer_that_is_put_again_is_young_again_and_counts_once(clock: Clock
     ("status", "relayed", "bought"),
     [(200, True, True), (299, True, True), (302, True, False), (429, True, False), (200, False, False)],
 )
-def test_only_what_a_provider_answered_was_bought(status: int, relayed: bool, bought: bool) -> None:
+def test_only_successful_answers_of_the_provider_count_as_bought(
+    status: int, relayed: bool, bought: bool
+) -> None:
     assert CachedAnswer(status, {}, b"", relayed).bought is bought

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.core.experiment.options import Grow
-from models.core.growth import DROPS, Drop, GrowthCandidate, GrowthFilter, Nearest
+from models.core.growth import DROPS, Drop, GrowthCandidate, GrowthFilter, NearestRequests
 from models.core.words import Words
 
 TRAIN = {"train/0": "sort the list of words by length", "train/1": "count the lines of a file"}
@@ -51,16 +51,16 @@ def rouge_l(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
         ("remove blanks from the end of a string", "test"),
     ],
 )
-def test_each_reason(request_: str, message: str) -> None:
+def test_growth_candidate_is_dropped_with_its_reason(request_: str, message: str) -> None:
     assert reason(gate().judge(GrowthCandidate("grown-1-1", request_, "x", shown=("train/1",)))) == message
 
 
-def test_a_flaw_of_the_reply_is_a_reason_of_its_own() -> None:
+def test_flawed_reply_is_dropped_with_its_flaw_as_reason() -> None:
     for flaw in ("no_request", "no_answer", "truncated"):
         assert reason(gate().judge(GrowthCandidate("grown-1-1", "count all the red doors", "", flaw))) == flaw
 
 
-def test_what_is_alike_is_named_with_its_similarity() -> None:
+def test_similar_candidate_is_dropped_with_neighbour_and_similarity() -> None:
     judging = gate()
     assert judging.judge(GrowthCandidate("grown-1-1", "open the third door on the left", "x")) is None
     drop = judging.judge(GrowthCandidate("grown-1-2", "open the third door on the right", "x"))
@@ -80,7 +80,7 @@ def test_the_same_answer_to_another_request_is_kept() -> None:
     st.lists(WORDS, max_size=3),
     st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
 )
-def test_what_is_kept_is_pairwise_below_the_threshold(
+def test_kept_candidates_are_pairwise_below_the_threshold(
     message: list[Words], test: list[Words], threshold: float
 ) -> None:
     """And what is dropped as similar reaches it, with the nearest that was kept before."""
@@ -102,10 +102,8 @@ def test_what_is_kept_is_pairwise_below_the_threshold(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=20), WORDS, st.floats(0.05, 1))
-def test_the_nearest_is_that_of_a_search_through_all(
-    known: list[Words], message: Words, threshold: float
-) -> None:
-    nearest = Nearest(threshold)
+def test_nearest_equals_exhaustive_search(known: list[Words], message: Words, threshold: float) -> None:
+    nearest = NearestRequests(threshold)
     for index, words in enumerate(known):
         nearest.add(str(index), words)
     scores = [twice / total for twice, total in (rouge_l(words, message) for words in known)]

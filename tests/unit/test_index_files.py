@@ -21,11 +21,11 @@ BASE = Passages(packages=["numpy", "stdlib"])
         Passages(packages=["numpy", "stdlib"], top_k=9, token_budget=5, min_score=0.5),
     ],
 )
-def test_what_does_not_change_the_vectors_keeps_the_name(same: Passages) -> None:
+def test_index_name_ignores_what_keeps_vectors(same: Passages) -> None:
     assert index_name(same) == index_name(BASE)
 
 
-def test_what_changes_the_vectors_changes_the_name() -> None:
+def test_index_name_follows_what_changes_vectors() -> None:
     others = [
         Passages(packages=["numpy"]),
         Passages(packages=["numpy", "stdlib"], encoder="other"),

@@ -66,6 +66,6 @@ def test_memory_does_not_grow_with_resamples() -> None:
     assert peak < 64 * 2**20  # all at once would be 96 MB of 64-bit draws, weights aside
 
 
-def test_no_rows_is_an_error() -> None:
+def test_empty_rows_raise() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         bootstrap(np.zeros((0, 3)), mean_of(1), seed=0)

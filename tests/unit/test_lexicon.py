@@ -38,6 +38,6 @@ def test_names_and_libraries() -> None:
     assert [LEXICON.libraries[number] for number in LEXICON.library] == ["a", "a", "b"]
 
 
-def test_unknown_words_say_nothing() -> None:
+def test_unknown_words_have_no_weight() -> None:
     assert LEXICON.bag(["zebra"]).nnz == 0
     assert LEXICON.bag(["word " * 10_000]).nnz == 0

@@ -132,7 +132,9 @@ def test_corpus_bleu_scores_many_corpora_at_once(pairs: list[tuple[str, str]]) -
         ("F(x)", "f(x)", 0, 0, 0),
     ],
 )
-def test_matches(prediction: str, reference: str, exact: float, normalised: float, tree: float) -> None:
+def test_match_metrics_by_hand(
+    prediction: str, reference: str, exact: float, normalised: float, tree: float
+) -> None:
     scores = score([prediction], [reference])
     assert (scores["exact_match"], scores["normalised_match"], scores["tree_match"]) == (
         exact,
@@ -188,7 +190,7 @@ def test_score_accepts_any_strings(pairs: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["f(x)", "", "'\\d'", "[" * 90 + "]" * 90])
-def test_parsed(text: str) -> None:
+def test_valid_python_is_parsed(text: str) -> None:
     """Warnings are errors here: "\\d" would be one."""
     assert parse_python(text) is not None
 
@@ -208,6 +210,6 @@ def test_parsed(text: str) -> None:
     ],
     ids=range(9),
 )
-def test_not_parsed(text: str) -> None:
+def test_invalid_python_is_not_parsed(text: str) -> None:
     assert parse_python(text) is None
     assert score([text], [text])["exact_match"] == 100

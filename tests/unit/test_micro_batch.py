@@ -21,7 +21,7 @@ def together(
     return asyncio.run(run())
 
 
-def test_each_gets_its_own_result_from_few_batches() -> None:
+def test_each_item_gets_its_own_result_from_few_batches() -> None:
     batches: list[Sequence[int]] = []
 
     async def double(items: Sequence[int]) -> list[int]:
@@ -35,7 +35,7 @@ def test_each_gets_its_own_result_from_few_batches() -> None:
     assert max(map(len, batches)) <= MAX_ITEMS
 
 
-def test_what_arrives_during_a_batch_is_the_next_one() -> None:
+def test_items_that_arrive_during_a_batch_form_the_next() -> None:
     batches: list[Sequence[int]] = []
 
     async def run() -> None:
@@ -59,7 +59,7 @@ def test_what_arrives_during_a_batch_is_the_next_one() -> None:
     assert batches == [[1], [2, 3]]
 
 
-def test_one_that_fails_fails_alone() -> None:
+def test_failing_item_fails_alone() -> None:
     async def no_seven(items: Sequence[int]) -> list[int]:
         if 7 in items:
             raise ValueError("seven")
@@ -71,7 +71,7 @@ def test_one_that_fails_fails_alone() -> None:
         raise next(item for item in results if isinstance(item, ValueError))
 
 
-def test_who_gives_up_waiting_does_not_disturb_the_others() -> None:
+def test_cancelled_waiter_leaves_the_batch_to_the_others() -> None:
     async def run() -> list[int]:
         async def slowly(items: Sequence[int]) -> list[int]:
             await asyncio.sleep(0)

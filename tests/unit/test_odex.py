@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer.experiments.datasets import read_dataset, require_tests
 
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.options import Dataset
 from models.core.types import AnswerTests, Example
+from producer.experiments.datasets import read_dataset, require_tests
 from storage.schema import TEST, TRAIN
 from tests.support.chores import write_jsonl
 from tests.support.small_run import experiment

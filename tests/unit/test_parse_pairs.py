@@ -51,7 +51,7 @@ def test_broken_pairs_are_counted_beside_good_ones() -> None:
     assert parsed[2] == Pair("two", "2")
 
 
-def test_what_is_cut_off_is_not_used() -> None:
+def test_truncated_last_pair_is_flawed() -> None:
     text = "Request: a\nAnswer: b\nRequest: c\nAnswer: d, e"
     parsed = parse_pairs(completion_of(text, "length"))
     assert parsed == (Pair("a", "b"), Pair("c", "d, e", "truncated"))
@@ -80,7 +80,7 @@ def test_a_reply_without_a_pair_is_rejected(text: str | None, reason: str) -> No
 
 
 @given(st.text(alphabet="Requst:Anwe \n*`1.#-x", max_size=200), st.sampled_from(["stop", "length"]))
-def test_any_text_is_parsed(text: str, ended: str) -> None:
+def test_arbitrary_text_gives_pairs_or_a_rejection(text: str, ended: str) -> None:
     parsed = parse_pairs(completion_of(text, ended))
     if not isinstance(parsed, Rejection):
         assert any(not pair.flaw for pair in parsed)

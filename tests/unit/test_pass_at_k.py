@@ -25,18 +25,18 @@ from models.core.metrics.scores import mean_pass_at_k, pass_at_k
         (200, 0, 100, 0.0),
     ],
 )
-def test_one_row(samples: int, correct: int, k: int, expected: float) -> None:
+def test_pass_at_k_of_one_row(samples: int, correct: int, k: int, expected: float) -> None:
     assert pass_at_k(samples, correct, k) == pytest.approx(expected)
 
 
-def test_it_is_the_share_of_draws_with_a_right_sample() -> None:
+def test_pass_at_k_is_the_share_of_draws_with_a_right_sample() -> None:
     samples, correct, k = 7, 2, 3
     draws = list(combinations(range(samples), k))
     share = sum(min(draw) < correct for draw in draws) / len(draws)
     assert pass_at_k(samples, correct, k) == pytest.approx(100 * share)
 
 
-def test_more_tries_never_hurt() -> None:
+def test_pass_at_k_grows_with_k() -> None:
     draw = random.Random(0)
     for _ in range(50):
         samples = draw.randint(1, 40)
@@ -46,12 +46,12 @@ def test_more_tries_never_hurt() -> None:
         assert values[0] == pytest.approx(100 * correct / samples)
 
 
-def test_the_mean_over_rows() -> None:
+def test_pass_at_k_is_the_mean_over_rows() -> None:
     assert mean_pass_at_k([(4, 1), (4, 4), (2, 0)], 1) == pytest.approx((25 + 100 + 0) / 3)
     assert mean_pass_at_k([], 1) == 0.0
 
 
 @pytest.mark.parametrize(("samples", "correct", "k"), [(1, 0, 2), (3, 4, 1), (3, -1, 1), (3, 1, 0)])
-def test_what_cannot_be(samples: int, correct: int, k: int) -> None:
+def test_impossible_counts_raise(samples: int, correct: int, k: int) -> None:
     with pytest.raises(ValueError, match="samples"):
         pass_at_k(samples, correct, k)

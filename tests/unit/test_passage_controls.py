@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.core.experiment.passages import Selection
 from models.core.retrieval import passage_selection
-from models.core.retrieval.passage_selection import length, line, present, select
+from models.core.retrieval.passage_selection import passage_line, present, select, shown_length
 from models.core.types import Passage
 
 texts = st.text(alphabet="ab .", min_size=1, max_size=60)
@@ -26,15 +26,17 @@ forms = st.sampled_from([("full", True), ("first_sentence", True), ("signature",
 
 @given(passages(), forms)
 def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: Selection) -> None:
-    silence = passage_selection.filler(shown, config)
+    silence = passage_selection.filler_passages(shown, config)
     assert [hit.passage.id for hit in silence] == ["filler"] * len(shown)
-    assert [length(hit.passage, config) for hit in silence] == [length(passage, config) for passage in shown]
+    assert [shown_length(hit.passage, config) for hit in silence] == [
+        shown_length(passage, config) for passage in shown
+    ]
     seen = present((hit.passage for hit in silence), config)
-    assert sum(map(len, map(line, seen))) == sum(map(len, map(line, present(shown, config))))
+    assert sum(map(len, map(passage_line, seen))) == sum(map(len, map(passage_line, present(shown, config))))
 
 
 def test_filler_says_nothing_of_the_passage() -> None:
-    [hit] = passage_selection.filler([Passage("m.f", "m.f", "(x)", "Sort. " * 100)], Selection())
+    [hit] = passage_selection.filler_passages([Passage("m.f", "m.f", "(x)", "Sort. " * 100)], Selection())
     assert hit.passage.text.startswith(passage_selection.FILLER)
     assert "ort." not in hit.passage.text
     assert not hit.passage.text[-1].isspace()
@@ -44,7 +46,7 @@ def test_filler_says_nothing_of_the_passage() -> None:
 def test_random_passages_are_as_many_and_none_that_must_not_be(
     shown: list[Passage], drawn: list[Passage], but: set[str]
 ) -> None:
-    noise = [hit.passage for hit in passage_selection.random(shown, drawn, but, Selection())]
+    noise = [hit.passage for hit in passage_selection.random_passages(shown, drawn, but, Selection())]
     allowed = [passage for passage in drawn if passage.id not in but]
     assert len(noise) == len({passage.id for passage in noise}) == min(len(shown), len(allowed))
     assert all(passage in allowed for passage in noise)
@@ -53,7 +55,7 @@ def test_random_passages_are_as_many_and_none_that_must_not_be(
 def test_random_passages_have_the_nearest_length() -> None:
     shown = [Passage("a", "a", "", "x" * 50), Passage("b", "b", "", "x" * 10)]
     drawn = [Passage(f"{size}", "c", "", "x" * size) for size in (9, 49, 52, 300, 10)]
-    noise = passage_selection.random(shown, drawn, {"10"}, Selection())
+    noise = passage_selection.random_passages(shown, drawn, {"10"}, Selection())
     assert [hit.passage.id for hit in noise] == ["49", "9"]
 
 
@@ -64,7 +66,7 @@ def test_the_right_passages_are_shown_in_their_order_within_the_limits() -> None
         (Selection(control="oracle", top_k=2), "ab"),
         (Selection(control="oracle", token_budget=11, min_score=5), "a"),
     ):
-        hits = passage_selection.oracle(right, config)
+        hits = passage_selection.oracle_passages(right, config)
         assert "".join(hit.passage.id for hit in hits) == ids
         assert select(hits, config) == hits
-    assert passage_selection.oracle([], Selection(control="oracle")) == []
+    assert passage_selection.oracle_passages([], Selection(control="oracle")) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.core.programs import Program, program
+from models.core.programs import Program, build_program
 from models.core.types import AnswerTests
 
 VALUE = AnswerTests("", "f", "def f(l):\n\treturn ", "")
@@ -45,8 +45,10 @@ def call(made: Program, *args: Any) -> Any:
         "try:\n    result = sorted(l)\nexcept TypeError:\n    result = []",
     ],
 )
-def test_a_value_is_found(answer: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(program(answer, VALUE), [3, 1, 2]) == [1, 2, 3]
+def test_program_returns_the_value_of_its_last_expression(
+    answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(build_program(answer, VALUE), [3, 1, 2]) == [1, 2, 3]
     assert capsys.readouterr().out == ("[1, 2, 3]\n" if "print" in answer else "")
 
 
@@ -64,37 +66,37 @@ def test_a_value_is_found(answer: str, capsys: pytest.CaptureFixture[str]) -> No
         "if len(l) > 1:\n\t    l.sort()\n\telse:\n\t    pass",
     ],
 )
-def test_a_variable_or_what_stands_for_it(answer: str) -> None:
-    assert call(program(answer, VARIABLE), [3, 1, 2]) == [1, 2, 3]
+def test_program_returns_the_variable_or_its_replacement(answer: str) -> None:
+    assert call(build_program(answer, VARIABLE), [3, 1, 2]) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("answer", ["r = sorted(l)", "sorted(l)", "x = sorted(l)"])
-def test_a_variable_that_is_no_parameter(answer: str) -> None:
-    assert call(program(answer, OTHER), [3, 1, 2]) == [1, 2, 3]
+def test_program_returns_a_new_variable(answer: str) -> None:
+    assert call(build_program(answer, OTHER), [3, 1, 2]) == [1, 2, 3]
 
 
-def test_what_is_taken_out_is_not_what_is_left() -> None:
-    assert call(program("l.pop()", VARIABLE), [3, 1, 2]) == [3, 1]
-    assert call(program("l.pop()", VALUE), [3, 1, 2]) == 2
+def test_pop_returns_the_list_as_variable_and_the_item_as_value() -> None:
+    assert call(build_program("l.pop()", VARIABLE), [3, 1, 2]) == [3, 1]
+    assert call(build_program("l.pop()", VALUE), [3, 1, 2]) == 2
 
 
-def test_an_effect_gives_nothing() -> None:
+def test_in_place_program_returns_none() -> None:
     given = [3, 1, 2]
-    assert call(program("l.sort()", EFFECT), given) is None
+    assert call(build_program("l.sort()", EFFECT), given) is None
     assert given == [1, 2, 3]
 
 
 def test_a_loop_variable_of_a_comprehension_is_not_the_result() -> None:
     answer = "result = 1\nif l:\n    result = [each for each in l]"
-    assert call(program(answer, VALUE), [3]) == [3]
+    assert call(build_program(answer, VALUE), [3]) == [3]
 
 
-def test_what_stands_before_the_function_is_the_task_s_own() -> None:
+def test_prefix_of_the_function_is_kept() -> None:
     tests = AnswerTests("", "f", 'import json\n\n\ndef f(text):\n    """Read it."""\n', "")
-    made = program("return json.loads(text)", tests)
+    made = build_program("return json.loads(text)", tests)
     assert made.setup == "import json\n"
     assert call(made, "[1]") == [1]
-    complete = program("def f(text):\n    return json.loads(text)", tests)
+    complete = build_program("def f(text):\n    return json.loads(text)", tests)
     assert call(complete, "[2]") == [2]
 
 
@@ -102,22 +104,24 @@ def test_what_stands_before_the_function_is_the_task_s_own() -> None:
     "answer",
     ["    l = list(l)\n    l.sort()\n    return l", "return sorted(l)", "sorted(l)", "r = sorted(l)"],
 )
-def test_a_body_that_returns_by_itself(answer: str) -> None:
+def test_body_with_a_return_is_kept(answer: str) -> None:
     tests = AnswerTests("", "f", 'def f(l):\n    """Sort `l`."""\n', "")
-    assert call(program(answer, tests), [3, 1, 2]) == [1, 2, 3]
+    assert call(build_program(answer, tests), [3, 1, 2]) == [1, 2, 3]
 
 
 def test_without_a_function_the_answer_is_the_module() -> None:
-    made = program("def add(a, b):\n    return a + b", AnswerTests("assert add(1, 2) == 3"))
+    made = build_program("def add(a, b):\n    return a + b", AnswerTests("assert add(1, 2) == 3"))
     assert made == Program("def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3")
 
 
 @pytest.mark.parametrize("answer", ["sorted(l", "", "\0", "I do not know.", "(" * 1000 + ")" * 1000])
-def test_what_is_no_python_is_put_in_its_place(answer: str) -> None:
-    made = program(answer, VALUE)
+def test_answer_that_is_no_python_is_inserted_as_it_is(answer: str) -> None:
+    made = build_program(answer, VALUE)
     assert made.entry_point == "f"
     assert answer in made.answer or "def f(l)" in made.answer
 
 
-def test_a_prefix_that_is_no_python_is_put_in_its_place() -> None:
-    assert program("l", AnswerTests("", "f", "def f(l:\n  return ", "")).answer == "def f(l:\n  return l\n"
+def test_prefix_that_is_no_python_is_inserted_as_it_is() -> None:
+    assert (
+        build_program("l", AnswerTests("", "f", "def f(l:\n  return ", "")).answer == "def f(l:\n  return l\n"
+    )

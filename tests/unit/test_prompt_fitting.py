@@ -53,14 +53,14 @@ def test_one_thing_at_a_time_is_left_out_until_the_request_stands_alone(whole: E
 
 
 @given(wholes, st.integers(0, 150))
-def test_no_more_is_left_out_than_must_be(whole: Extent, room: int) -> None:
+def test_fitting_drops_no_more_than_needed(whole: Extent, room: int) -> None:
     ways = extents(whole)
     index = first_that_fits(ways, lambda extent: size(extent) <= room)
     assert index == next((at for at, extent in enumerate(ways) if size(extent) <= room), len(ways))
 
 
 @given(wholes)
-def test_what_fits_at_once_is_counted_once(whole: Extent) -> None:
+def test_prompt_that_fits_is_counted_once(whole: Extent) -> None:
     tried: list[Extent] = []
 
     def fits(extent: Extent) -> bool:

@@ -159,7 +159,7 @@ def test_agreement_length_script_and_hints() -> None:
 
 
 @given(st.lists(st.builds(QualityCandidate, TEXTS, TEXTS, TEXTS), max_size=20), st.integers(0, 20))
-def test_what_comes_later_changes_no_mark(rows: list[QualityCandidate], count: int) -> None:
+def test_later_rows_change_no_mark(rows: list[QualityCandidate], count: int) -> None:
     """Right rows go in first: the others cannot cast one out. Near ones are told by all rows at once."""
     names = [name for name in FILTERS if name != "near"]
     first = marks(rows[:count], *names)

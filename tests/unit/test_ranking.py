@@ -59,7 +59,7 @@ def test_solved_examples_bring_their_passages() -> None:
     assert {each.row for each in ranked} == {1, 3}
 
 
-def test_what_is_learned_sees_every_feature_by_its_name() -> None:
+def test_learned_ranking_sees_every_named_feature() -> None:
     asked = evidence("walk `x` in os", [0.1, 0.2, 0.3, 0.4], SOLVED)
     table = features(asked, np.arange(4), LEXICON)
     assert table.shape == (4, len(FEATURES))

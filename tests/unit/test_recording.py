@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer.experiments.load import pin_recordings
 
 from models.core.errors import DatasetError, NotRecorded
 from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request, Usage
+from producer.experiments.load import pin_recordings
 from storage.jsonl import read_recording
 from tests.support.experiment_files import LEAST, load, refusal
 
@@ -37,14 +37,14 @@ def of_stage(key: dict[str, Any], text: str, stage: str = "rationale") -> dict[s
     return {"stage": stage, "text": text, **key}
 
 
-def test_a_recorded_request_is_answered_whoever_is_asked() -> None:
+def test_recorded_answer_does_not_depend_on_the_provider() -> None:
     recording_ = recording(SORTED, {"request": PROMPT.body(), "text": None, "refusal": "no"})
     expected = Completion("sorted(x)", "length", Usage(9, 3, 2))
     assert answer(recording_, replace(ASKED, provider="replay")) == expected
     assert answer(recording_, PROMPT) == Completion(None, "stop", Usage(), "no")
 
 
-def test_it_keeps_the_identity_that_it_was_recorded_with() -> None:
+def test_replayed_request_keeps_its_recorded_identity() -> None:
     named = recording(SORTED).named(replace(ASKED, provider="replay"))
     assert (named, named.key) == (ASKED, ASKED.key)
 
@@ -53,7 +53,7 @@ def test_it_keeps_the_identity_that_it_was_recorded_with() -> None:
     "other",
     [{"model": "n"}, {"draw": (1, 3)}, {"params": {}}, {"messages": (Message("system", "sort"),)}],
 )  # fmt: skip
-def test_whatever_else_is_asked_is_not_recorded(other: dict[str, Any]) -> None:
+def test_another_request_raises_not_recorded(other: dict[str, Any]) -> None:
     with pytest.raises(NotRecorded, match="holds no answer to this request to"):
         recording(SORTED).named(replace(ASKED, **other))
 
@@ -104,7 +104,7 @@ def test_a_whole_request_comes_before_a_stage() -> None:
     )
 
 
-def test_where_several_answered_the_provider_is_told() -> None:
+def test_provider_decides_between_several_recorded_answers() -> None:
     other = replace(ASKED, provider="host:2/v1")
     recording_ = recording(SORTED, {"request": other.body(), "text": "other"})
     assert answer(recording_, ASKED).text == "sorted(x)"

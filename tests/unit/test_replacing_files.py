@@ -38,7 +38,7 @@ def break_off_folder(path: Path, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
-def test_what_is_broken_off_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+def test_interrupted_write_leaves_no_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("old")
     with pytest.raises(type(error)):

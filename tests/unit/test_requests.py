@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.adapters.backends.batch_api import endpoint_of, line_of
-from models.adapters.backends.openai import call_of
+from models.adapters.backends.batch_api import batch_endpoint, batch_line
+from models.adapters.backends.openai import path_and_body
 from models.core.types import Message, Request
 
 ROLES = st.sampled_from(["system", "user", "assistant"])
@@ -25,15 +25,15 @@ def test_a_stored_request_is_the_same_request(request: Request) -> None:
     again = Request.from_body(json.loads(json.dumps(request.body())))
     assert again == request
     assert again.key == request.key
-    assert call_of(again) == call_of(request)
+    assert path_and_body(again) == path_and_body(request)
 
 
 @given(CHATS | PROMPTS)
 def test_a_line_carries_the_body_of_a_direct_call(request: Request) -> None:
-    written = line_of(request.key, request)
+    written = batch_line(request.key, request)
     assert written.count(b"\n") == 1
     assert written.endswith(b"\n")
     line: Mapping[str, object] = json.loads(written)
     assert line == {
-        "custom_id": request.key, "method": "POST", "url": endpoint_of(request), "body": call_of(request)[1]
+        "custom_id": request.key, "method": "POST", "url": batch_endpoint(request), "body": path_and_body(request)[1]
     }  # fmt: skip

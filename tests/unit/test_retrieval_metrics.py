@@ -21,7 +21,7 @@ def test_reciprocal_rank_counts_an_id_once() -> None:
     assert reciprocal_rank([], ["b"]) == 0
 
 
-def test_means() -> None:
+def test_mean_percent_and_its_interval() -> None:
     assert (mean_percent([0, 1]), mean_percent([])) == (50, 0)
     low, high = mean_interval([0.0, 1.0] * 50)
     assert 30 < low < 50 < high < 70

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.adapters.backends.decoding import first_stop
-from models.adapters.backends.in_process import Sampling, sampling_of
+from models.adapters.backends.in_process import Sampling, parse_sampling
 from models.core.errors import AccessError, BadRequest
 
 
@@ -28,7 +28,7 @@ from models.core.errors import AccessError, BadRequest
     ],
 )
 def test_names_and_defaults(params: dict[str, Any], expected: Sampling) -> None:
-    assert sampling_of(params) == expected
+    assert parse_sampling(params) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_names_and_defaults(params: dict[str, Any], expected: Sampling) -> None:
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: object, says: str) -> None:
     with pytest.raises(BadRequest, match=rf"^params.{name}: .* {says}"):
-        sampling_of({name: value})
+        parse_sampling({name: value})
 
 
 def test_unknown_names_are_told_all_at_once() -> None:
     with pytest.raises(
         AccessError, match=r"^params: best_of, logit_bias cannot be used .*; take max_tokens, "
     ):
-        sampling_of({"temperature": 1, "logit_bias": {}, "best_of": 2})
+        parse_sampling({"temperature": 1, "logit_bias": {}, "best_of": 2})
 
 
 def test_the_first_of_several_stop_sequences_counts() -> None:

@@ -92,7 +92,7 @@ class Counted:
         monkeypatch.setattr(readings_module, "read_status", read)
 
 
-def test_viewers_share_a_count_and_counting_takes_a_tenth_of_the_time(
+def test_viewers_share_one_reading_and_reading_takes_a_tenth_of_the_time(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")

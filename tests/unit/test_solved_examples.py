@@ -43,7 +43,7 @@ def test_a_hidden_passage_silences_all_that_name_it() -> None:
     assert SOLVED.without(2).tolist() == [True, False, False]
 
 
-def test_nobody_left_says_nothing() -> None:
+def test_votes_without_allowed_examples_are_zero() -> None:
     votes = SOLVED.votes(SIMILARITY, np.zeros(3, dtype=bool), LIBRARY, 2)
     assert not votes.share.any()
     assert not votes.library.any()

@@ -157,7 +157,7 @@ def test_an_inventory_names_definitions_alone(tmp_path: Path) -> None:
     assert entries.entries == [("x.f()", "a b.html", "x.f"), ("operator new()", "c/index.html", "_CPPv4nw")]
 
 
-def test_what_is_malformed_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_documentation_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DatasetError, match=r"holds neither objects\.inv nor a page with definitions"):
         read(tmp_path)
     path = inventory(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from producer.experiments.load import load_experiment
-from producer.experiments.task_check import check_task
-from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
 
 from models.core.errors import UsageError
 from models.core.experiment.task_folder import load_module
+from producer.experiments.load import load_experiment
+from producer.experiments.task_check import check_task
+from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
 from tests.support.experiment_files import LEAST, load, refusal
 
 
@@ -33,7 +33,7 @@ def complaint(folder: Path) -> str:
     return message.replace(str(folder), "units")
 
 
-def test_without_one_the_task_is_conala(tmp_path: Path) -> None:
+def test_default_task_is_conala(tmp_path: Path) -> None:
     experiment = load(tmp_path, LEAST)
     assert experiment.task
     assert experiment.task.name == "conala"
@@ -41,7 +41,7 @@ def test_without_one_the_task_is_conala(tmp_path: Path) -> None:
     assert load(tmp_path, LEAST | {"task": "conala"}) == experiment
 
 
-def test_what_the_folder_decides_holds_until_the_experiment_says_otherwise(folder: Path) -> None:
+def test_experiment_overrides_the_task_folder(folder: Path) -> None:
     own = load_experiment(str(folder / "experiment.yaml"))
     assert own.name == "NAME"
     assert own.dataset.path == str(folder)
@@ -58,7 +58,7 @@ def test_what_the_folder_decides_holds_until_the_experiment_says_otherwise(folde
     assert other.dataset.path == str(folder.parent / "data")
 
 
-def test_other_words_make_another_run(folder: Path) -> None:
+def test_changed_wording_makes_another_run(folder: Path) -> None:
     path = str(folder / "experiment.yaml")
     before = load_experiment(path)
     put(folder, "answer.j2", (folder / "answer.j2").read_text().replace("Answer:", "Reply:"))
@@ -99,7 +99,7 @@ def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("test.jsonl", '{"request": "x", "answer": "."}', "by rule text its own reference '.' is not"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line(folder: Path, name: str, text: str, says: str) -> None:
+def test_broken_task_folder_is_refused_in_one_line(folder: Path, name: str, text: str, says: str) -> None:
     put(folder, name, text)
     assert says in complaint(folder)
 
@@ -115,7 +115,7 @@ def test_growth_needs_its_template(folder: Path) -> None:
     assert "units/grow.j2:1: block 'user' is missing" in complaint(folder)
 
 
-def test_what_is_missing_is_said(folder: Path) -> None:
+def test_missing_part_of_a_task_folder_is_named(folder: Path) -> None:
     (folder / "augment.j2").unlink()
     assert "has no augment.j2, so augment.enabled and grid.augment_test must be false" in complaint(folder)
     (folder / "rationale.j2").unlink()

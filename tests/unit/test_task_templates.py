@@ -42,7 +42,7 @@ def refusal(user: str) -> str:
         ("{# a remark #}{{ '{{' }} <b>&amp;", "{{ <b>&amp;"),
     ],
 )  # fmt: skip
-def test_what_is_allowed_is_rendered_as_it_stands(source: str, text: str) -> None:
+def test_allowed_template_is_rendered_unchanged(source: str, text: str) -> None:
     assert rationale(source).render("user", **GIVEN) == text
 
 
@@ -94,7 +94,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("source", HOSTILE)
-def test_what_could_do_harm_is_refused_in_one_line(source: str) -> None:
+def test_dangerous_template_is_refused_in_one_line(source: str) -> None:
     assert HOSTILE[source] in refusal(source)
 
 
@@ -124,7 +124,7 @@ def test_blocks_are_those_of_the_stage(source: str, says: str) -> None:
     assert says in str(error.value)
 
 
-def test_a_prompt_has_an_end() -> None:
+def test_prompt_beyond_four_million_characters_is_refused() -> None:
     long = GIVEN | {"request": "x" * (LONGEST_PROMPT // 2)}
     with pytest.raises(TaskFolderError, match=r"makes a prompt of more than 4,000,000 characters"):
         rationale("{{ request ~ request ~ request }}").render("user", **long)
@@ -133,7 +133,7 @@ def test_a_prompt_has_an_end() -> None:
         rationale("{% for p in passages %}{{ request }}{% endfor %}").render("user", **many)
 
 
-def test_values_reach_nothing_of_python() -> None:
+def test_template_values_cannot_reach_python_attributes() -> None:
     template = rationale("{% if request != 'x' %}\n{{ ''[request] }}{% endif %}")
     with pytest.raises(
         TaskFolderError, match=r"^rationale\.j2:3: block 'user' cannot be rendered: access to"
@@ -142,7 +142,7 @@ def test_values_reach_nothing_of_python() -> None:
 
 
 @given(source=st.text(alphabet="{}%#()[]|~.'\"*_ abcdefgrequestpassageslinfor\n-+0123456789", max_size=60))
-def test_any_text_is_a_template_or_refused_in_one_line(source: str) -> None:
+def test_arbitrary_text_renders_or_is_refused_in_one_line(source: str) -> None:
     message = ""
     try:
         rationale(source).render("user", **GIVEN)

@@ -11,18 +11,18 @@ ENGLISH = "Return a new list that holds the items of the iterable in ascending o
 CHAT = Request("any", "m", (Message("system", "Be brief."), Message("user", ENGLISH)))
 
 
-def test_the_first_guess_is_of_the_right_size() -> None:
+def test_first_estimate_has_the_right_size() -> None:
     """tiktoken's o200k counts 16 tokens in the sentence."""
     guess = TokenEstimate().usage(CHAT)
     assert 0.7 < guess.prompt / (16 * 8 + 3 + 8) < 1.4
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_a_limit_is_reserved_whole(name: str) -> None:
+def test_max_tokens_is_reserved_in_full(name: str) -> None:
     assert TokenEstimate().usage(Request("any", "m", prompt="x", params={name: 700})).completion == 700
 
 
-def test_usage_mends_the_guess() -> None:
+def test_reported_usage_corrects_the_estimate() -> None:
     estimate = TokenEstimate()
     for _ in range(100):
         estimate.learn(CHAT, Usage(prompt=400, completion=30))
@@ -31,13 +31,13 @@ def test_usage_mends_the_guess() -> None:
     assert abs(guess.completion - 30) < 3
 
 
-def test_a_call_without_usage_or_without_words_breaks_nothing() -> None:
+def test_estimate_accepts_missing_usage_and_empty_prompts() -> None:
     estimate = TokenEstimate()
     for request in (CHAT, Request("any", "m", prompt=""), Request("any", "m", prompt="\ud800")):
         estimate.learn(request, Usage())
         assert estimate.usage(request).prompt >= 0
 
 
-def test_languages_cost_by_their_bytes() -> None:
+def test_estimate_counts_bytes_of_the_language() -> None:
     latin, han = Request("any", "m", prompt="a" * 100), Request("any", "m", prompt="\u5217" * 100)
     assert TokenEstimate().usage(han).prompt > 2 * TokenEstimate().usage(latin).prompt

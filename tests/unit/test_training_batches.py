@@ -10,7 +10,13 @@ import pytest
 
 from models.core.errors import UsageError
 from models.core.types import Example, Passage
-from producer.index.training_data import Pairs, Recipe, TrainingBatches, make_pairs, mine
+from producer.index.training_data import (
+    Pairs,
+    TrainingBatches,
+    TrainingOptions,
+    make_pairs,
+    mine_hard_negatives,
+)
 
 TEMPLATE = "{name}: {text}"
 PASSAGES = [Passage(f"lib.f{number}", f"f{number}", "", f"text {number}") for number in range(12)]
@@ -48,7 +54,7 @@ def test_data_without_pairs_is_refused() -> None:
 
 
 def test_an_epoch_sees_each_pair_once(data: Pairs) -> None:
-    batches = TrainingBatches(data, Recipe(epochs=2, batch_size=6), UNMINED)
+    batches = TrainingBatches(data, TrainingOptions(epochs=2, batch_size=6), UNMINED)
     assert (batches.per_epoch, batches.count) == (3, 6)
     for epoch in (0, 3):
         seen = Counter(
@@ -60,7 +66,7 @@ def test_an_epoch_sees_each_pair_once(data: Pairs) -> None:
 
 
 def test_no_answer_of_a_request_is_its_negative(data: Pairs) -> None:
-    batch = TrainingBatches(data, Recipe(batch_size=20), UNMINED).at(0)
+    batch = TrainingBatches(data, TrainingOptions(batch_size=20), UNMINED).at(0)
     assert len(set(batch.passages)) == len(batch.passages)
     for request, row in zip(batch.requests, batch.negative, strict=True):
         for passage, is_negative in zip(batch.passages, row, strict=True):
@@ -75,7 +81,7 @@ def test_equal_requests_and_equal_texts_share_their_answers() -> None:
 
 
 def test_batches_follow_the_seed_and_nothing_else(data: Pairs) -> None:
-    recipe = Recipe(batch_size=6, unlabelled=3)
+    recipe = TrainingOptions(batch_size=6, unlabelled=3)
     same = [TrainingBatches(data, recipe, UNMINED).at(4) for _ in range(2)]
     assert same[0].requests == same[1].requests
     assert same[0].unlabelled == same[1].unlabelled
@@ -87,12 +93,12 @@ def test_mined_negatives_are_near_and_no_answers(data: Pairs) -> None:
     passages = np.eye(12, dtype=np.float32)
     # Request r is nearest to passage r, then to r + 1.
     requests = np.array([2 * passages[row] + passages[row + 1] for row in range(10)])
-    mined = mine(data, requests, passages, depth=2)
+    mined = mine_hard_negatives(data, requests, passages, depth=2)
     assert mined.shape == (20, 2)
     for (request, _), row in zip(data.pairs, mined, strict=True):
         answers = data.answers[data.requests[request]]
         near = [index for index in (request, request + 1) if data.passages[index] not in answers]
         assert set(near) <= set(row.tolist())
         assert not answers.intersection(data.passages[index] for index in row)
-    batch = TrainingBatches(data, Recipe(batch_size=20, hard_negatives=1), mined).at(0)
+    batch = TrainingBatches(data, TrainingOptions(batch_size=20, hard_negatives=1), mined).at(0)
     assert set(batch.passages) > {data.passages[passage] for _, passage in data.pairs}

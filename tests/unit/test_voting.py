@@ -35,17 +35,17 @@ CODES = st.sampled_from(["max(x)", "max( x )", "x.sort()", "x . sort()", "x +", 
         (["", "  "], Vote(0, 2, 2, 1)),
     ],
 )
-def test_majority(codes: list[str], expected: Vote) -> None:
+def test_majority_of_codes(codes: list[str], expected: Vote) -> None:
     assert majority(codes) == expected
 
 
-def test_nothing_is_no_vote() -> None:
+def test_majority_of_no_answers_raises() -> None:
     with pytest.raises(ValueError, match="no answers"):
         majority([])
 
 
 @given(st.lists(CODES, min_size=1, max_size=12))
-def test_nobody_had_more_votes_nor_as_many_earlier(codes: list[str]) -> None:
+def test_winner_has_most_votes_and_is_the_earliest_of_equals(codes: list[str]) -> None:
     vote = majority(codes)
     forms = [normal_form(code) for code in codes]
     count = Counter(form for form in forms if form) or Counter(forms)
