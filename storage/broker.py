@@ -15,11 +15,11 @@ from models.core.errors import ServiceError
 from storage.settings import Settings
 
 VISIBILITY_SECONDS = 900
-# How a worker ends that cannot do its work: started again, it could not either.
-UNFIT = os.EX_UNAVAILABLE
-UNFIT_SAYS = "starmill worker: "
+# The exit code of a worker that cannot do its work; if it were started again, it could not either.
+EXIT_UNUSABLE = os.EX_UNAVAILABLE
+UNUSABLE_PREFIX = "starmill worker: "
 # Set while a feed service is alive that feeds into this Redis.
-SERVED = "starmill:feed"
+FEEDER_KEY = "starmill:feed"
 
 
 def task_name(stage: str) -> str:
@@ -96,11 +96,11 @@ class Queues:
 
     def announce(self, seconds: float) -> None:
         """Let others know for so long that a feed service is there."""
-        self._redis.set(SERVED, 1, px=round(1000 * seconds))
+        self._redis.set(FEEDER_KEY, 1, px=round(1000 * seconds))
 
     def is_served(self) -> bool:
         """Whether a feed service is there."""
-        return bool(self._redis.exists(SERVED))
+        return bool(self._redis.exists(FEEDER_KEY))
 
     @property
     def address(self) -> str:

@@ -27,7 +27,7 @@ _KEEPALIVE = {
     "keepalives_count": tcp_keepalive.COUNT,
 }
 _CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * tcp_keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
-GIVE = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
+URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
 class Database:
@@ -41,14 +41,14 @@ class Database:
         try:
             self.url = make_url(url)
         except ArgumentError as error:
-            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
+            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {URL_HINT}") from None
         kind = self.url.get_backend_name()
         if kind not in {"sqlite", "postgresql", "postgres"}:
-            raise ServiceError(f"STARMILL_DATABASE_URL: only SQLite and PostgreSQL, not {kind}; {GIVE}")
+            raise ServiceError(f"STARMILL_DATABASE_URL: only SQLite and PostgreSQL, not {kind}; {URL_HINT}")
         try:
             self.engine = _open(self.url, pool_size, cache_mib)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {GIVE}") from None
+            raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {URL_HINT}") from None
         self._writing = self.engine.execution_options(write=True)
 
     @property

@@ -51,7 +51,7 @@ class About(logging.Filter):
 
 class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        record.fields = "".join(f" {name}={value}" for name, value in _of(record).items())
+        record.fields = "".join(f" {name}={value}" for name, value in _log_fields(record).items())
         return super().format(record)
 
 
@@ -61,7 +61,7 @@ class JsonLines(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
-            **_of(record),
+            **_log_fields(record),
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -80,6 +80,6 @@ def configure_logging(level: str, form: str, worker: str = "") -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
-def _of(record: logging.LogRecord) -> Mapping[str, str]:
+def _log_fields(record: logging.LogRecord) -> Mapping[str, str]:
     found: Mapping[str, str] = getattr(record, "about", {})
     return found

@@ -15,12 +15,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.purchases import Busy, CallClaim, Found, charge, stored
+from storage.ledger.purchases import Busy, CallClaim, ReserveResult, completion_of_row, reserve_budget
 from storage.schema import BATCH, EXAMPLES, FOREVER, GENERATIONS, READY, UNITS
 
 # Written out, not bound: an index of some rows serves only queries that name those rows in their text.
 AWAITING_BATCH = UNITS.c.lease_owner == literal_column("'batch'")
-FILED = and_(GENERATIONS.c.lease_owner == literal_column("'batch'"), GENERATIONS.c.done.is_(False))
+ENQUEUED = and_(GENERATIONS.c.lease_owner == literal_column("'batch'"), GENERATIONS.c.done.is_(False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class BatchRefusal:
 
 def enqueue_for_batch(
     db: Database, owner: str, units: Sequence[ClaimedUnit], call: CallClaim, now: float
-) -> Found | BatchRefusal:
+) -> ReserveResult | BatchRefusal:
     """The stored answer; or the Refusal of the call that `units` waited for; or Busy, while a worker buys
     it; or OverBudget; or None: the call is filed, now or before, and the units of `units` that `owner`
     holds are parked.
@@ -61,7 +61,7 @@ def enqueue_for_batch(
     filed = insert.on_conflict_do_update(index_elements=["key"], set_=values, where=free)
     with db.write() as connection:
         is_new = connection.execute(filed.returning(GENERATIONS.c.key)).one_or_none()
-        if is_new and (refused := charge(connection, [call], now)):
+        if is_new and (refused := reserve_budget(connection, [call], now)):
             return refused[key]
         # The lock keeps an answer from arriving between this look and the parking.
         found = connection.execute(
@@ -70,16 +70,16 @@ def enqueue_for_batch(
         if found is None:
             return Busy()
         if found.done:
-            return stored(found)
+            return completion_of_row(found)
         if found.lease_owner != BATCH:
             if found.finish_reason is None:
                 return Busy()
             return BatchRefusal(found.finish_reason, found.refusal or "")
-        _park(connection, owner, [unit.unit_id for unit in units], key)
+        _set_awaiting(connection, owner, [unit.unit_id for unit in units], key)
     return None
 
 
-def asked_together(db: Database, key: str) -> list[str]:
+def requests_of_call(db: Database, key: str) -> list[str]:
     """The requests of all units that a filed call was asked for, in its order; none if it was not filed."""
     with db.read() as connection:
         members = connection.execute(
@@ -96,22 +96,22 @@ def asked_together(db: Database, key: str) -> list[str]:
     return [requests[unit_id] for unit_id in members]
 
 
-def wake(db: Database, run_id: str) -> int:
+def release_unqueued(db: Database, run_id: str) -> int:
     """Free the parked units of a run whose call is not filed any more; how many.
 
     It was answered, refused, or taken over by a worker while the run was not fed.
     """
-    waits = exists().where(GENERATIONS.c.key == UNITS.c.generation, FILED)
+    waits = exists().where(GENERATIONS.c.key == UNITS.c.generation, ENQUEUED)
     with db.write() as connection:
-        return connection.execute(_unparked().where(UNITS.c.run_id == run_id, ~waits)).rowcount
+        return connection.execute(_release_statement().where(UNITS.c.run_id == run_id, ~waits)).rowcount
 
 
-def unpark(connection: Connection, keys: Sequence[str]) -> None:
+def release_awaiting(connection: Connection, keys: Sequence[str]) -> None:
     """Free the units of all runs that wait for these calls; the feeder sends them again at once."""
-    connection.execute(_unparked().where(UNITS.c.generation.in_(keys)))
+    connection.execute(_release_statement().where(UNITS.c.generation.in_(keys)))
 
 
-def _unparked() -> Any:
+def _release_statement() -> Any:
     return (
         update(UNITS)
         .where(AWAITING_BATCH, UNITS.c.state == READY)
@@ -119,7 +119,7 @@ def _unparked() -> Any:
     )
 
 
-def _park(connection: Connection, owner: str, unit_ids: Sequence[int], key: str) -> None:
+def _set_awaiting(connection: Connection, owner: str, unit_ids: Sequence[int], key: str) -> None:
     """The claim does not count: a unit that waits has not failed its worker."""
     connection.execute(
         update(UNITS)

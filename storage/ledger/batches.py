@@ -17,8 +17,8 @@ from models.core.experiment.endpoints import Price
 from models.core.types import Completion, Request
 from storage.database import Database
 from storage.ledger import budget
-from storage.ledger.batch_enqueue import AWAITING_BATCH, FILED, BatchRefusal, unpark
-from storage.ledger.purchases import cost_nano_usd, storable
+from storage.ledger.batch_enqueue import AWAITING_BATCH, ENQUEUED, BatchRefusal, release_awaiting
+from storage.ledger.purchases import clean_completion, cost_nano_usd
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
@@ -49,10 +49,10 @@ class Batch:
 _NEEDED = exists().where(UNITS.c.generation == GENERATIONS.c.key, AWAITING_BATCH)
 
 
-def filed(db: Database, run_id: str) -> tuple[int, float]:
+def enqueued(db: Database, run_id: str) -> tuple[int, float]:
     """How many calls that the run needs wait for a batch, and when the last of them was filed."""
     query = select(func.count(), func.coalesce(func.max(GENERATIONS.c.created_at), 0.0)).where(
-        *_loose(run_id)
+        *_unbatched(run_id)
     )
     with db.read() as connection:
         count, last = connection.execute(query).one()
@@ -69,7 +69,7 @@ def expects_more(db: Database, run_id: str, queues: Sequence[str]) -> bool:
         return bool(connection.execute(select(moving)).scalar_one())
 
 
-def gather(
+def create_batch(
     db: Database, run_id: str, batch_id: str, endpoint_of: Callable[[Request], str], now: float,
     *, most: int, most_bytes: int,
 ) -> Batch | None:  # fmt: skip
@@ -79,7 +79,7 @@ def gather(
     """
     query = (
         select(GENERATIONS.c.key, GENERATIONS.c.model, GENERATIONS.c.request)
-        .where(*_loose(run_id))
+        .where(*_unbatched(run_id))
         .order_by(GENERATIONS.c.created_at, GENERATIONS.c.key)
         .limit(most)
         .with_for_update(skip_locked=True, of=GENERATIONS)
@@ -114,7 +114,7 @@ def gather(
         return read_batch(connection, batch_id)
 
 
-def requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
+def batch_requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
     """Keys and requests of a batch in the order of their keys, in bounded memory."""
     query = (
         select(GENERATIONS.c.key, GENERATIONS.c.request)
@@ -144,18 +144,18 @@ def unsettled(db: Database, run_id: str) -> list[Batch]:
         return [Batch(**row) for row in connection.execute(query).mappings()]
 
 
-def move(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
+def set_state(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
     """The batch is in this state from now on; `noted` are other columns of it."""
     with db.write() as connection:
         connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **noted))
         return read_batch(connection, batch_id)
 
 
-def adopt(db: Database, run_id: str, now: float) -> int:
+def adopt_orphans(db: Database, run_id: str, now: float) -> int:
     """Take over batches that the run needs and nobody fetches, since their run is not fed; how many."""
     fed = exists().where(RUNS.c.id == BATCHES.c.run_id, RUNS.c.feeder_until >= now)
     needed = exists().where(
-        GENERATIONS.c.batch == BATCHES.c.id, FILED,
+        GENERATIONS.c.batch == BATCHES.c.id, ENQUEUED,
         UNITS.c.generation == GENERATIONS.c.key, UNITS.c.run_id == run_id, AWAITING_BATCH,
     )  # fmt: skip
     orphaned = and_(BATCHES.c.run_id != run_id, BATCHES.c.state.in_(UNSETTLED), ~fed, needed)
@@ -166,13 +166,13 @@ def adopt(db: Database, run_id: str, now: float) -> int:
         if adopted:
             # Who fetches an answer pays for it.
             connection.execute(
-                update(GENERATIONS).where(GENERATIONS.c.batch.in_(adopted), FILED).values(run_id=run_id)
+                update(GENERATIONS).where(GENERATIONS.c.batch.in_(adopted), ENQUEUED).values(run_id=run_id)
             )
     return len(adopted)
 
 
-def _loose(run_id: str) -> list[Any]:
-    return [FILED, GENERATIONS.c.batch.is_(None), _NEEDED.where(UNITS.c.run_id == run_id)]
+def _unbatched(run_id: str) -> list[Any]:
+    return [ENQUEUED, GENERATIONS.c.batch.is_(None), _NEEDED.where(UNITS.c.run_id == run_id)]
 
 
 def read_batch(connection: Connection, batch_id: str) -> Batch:
@@ -184,12 +184,14 @@ def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + PAGE]
 
 
-def settle(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
+def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
     """Store answers by the keys of their calls, and free the units that wait for them.
 
     An answer that is already there stays. Settling twice changes nothing.
     """
-    rows = [_answered(key, storable(completion), price) for key, completion in sorted(answers, key=_key)]
+    rows = [
+        _answered(key, clean_completion(completion), price) for key, completion in sorted(answers, key=_key)
+    ]
     if not rows:
         return
     with db.write() as connection:
@@ -200,17 +202,17 @@ def settle(db: Database, answers: Sequence[tuple[str, Completion]], price: Price
             .values(done=True, lease_owner=None, lease_until=None, created_at=now),
             rows,
         )
-        unpark(connection, [row["its_key"] for row in rows])
+        release_awaiting(connection, [row["its_key"] for row in rows])
 
 
-def refuse(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: float) -> None:
+def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: float) -> None:
     """The provider refuses these calls for good; the units that wait for them hear it when they ask."""
     with db.write() as connection:
         _settle_budgets(connection, {key: 0 for key, _ in refusals})
         for key, refusal in sorted(refusals, key=_key):
             connection.execute(
                 update(GENERATIONS)
-                .where(GENERATIONS.c.key == key, FILED)
+                .where(GENERATIONS.c.key == key, ENQUEUED)
                 .values(
                     lease_owner=None,
                     lease_until=now,
@@ -219,10 +221,10 @@ def refuse(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: floa
                     refusal=refusal.detail,
                 )
             )
-        unpark(connection, [key for key, _ in refusals])
+        release_awaiting(connection, [key for key, _ in refusals])
 
 
-def close(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
+def close_batch(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
     """The batch is final: what it brought no answer to is filed again, for the next one."""
     of_batch = GENERATIONS.c.batch == batch_id
     asked = and_(of_batch, GENERATIONS.c.done.is_(False), GENERATIONS.c.finish_reason.is_not(None))
@@ -232,7 +234,7 @@ def close(db: Database, batch_id: str, state: str, message: str, now: float) -> 
             "refused": select(func.count()).where(asked),
         }
         counted = {name: connection.execute(query).scalar_one() for name, query in numbers.items()}
-        connection.execute(update(GENERATIONS).where(of_batch, FILED).values(batch=None))
+        connection.execute(update(GENERATIONS).where(of_batch, ENQUEUED).values(batch=None))
         connection.execute(
             update(BATCHES)
             .where(BATCHES.c.id == batch_id, BATCHES.c.state.in_(UNSETTLED))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select, update
 from storage.database import Database
 from storage.schema import GENERATIONS, RUNS
 
-_TAKE = (
+_RESERVE = (
     update(RUNS)
     .where(
         RUNS.c.id == bindparam("run"),
@@ -33,7 +33,7 @@ _FITS = select(
     .scalar_subquery()
     <= RUNS.c.budget_nano_usd
 ).where(RUNS.c.id == bindparam("run"))
-_MOVE = (
+_ADJUST = (
     update(RUNS)
     .where(RUNS.c.id == bindparam("run"))
     .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
@@ -62,18 +62,18 @@ class BudgetRefusal(Enum):
     FOR_GOOD = "for good"
 
 
-def charge(
+def reserve(
     connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float
 ) -> dict[str, BudgetRefusal]:
     """`holds` gives (key, cost) of reserved calls by run. Returns the keys that the budget does not allow."""
     refused: dict[str, BudgetRefusal] = {}
     for run_id, calls in sorted(holds.items()):
         total = sum(cost for _, cost in calls)
-        if connection.execute(_TAKE, {"run": run_id, "cost": total}).rowcount:
+        if connection.execute(_RESERVE, {"run": run_id, "cost": total}).rowcount:
             continue
         _recount(connection, run_id, [key for key, _ in calls], now)
         for key, cost in calls:
-            if not connection.execute(_TAKE, {"run": run_id, "cost": cost}).rowcount:
+            if not connection.execute(_RESERVE, {"run": run_id, "cost": cost}).rowcount:
                 fits = connection.execute(_FITS, {"run": run_id, "cost": cost}).scalar_one()
                 refused[key] = BudgetRefusal.UNTIL_SETTLED if fits else BudgetRefusal.FOR_GOOD
     return refused
@@ -83,7 +83,7 @@ def settle(connection: Connection, differences: Mapping[str, int]) -> None:
     """Add to what runs are charged, in billionths of a dollar; negative where less was used."""
     for run_id, cost in sorted(differences.items()):
         if cost:
-            connection.execute(_MOVE, {"run": run_id, "cost": cost})
+            connection.execute(_ADJUST, {"run": run_id, "cost": cost})
 
 
 def _recount(connection: Connection, run_id: str, without: Sequence[str], now: float) -> None:

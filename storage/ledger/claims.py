@@ -81,7 +81,9 @@ _RESULTS = select(
 )
 
 
-def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> list[ClaimedUnit]:
+def claim_units(
+    db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float
+) -> list[ClaimedUnit]:
     """Those of the units that are ready, under no live lease, and of a running run; now `owner`'s.
 
     `now` is in seconds since the epoch, `lease` in seconds.
@@ -96,7 +98,7 @@ def claim(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: 
         return _with_inputs(connection, sorted(sound, key=lambda unit: unit.id))
 
 
-def extend(db: Database, owner: str, now: float, lease: float) -> None:
+def extend_leases(db: Database, owner: str, now: float, lease: float) -> None:
     """Keep the units that `owner` holds, and the model calls that they wait for.
 
     A call that was reserved for a unit and not bought is free a lease after the unit has ended.
@@ -115,7 +117,7 @@ def extend(db: Database, owner: str, now: float, lease: float) -> None:
             )
 
 
-def release(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
+def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
     """Give units back unfinished; they may be sent again at once, and the claim does not count."""
     with db.write() as connection:
         connection.execute(

@@ -98,7 +98,7 @@ def spending(db: Database, run_id: str) -> Spending:
         return _as_spending(connection.execute(_spending().where(*_bought(run_id))).one())
 
 
-def final_since(db: Database, run_id: str, since: float) -> int:
+def count_final_since(db: Database, run_id: str, since: float) -> int:
     """Units done or failed since then: the run's recent speed."""
     query = select(func.count()).where(
         UNITS.c.run_id == run_id,
@@ -201,7 +201,7 @@ def _reasons(db: Database, query: Select[Any]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLine:
+class RunSummary:
     """Times are seconds since the epoch."""
 
     id: str
@@ -214,9 +214,9 @@ class RunLine:
     finished_at: float | None
 
 
-def run_lines(db: Database) -> list[RunLine]:
+def run_summaries(db: Database) -> list[RunSummary]:
     """Newest first."""
-    columns = [RUNS.c[name] for name in RunLine.__dataclass_fields__]
+    columns = [RUNS.c[name] for name in RunSummary.__dataclass_fields__]
     with db.read() as connection:
         rows = connection.execute(select(*columns).order_by(RUNS.c.created_at.desc())).all()
-    return [RunLine(*row) for row in rows]
+    return [RunSummary(*row) for row in rows]

@@ -26,7 +26,7 @@ class DependantKey(NamedTuple):
         }  # fmt: skip
 
 
-_AT_PLACE = and_(
+_BY_KEY = and_(
     UNITS.c.run_id == bindparam("of_run"),
     UNITS.c.example_id == bindparam("of_example"),
     UNITS.c.stage == bindparam("of_stage"),
@@ -34,9 +34,9 @@ _AT_PLACE = and_(
     UNITS.c.sample == bindparam("of_sample"),
 )
 # A skipped unit has one need less too: a retry of what it lacked must find its count right.
-_FEED = (
+_RELEASE = (
     update(UNITS)
-    .where(_AT_PLACE, or_(UNITS.c.state == WAITING, UNITS.c.state == SKIPPED))
+    .where(_BY_KEY, or_(UNITS.c.state == WAITING, UNITS.c.state == SKIPPED))
     .values(
         needs=UNITS.c.needs - 1,
         state=case((and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1), READY), else_=UNITS.c.state),
@@ -44,7 +44,7 @@ _FEED = (
 )
 _SKIP = (
     update(UNITS)
-    .where(_AT_PLACE, UNITS.c.state == WAITING)
+    .where(_BY_KEY, UNITS.c.state == WAITING)
     .values(state=SKIPPED, reason=bindparam("because"), finished_at=bindparam("now"))
 )
 
@@ -52,7 +52,7 @@ _SKIP = (
 def release_dependants(connection: Connection, places: Iterable[DependantKey]) -> None:
     """Each of the units has one need less; without needs it is ready."""
     if rows := [place.parameters() for place in places]:
-        connection.execute(_FEED, rows)
+        connection.execute(_RELEASE, rows)
 
 
 def skip_dependants(connection: Connection, places: Iterable[tuple[DependantKey, str]], now: float) -> None:

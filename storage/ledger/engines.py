@@ -23,7 +23,7 @@ class EngineReading:
     updated_at: float
 
 
-def report(db: Database, owner: str, loads: Mapping[str, LoadReading], now: float) -> None:
+def report_loads(db: Database, owner: str, loads: Mapping[str, LoadReading], now: float) -> None:
     """What `owner` says of its models, in place of what it said before."""
     with db.write() as connection:
         for model, load in loads.items():
@@ -42,7 +42,7 @@ def report(db: Database, owner: str, loads: Mapping[str, LoadReading], now: floa
                 connection.execute(insert(ENGINES).values(owner=owner, model=model, **values))
 
 
-def engines(db: Database, models: Collection[str], since: float) -> list[EngineReading]:
+def engine_readings(db: Database, models: Collection[str], since: float) -> list[EngineReading]:
     """Those of these models that were heard of since then."""
     query = (
         select(ENGINES)

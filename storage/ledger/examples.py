@@ -16,7 +16,7 @@ from models.core.growth import GrowthCandidate, GrowthFilter, grown_name, seed_n
 from models.core.pipeline.rounds import round_of
 from models.core.types import Example
 from storage.database import Database
-from storage.ledger.queries import rows
+from storage.ledger.queries import iter_rows
 from storage.ledger.runs import Run
 from storage.schema import EXAMPLES, RUNS, TEST, TRAIN
 
@@ -80,7 +80,7 @@ class SeedExample:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class GrownCandidate:
     """A candidate and where it comes from: the call, its model, its round from 1, its anchor's train row."""
 
     candidate: GrowthCandidate
@@ -90,7 +90,7 @@ class Grown:
     row: int
 
 
-def seeds(db: Database, run: Run) -> list[int]:
+def seed_ids(db: Database, run: Run) -> list[int]:
     """The examples of the train split, each at the place of its row."""
     query = (
         select(EXAMPLES.c.id)
@@ -101,7 +101,7 @@ def seeds(db: Database, run: Run) -> list[int]:
         return list(connection.scalars(query))
 
 
-def shown(db: Database, example_ids: Sequence[int]) -> list[SeedExample]:
+def seed_examples(db: Database, example_ids: Sequence[int]) -> list[SeedExample]:
     """The examples in the order of `example_ids`; a few dozen at most."""
     query = select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids))
     with db.read() as connection:
@@ -112,7 +112,7 @@ def shown(db: Database, example_ids: Sequence[int]) -> list[SeedExample]:
     return [found[example_id] for example_id in example_ids]
 
 
-def gate(db: Database, run: Run) -> GrowthFilter:
+def growth_filter(db: Database, run: Run) -> GrowthFilter:
     """A gate that knows the run's dataset and no candidate yet."""
 
     def named(split: str) -> Iterator[tuple[str, str]]:
@@ -121,14 +121,14 @@ def gate(db: Database, run: Run) -> GrowthFilter:
     return GrowthFilter(run.experiment.grow, named(TRAIN), named(TEST))
 
 
-def candidates(db: Database, run: Run, rounds: int) -> Iterator[Grown]:
+def candidates(db: Database, run: Run, rounds: int) -> Iterator[GrownCandidate]:
     """Those of the first `rounds` rounds, by round, train row, sample and place, whoever wrote them when."""
     for number in range(1, rounds + 1):
         # Units are planned row by row, and within a row by sample.
-        for row in rows(db, run.id, stages=["grow"]):
+        for row in iter_rows(db, run.id, stages=["grow"]):
             if round_of(row.variant) != number:
                 continue
             of_unit = tuple(row.result["shown"])
             for place, (request, answer, flaw) in enumerate(row.result["pairs"], 1):
                 candidate = GrowthCandidate(grown_name(row.unit_id, place), request, answer, flaw, of_unit)
-                yield Grown(candidate, row.generation or "", row.model or "", number, row.number)
+                yield GrownCandidate(candidate, row.generation or "", row.model or "", number, row.number)

@@ -14,7 +14,15 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.core.experiment.experiment import RationaleSource
-from models.core.pipeline.rounds import SAMPLE, SAMPLES, counting, named, pass_of, rationales, round_of
+from models.core.pipeline.rounds import (
+    SAMPLE,
+    SAMPLES,
+    deciding_round,
+    in_round,
+    pass_of,
+    rationale_names,
+    round_of,
+)
 from models.core.pipeline.stages import VECTOR, WORDINGS
 from models.core.words import group_of, question_of
 from storage.database import Database
@@ -26,7 +34,7 @@ REASONED = ("rationale", "rationalize")
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
+class Exemplar:
     """A train example with what the teacher made of it; `rationale` is empty for source `none`."""
 
     row: int
@@ -37,7 +45,7 @@ class Worked:
     passages: Sequence[dict[str, Any]]
 
 
-def pool(db: Database, run_id: str) -> list[int]:
+def exemplar_pool(db: Database, run_id: str) -> list[int]:
     """Train examples whose documentation is known, in order; the same for every cell."""
     query = _train(run_id, UNITS.c.stage == "retrieve", UNITS.c.variant.in_(WORDINGS)).order_by(
         UNITS.c.example_id
@@ -46,14 +54,14 @@ def pool(db: Database, run_id: str) -> list[int]:
         return list(connection.scalars(query))
 
 
-def eligible(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
+def eligible_examples(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
     """Members of the pool that have a rationale of this source; a right one, where `drop_wrong`."""
     if source == "none":
-        return frozenset(pool(db, run.id))
+        return frozenset(exemplar_pool(db, run.id))
     right = UNITS.c.result["correct"].as_boolean()
     wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(REASONED), UNITS.c.variant.not_in(SAMPLES)]
     if source == "first_pass":
-        wanted.append(UNITS.c.variant == named(1))
+        wanted.append(UNITS.c.variant == in_round(1))
     if run.experiment.rationale.drop_wrong:
         wanted.append(right.is_(True))
     with db.read() as connection:
@@ -75,7 +83,7 @@ def asked_in_test(db: Database, run_id: str) -> dict[str, frozenset[int]]:
     return {question: frozenset(examples) for question, examples in found.items()}
 
 
-def vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
+def request_vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
     """(example, packed vector of the request) of the train examples, in order."""
     query = (
         select(UNITS.c.example_id, UNITS.c.result["vector"].as_string())
@@ -92,14 +100,14 @@ def vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
         return [(example, vector) for example, vector in connection.execute(query)]
 
 
-def worked(
+def load_exemplars(
     db: Database,
     run_id: str,
     example_ids: Sequence[int],
     source: RationaleSource,
     retrieval: str = "",
     of_round: int | None = None,
-) -> list[Worked]:
+) -> list[Exemplar]:
     """The examples in the order of `example_ids`. `retrieval` is the variant of the unit that found their
     passages; without it, or where that one failed, they have none. Rationales are those of the round that
     counts, or `of_round`."""
@@ -118,7 +126,7 @@ def worked(
         for example_id, stage, variant, result in connection.execute(units):
             results.setdefault(example_id, {})[stage, variant] = result
     return [
-        _worked(examples[example_id], results.get(example_id, {}), source, retrieval, of_round)
+        _exemplar(examples[example_id], results.get(example_id, {}), source, retrieval, of_round)
         for example_id in example_ids
     ]
 
@@ -132,11 +140,11 @@ def final_rationale(
         stage = "rationalize" if pass_of(variant) else "rationale"
         rounds[round_of(variant)].append(results[stage, variant])
     asked = [of_round] if of_round else sorted(rounds)
-    tried = counting([rounds[number] for number in asked], _is_right)
+    tried = deciding_round([rounds[number] for number in asked], _is_right)
     return next(filter(_is_right, tried), tried[-1] if tried else None)
 
 
-def accepted(db: Database, run_id: str, of_round: int) -> list[tuple[int, str]]:
+def accepted_examples(db: Database, run_id: str, of_round: int) -> list[tuple[int, str]]:
     """(example, question) of the train examples with a right rationale in a round, in order; the question
     is empty where the dataset names none."""
     query = (
@@ -147,7 +155,7 @@ def accepted(db: Database, run_id: str, of_round: int) -> list[tuple[int, str]]:
             UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
             UNITS.c.stage.in_(REASONED),
-            UNITS.c.variant.in_(rationales(of_round)),
+            UNITS.c.variant.in_(rationale_names(of_round)),
             UNITS.c.result["correct"].as_boolean().is_(True),
         )
         .distinct()
@@ -161,19 +169,19 @@ def _is_right(result: dict[str, Any]) -> bool:
     return bool(result["correct"])
 
 
-def _worked(
+def _exemplar(
     example: Any,
     results: dict[tuple[str, str], dict[str, Any]],
     source: RationaleSource,
     retrieval: str,
     of_round: int | None,
-) -> Worked:
-    first = results.get(("rationale", named(1)))
+) -> Exemplar:
+    first = results.get(("rationale", in_round(1)))
     found = first if source == "first_pass" else final_rationale(results, of_round)
     rationale = found["text"] if found and source != "none" else ""
     retrieved = results.get(("retrieve", retrieval), {})
     augmented = results.get(("augment", ""), {})
-    return Worked(
+    return Exemplar(
         example.row,
         example.request,
         augmented.get("query", example.request),
@@ -207,7 +215,7 @@ def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
             UNITS.c.run_id == vote.run_id,
             UNITS.c.example_id == vote.example_id,
             UNITS.c.stage == vote.stage,
-            UNITS.c.variant == named(round_of(vote.variant), SAMPLE),
+            UNITS.c.variant == in_round(round_of(vote.variant), SAMPLE),
             UNITS.c.state == DONE,
         )
         .order_by(UNITS.c.sample)
@@ -216,7 +224,7 @@ def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
         return [RationaleSample(row.result, row.generation) for row in connection.execute(query)]
 
 
-def right_before(db: Database, unit: ClaimedUnit) -> int:
+def count_right_before(db: Database, unit: ClaimedUnit) -> int:
     """How many rationales of earlier passes of the round are right; samples are none, but the vote is."""
     query = (
         select(func.count())
@@ -225,7 +233,7 @@ def right_before(db: Database, unit: ClaimedUnit) -> int:
             UNITS.c.run_id == unit.run_id,
             UNITS.c.example_id == unit.example_id,
             UNITS.c.stage.in_(("rationale", "rationalize")),
-            UNITS.c.variant.in_(rationales(round_of(unit.variant))),
+            UNITS.c.variant.in_(rationale_names(round_of(unit.variant))),
             UNITS.c.state == DONE,
             UNITS.c.id < unit.unit_id,
             UNITS.c.result["correct"].as_boolean().is_(True),

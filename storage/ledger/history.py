@@ -15,12 +15,12 @@ from sqlalchemy import Connection, select, union
 
 from models.core.types import JSON, Completion
 from storage.database import Database
-from storage.ledger.purchases import stored
+from storage.ledger.purchases import completion_of_row
 from storage.schema import DONE, EXAMPLES, GENERATIONS, REJECTIONS, RUNS, UNITS
 
 # Of so many question ids at most the near ones are looked for.
-LOOKED_AT = 20_000
-NEAR = 5
+MAX_COMPARED = 20_000
+MAX_SIMILAR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RecordedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedAnswer:
     """An answer that was not accepted; times are seconds since the epoch."""
 
     attempt: int
@@ -70,7 +70,7 @@ class UnitHistory:
     ended: float | None
     result: dict[str, Any]
     call: RecordedCall | None
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedAnswer, ...]
     judged: RecordedCall | None = None
 
 
@@ -106,7 +106,7 @@ def example_histories(db: Database, run_id: str, question_id: str) -> list[Examp
         ]  # fmt: skip
 
 
-def near(db: Database, run_id: str, question_id: str) -> list[str]:
+def similar_question_ids(db: Database, run_id: str, question_id: str) -> list[str]:
     """Ids of the run that look like this one, at most NEAR: those that begin with it first."""
     ids = (
         select(EXAMPLES.c.question_id)
@@ -116,9 +116,11 @@ def near(db: Database, run_id: str, question_id: str) -> list[str]:
     )
     begins = EXAMPLES.c.question_id.startswith(question_id, autoescape=True)
     with db.read() as connection:
-        longer = list(connection.scalars(ids.where(begins).order_by(EXAMPLES.c.question_id).limit(NEAR)))
-        known = connection.scalars(ids.limit(LOOKED_AT)) if not longer else ()
-        return longer or get_close_matches(question_id, list(known), NEAR, 0.5)
+        longer = list(
+            connection.scalars(ids.where(begins).order_by(EXAMPLES.c.question_id).limit(MAX_SIMILAR))
+        )
+        known = connection.scalars(ids.limit(MAX_COMPARED)) if not longer else ()
+        return longer or get_close_matches(question_id, list(known), MAX_SIMILAR, 0.5)
 
 
 def _units(connection: Connection, run_id: str, example_id: int) -> tuple[UnitHistory, ...]:
@@ -141,7 +143,7 @@ def _units(connection: Connection, run_id: str, example_id: int) -> tuple[UnitHi
             unit.id, unit.stage, unit.variant, unit.sample, unit.state, unit.reason, unit.detail,
             unit.attempts, unit.worker, unit.finished_at, unit.result or {}, calls.get(unit.generation),
             tuple(
-                Rejected(row.attempt, row.reason, row.detail, row.created_at, calls.get(row.generation))
+                RejectedAnswer(row.attempt, row.reason, row.detail, row.created_at, calls.get(row.generation))
                 for row in rejections[unit.id]
             ),
             calls.get(verdicts[unit.id]) if verdicts[unit.id] != unit.generation else None,
@@ -202,7 +204,7 @@ def generations(db: Database, run_id: str) -> Iterator[Generation]:
     )
     with db.read() as connection:
         for row in connection.execution_options(yield_per=PAGE).execute(query):
-            yield Generation(row.key, row.stage, row.request, stored(row), row.cost_nano_usd)
+            yield Generation(row.key, row.stage, row.request, completion_of_row(row), row.cost_nano_usd)
 
 
 def augmented(db: Database, run_id: str) -> Iterator[Augmented]:

@@ -38,7 +38,7 @@ class UnitOutcome:
     skip_reason: str = ""
 
 
-def finish(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
+def finish_units(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
     """Store outcomes; how many were news. A unit that is already final stays as it is."""
     with db.write() as connection:
         # In one order everywhere, so that two transactions do not wait for each other.
@@ -50,23 +50,27 @@ def finish(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
         for outcome in news:
             if outcome.rejection:
                 attempt = outcome.unit.rejections
-                _record(connection, outcome.unit, outcome.rejection, attempt, outcome.generation, now)
-        release_dependants(connection, (_place(each.unit, step) for each in news for step in each.dependants))
-        skips = ((_place(each.unit, step), each.skip_reason) for each in news for step in each.skips)
+                _store_rejection(
+                    connection, outcome.unit, outcome.rejection, attempt, outcome.generation, now
+                )
+        release_dependants(
+            connection, (_dependant_key(each.unit, step) for each in news for step in each.dependants)
+        )
+        skips = ((_dependant_key(each.unit, step), each.skip_reason) for each in news for step in each.skips)
         skip_dependants(connection, skips, now)
         return len(news)
 
 
-def reject(db: Database, unit: ClaimedUnit, rejection: Rejection, attempt: int, generation: str,
+def record_rejection(db: Database, unit: ClaimedUnit, rejection: Rejection, attempt: int, generation: str,
            purchase: Purchase | None, now: float) -> None:  # fmt: skip
     """Keep an answer that is not accepted; the unit goes on. Recording it twice changes nothing."""
     with db.write() as connection:
         if purchase:
             record_purchase(connection, [(unit, purchase)], now)
-        _record(connection, unit, rejection, attempt, generation, now)
+        _store_rejection(connection, unit, rejection, attempt, generation, now)
 
 
-def keep(db: Database, unit: ClaimedUnit, purchase: Purchase, now: float) -> None:
+def keep_purchase(db: Database, unit: ClaimedUnit, purchase: Purchase, now: float) -> None:
     """Store an answer that was paid for, whatever becomes of its unit."""
     with db.write() as connection:
         record_purchase(connection, [(unit, purchase)], now)
@@ -92,17 +96,17 @@ def _end(outcome: UnitOutcome, now: float) -> dict[str, Any]:
     }
 
 
-def _place(unit: ClaimedUnit, step: Step) -> DependantKey:
+def _dependant_key(unit: ClaimedUnit, step: Step) -> DependantKey:
     return DependantKey(unit.run_id, unit.example_id, step)
 
 
-def _record(connection: Connection, unit: ClaimedUnit, rejection: Rejection, attempt: int,
+def _store_rejection(connection: Connection, unit: ClaimedUnit, rejection: Rejection, attempt: int,
             generation: str | None, now: float) -> None:  # fmt: skip
     """The next attempt has another number, so that it asks again instead of reading this answer."""
     counted = {"of_unit": unit.unit_id, "of_attempt": attempt}
-    if connection.execute(_COUNT, counted).rowcount:
+    if connection.execute(_COUNT_REJECTION, counted).rowcount:
         connection.execute(
-            _KEEP,
+            _INSERT_REJECTION,
             {
                 "unit_id": unit.unit_id, "attempt": attempt, "run_id": unit.run_id, "stage": unit.stage,
                 "reason": rejection.reason, "detail": rejection.detail, "generation": generation,
@@ -126,9 +130,9 @@ _END = (
         finished_at=bindparam("now"), worker=UNITS.c.lease_owner, lease_owner=null(), lease_until=null(),
     )
 )  # fmt: skip
-_COUNT = (
+_COUNT_REJECTION = (
     update(UNITS)
     .where(UNITS.c.id == bindparam("of_unit"), UNITS.c.rejections == bindparam("of_attempt"))
     .values(rejections=UNITS.c.rejections + 1)
 )
-_KEEP = insert(REJECTIONS)
+_INSERT_REJECTION = insert(REJECTIONS)

@@ -54,7 +54,7 @@ class OverBudget:
     """The run's budget does not allow this call, whatever those in flight cost."""
 
 
-Found = Completion | Busy | OverBudget | None
+ReserveResult = Completion | Busy | OverBudget | None
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
@@ -71,20 +71,22 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return round(sum(tokens * Decimal(str(dollars)) * 1000 for tokens, dollars in dollars_per_million))
 
 
-def reserve(db: Database, owner: str, calls: Sequence[CallClaim], now: float, lease: float) -> list[Found]:
+def reserve(
+    db: Database, owner: str, calls: Sequence[CallClaim], now: float, lease: float
+) -> list[ReserveResult]:
     """For each call the stored answer, or Busy, or OverBudget; or None, and then the caller owns the
     purchase. Of calls with one key the first owns it."""
     first: dict[str, CallClaim] = {}
     for call in calls:
         first.setdefault(call.request.key, call)
-    rows = [_reservation(owner, first[key], now, lease) for key in sorted(first)]
+    rows = [_reservation_row(owner, first[key], now, lease) for key in sorted(first)]
     with db.write() as connection:
         owned = set(connection.scalars(_reserve_statement(db.is_sqlite), rows))
         others = [key for key in first if key not in owned]
         stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
         ours = [call for key, call in first.items() if key in owned]
-        refused = charge(connection, ours, now)
-    found: list[Found] = []
+        refused = reserve_budget(connection, ours, now)
+    found: list[ReserveResult] = []
     for call in calls:
         key = call.request.key
         if key in refused:
@@ -96,13 +98,13 @@ def reserve(db: Database, owner: str, calls: Sequence[CallClaim], now: float, le
     return found
 
 
-def stored(row: Any) -> Completion:
+def completion_of_row(row: Any) -> Completion:
     """The answer in a generation that is done."""
     usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
     return Completion(row.answer, row.finish_reason, usage, row.refusal)
 
 
-def storable(completion: Completion) -> Completion:
+def clean_completion(completion: Completion) -> Completion:
     """No database stores null characters or lone surrogates in text."""
     text, refusal = completion.text, completion.refusal
     return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
@@ -137,8 +139,8 @@ def record_purchase(
     purchases = {purchase.request.key: (unit, purchase) for unit, purchase in bought}
     if not purchases:
         return
-    rows = [_booking(*purchases[key], now) for key in sorted(purchases)]
-    connection.execute(_book_statement(connection.dialect.name == "sqlite"), rows)
+    rows = [_purchase_row(*purchases[key], now) for key in sorted(purchases)]
+    connection.execute(_record_statement(connection.dialect.name == "sqlite"), rows)
     differences: defaultdict[str, int] = defaultdict(int)
     for unit, purchase in purchases.values():
         if purchase.hold:
@@ -146,14 +148,16 @@ def record_purchase(
     budget.settle(connection, differences)
 
 
-def charge(connection: Connection, owned: Sequence[CallClaim], now: float) -> dict[str, Busy | OverBudget]:
+def reserve_budget(
+    connection: Connection, owned: Sequence[CallClaim], now: float
+) -> dict[str, Busy | OverBudget]:
     """Set aside what newly reserved calls may cost. Of those that the budget does not allow the
     reservations are gone; returns what to tell their units."""
     holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
     for call in owned:
         if call.hold:
             holds[call.unit.run_id].append((call.request.key, call.hold))
-    refused = budget.charge(connection, holds, now)
+    refused = budget.reserve(connection, holds, now)
     if refused:
         connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
     return {
@@ -161,7 +165,7 @@ def charge(connection: Connection, owned: Sequence[CallClaim], now: float) -> di
     }
 
 
-def _reservation(owner: str, call: CallClaim, now: float, lease: float) -> dict[str, Any]:
+def _reservation_row(owner: str, call: CallClaim, now: float, lease: float) -> dict[str, Any]:
     return {
         "key": call.request.key, "run_id": call.unit.run_id, "unit_id": call.unit.unit_id,
         "stage": call.unit.stage, "model": call.request.model, "done": False, "lease_owner": owner,
@@ -170,7 +174,7 @@ def _reservation(owner: str, call: CallClaim, now: float, lease: float) -> dict[
     }  # fmt: skip
 
 
-def _booking(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:
+def _purchase_row(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:
     request, completion = purchase.request, purchase.completion
     return {
         "key": request.key, "run_id": unit.run_id, "unit_id": unit.unit_id, "stage": unit.stage,
@@ -184,7 +188,7 @@ def _booking(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any
 
 
 def _answer(row: Any) -> Completion | Busy:
-    return stored(row) if row is not None and row.done else Busy()
+    return completion_of_row(row) if row is not None and row.done else Busy()
 
 
 def _clean(text: str) -> str:
@@ -219,7 +223,7 @@ def _reserve_statement(is_sqlite: bool) -> Any:
 
 
 @cache
-def _book_statement(is_sqlite: bool) -> Any:
+def _record_statement(is_sqlite: bool) -> Any:
     insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
     updated = {column.name: insert.excluded[column.name] for column in GENERATIONS.c if column.name != "key"}
     return insert.on_conflict_do_update(

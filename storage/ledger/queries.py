@@ -49,7 +49,7 @@ class ResultRow:
         return (self.result.get("verdict") or {}).get("generation")
 
 
-def rows(
+def iter_rows(
     db: Database,
     run_id: str,
     *,
@@ -141,10 +141,10 @@ def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[s
 
 def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
     """What was asked, by the key of the generation."""
-    return {key: Request.from_body(body) for key, body in bodies(db, keys).items()}
+    return {key: Request.from_body(body) for key, body in request_bodies(db, keys).items()}
 
 
-def bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
+def request_bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
     """What was asked, as `Request.body` wrote it, by the key of the generation."""
     found: dict[str, JSON] = {}
     with db.read() as connection:
@@ -168,7 +168,7 @@ def costs(db: Database, keys: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def calls_shared(db: Database, run_id: str, stage: str) -> dict[str, int]:
+def shared_calls(db: Database, run_id: str, stage: str) -> dict[str, int]:
     """How many units of the stage rest on one call, for each call on which more than one does."""
     number = func.count()
     query = (
@@ -197,11 +197,11 @@ def results(
 
 def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[ResultRow]:
     """The dead-letter table: units that failed, with the reason."""
-    found = rows(db, run_id, stages=STAGES, states=(FAILED,))
+    found = iter_rows(db, run_id, stages=STAGES, states=(FAILED,))
     return (row for row in found if reason in (None, row.reason))
 
 
-def failed(db: Database, run_id: str, reason: str | None, after: int, most: int) -> list[ResultRow]:
+def failed_page(db: Database, run_id: str, reason: str | None, after: int, most: int) -> list[ResultRow]:
     """A page of them: the first `most` units whose id is above `after`."""
     wanted = [UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED]
     wanted += [UNITS.c.reason == reason] if reason is not None else []

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from models.core.pipeline.rounds import MOST_ROUNDS, SAMPLE, SAMPLES, named
+from models.core.pipeline.rounds import MAX_ROUNDS, SAMPLE, SAMPLES, in_round
 from models.core.pipeline.stages import Step, downstream, gathering_dependants
 from storage.database import Database
 from storage.ledger.runs import Run
@@ -52,7 +52,7 @@ def retry(db: Database, run: Run, reason: str | None = None) -> int:
             slots = run.slots[split]
             _wait_again(connection, run.id, example_ids, downstream(slots, step))
             for vote in gathering_dependants(slots, step):
-                _gather_again(connection, run.id, example_ids, vote)
+                _wait_for_samples_again(connection, run.id, example_ids, vote)
                 _wait_again(connection, run.id, example_ids, downstream(slots, vote))
         if again and state == FINISHED:
             connection.execute(
@@ -69,8 +69,8 @@ def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
     of_sample = [
         or_(
             *(
-                and_(UNITS.c.variant == named(number, SAMPLE), vote.c.variant == named(number))
-                for number in range(1, MOST_ROUNDS + 1)
+                and_(UNITS.c.variant == in_round(number, SAMPLE), vote.c.variant == in_round(number))
+                for number in range(1, MAX_ROUNDS + 1)
             )
         ),
         *(vote.c[name] == UNITS.c[name] for name in ("run_id", "example_id", "stage")),
@@ -87,7 +87,9 @@ def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
     return [*wanted, UNITS.c.reason == reason] if reason else wanted
 
 
-def _gather_again(connection: Connection, run_id: str, example_ids: Sequence[int], vote: Step) -> None:
+def _wait_for_samples_again(
+    connection: Connection, run_id: str, example_ids: Sequence[int], vote: Step
+) -> None:
     """The votes have one need more; one that failed without samples waits for them again."""
     without = and_(UNITS.c.state == FAILED, UNITS.c.reason == NO_SAMPLES)
     for start in range(0, len(example_ids), PAGE):

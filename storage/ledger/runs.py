@@ -148,6 +148,13 @@ def running_runs(db: Database) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def still_running(db: Database, run_ids: Sequence[str]) -> set[str]:
+    """Return those of the runs that are running."""
+    query = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.state == RUNNING)
+    with db.read() as connection:
+        return set(connection.scalars(query))
+
+
 def plan_run(
     db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
 ) -> Run:

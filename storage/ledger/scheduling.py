@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, case, exists, func, literal, or_, select, update
 
 from models.core.pipeline.grid import cells
-from models.core.pipeline.stages import Stage, beginning, of_round, rounds_of
+from models.core.pipeline.stages import Stage, round_count, round_start, units_of_round
 from storage.database import Database
 from storage.ledger.runs import Run
 from storage.schema import (
@@ -29,7 +29,9 @@ from storage.schema import (
 )
 
 
-def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None) -> str:
+def claim_feeding(
+    db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None
+) -> str:
     """Become or stay the one feeder of a run; returns who is. `dead` names a feeder known to be gone."""
     free = or_(
         RUNS.c.feeder.is_(None),
@@ -44,14 +46,14 @@ def lead(db: Database, run_id: str, feeder: str, now: float, lease: float, dead:
         return connection.execute(select(RUNS.c.feeder).where(RUNS.c.id == run_id)).scalar_one() or ""
 
 
-def leader(db: Database, run_id: str, now: float) -> str:
+def current_feeder(db: Database, run_id: str, now: float) -> str:
     """The feeder of a run, or nothing where none is alive."""
     query = select(RUNS.c.feeder).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
     with db.read() as connection:
         return connection.execute(query).scalar() or ""
 
 
-def resign(db: Database, run_id: str, feeder: str) -> None:
+def stop_feeding(db: Database, run_id: str, feeder: str) -> None:
     """Stop feeding; another may begin at once."""
     with db.write() as connection:
         connection.execute(
@@ -93,7 +95,7 @@ def open_barrier(db: Database, run: Run) -> bool:
     with db.read() as connection:
         if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, TRAIN):
             return False
-    behind = [cell.variant for cell in cells(run.experiment) if cell.shots]
+    behind = [cell.name for cell in cells(run.experiment) if cell.shots]
     met = and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1)
     with db.write() as connection:
         opened = connection.execute(
@@ -117,10 +119,10 @@ def open_rounds(db: Database, run: Run) -> int:
     """Set free the units of each round whose predecessor is final; how many. It is decided by counting, so
     it may be asked again at any time: a unit that waits for its round alone has one need left."""
     freed = 0
-    for number in range(2, rounds_of(run.experiment) + 1):
-        if _has_open_among(db, run.id, of_round(run.experiment, number - 1)):
+    for number in range(2, round_count(run.experiment) + 1):
+        if _has_open_among(db, run.id, units_of_round(run.experiment, number - 1)):
             break
-        stage, variant = beginning(run.experiment, number)
+        stage, variant = round_start(run.experiment, number)
         waiting = (
             UNITS.c.run_id == run.id,
             UNITS.c.split == TRAIN,
@@ -218,7 +220,7 @@ def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
         return {(queue, run): int(number) for queue, run, number in connection.execute(query)}
 
 
-def demands(db: Database, queue: str, most: int) -> dict[str, int]:
+def demand_by_run(db: Database, queue: str, most: int) -> dict[str, int]:
     """Units of each running run that are in this queue, in workers' hands, or could be; counted up to
     `most`, so that a run of a million costs no more than another."""
     ready = (
@@ -239,7 +241,7 @@ def demands(db: Database, queue: str, most: int) -> dict[str, int]:
         return {run: int(count) for run, count in found}
 
 
-def still_waiting(db: Database, unit_ids: Sequence[int], now: float) -> set[int]:
+def unclaimed_units(db: Database, unit_ids: Sequence[int], now: float) -> set[int]:
     """Those that no worker has taken up."""
     query = select(UNITS.c.id).where(
         UNITS.c.id.in_(unit_ids),

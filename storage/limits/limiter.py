@@ -94,7 +94,7 @@ class Limiter(Protocol):
     async def close(self) -> None: ...
 
 
-def keys(name: str) -> list[str]:
+def redis_keys(name: str) -> list[str]:
     """Of the state and of the owners, as exchange.lua tells them."""
     return [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
 

@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 
 from models.adapters.tcp_keepalive import tcp_options
 from storage.limits import limiter
-from storage.limits.limiter import CallReport, Decision, Quota, keys
+from storage.limits.limiter import CallReport, Decision, Quota, redis_keys
 
 
-def connect(url: str) -> Redis:
+def connect_redis(url: str) -> Redis:
     """A client whose calls fail within seconds when Redis is away: those who wait try again by themselves."""
     return Redis.from_url(
         url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True,
@@ -30,7 +30,7 @@ class RedisLimiter:
 
     def __init__(self, redis: Redis, name: str, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
-        self._keys = keys(name)
+        self._keys = redis_keys(name)
         self._clock = clock
         self._script = redis.register_script(_script())
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.limits.limiter import OWNER_TTL, USE_SECONDS, Quota, keys, lower_limit
+from storage.limits.limiter import OWNER_TTL, USE_SECONDS, Quota, lower_limit, redis_keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -16,7 +16,7 @@ REQUESTS, TOKENS, IN_FLIGHT = "requests_per_minute", "tokens_per_minute", "in_fl
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class LimitUsage:
     """What is `used` and what is `allowed` now (said, told by the server, or cut by 429s), each by REQUESTS,
     TOKENS, IN_FLIGHT; nothing is allowed where no limit is known. `calls` were let through and `refused`
     were answered 429 since Redis forgot them last; `blocked` is the rest of a Retry-After in seconds."""
@@ -42,12 +42,12 @@ def connect_reader(url: str) -> Redis:
     return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, decode_responses=True, retry=None)
 
 
-def read_use(client: Redis, name: str, quota: Quota, now: float | None = None) -> Use:
+def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None) -> LimitUsage:
     """Of the limits of `name` at `now`, seconds since the epoch; default: the server's time.
 
     Raises redis.exceptions.RedisError."""
     pipeline = client.pipeline(transaction=False)
-    for key in keys(name):
+    for key in redis_keys(name):
         pipeline.hgetall(key)
     pipeline.time()
     stored, owners, (seconds, micro) = pipeline.execute()
@@ -59,7 +59,7 @@ def read_use(client: Redis, name: str, quota: Quota, now: float | None = None) -
     heard = (said.split() for said in owners.values())
     flying = sum(int(calls) for calls, at in heard if now - float(at) <= OWNER_TTL)
     allowed = {REQUESTS: rpm, TOKENS: tpm, IN_FLIGHT: quota.max_concurrency}
-    return Use(
+    return LimitUsage(
         used={
             REQUESTS: state.get("requests_used", 0.0) * faded,
             TOKENS: state.get("tokens_used", 0.0) * faded,

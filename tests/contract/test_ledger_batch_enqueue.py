@@ -46,11 +46,11 @@ def in_flight(hand: Hand) -> int:
 
 def again(hand: Hand, *works: ClaimedUnit) -> list[ClaimedUnit]:
     """The units as a worker claims them now."""
-    return claims.claim(hand.db, "worker", [work.unit_id for work in works], hand.clock(), LEASE)
+    return claims.claim_units(hand.db, "worker", [work.unit_id for work in works], hand.clock(), LEASE)
 
 
 def answer(hand: Hand, key: str = KEY) -> None:
-    batches.settle(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
+    batches.store_answers(hand.db, [(key, ANSWER)], hand.run.experiment.teacher.price, hand.clock())
 
 
 def test_enqueued_call_parks_its_unit(hand: Hand, works: list[ClaimedUnit]) -> None:
@@ -58,17 +58,17 @@ def test_enqueued_call_parks_its_unit(hand: Hand, works: list[ClaimedUnit]) -> N
     [unit] = units(hand.db, id=works[0].unit_id)
     assert (unit.state, unit.lease_owner, unit.lease_until) == (READY, "batch", FOREVER)
     assert (unit.generation, unit.attempts) == (KEY, 0)
-    assert batches.filed(hand.db, "small-1") == (1, hand.clock())
+    assert batches.enqueued(hand.db, "small-1") == (1, hand.clock())
 
 
 def test_several_units_wait_for_one_call(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert file(hand, *works[:2]) is None
     assert file(hand, works[2]) is None
     assert parked(hand) == [work.unit_id for work in works]
-    assert batches.filed(hand.db, "small-1")[0] == 1
+    assert batches.enqueued(hand.db, "small-1")[0] == 1
     # The order of those it was first asked for stays.
-    assert batch_enqueue.asked_together(hand.db, KEY) == ["sort 0", "sort 1"]
-    assert batch_enqueue.asked_together(hand.db, "another") == []
+    assert batch_enqueue.requests_of_call(hand.db, KEY) == ["sort 0", "sort 1"]
+    assert batch_enqueue.requests_of_call(hand.db, "another") == []
 
 
 def test_enqueueing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
@@ -77,13 +77,13 @@ def test_enqueueing_twice_changes_nothing(hand: Hand, works: list[ClaimedUnit], 
     clock.advance(5)
     assert file(hand, works[0]) is None
     assert units(hand.db) == before
-    assert batches.filed(hand.db, "small-1") == (1, clock() - 5)
+    assert batches.enqueued(hand.db, "small-1") == (1, clock() - 5)
 
 
 def test_racing_workers_enqueue_once(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert race(6, lambda number: file(hand, works[number % 3])) == [None] * 6
     assert parked(hand) == [work.unit_id for work in works]
-    assert batches.filed(hand.db, "small-1")[0] == 1
+    assert batches.enqueued(hand.db, "small-1")[0] == 1
 
 
 def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[ClaimedUnit]) -> None:
@@ -94,8 +94,8 @@ def test_only_what_the_worker_holds_is_parked(hand: Hand, works: list[ClaimedUni
 def test_parked_units_are_not_claimed_or_sent(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
     file(hand, *works)
     clock.advance(10 * LEASE)
-    claims.extend(hand.db, "worker", clock(), LEASE)
-    claims.release(hand.db, "worker", [work.unit_id for work in works])
+    claims.extend_leases(hand.db, "worker", clock(), LEASE)
+    claims.release_units(hand.db, "worker", [work.unit_id for work in works])
     purchases.abandon(hand.db, "worker", KEY)
     assert again(hand, *works) == []
     assert not scheduling.has_sendable(hand.db, "small-1", "teacher.teacher", clock(), PATIENCE)
@@ -128,7 +128,7 @@ def test_call_in_a_workers_hands_is_not_enqueued(hand: Hand, works: list[Claimed
     assert purchases.reserve(hand.db, "buyer", [CallClaim(works[0], request())], clock(), LEASE) == [None]
     assert file(hand, works[1]) == Busy()
     clock.advance(LEASE + 1)
-    claims.extend(hand.db, "worker", clock(), LEASE)
+    claims.extend_leases(hand.db, "worker", clock(), LEASE)
     assert file(hand, works[1]) is None
     assert parked(hand) == [works[1].unit_id]
 
@@ -138,7 +138,7 @@ def test_waiters_get_a_refusal_and_new_callers_enqueue_again(
 ) -> None:
     file(hand, *works[:2])
     refusal = BatchRefusal("context_overflow", "too long")
-    batches.refuse(hand.db, [(KEY, refusal)], clock())
+    batches.store_refusals(hand.db, [(KEY, refusal)], clock())
     assert parked(hand) == []
     clock.advance(1)
     first, second = again(hand, *works[:2])
@@ -157,9 +157,9 @@ def test_a_direct_call_waits_for_a_batch_that_is_fetched(
     hand: Hand, works: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, works[0])
-    scheduling.lead(hand.db, "small-1", "feeder", clock(), LEASE)
+    scheduling.claim_feeding(hand.db, "small-1", "feeder", clock(), LEASE)
     assert purchases.reserve(hand.db, "buyer", [CallClaim(works[1], request())], clock(), LEASE) == [Busy()]
-    assert batch_enqueue.wake(hand.db, "small-1") == 0
+    assert batch_enqueue.release_unqueued(hand.db, "small-1") == 0
 
 
 def test_direct_call_does_not_wait_for_a_run_without_feeder(
@@ -167,15 +167,15 @@ def test_direct_call_does_not_wait_for_a_run_without_feeder(
 ) -> None:
     file(hand, works[0])
     assert purchases.reserve(hand.db, "buyer", [CallClaim(works[1], request())], clock(), LEASE) == [None]
-    assert batch_enqueue.wake(hand.db, "small-1") == 1
-    outcomes.reject(hand.db, works[1], Rejection("empty", ""), 0, KEY, purchase(request()), clock())
+    assert batch_enqueue.release_unqueued(hand.db, "small-1") == 1
+    outcomes.record_rejection(hand.db, works[1], Rejection("empty", ""), 0, KEY, purchase(request()), clock())
     assert file(hand, *again(hand, works[0])) == purchase(request()).completion
 
 
 def test_wake_leaves_units_that_still_wait(hand: Hand, works: list[ClaimedUnit]) -> None:
     file(hand, works[0])
     file(hand, works[1], words="another")
-    assert batch_enqueue.wake(hand.db, "small-1") == 0
+    assert batch_enqueue.release_unqueued(hand.db, "small-1") == 0
     answer(hand)
     assert parked(hand) == [works[1].unit_id]
-    assert batch_enqueue.wake(hand.db, "small-1") == 0
+    assert batch_enqueue.release_unqueued(hand.db, "small-1") == 0

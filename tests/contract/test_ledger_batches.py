@@ -47,7 +47,7 @@ def file_all(hand: Hand) -> list[Request]:
 
 def gather(hand: Hand, name: str = "b1", run_id: str = "small-1", **limits: int) -> Batch | None:
     limits = {"most": 100, "most_bytes": MEGABYTE} | limits
-    return batches.gather(hand.db, run_id, name, batch_endpoint, hand.clock(), **limits)
+    return batches.create_batch(hand.db, run_id, name, batch_endpoint, hand.clock(), **limits)
 
 
 def gathered(hand: Hand, name: str = "b1", **limits: int) -> list[str]:
@@ -57,7 +57,7 @@ def gathered(hand: Hand, name: str = "b1", **limits: int) -> list[str]:
 
 
 def keys_of(hand: Hand, name: str) -> list[str]:
-    return [key for key, _ in batches.requests(hand.db, name)]
+    return [key for key, _ in batches.batch_requests(hand.db, name)]
 
 
 def completion(words: str = "This requires sorting.") -> Completion:
@@ -65,7 +65,7 @@ def completion(words: str = "This requires sorting.") -> Completion:
 
 
 def settle(hand: Hand, *keys: str, words: str = "This requires sorting.") -> None:
-    batches.settle(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
+    batches.store_answers(hand.db, [(key, completion(words)) for key in keys], PRICE, hand.clock())
 
 
 def generation(hand: Hand, key: str) -> Any:
@@ -82,11 +82,11 @@ def test_enqueued_calls_become_a_batch(hand: Hand) -> None:
     batch = gather(hand)
     assert batch
     assert (batch.state, batch.requests, batch.endpoint) == (GATHERED, 6, "/v1/chat/completions")
-    requests = dict(batches.requests(hand.db, "b1"))
+    requests = dict(batches.batch_requests(hand.db, "b1"))
     assert requests == {request.key: request for request in asked}
     assert list(requests) == sorted(requests)
     assert batches.unsettled(hand.db, "small-1") == [batch]
-    assert batches.filed(hand.db, "small-1") == (0, 0.0)
+    assert batches.enqueued(hand.db, "small-1") == (0, 0.0)
     assert gather(hand, "b2") is None
 
 
@@ -126,8 +126,8 @@ def test_racing_producers_gather_a_call_once(hand: Hand) -> None:
 def test_each_state_of_a_batch_is_recorded(hand: Hand) -> None:
     file_all(hand)
     gather(hand)
-    batches.move(hand.db, "b1", UPLOADED, input_file="file-1")
-    batches.move(hand.db, "b1", SUBMITTED, remote="batch-1", submitted_at=7.0)
+    batches.set_state(hand.db, "b1", UPLOADED, input_file="file-1")
+    batches.set_state(hand.db, "b1", SUBMITTED, remote="batch-1", submitted_at=7.0)
     [batch] = batches.unsettled(hand.db, "small-1")
     assert (batch.state, batch.input_file, batch.remote) == (SUBMITTED, "file-1", "batch-1")
 
@@ -159,7 +159,7 @@ def test_an_answer_that_was_bought_meanwhile_stays(hand: Hand, clock: Clock) -> 
     [key, *_] = [request.key for request in file_all(hand)]
     gather(hand)
     work = hand.take("test", "retrieve")[0]
-    outcomes.finish(
+    outcomes.finish_units(
         hand.db, [outcomes.UnitOutcome(work, {}, purchase=purchase(request("sort 0"), cost=5))], clock()
     )
     settle(hand, key, words="late")
@@ -177,16 +177,16 @@ def test_text_that_no_database_stores_is_cleaned(hand: Hand) -> None:
 def test_calls_without_answer_are_enqueued_again(hand: Hand, clock: Clock) -> None:
     keys = [request.key for request in file_all(hand)]
     gather(hand)
-    batches.move(hand.db, "b1", SUBMITTED, remote="batch-1")
+    batches.set_state(hand.db, "b1", SUBMITTED, remote="batch-1")
     settle(hand, *keys[:2])
-    batches.refuse(hand.db, [(keys[2], BatchRefusal("bad_request", "no"))], clock())
-    closed = batches.close(hand.db, "b1", SETTLED, "expired", clock())
+    batches.store_refusals(hand.db, [(keys[2], BatchRefusal("bad_request", "no"))], clock())
+    closed = batches.close_batch(hand.db, "b1", SETTLED, "expired", clock())
     assert (closed.state, closed.message, closed.answered, closed.refused) == (SETTLED, "expired", 2, 1)
     assert batches.unsettled(hand.db, "small-1") == []
-    assert batches.filed(hand.db, "small-1")[0] == 3
+    assert batches.enqueued(hand.db, "small-1")[0] == 3
     assert len(parked(hand)) == 3
     assert gathered(hand, "b2") == sorted(keys[3:])
-    assert batches.close(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
+    assert batches.close_batch(hand.db, "b1", SETTLED, "again", clock()).message == "expired"
     assert keys_of(hand, "b2") == sorted(keys[3:])
 
 
@@ -220,14 +220,14 @@ def test_batch_is_adopted_only_from_a_run_without_feeder(hand: Hand, clock: Cloc
     asked = file_all(hand)
     gather(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
-    scheduling.lead(hand.db, "small-1", "feeder", clock(), LEASE)
-    assert batches.adopt(hand.db, "small-2", clock()) == 0
+    scheduling.claim_feeding(hand.db, "small-1", "feeder", clock(), LEASE)
+    assert batches.adopt_orphans(hand.db, "small-2", clock()) == 0
     clock.advance(LEASE + 1)
     # Nothing that it waits for is in it.
-    assert batches.adopt(hand.db, "small-2", clock()) == 0
+    assert batches.adopt_orphans(hand.db, "small-2", clock()) == 0
     [work, *_] = later.take(TRAIN, "augment")
     batch_enqueue.enqueue_for_batch(hand.db, "worker", [work], CallClaim(work, asked[0]), clock())
-    assert batches.adopt(hand.db, "small-2", clock()) == 1
+    assert batches.adopt_orphans(hand.db, "small-2", clock()) == 1
     assert [batch.id for batch in batches.unsettled(hand.db, "small-2")] == ["b1"]
     assert batches.unsettled(hand.db, "small-1") == []
     settle(hand, *(request.key for request in asked))

@@ -12,7 +12,7 @@ from storage.database import Database
 from storage.ledger import counts, outcomes, purchases, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
-from storage.ledger.purchases import Busy, CallClaim, Found, OverBudget, Purchase
+from storage.ledger.purchases import Busy, CallClaim, OverBudget, Purchase, ReserveResult
 from storage.schema import RUNS, TRAIN
 from tests.support.clock import Clock
 from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
@@ -36,7 +36,7 @@ def call(work: ClaimedUnit, number: int, hold: int = 3 * CENT) -> CallClaim:
     return CallClaim(work, request(f"call {number}"), hold)
 
 
-def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[Found]:
+def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[ReserveResult]:
     return purchases.reserve(hand.db, owner, calls, hand.clock(), LEASE)
 
 
@@ -48,7 +48,7 @@ def charged(hand: Hand) -> int:
 def pay(hand: Hand, asked: CallClaim, cost: int) -> None:
     bought = Purchase(asked.request, Completion("x", "stop", purchase(asked.request).completion.usage), cost,
                       0.1, asked.hold)  # fmt: skip
-    outcomes.finish(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
+    outcomes.finish_units(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
 def test_calls_are_allowed_while_their_reservations_fit(hand: Hand, works: list[ClaimedUnit]) -> None:

@@ -30,7 +30,7 @@ from tests.support.small_run import (
 
 
 def claim(db: Database, clock: Clock, owner: str, unit_ids: Sequence[int]) -> list[int]:
-    return [work.unit_id for work in claims.claim(db, owner, unit_ids, clock(), LEASE)]
+    return [work.unit_id for work in claims.claim_units(db, owner, unit_ids, clock(), LEASE)]
 
 
 def test_claim_brings_all_that_the_step_needs(database: Database, clock: Clock) -> None:
@@ -60,7 +60,7 @@ def test_inputs_of_other_runs_and_examples_stay_out(database: Database, clock: C
     both = ids(database, "small-1", stage="retrieve", split=TRAIN) + ids(
         database, "small-2", stage="retrieve", split=TRAIN
     )
-    works = claims.claim(database, "worker", both, clock(), LEASE)
+    works = claims.claim_units(database, "worker", both, clock(), LEASE)
     assert len(works) == 6
     for work in works:
         assert work.inputs == {("augment", "", 0): {"query": f"{work.run_id} {work.example.row}"}}
@@ -86,7 +86,7 @@ def test_heartbeat_extends_the_owners_leases(database: Database, clock: Clock) -
     claim(database, clock, "they", [theirs])
     for _ in range(5):
         clock.advance(LEASE * 0.75)
-        claims.extend(database, "me", clock(), LEASE)
+        claims.extend_leases(database, "me", clock(), LEASE)
     assert claim(database, clock, "other", [mine, theirs]) == [theirs]
 
 
@@ -94,9 +94,9 @@ def test_released_unit_is_ready_at_once(database: Database, clock: Clock) -> Non
     plan(database, clock)
     [(unit, *_), *_] = scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
     claim(database, clock, "me", [unit])
-    claims.release(database, "they", [unit])
+    claims.release_units(database, "they", [unit])
     assert claim(database, clock, "they", [unit]) == []
-    claims.release(database, "me", [unit])
+    claims.release_units(database, "me", [unit])
     rows = units(database, id=unit)[0]
     assert (rows.state, rows.lease_owner, rows.lease_until, rows.attempts) == (READY, None, None, 0)
     assert (
@@ -109,7 +109,7 @@ def test_release_does_not_undo_an_end(database: Database, clock: Clock) -> None:
     run = plan(database, clock)
     work = claim_one(database, clock, ids(database, stage="augment")[0])
     Hand(database, run, clock).done(work)
-    claims.release(database, "worker", [work.unit_id])
+    claims.release_units(database, "worker", [work.unit_id])
     assert [unit.state for unit in units(database, id=work.unit_id)] == [DONE]
 
 
@@ -120,7 +120,7 @@ def test_only_ready_units_of_a_running_run_are_claimed(database: Database, clock
     runs.start_run(database, run.id, clock())
     ready = ids(database, state=READY)
     assert claim(database, clock, "me", [*every, 10**9]) == ready
-    claims.release(database, "me", ready)
+    claims.release_units(database, "me", ready)
     runs.stop_run(database, run.id, "no key", paused=True)
     assert claim(database, clock, "me", every) == []
     assert claim(database, clock, "me", []) == []
@@ -194,13 +194,13 @@ def test_releases_are_not_counted_as_crashes(database: Database, clock: Clock) -
     unit = ids(database, stage="augment")[0]
     for _ in range(MAX_CLAIMS + 5):
         assert claim(database, clock, "stopping", [unit]) == [unit]
-        claims.release(database, "stopping", [unit])
+        claims.release_units(database, "stopping", [unit])
 
 
 def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Clock) -> None:
     """It locks units, then calls; the end of a unit locks its call, then the unit."""
     plan(database, clock, train=60, test=1)
-    works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    works = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
     bought = [purchase(request(str(work.unit_id))) for work in works]
     for work, call in zip(works, bought, strict=True):
         purchases.reserve(database, "worker", [CallClaim(work, call.request)], clock(), LEASE)
@@ -211,10 +211,10 @@ def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Cloc
     def act(number: int) -> None:
         if number == 0:
             for batch in in_batches(ended, 4):
-                outcomes.finish(database, batch, clock())
+                outcomes.finish_units(database, batch, clock())
         else:
             for _ in range(20):
-                claims.extend(database, "worker", clock(), LEASE)
+                claims.extend_leases(database, "worker", clock(), LEASE)
 
     race(3, act)
     assert {unit.state for unit in units(database, stage="augment")} == {DONE}

@@ -38,7 +38,7 @@ def test_funnel_follows_the_units(hand: Hand, database: Database, clock: Clock) 
     hand.done(first)
     hand.failed(second)
     assert total(hand, split=TRAIN) == {DONE: 1, FAILED: 1, IN_FLIGHT: 1, READY: 1, SKIPPED: 4, WAITING: 7}
-    claims.release(database, "worker", [third.unit_id])
+    claims.release_units(database, "worker", [third.unit_id])
     assert total(hand, stage="augment") == {DONE: 1, FAILED: 1, READY: 1}
     assert sum(total(hand).values()) == hand.run.planned
     assert set(total(hand)) <= set(STATES)
@@ -68,15 +68,15 @@ def test_speed_counts_what_ended_lately(hand: Hand, database: Database, clock: C
     hand.done(first)
     clock.advance(30)
     hand.failed(second)
-    assert counts.final_since(database, hand.run.id, clock() - 30) == 2
-    assert counts.final_since(database, hand.run.id, clock() - 29) == 1
-    assert counts.final_since(database, hand.run.id, clock() + 1) == 0
+    assert counts.count_final_since(database, hand.run.id, clock() - 30) == 2
+    assert counts.count_final_since(database, hand.run.id, clock() - 29) == 1
+    assert counts.count_final_since(database, hand.run.id, clock() + 1) == 0
 
 
 def test_reasons_come_most_frequent_first(hand: Hand, database: Database) -> None:
     works = hand.take(TRAIN, "augment")
     for work, reason in zip(works, ["refusal", "null", "null"], strict=True):
-        outcomes.reject(database, work, Rejection("html"), 0, "0" * 64, None, hand.clock())
+        outcomes.record_rejection(database, work, Rejection("html"), 0, "0" * 64, None, hand.clock())
         hand.failed(work, reason)
     assert list(counts.failure_reasons(database, hand.run.id).items()) == [("null", 2), ("refusal", 1)]
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 3}
@@ -99,7 +99,7 @@ def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
     assert counts.latencies(database, hand.run.id)["augment"].tolist() == [0.25, 0.25]
     assert counts.latencies(database, "other") == {}
     assert queries.requests(database, [asked[0].key, "absent"]) == {asked[0].key: asked[0]}
-    [unit] = queries.rows(
+    [unit] = queries.iter_rows(
         database, hand.run.id, stages=["augment"], split=TRAIN, examples=[first.example_id]
     )  # fmt: skip
     assert unit.unit_id == first.unit_id
@@ -110,7 +110,7 @@ def test_purchases_are_counted_by_stage(hand: Hand, database: Database) -> None:
 def test_rows_come_in_order_through_all_pages(database: Database, clock: Clock) -> None:
     plan(database, clock, train=queries.PAGE + 3, test=1)
     result_rows = list(
-        queries.rows(
+        queries.iter_rows(
             database, "small-1", stages=["augment", "retrieve"], states=[READY, WAITING], split=TRAIN
         )
     )

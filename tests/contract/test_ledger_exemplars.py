@@ -12,7 +12,7 @@ from models.core.pipeline.stages import VECTOR
 from models.core.types import Example
 from storage.database import Database
 from storage.ledger import exemplars, runs
-from storage.ledger.exemplars import Worked, final_rationale
+from storage.ledger.exemplars import Exemplar, final_rationale
 from storage.schema import TEST, TRAIN
 from tests.support.clock import Clock
 from tests.support.small_run import Hand, experiment, plan, units
@@ -76,11 +76,11 @@ def test_pool_holds_the_examples_that_may_be_shown(
     work_through(Hand(database, run, clock))
     another_run(database, clock)
 
-    pool = exemplars.pool(database, run.id)
+    pool = exemplars.exemplar_pool(database, run.id)
     assert train_rows(database, run.id, pool) == [0, 1, 2, 3, 5]
 
     def shown(source: RationaleSource) -> set[int]:
-        return set(train_rows(database, run.id, exemplars.eligible(database, run, source)))
+        return set(train_rows(database, run.id, exemplars.eligible_examples(database, run, source)))
 
     assert shown("none") == {0, 1, 2, 3, 5}
     if drop_wrong:
@@ -105,19 +105,19 @@ def test_exemplar_holds_what_its_source_and_variant_ask(
     run = plan(database, clock, train=6, **TWO_SEARCHES)
     work_through(Hand(database, run, clock))
     another_run(database, clock)
-    first, second, third, _, last = exemplars.pool(database, run.id)
+    first, second, third, _, last = exemplars.exemplar_pool(database, run.id)
     wanted = [third, first, last, second]
     text = dict(zip([0, 1, 2, 5], rationales, strict=True))
     for variant in ("augmented", "augmented/bm25", ""):
         passages = {row: [{"id": f"{variant} {row}"}] if variant else [] for row in (0, 1, 2, 5)}
         if variant == "augmented/bm25":
             passages[2] = []
-        shown = exemplars.worked(database, run.id, wanted, source, variant)
+        shown = exemplars.load_exemplars(database, run.id, wanted, source, variant)
         assert [replace(each, passages=list(each.passages)) for each in shown] == [
-            Worked(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
+            Exemplar(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
             for row in (2, 0, 5, 1)
         ]
-    assert exemplars.worked(database, run.id, [], source) == []
+    assert exemplars.load_exemplars(database, run.id, [], source) == []
 
 
 def test_without_augmentation_the_request_is_the_query(database: Database, clock: Clock) -> None:
@@ -125,7 +125,9 @@ def test_without_augmentation_the_request_is_the_query(database: Database, clock
     hand = Hand(database, run, clock)
     for work in hand.take(TRAIN, "retrieve", "raw"):
         hand.done(work, {"passages": [{"id": "p"}]})
-    [exemplar] = exemplars.worked(database, run.id, exemplars.pool(database, run.id)[:1], "none", "raw")
+    [exemplar] = exemplars.load_exemplars(
+        database, run.id, exemplars.exemplar_pool(database, run.id)[:1], "none", "raw"
+    )
     assert (exemplar.query, exemplar.request, exemplar.passages) == ("sort 0", "sort 0", [{"id": "p"}])
 
 
@@ -172,10 +174,10 @@ def test_vectors_of_train_requests_are_read_in_order(database: Database, clock: 
             hand.failed(work)
         else:
             hand.done(work, {"query": "q", "vector": f"vector {work.example.row}"})
-    vectors = exemplars.vectors(database, run.id)
+    vectors = exemplars.request_vectors(database, run.id)
     assert [vector for _, vector in vectors] == ["vector 0", "vector 1", "vector 3"]
     assert [example for example, _ in vectors] == sorted(example for example, _ in vectors)
-    assert exemplars.pool(database, run.id) == []
+    assert exemplars.exemplar_pool(database, run.id) == []
 
 
 def test_questions_that_test_asks_again(database: Database, clock: Clock) -> None:

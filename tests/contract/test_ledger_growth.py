@@ -73,16 +73,16 @@ def test_growth_filter_knows_both_splits(database: Database, clock: Clock) -> No
     hand = begin(database, clock)
     work, *_ = hand.take(TRAIN, "grow", "")
     hand.done(work, wrote(work, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))
-    judging = examples.gate(database, hand.run)
+    judging = examples.growth_filter(database, hand.run)
     judged = [judging.judge(each.candidate) for each in examples.candidates(database, hand.run, 1)]
     assert judged == [Drop("similar", "train/1", 1.0), Drop("test", "test/0", 1.0), None]
 
 
 def test_seeds_are_the_train_rows(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
-    ids = examples.seeds(database, hand.run)
+    ids = examples.seed_ids(database, hand.run)
     assert len(ids) == len(set(ids)) == 3
-    shown = examples.shown(database, [ids[2], ids[0]])
+    shown = examples.seed_examples(database, [ids[2], ids[0]])
     assert [(each.name, each.request, each.answer) for each in shown] == [
         ("train/2", "sort 2", "answer(2)"),
         ("train/0", "sort 0", "answer(0)"),

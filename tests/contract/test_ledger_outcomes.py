@@ -41,7 +41,7 @@ def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: 
     ended = UnitOutcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
                     dependants=[("retrieve", "augmented", 0)])  # fmt: skip
     hand.clock.advance(3)
-    assert outcomes.finish(database, [ended], hand.clock()) == 1
+    assert outcomes.finish_units(database, [ended], hand.clock()) == 1
     [unit] = units(database, id=work.unit_id)
     assert (unit.worker, unit.lease_owner) == ("worker", None)
     assert (unit.state, unit.result, unit.reason, unit.finished_at) == (
@@ -55,7 +55,7 @@ def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: 
         (rows.example_id, rows.needs) for rows in units(database, stage="retrieve", state=READY, split=TRAIN)
     ]
     assert fed == [(work.example_id, 0)]
-    [row] = queries.rows(database, hand.run.id, stages=["augment"])
+    [row] = queries.iter_rows(database, hand.run.id, stages=["augment"])
     assert (row.unit_id, row.model, row.cost_nano_usd, row.request) == (
         work.unit_id,
         "model",
@@ -123,7 +123,7 @@ def test_skipped_unit_counts_its_dependencies(hand: Hand, database: Database) ->
     answer = ("answer", "student/2-shot/retrieval", 0)
     retrieve, other = hand.take(TEST, "retrieve")[0], hand.take(TEST, "answer", "student/0-shot")[0]
     hand.failed(retrieve)
-    outcomes.finish(database, [UnitOutcome(other, {"text": "x"}, dependants=[answer])], hand.clock())
+    outcomes.finish_units(database, [UnitOutcome(other, {"text": "x"}, dependants=[answer])], hand.clock())
     [unit] = units(database, stage="answer", variant=answer[1])
     assert (unit.needs, unit.state, unit.reason) == (1, SKIPPED, UPSTREAM_FAILED)
 
@@ -134,7 +134,7 @@ def test_ended_units_are_not_skipped(hand: Hand, database: Database) -> None:
     [retrieve] = hand.take(TRAIN, "retrieve")
     skips = [first.step, ("rationale", "", 0)]
     ended = UnitOutcome(retrieve, reason="html", skips=skips, skip_reason=UPSTREAM_FAILED)
-    outcomes.finish(database, [ended], hand.clock())
+    outcomes.finish_units(database, [ended], hand.clock())
     states = {unit.stage: unit.state for unit in units(database, example_id=first.example_id)}
     assert (states["augment"], states["retrieve"], states["rationale"]) == (DONE, FAILED, SKIPPED)
 
@@ -143,7 +143,7 @@ def test_bad_outcome_takes_back_the_whole_batch(hand: Hand, database: Database) 
     first, second = hand.take(TRAIN, "augment")
     before = units(database)
     with pytest.raises(Exception, match="not JSON serializable"):
-        outcomes.finish(
+        outcomes.finish_units(
             database,
             [
                 UnitOutcome(first, {"query": "q"}, purchase=purchase(request())),
@@ -160,7 +160,9 @@ def test_rejection_is_kept_once_with_its_text(hand: Hand, database: Database) ->
     work = take(hand, TRAIN, "augment")
     bad = purchase(request(draw=(0, 0)), "<html>")
     for _ in range(2):
-        outcomes.reject(database, work, Rejection("html", "<html>"), 0, bad.request.key, bad, hand.clock())
+        outcomes.record_rejection(
+            database, work, Rejection("html", "<html>"), 0, bad.request.key, bad, hand.clock()
+        )
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 1}
     assert queries.rejected_texts(database, work.unit_id) == [("html", "<html>", "<html>")]
     [unit] = units(database, id=work.unit_id)
@@ -174,7 +176,7 @@ def test_rejection_is_kept_once_with_its_text(hand: Hand, database: Database) ->
 def test_rejections_keep_their_order(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
     for attempt, reason in enumerate(["null", "html", "empty"]):
-        outcomes.reject(database, work, Rejection(reason), attempt, "0" * 64, None, hand.clock())
+        outcomes.record_rejection(database, work, Rejection(reason), attempt, "0" * 64, None, hand.clock())
     assert [reason for reason, _, _ in queries.rejected_texts(database, work.unit_id)] == [
         "null",
         "html",
@@ -196,15 +198,17 @@ def test_last_rejection_counts_too(hand: Hand, database: Database) -> None:
 
 def test_rejection_that_another_worker_recorded_is_not_recorded_again(hand: Hand, database: Database) -> None:
     work = take(hand, TRAIN, "augment")
-    outcomes.reject(database, work, Rejection("null"), 0, "0" * 64, None, hand.clock())
+    outcomes.record_rejection(database, work, Rejection("null"), 0, "0" * 64, None, hand.clock())
     hand.failed(work, "null", Rejection("null"))
     assert counts.rejection_reasons(database, hand.run.id) == {"null": 1}
 
 
 def test_batches_that_end_together_do_not_block_each_other(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=40, test=1)
-    works = claims.claim(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    works = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
     ended = [UnitOutcome(work, {"query": "q"}, dependants=[("retrieve", "augmented", 0)]) for work in works]
-    news = race(4, lambda number: outcomes.finish(database, ended[::-1] if number % 2 else ended, clock()))
+    news = race(
+        4, lambda number: outcomes.finish_units(database, ended[::-1] if number % 2 else ended, clock())
+    )
     assert sorted(news) == [0, 0, 0, 40]
     assert len(units(database, run.id, stage="retrieve", split=TRAIN, state=READY)) == 40

@@ -12,7 +12,7 @@ from storage.ledger import claims, counts, outcomes, purchases, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import Spending
 from storage.ledger.outcomes import UnitOutcome
-from storage.ledger.purchases import Busy, CallClaim, Found, Purchase
+from storage.ledger.purchases import Busy, CallClaim, Purchase, ReserveResult
 from storage.schema import TRAIN
 from tests.support.clock import Clock
 from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
@@ -29,13 +29,13 @@ def works(hand: Hand) -> list[ClaimedUnit]:
     return hand.take(TRAIN, "augment")[:2]
 
 
-def reserve(hand: Hand, owner: str, work: ClaimedUnit) -> Found:
+def reserve(hand: Hand, owner: str, work: ClaimedUnit) -> ReserveResult:
     [decision] = purchases.reserve(hand.db, owner, [CallClaim(work, request())], hand.clock(), LEASE)
     return decision
 
 
 def commit(hand: Hand, work: ClaimedUnit, bought: Purchase) -> None:
-    outcomes.finish(hand.db, [UnitOutcome(work, {"query": "q"}, purchase=bought)], hand.clock())
+    outcomes.finish_units(hand.db, [UnitOutcome(work, {"query": "q"}, purchase=bought)], hand.clock())
 
 
 def test_bought_answer_is_read_by_later_callers(hand: Hand, works: list[ClaimedUnit]) -> None:
@@ -79,7 +79,7 @@ def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[ClaimedUnit], 
     later = Hand(hand.db, plan(hand.db, clock, "small-2", seed=1), clock)
     work = later.take(TRAIN, "augment")[0]
     assert reserve(later, "me", work) == purchase(request()).completion
-    outcomes.finish(hand.db, [UnitOutcome(work, {"query": "q"}, generation=request().key)], clock())
+    outcomes.finish_units(hand.db, [UnitOutcome(work, {"query": "q"}, generation=request().key)], clock())
     assert counts.spending(hand.db, "small-2") == Spending(0, Usage(), 0, 0.0)
     assert counts.spending(hand.db, "small-1").calls == 1
 
@@ -141,7 +141,7 @@ def test_heartbeat_keeps_a_call(hand: Hand, works: list[ClaimedUnit]) -> None:
     assert reserve(hand, "worker", works[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
     assert reserve(hand, "other", works[1]) == Busy()
 
 
@@ -154,10 +154,10 @@ def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
     if end == "failed":
         hand.failed(works[0], "internal_error")
     else:
-        claims.release(hand.db, "worker", [works[0].unit_id])
+        claims.release_units(hand.db, "worker", [works[0].unit_id])
     for _ in range(2):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
     assert reserve(hand, "other", works[1]) is None
 
 

@@ -45,7 +45,7 @@ def test_failed_unit_is_ready_and_what_it_held_back_waits(hand: Hand, database: 
     first, second, third = hand.take(TRAIN, "augment")
     hand.failed(first)
     hand.done(second)
-    claims.release(database, "worker", [third.unit_id])
+    claims.release_units(database, "worker", [third.unit_id])
     others = [unit for unit in units(database) if unit.example_id != first.example_id]
     assert retries.retry(database, hand.run) == 1
     again = [unit for unit in units(database) if unit.example_id == first.example_id]
@@ -96,7 +96,7 @@ def test_retried_unit_remembers_the_barrier(hand: Hand, database: Database) -> N
 def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
     work = hand.take(TRAIN, "augment")[0]
     for attempt in range(3):
-        outcomes.reject(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
+        outcomes.record_rejection(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
     hand.failed(replace(work, rejections=3), "null", Rejection("null"))
     retries.retry(database, hand.run)
     again = claim_one(database, hand.clock, work.unit_id)
@@ -183,7 +183,9 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
         scheduling.open_barrier(db, run)
         for queue in queues(run.experiment):
             taken = scheduling.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
-            for work in claims.claim(db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE):
+            for work in claims.claim_units(
+                db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE
+            ):
                 end(hand, chance, work, failing)
             assert counts.funnel(db, run.id, clock()).total().total() == run.planned
         if scheduling.finish_run(db, run.id, clock()):
@@ -201,8 +203,10 @@ def end(hand: Hand, chance: random.Random, work: ClaimedUnit, failing: float) ->
     elif fate < failing:
         hand.failed(work, chance.choice(["null", "refusal"]), Rejection("null"))
     elif fate < 1.5 * failing:
-        outcomes.reject(hand.db, work, Rejection("html"), work.rejections, "0" * 64, None, hand.clock())
-        claims.release(hand.db, owner_of(hand, work), [work.unit_id])
+        outcomes.record_rejection(
+            hand.db, work, Rejection("html"), work.rejections, "0" * 64, None, hand.clock()
+        )
+        claims.release_units(hand.db, owner_of(hand, work), [work.unit_id])
     elif fate < 2 * failing:
         return  # The worker dies: its lease runs out.
     elif work.step == ("rationale", "", 0) and fate > 0.8:

@@ -77,14 +77,14 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
 def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     first_round(hand)
-    accepted = exemplars.accepted(database, hand.run.id, 1)
+    accepted = exemplars.accepted_examples(database, hand.run.id, 1)
     ids = [example for example, _ in accepted]
     of_row = {unit.example_id: row for row, unit in enumerate(units(database, stage="augment", split=TRAIN))}
     assert ([of_row[example] for example in ids], {question for _, question in accepted}) == (
         [RIGHT, STAR],
         {"q0", "q1"},
     )
-    assert exemplars.accepted(database, hand.run.id, 2) == []
+    assert exemplars.accepted_examples(database, hand.run.id, 2) == []
     scheduling.open_rounds(database, hand.run)
     for work in hand.take(TRAIN, "rationale", "round-2"):
         hand.correct(work, right(work)) if work.example.row == STAR else hand.done(work, text(work))
@@ -92,15 +92,15 @@ def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock
     def rationales(source: Any, of_round: int | None = None) -> list[str]:
         return [
             each.rationale
-            for each in exemplars.worked(database, hand.run.id, ids, source, "augmented", of_round)
+            for each in exemplars.load_exemplars(database, hand.run.id, ids, source, "augmented", of_round)
         ]
 
     assert rationales("star", 1) == ["rationale  0", "rationalize pass-1 1"]
     # Students see the latest right one; the first pass is that of the first round.
     assert rationales("star") == ["rationale  0", "rationale round-2 1"]
     assert rationales("first_pass") == ["rationale  0", "rationale  1"]
-    assert exemplars.eligible(database, hand.run, "first_pass") == {ids[RIGHT]}
-    assert exemplars.eligible(database, hand.run, "star") == set(ids)
+    assert exemplars.eligible_examples(database, hand.run, "first_pass") == {ids[RIGHT]}
+    assert exemplars.eligible_examples(database, hand.run, "star") == set(ids)
 
 
 def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> None:

@@ -50,7 +50,7 @@ def test_lost_message_is_sent_again_after_patience(database: Database, clock: Cl
 def test_unit_in_a_workers_hands_is_not_sent(database: Database, clock: Clock) -> None:
     plan(database, clock)
     first, second, third = take(database, clock)
-    claims.claim(database, "worker", [first, second], clock(), LEASE)
+    claims.claim_units(database, "worker", [first, second], clock(), LEASE)
     clock.advance(PATIENCE + 1)
     assert take(database, clock) == [third]
     clock.advance(LEASE)
@@ -66,28 +66,30 @@ def test_peeking_sends_no_unit(database: Database, clock: Clock) -> None:
 
 def test_run_has_one_leader(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    leaders = race(8, lambda number: scheduling.lead(database, "small-1", f"f{number}", clock(), LEASE))
+    leaders = race(
+        8, lambda number: scheduling.claim_feeding(database, "small-1", f"f{number}", clock(), LEASE)
+    )
     assert len(set(leaders)) == 1
     [leader] = set(leaders)
-    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == leader
+    assert scheduling.claim_feeding(database, "small-1", "late", clock(), LEASE) == leader
     clock.advance(LEASE)
-    assert scheduling.lead(database, "small-1", leader, clock(), LEASE) == leader
+    assert scheduling.claim_feeding(database, "small-1", leader, clock(), LEASE) == leader
     clock.advance(LEASE)
-    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == leader
+    assert scheduling.claim_feeding(database, "small-1", "late", clock(), LEASE) == leader
     clock.advance(0.1)
-    assert scheduling.lead(database, "small-1", "late", clock(), LEASE) == "late"
-    assert scheduling.lead(database, "small-1", leader, clock(), LEASE) == "late"
+    assert scheduling.claim_feeding(database, "small-1", "late", clock(), LEASE) == "late"
+    assert scheduling.claim_feeding(database, "small-1", leader, clock(), LEASE) == "late"
 
 
 def test_leader_resigns_or_is_known_to_be_dead(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    assert scheduling.lead(database, "small-1", "a", clock(), LEASE) == "a"
-    scheduling.resign(database, "small-1", "b")
-    assert scheduling.lead(database, "small-1", "b", clock(), LEASE) == "a"
-    assert scheduling.lead(database, "small-1", "b", clock(), LEASE, dead="c") == "a"
-    assert scheduling.lead(database, "small-1", "b", clock(), LEASE, dead="a") == "b"
-    scheduling.resign(database, "small-1", "b")
-    assert scheduling.lead(database, "small-1", "c", clock(), LEASE) == "c"
+    assert scheduling.claim_feeding(database, "small-1", "a", clock(), LEASE) == "a"
+    scheduling.stop_feeding(database, "small-1", "b")
+    assert scheduling.claim_feeding(database, "small-1", "b", clock(), LEASE) == "a"
+    assert scheduling.claim_feeding(database, "small-1", "b", clock(), LEASE, dead="c") == "a"
+    assert scheduling.claim_feeding(database, "small-1", "b", clock(), LEASE, dead="a") == "b"
+    scheduling.stop_feeding(database, "small-1", "b")
+    assert scheduling.claim_feeding(database, "small-1", "c", clock(), LEASE) == "c"
 
 
 def test_barrier_opens_once_every_train_unit_is_final(database: Database, clock: Clock) -> None:

@@ -27,7 +27,7 @@ def hand(database: Database, clock: Clock) -> Hand:
 def drawn(hand: Hand, row: int = 0) -> list[ClaimedUnit]:
     """The samples of one example; the others are given back."""
     works = hand.take(TRAIN, "rationale", "sample")
-    claims.release(hand.db, "worker", [work.unit_id for work in works if work.example.row != row])
+    claims.release_units(hand.db, "worker", [work.unit_id for work in works if work.example.row != row])
     return [work for work in works if work.example.row == row]
 
 
@@ -77,7 +77,7 @@ def test_poison_sample_does_not_hold_back_the_vote(hand: Hand, database: Databas
     doomed, *others = drawn(hand)
     for _ in range(MAX_CLAIMS):
         hand.clock.advance(LEASE + 1)
-        claims.claim(database, "doomed", [doomed.unit_id], hand.clock(), LEASE)
+        claims.claim_units(database, "doomed", [doomed.unit_id], hand.clock(), LEASE)
     assert units(database, id=doomed.unit_id)[0].reason == "crash"
     for work in others:
         hand.done(work)
@@ -142,15 +142,15 @@ def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) ->
 
 def test_right_rationales_are_counted_without_samples(hand: Hand, database: Database) -> None:
     for work in drawn(hand):
-        assert exemplars.right_before(database, work) == 0
+        assert exemplars.count_right_before(database, work) == 0
         hand.done(work, {"text": "sample", "correct": True})
     [work] = hand.take(TRAIN, "rationale", "")
-    assert exemplars.right_before(database, work) == 0
+    assert exemplars.count_right_before(database, work) == 0
     hand.done(work, {"text": "elected", "correct": True})
     [work] = hand.take(TRAIN, "rationalize")
-    assert exemplars.right_before(database, work) == 1
+    assert exemplars.count_right_before(database, work) == 1
     hand.done(work, {"text": "its own does not count", "correct": True})
-    assert exemplars.right_before(database, work) == 1
+    assert exemplars.count_right_before(database, work) == 1
 
 
 def test_students_see_only_the_elected_rationale(hand: Hand, database: Database) -> None:
@@ -160,9 +160,9 @@ def test_students_see_only_the_elected_rationale(hand: Hand, database: Database)
         hand.done(work, {"text": f"sample {work.sample}", "correct": work.sample == 0})
     [work] = hand.take(TRAIN, "rationale", "")
     hand.done(work, {"text": "elected", "correct": False})
-    assert exemplars.eligible(database, hand.run, "first_pass") == frozenset()
-    assert exemplars.eligible(database, hand.run, "star") == frozenset()
+    assert exemplars.eligible_examples(database, hand.run, "first_pass") == frozenset()
+    assert exemplars.eligible_examples(database, hand.run, "star") == frozenset()
     for source in ("first_pass", "star"):
-        [shown] = exemplars.worked(database, hand.run.id, [work.example_id], source)
+        [shown] = exemplars.load_exemplars(database, hand.run.id, [work.example_id], source)
         assert shown.rationale == "elected"
     assert units(database, id=work.unit_id)[0].state == DONE

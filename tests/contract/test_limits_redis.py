@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from storage.limits.limiter import CallOutcome, CallReport, Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.clock import Clock
 from tests.support.limits import limits
 from tests.support.services import free_port
@@ -16,7 +16,7 @@ from tests.support.services import free_port
 
 def test_limiters_of_one_name_share_their_limits_and_of_two_do_not(redis_url: str, clock: Clock) -> None:
     async def grants() -> list[bool]:
-        first, second = connect(redis_url), connect(redis_url)
+        first, second = connect_redis(redis_url), connect_redis(redis_url)
         quota, answers = Quota(max_concurrency=1), []
         for owner, (client, name) in enumerate([(first, "a"), (second, "a"), (first, "b")]):
             limiter = RedisLimiter(client, name, clock)
@@ -30,7 +30,7 @@ def test_limiters_of_one_name_share_their_limits_and_of_two_do_not(redis_url: st
 
 def test_without_a_clock_the_time_is_the_servers(redis_url: str) -> None:
     async def wait() -> float:
-        client = connect(redis_url)
+        client = connect_redis(redis_url)
         [_, answer] = await RedisLimiter(client, "a").exchange(Quota(rpm=1), "me", 0, [], [1, 1])
         await client.aclose()
         return answer.wait

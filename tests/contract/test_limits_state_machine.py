@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from storage.limits.limiter import HORIZON, OWNER_TTL, CallOutcome, CallReport, Decision, Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.clock import Clock
 from tests.support.limits import most_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock()
         self.runner = asyncio.Runner()
         self.memory = MemoryLimiter(self.clock)
-        self.redis = RedisLimiter(connect(self.url), "model", self.clock)
+        self.redis = RedisLimiter(connect_redis(self.url), "model", self.clock)
         self.quota = Quota()
         self.names = ["0", "1", "2"]
         self.heard = [0.0] * 3

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from storage.limits.limiter import CallOutcome, CallReport, Quota, keys
-from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, Use, connect_reader, read_use
+from storage.limits.limiter import CallOutcome, CallReport, Quota, redis_keys
+from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS, LimitUsage, connect_reader, read_usage
 from tests.support.clock import Clock
 from tests.support.limits import Limits, limits
 
@@ -27,8 +27,8 @@ def model(redis_url: str, clock: Clock) -> Iterator[Limits]:
         yield limiter
 
 
-def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> Use:
-    return read_use(client, "model", quota, clock())
+def use(client: redis.Redis, clock: Clock, quota: Quota = QUOTA) -> LimitUsage:
+    return read_usage(client, "model", quota, clock())
 
 
 def test_usage_before_the_first_call_is_empty(client: redis.Redis, clock: Clock) -> None:
@@ -77,7 +77,7 @@ def test_refusals_blocks_and_outages_are_reported(client: redis.Redis, model: Li
 
 def test_reading_usage_changes_no_limit(client: redis.Redis, model: Limits, clock: Clock) -> None:
     model.ask(7, 7, rpm=60)
-    before = [client.hgetall(key) for key in keys("model")]
+    before = [client.hgetall(key) for key in redis_keys("model")]
     use(client, clock)
-    assert read_use(client, "model", QUOTA).used[REQUESTS] >= 0
-    assert [client.hgetall(key) for key in keys("model")] == before
+    assert read_usage(client, "model", QUOTA).used[REQUESTS] >= 0
+    assert [client.hgetall(key) for key in redis_keys("model")] == before
