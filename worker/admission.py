@@ -1,4 +1,4 @@
-"""Where the calls of one process wait until the limits that all processes share let them start."""
+"""A queue in which the calls of one process wait until the limits that all processes share let them start."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from redis.exceptions import RedisError
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
 
 log = logging.getLogger(__name__)
-GATHER = 0.01  # least time between two exchanges: what comes in between goes together
-FLUSH = 0.05  # how long a report may wait for company
-ALIVE = 3.0  # longest silence while calls are in flight or wait
+MIN_INTERVAL_SECONDS = 0.01  # between two exchanges; calls that arrive in between go together
+MAX_REPORT_DELAY_SECONDS = 0.05
+MAX_INTERVAL_SECONDS = 3.0  # while calls are in flight or wait
 MAX_REQUESTS = 256
-MIN_PAUSE = 0.1  # after Redis did not answer; doubles
-MAX_PAUSE = 2.0
-CLOSE_SECONDS = 1.0  # most time for the exchange that closes the gate
+MIN_PAUSE_SECONDS = 0.1  # after Redis did not answer; doubles
+MAX_PAUSE_SECONDS = 2.0
+MAX_CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """To make one call, from `start` (the loop's time) on. To be given back by `leave`."""
+    """The permission for one call, from `start` (the loop's time) on."""
 
     tokens: int
     start: float
@@ -34,87 +34,87 @@ class Permit:
 
 
 class UnlimitedAdmission:
-    """Before a model in this process, whose engine bounds what it answers at once."""
+    """For a model in this process, whose engine limits the calls in flight."""
 
-    async def enter(self, tokens: int) -> Permit:
+    async def acquire(self, tokens: int) -> Permit:
         return Permit(tokens, 0.0)
 
-    def leave(self, permit: Permit, report: CallReport) -> None: ...
+    def release(self, permit: Permit, report: CallReport) -> None: ...
 
 
 class AdmissionQueue:
-    """One for each limiter and process; lives on one event loop, whose time it takes.
+    """One for each limiter and process; belongs to one event loop, and its times are the loop's.
 
-    Nothing is sent while no call waits or is in flight. While Redis is away calls wait, and none starts.
-    `quota_of` is asked before each exchange; `name` is for the log.
+    Nothing is sent while no call waits or is in flight. While Redis is away, calls wait and none starts.
+    `get_quota` is called before each exchange; `name` appears in the log.
     """
 
-    def __init__(self, limiter: Limiter, quota_of: Callable[[], Quota], owner: str, name: str) -> None:
+    def __init__(self, limiter: Limiter, get_quota: Callable[[], Quota], owner: str, name: str) -> None:
         self._limiter = limiter
-        self._quota_of = quota_of
+        self._get_quota = get_quota
         self._owner = owner
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, asyncio.Future[Permit]]] = deque()
         self._reports: list[CallReport] = []
-        self._reported = 0.0  # when the oldest of them came
+        self._reported_at = 0.0  # when the oldest of them came
         self._in_flight = 0
-        self._exchanged = -ALIVE
-        self._ask_at = 0.0  # earlier, the limiter would not let another start
+        self._exchanged_at = -MAX_INTERVAL_SECONDS
+        self._ask_at = 0.0  # before this time the limiter would admit no other call
         self._full = False
         self._pause = 0.0  # until Redis is tried again
         self._timer: asyncio.TimerHandle | None = None
         self._exchanging: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def enter(self, tokens: int) -> Permit:
-        """Return when a call of `tokens` may start, in order of arrival. Whoever enters must `leave`,
-        unless this is cancelled, as it is when the gate closes."""
+    async def acquire(self, tokens: int) -> Permit:
+        """Return when a call of `tokens` may start, in order of arrival. The caller must `release` the
+        permit, unless this is cancelled. Closing the queue cancels it."""
         if self._closed:
             raise asyncio.CancelledError
-        found: asyncio.Future[Permit] = self._loop.create_future()
-        self._waiting.append((tokens, found))
-        self._plan()
+        granted: asyncio.Future[Permit] = self._loop.create_future()
+        self._waiting.append((tokens, granted))
+        self._schedule()
         try:
-            permit = await found
+            permit = await granted
             delay = permit.start - self._loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
         except asyncio.CancelledError:
-            if found.done() and not found.cancelled():
-                self._give_back(found.result())
+            if granted.done() and not granted.cancelled():
+                self._release_unused(granted.result())
             raise
         return permit
 
-    def leave(self, permit: Permit, report: CallReport) -> None:
-        """The call has ended, or was not made; its place is free."""
+    def release(self, permit: Permit, report: CallReport) -> None:
+        """End a call, made or not, and let another start."""
         self._in_flight -= 1
         if not self._reports:
-            self._reported = self._loop.time()
+            self._reported_at = self._loop.time()
         self._reports.append(replace(report, probe=True) if permit.probe else report)
         if self._full:
             self._ask_at = 0.0
-        self._plan()
+        self._schedule()
 
     async def close(self) -> None:
-        """Cancel who waits, and tell the limiter what it does not know yet, if it answers at once."""
+        """Cancel waiting calls, and send the last reports if the limiter answers at once."""
         self._closed = True
-        for _, found in self._waiting:
-            found.cancel()
+        for _, granted in self._waiting:
+            granted.cancel()
         if self._timer:
             self._timer.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(MAX_CLOSE_SECONDS):
                 if self._exchanging:
                     await self._exchanging
                 if self._reports:
                     await self._exchange()
 
-    def _give_back(self, permit: Permit) -> None:
-        self.leave(permit, CallReport(CallOutcome.UNSENT, tokens=-permit.tokens))
+    def _release_unused(self, permit: Permit) -> None:
+        self.release(permit, CallReport(CallOutcome.UNSENT, tokens=-permit.tokens))
 
-    def _plan(self) -> None:
-        """See to it that the next exchange is in time."""
+    def _schedule(self) -> None:
+        """Set the timer for the next exchange."""
         due = None if self._closed or self._exchanging else self._due()
         if due is None:
             return
@@ -122,22 +122,22 @@ class AdmissionQueue:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        # A context of its own: what is logged in there is not about the call that happened to be first.
+        # A fresh context: log lines of the exchange must not name the call that came first.
         self._timer = self._loop.call_at(due, self._begin, context=Context())
 
     def _due(self) -> float | None:
         if not self._waiting and not self._in_flight and not self._reports:
             return None
-        due = self._exchanged + ALIVE
+        due = self._exchanged_at + MAX_INTERVAL_SECONDS
         if self._reports:
-            due = min(due, self._reported + FLUSH)
+            due = min(due, self._reported_at + MAX_REPORT_DELAY_SECONDS)
         if self._waiting and self._room():
-            due = min(due, max(self._ask_at, self._exchanged + GATHER))
-        return max(due, self._exchanged + self._pause)
+            due = min(due, max(self._ask_at, self._exchanged_at + MIN_INTERVAL_SECONDS))
+        return max(due, self._exchanged_at + self._pause)
 
     def _room(self) -> int:
-        most = self._quota_of().max_concurrency
-        return MAX_REQUESTS if most is None else max(0, min(MAX_REQUESTS, most - self._in_flight))
+        limit = self._get_quota().max_concurrency
+        return MAX_REQUESTS if limit is None else max(0, min(MAX_REQUESTS, limit - self._in_flight))
 
     def _begin(self) -> None:
         self._timer = None
@@ -147,45 +147,45 @@ class AdmissionQueue:
     def _end(self, exchange: asyncio.Task[None]) -> None:
         self._exchanging = None
         if not exchange.cancelled() and (error := exchange.exception()):
-            for _, found in self._waiting:  # nobody foresaw it: better that calls fail than that they hang
-                if not found.done():
-                    found.set_exception(error)
+            for _, granted in self._waiting:  # an unforeseen error: calls fail, so that they do not hang
+                if not granted.done():
+                    granted.set_exception(error)
             self._waiting.clear()
-        self._plan()
+        self._schedule()
 
     async def _exchange(self) -> None:
-        self._waiting = deque(one for one in self._waiting if not one[1].cancelled())
-        asked = list(self._waiting)[: self._room()]
+        self._waiting = deque(call for call in self._waiting if not call[1].cancelled())
+        wants = [tokens for tokens, _ in self._waiting][: self._room()]
         reports, self._reports = self._reports, []
         try:
             answers = await self._limiter.exchange(
-                self._quota_of(), self._owner, self._in_flight, reports, [tokens for tokens, _ in asked]
+                self._get_quota(), self._owner, self._in_flight, reports, wants
             )
         except RedisError as error:
-            # It may have been done all the same; what is told twice makes the limits stricter for a moment.
+            # The exchange may have happened; a report that is sent twice makes limits stricter for a moment.
             self._reports = reports + self._reports
             if not self._pause:
                 log.warning("%s: calls wait until Redis is back: %s", self._name, error)
-            self._pause = min(2 * self._pause or MIN_PAUSE, MAX_PAUSE)
+            self._pause = min(2 * self._pause or MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
             return
         finally:
-            self._exchanged = self._loop.time()
+            self._exchanged_at = self._loop.time()
         self._pause = self._ask_at = 0.0
         self._full = False
         for answer in answers:
             if not answer.granted:
-                self._ask_at, self._full = self._exchanged + answer.wait, answer.full
+                self._ask_at, self._full = self._exchanged_at + answer.wait, answer.full
                 break
             self._admit(answer)
-            # The next would start no sooner than the last: no need to ask before half of that is over.
-            self._ask_at = self._exchanged + answer.wait / 2
+            # The next call would start no sooner than this one: half of the wait is early enough to ask.
+            self._ask_at = self._exchanged_at + answer.wait / 2
 
     def _admit(self, answer: Decision) -> None:
-        """The first who waits goes through; if he has left, the permit goes back."""
-        tokens, found = self._waiting.popleft()
-        permit = Permit(tokens, self._exchanged + answer.wait, answer.probe)
+        """Admit the first waiting call; if it was cancelled, release its permit."""
+        tokens, granted = self._waiting.popleft()
+        permit = Permit(tokens, self._exchanged_at + answer.wait, answer.probe)
         self._in_flight += 1
-        if found.cancelled():
-            self._give_back(permit)
+        if granted.cancelled():
+            self._release_unused(permit)
         else:
-            found.set_result(permit)
+            granted.set_result(permit)

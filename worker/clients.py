@@ -1,34 +1,34 @@
-"""What is expensive to open: model clients, encoders, indexes. Opened at first use, once a process."""
+"""Clients of models, encoders and indexes, which are expensive to open: opened once, shared by all runs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis.asyncio import Redis
 
 from models.adapters.backends import limit_name, model_identity, open_backend, open_local_backend
 from models.adapters.backends.backend import Backend, LocalBackend, Replay
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.sandbox.runner import Sandbox
 from models.core.engine_load import LoadReading
 from models.core.errors import DatasetError, ServiceError
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.passages import Corpus, Search
+from models.core.experiment.passages import Corpus
 from models.core.programs import ExecutionVerdict, Program, ProgramLimits
 from models.core.recording import Recording
 from models.core.tokens import TokenEstimate
-from models.core.types import Hit, Passage, Query
 from storage.jsonl import read_recording
 from storage.ledger.purchases import Purchase
 from storage.limits.limiter import CallOutcome, CallReport, Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from storage.settings import Settings
 from worker.admission import AdmissionQueue, UnlimitedAdmission
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Settings that do not need a client of their own.
 SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
-# Of a model that this process runs, those that need it opened once more; steering the others has to wait for
-# the next worker, since a second copy would not fit into the memory of most.
+# Settings of a model in this process that need it opened once more. Changes of other settings wait for the
+# next worker, since a second copy would not fit into the memory of most machines.
 OPENED: Any = {
     "backend": True,
     "model": True,
@@ -51,39 +51,60 @@ OPENED: Any = {
 
 @dataclass(frozen=True, slots=True)
 class ModelClient:
-    """The way to one model: its client, and the gate where calls wait for the limits of all workers."""
+    """The backend of one model, and the queue in which calls wait for the limits of all workers."""
 
     name: str
     backend: Backend
-    gate: AdmissionQueue | UnlimitedAdmission
+    admission: AdmissionQueue | UnlimitedAdmission
     estimate: TokenEstimate
     local: LocalBackend | None = None
 
     def report(self, outcome: CallOutcome, tokens: int, retry_after: float | None = None) -> CallReport:
-        """How a call ended, with the limits that the server told last."""
+        """Say how a call ended, with the limits that the server announced last."""
         limits = self.backend.limits
         return CallReport(outcome, tokens, retry_after, limits.rpm, limits.tpm)
 
 
+class PerObject(Generic[T]):
+    """Values by the identity of an object; a value is dropped together with its object."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, T] = {}
+
+    def get(self, owner: object, make: Callable[[], T]) -> T:
+        key = id(owner)
+        if key not in self._values:
+            self._values[key] = make()
+            weakref.finalize(owner, self._values.pop, key, None).atexit = False
+        return self._values[key]
+
+
 class Clients:
-    """All but `search` belongs to one event loop. `owner` is this process, as the limits know it."""
+    """All but the retrievers belongs to one event loop. `owner` is this process, as the limits know it.
+
+    Servers and models stay open. Recordings and retrievers, which belong to data, are dropped with the last
+    run that uses them.
+    """
 
     def __init__(self, settings: Settings, owner: str) -> None:
         self._settings = settings
         self._owner = owner
         self._redis: Redis | None = None
         url = settings.gateway_url
-        self._gateway = Gateway(url.get_secret_value()) if url else None
+        self._gateway = GatewayClient(url.get_secret_value()) if url else None
         self._backends: dict[str, Backend] = {}
-        self._recordings: dict[tuple[str, str], Recording] = {}
         self._models: dict[str, LocalBackend] = {}
         self._identities: dict[str, str] = {}
-        self._gates: dict[str, AdmissionQueue] = {}
+        self._admissions: dict[str, AdmissionQueue] = {}
         self._estimates: dict[str, TokenEstimate] = {}
         self._quotas: dict[str, Quota] = {}
-        self._lines: dict[int, tuple[Teacher | Student, ModelClient]] = {}
-        self._retrievers: dict[str, Retriever] = {}
-        # Encoding holds the processor: one batch at a time, beside the loop.
+        self._recordings: weakref.WeakValueDictionary[tuple[str, str], Recording]
+        self._recordings = weakref.WeakValueDictionary()
+        self._recording_of_endpoint: PerObject[Recording] = PerObject()
+        self._client_of_endpoint: PerObject[ModelClient] = PerObject()
+        self._retrievers: weakref.WeakValueDictionary[str, Retriever] = weakref.WeakValueDictionary()
+        self._retriever_of_experiment: PerObject[Retriever] = PerObject()
+        # One thread: an encoder uses the processors by itself.
         self._encoding = ThreadPoolExecutor(1, "encoder")
         # A program keeps one processor busy; its thread only waits.
         self._sandboxes: dict[ProgramLimits, Sandbox] = {}
@@ -91,75 +112,49 @@ class Clients:
         self._executing = ThreadPoolExecutor(programs, "sandbox")
         self._may_execute = asyncio.Semaphore(programs)
 
-    def line(self, endpoint: Teacher | Student) -> ModelClient:
-        """Endpoints of one model and key share its limits; what was said last of them holds."""
-        known = self._lines.get(id(endpoint))
-        if known is None:
-            # The endpoint is kept: another object could get its id.
-            known = self._lines[id(endpoint)] = (endpoint, self._line(endpoint))
-        return known[1]
+    def client(self, endpoint: Teacher | Student) -> ModelClient:
+        """Return the client. Endpoints of one model and key share limits; the newest endpoint sets them."""
+        return self._client_of_endpoint.get(endpoint, lambda: self._open_client(endpoint))
 
     def recording(self, endpoint: Teacher | Student) -> Recording:
-        """What an endpoint of backend `replay` answers from. Raises ServiceError."""
-        key = (endpoint.recording or "", endpoint.recording_sha256)
-        if key not in self._recordings:
-            try:
-                self._recordings[key] = read_recording(Path(key[0]), key[1])
-            except DatasetError as error:
-                raise ServiceError(str(error)) from None
-        return self._recordings[key]
+        """Return the recording from which an endpoint of backend `replay` answers. Raise ServiceError if it
+        cannot be read."""
+        return self._recording_of_endpoint.get(endpoint, lambda: self._open_recording(endpoint))
 
     def loads(self) -> dict[str, LoadReading]:
-        """How full the engines of this process are, by model."""
+        """Return how full the engines of this process are, by model."""
         return {
             self._identities[key]: model.load.read() for key, model in self._models.items() if model.is_open
         }
 
-    def committed(self, purchases: Iterable[Purchase | None]) -> None:
-        """These are in the ledger: nobody else needs to hold their answers."""
+    def forget_answers(self, purchases: Iterable[Purchase | None]) -> None:
+        """Tell the gateway that it need not hold these answers: they are in the ledger."""
         if self._gateway:
             self._gateway.forget(purchase.request.key for purchase in purchases if purchase)
 
-    async def search(
-        self, experiment: Experiment, how: Search, queries: Sequence[Query], depth: int
-    ) -> list[list[Hit]]:
-        """The `depth` best passages of each query, best first. Raises ServiceError."""
-        return await self._retrieve(experiment, lambda retriever: retriever.search(queries, depth, how))
-
-    async def encode(self, experiment: Experiment, requests: Sequence[str]) -> list[str]:
-        """The packed vector of each request. Raises ServiceError."""
-        return await self._retrieve(experiment, lambda retriever: retriever.encode(requests))
-
-    async def lookup(self, experiment: Experiment, ids: Sequence[Sequence[str]]) -> list[list[Passage]]:
-        """The passages of each list of ids, in its order; unknown ids are left out. Raises ServiceError."""
-        return await self._retrieve(experiment, lambda retriever: [retriever.lookup(each) for each in ids])
-
-    async def draw(
-        self, experiment: Experiment, seeds: Sequence[str], counts: Sequence[int]
-    ) -> list[list[Passage]]:
-        """For each seed as many passages at random, fewer where there are no more. Raises ServiceError."""
-        wanted = list(zip(seeds, counts, strict=True))
-        return await self._retrieve(
-            experiment, lambda retriever: [retriever.draw(seed, count) for seed, count in wanted]
-        )
+    async def retrieve(self, experiment: Experiment, use: Callable[[Retriever], T]) -> T:
+        """Call `use` in the encoder's thread with the retriever of the experiment. Raise ServiceError if
+        there is no index."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._encoding, lambda: use(self._retriever(experiment)))
 
     async def execute(
-        self, program: Program, limits: ProgramLimits, go_on: Callable[[], None]
+        self, program: Program, limits: ProgramLimits, before_start: Callable[[], None]
     ) -> ExecutionVerdict:
-        """What came of a program behind the wall; `go_on` may raise when its turn comes. Raises
-        ServiceError where there can be no wall."""
+        """Run a program in the sandbox; `before_start` may raise when its turn comes. Raise ServiceError if
+        this machine cannot isolate programs."""
         async with self._may_execute:
-            go_on()
+            before_start()
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executing, self._execute, program, limits)
 
-    async def turn_away(self) -> None:
-        """Calls that wait for a limit are cancelled; those in flight go on."""
-        for gate in self._gates.values():
-            await gate.close()
+    async def cancel_waiting(self) -> None:
+        """Cancel calls that wait for a limit; those in flight go on."""
+        for admission in self._admissions.values():
+            await admission.close()
 
     async def close(self) -> None:
-        await self.turn_away()
+        await self.cancel_waiting()
         for backend in (*self._backends.values(), *self._models.values()):
             await backend.close()
         if self._gateway:
@@ -169,14 +164,24 @@ class Clients:
         self._encoding.shutdown(wait=False)
         self._executing.shutdown(wait=False)
 
-    def _line(self, endpoint: Teacher | Student) -> ModelClient:
+    def _open_client(self, endpoint: Teacher | Student) -> ModelClient:
         if isinstance(endpoint, Student) and endpoint.runs_in_worker:
             model = self._model(endpoint)
             return ModelClient(endpoint.name, model, UnlimitedAdmission(), TokenEstimate(), model)
         name = limit_name(endpoint)
         self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
         estimate = self._estimates.setdefault(name, TokenEstimate())
-        return ModelClient(endpoint.name, self._backend(endpoint), self._gate(name), estimate)
+        return ModelClient(endpoint.name, self._backend(endpoint), self._admission(name), estimate)
+
+    def _open_recording(self, endpoint: Teacher | Student) -> Recording:
+        key = (endpoint.recording or "", endpoint.recording_sha256)
+        recording = self._recordings.get(key)
+        if recording is None:
+            try:
+                recording = self._recordings[key] = read_recording(Path(key[0]), key[1])
+            except DatasetError as error:
+                raise ServiceError(str(error)) from None
+        return recording
 
     def _model(self, student: Student) -> LocalBackend:
         key = student.model_dump_json(include=OPENED)
@@ -186,23 +191,19 @@ class Clients:
         return self._models[key]
 
     def _backend(self, endpoint: Teacher | Student) -> Backend:
+        if endpoint.backend == "replay":
+            return Replay(self.recording(endpoint))
         key = endpoint.model_dump_json(exclude=SHARED)
         if key not in self._backends:
-            if endpoint.backend == "replay":
-                self._backends[key] = Replay(self.recording(endpoint))
-            else:
-                self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
+            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
         return self._backends[key]
 
-    def _gate(self, name: str) -> AdmissionQueue:
-        if name not in self._gates:
-            self._redis = self._redis or connect(self._settings.broker)
+    def _admission(self, name: str) -> AdmissionQueue:
+        if name not in self._admissions:
+            self._redis = self._redis or connect_redis(self._settings.broker)
             limiter = RedisLimiter(self._redis, name)
-            self._gates[name] = AdmissionQueue(limiter, self._quota_of(name), self._owner, name)
-        return self._gates[name]
-
-    def _quota_of(self, name: str) -> Callable[[], Quota]:
-        return lambda: self._quotas[name]
+            self._admissions[name] = AdmissionQueue(limiter, lambda: self._quotas[name], self._owner, name)
+        return self._admissions[name]
 
     def _execute(self, program: Program, limits: ProgramLimits) -> ExecutionVerdict:
         if limits not in self._sandboxes:
@@ -212,19 +213,19 @@ class Clients:
             self._sandboxes[limits] = sandbox
         return self._sandboxes[limits].run(program)
 
-    async def _retrieve(self, experiment: Experiment, ask: Callable[[Retriever], T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoding, lambda: ask(self._retriever(experiment)))
-
     def _retriever(self, experiment: Experiment) -> Retriever:
+        return self._retriever_of_experiment.get(experiment, lambda: self._open_retriever(experiment))
+
+    def _open_retriever(self, experiment: Experiment) -> Retriever:
         # Only workers that search need numpy and an encoder.
         from storage.passages.retriever import Retriever
         from storage.passages.snapshot import copy_missing_snapshot
 
         passages, dataset = experiment.passages, experiment.dataset
         key = passages.model_dump_json(include=set(Corpus.model_fields)) + dataset.model_dump_json()
-        if key not in self._retrievers:
+        retriever = self._retrievers.get(key)
+        if retriever is None:
             copy_missing_snapshot(passages, self._settings.milvus, self._settings.root)
             threads = max(1, (os.cpu_count() or 2) // 2)
-            self._retrievers[key] = Retriever(passages, self._settings.root, threads, dataset)
-        return self._retrievers[key]
+            retriever = self._retrievers[key] = Retriever(passages, self._settings.root, threads, dataset)
+        return retriever

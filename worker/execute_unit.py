@@ -16,7 +16,7 @@ from models.core.errors import (
     TaskFolderError,
     WorkerUnusable,
 )
-from storage.ledger import claims, runs
+from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.logs import about
@@ -29,71 +29,72 @@ log = logging.getLogger(__name__)
 
 
 async def execute_units(runtime: Runtime, unit_ids: Sequence[int]) -> None:
-    """Units that are done, or in another worker's hands, are not claimed: their message is spent."""
+    """Claim the units that a message names, and execute them. A unit that is done, or that another worker
+    holds, is not claimed."""
     began = time.time_ns()
-    units = await runtime.claim(unit_ids)
+    units = await runtime.ledger.claim(unit_ids)
     claimed = (began, time.time_ns())
     log.debug("claimed %d of %d units", len(units), len(unit_ids))
-    alike = [list(group) for _, group in groupby(units, key=lambda unit: (unit.run_id, unit.stage))]
-    await asyncio.gather(*(_execute_stage(runtime, group, claimed) for group in alike))
+    by_stage = groupby(units, key=lambda unit: (unit.run_id, unit.stage))
+    await asyncio.gather(*(_execute_stage(runtime, list(group), claimed) for _, group in by_stage))
 
 
 async def _execute_stage(runtime: Runtime, units: list[ClaimedUnit], claimed: tuple[int, int]) -> None:
     context = await runtime.context(units[0].run_id)
-    await asyncio.gather(
-        *(_execute_logged(context, group, claimed) for group in steps.groups(context, units))
-    )
+    groups = steps.groups(context, units)
+    await asyncio.gather(*(_execute_logged(runtime, context, group, claimed) for group in groups))
 
 
-async def _execute_logged(context: RunContext, units: list[ClaimedUnit], claimed: tuple[int, int]) -> None:
-    """What is logged and traced in there says whose it is."""
+async def _execute_logged(
+    runtime: Runtime, context: RunContext, units: list[ClaimedUnit], claimed: tuple[int, int]
+) -> None:
+    """Name the units in all that is logged and traced about them."""
     unit_ids = ",".join(str(unit.unit_id) for unit in units)
     with (
         about(run=context.run.id, stage=units[0].stage, unit=unit_ids),
         tracing.unit_spans(units, claimed) as spans,
     ):
-        ended = await _execute_group(context, units)
+        outcomes = await _execute_group(runtime, context, units)
         if spans:
-            tracing.ended(spans, ended)
-        for outcome in ended:
+            tracing.ended(spans, outcomes)
+        for outcome in outcomes:
             # The name of a reason, never its detail, which may quote a prompt or an answer.
             level = logging.INFO if outcome.reason else logging.DEBUG
             log.log(level, "unit %d: %s", outcome.unit.unit_id, outcome.reason or "done")
 
 
-async def _execute_group(context: RunContext, units: list[ClaimedUnit]) -> Sequence[UnitOutcome]:
-    """Do units that end together, and commit what came of them, which is returned, or give them back."""
-    runtime, stage = context.runtime, units[0].stage
+async def _execute_group(
+    runtime: Runtime, context: RunContext, units: list[ClaimedUnit]
+) -> Sequence[UnitOutcome]:
+    """Do the work of units that end together, and commit their outcomes or release them."""
+    run_id, stage = context.run.id, units[0].stage
     try:
-        ended = await steps.do(context, units)
+        outcomes = await steps.do(context, units)
     except AwaitingBatch:
-        log.debug("parked until its batch is answered")
+        log.debug("waits in the ledger for the answer of a batch")
         return ()
     except UnitReleased:
-        log.debug("given back")
-        await _release(runtime, units)
+        log.debug("released")
+        await runtime.ledger.release(units)
         return ()
     except (AccessError, BudgetUsedUp, ServiceError) as error:
-        # No unit can succeed until a person changes something: stop the run, blame no row.
-        log.warning("run %s is paused: %s", context.run.id, error)
-        await runtime.ledger(runs.stop_run, context.run.id, str(error), paused=True)
-        await _release(runtime, units)
+        # No unit can succeed until a person changes something: pause the run, fail no unit.
+        log.warning("run %s is paused: %s", run_id, error)
+        await runtime.ledger(runs.stop_run, run_id, str(error), paused=True)
+        await runtime.ledger.release(units)
         return ()
     except WorkerUnusable as error:
-        await _release(runtime, units)
-        runtime.give_up(str(error))
+        await runtime.ledger.release(units)
+        runtime.fatal(str(error))
         return ()
     except TaskFolderError as error:
-        ended = [context.failed(unit, "task_folder", str(error)) for unit in units]
+        outcomes = [context.failed(unit, "task_folder", str(error)) for unit in units]
     except BadRequest as error:
-        ended = [context.refused(unit, error) for unit in units]
+        outcomes = [context.refused(unit, error) for unit in units]
     except Exception as error:
-        log.exception("run %s: %s of units %s broke", context.run.id, stage, [unit.unit_id for unit in units])
-        ended = [context.failed(unit, "internal_error", f"{type(error).__name__}: {error}") for unit in units]
+        log.exception("run %s: %s of units %s broke", run_id, stage, [unit.unit_id for unit in units])
+        detail = f"{type(error).__name__}: {error}"
+        outcomes = [context.failed(unit, "internal_error", detail) for unit in units]
     with tracing.span("commit"):
-        await runtime.finish(ended)
-    return ended
-
-
-async def _release(runtime: Runtime, units: list[ClaimedUnit]) -> None:
-    await runtime.ledger(claims.release, runtime.owner, [unit.unit_id for unit in units])
+        await runtime.ledger.finish(outcomes)
+    return outcomes

@@ -1,4 +1,4 @@
-"""What a worker process opens when it starts, and closes when it stops."""
+"""The start and the stop of a worker process."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from celery.signals import celeryd_init, setup_logging, worker_init, worker_shut
 from celery.worker import state
 
 from models.core.errors import StarmillError
-from storage.broker import UNFIT, UNFIT_SAYS, celery_settings
+from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
 from worker import tracing
 from worker.runtime import Runtime
 
-# As named on the command line, and as the module that Celery makes of it.
+# Names on the command line, and of the module that Celery makes of one.
 POOLS = ("threads", "thread", "solo")
 _lock = threading.Lock()
 _open: list[Runtime] = []
 
 
 def runtime() -> Runtime:
-    """The one runtime of this process."""
+    """Return the one runtime of this process; open it if there is none."""
     with _lock:
         if not _open:
-            _open.append(Runtime(load_settings(), _stop_worker))
+            _open.append(Runtime(load_settings(), _stop_unusable_worker))
         return _open[0]
 
 
-def _log(sender: str = "", **_: Any) -> None:
+def _configure_logging(sender: str = "", **_: Any) -> None:
     """`sender` is the name of the worker."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, sender)
 
 
 def _leave_logs(**_: Any) -> None:
-    """Where something hears this signal, Celery sets up no logging of its own."""
+    """Keep Celery from configuring logging, as any receiver of this signal does."""
 
 
 def _check_options(
@@ -65,41 +65,36 @@ def _start(sender: Any = None, **_: Any) -> None:
         _exit_unusable(str(error))
 
 
-def _stop_waiting(**_: Any) -> None:
-    """Calls in flight are finished; units that only wait for a server go back."""
+def _begin_stop(**_: Any) -> None:
     for opened in _open:
-        opened.stop_waiting()
+        opened.begin_stop()
 
 
 def _close(**_: Any) -> None:
-    _close_runtime()
-    tracing.close_tracing()
-
-
-def _close_runtime() -> None:
     with _lock:
         while _open:
             opened = _open.pop()
             opened.close()
-            if opened.unfit:
-                sys.stderr.write(f"{UNFIT_SAYS}{opened.unfit}\n")
+            if opened.unusable:
+                sys.stderr.write(f"{UNUSABLE_PREFIX}{opened.unusable}\n")
+    tracing.close_tracing()
 
 
-def _stop_worker() -> None:
-    """A warm stop, as after SIGTERM."""
-    state.should_stop = UNFIT
+def _stop_unusable_worker() -> None:
+    """Begin a warm stop, as after SIGTERM."""
+    state.should_stop = EXIT_UNUSABLE
 
 
 def _exit_unusable(message: str) -> None:
     logging.shutdown()
-    sys.stderr.write(f"{UNFIT_SAYS}{message}\n")
+    sys.stderr.write(f"{UNUSABLE_PREFIX}{message}\n")
     raise SystemExit(2)
 
 
-# Celery keeps weak references to receivers: these functions live as long as the module.
-celeryd_init.connect(_log)
+# Celery keeps weak references to receivers, so receivers are functions of this module.
+celeryd_init.connect(_configure_logging)
 celeryd_init.connect(_check_options)
 setup_logging.connect(_leave_logs)
 worker_init.connect(_start)
-worker_shutting_down.connect(_stop_waiting)
+worker_shutting_down.connect(_begin_stop)
 worker_shutdown.connect(_close)

@@ -1,7 +1,5 @@
-"""How a rendered prompt becomes a request to an endpoint.
-
-Requests that a recording answers, as the ledger shall know them.
-"""
+"""Requests: a rendered prompt for an endpoint, and the name by which the ledger knows it if a recording
+answers."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ from models.core.pipeline.rounds import round_of
 from models.core.prompts.rendering import StudentPrompt
 from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request
+from storage.ledger import examples
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.examples import repeats
-from storage.ledger.purchases import storable
-from worker.run_context import RunContext
+from storage.ledger.purchases import clean_completion
+from worker.run_context import RunContext, once_per_run
 
 
 def chat(
@@ -32,7 +30,7 @@ def chat(
 
 
 def to_student(student: Student, asked: StudentPrompt, draw: tuple[int, int]) -> Request:
-    """The answer ends at the student's own `stop` and at those of its prompt format."""
+    """Let the answer end at the student's own `stop` and at those of its prompt format."""
     params = dict(student.params)
     if asked.stop:
         own = params.get("stop") or []
@@ -43,7 +41,7 @@ def to_student(student: Student, asked: StudentPrompt, draw: tuple[int, int]) ->
 
 
 def _drawn(params: Mapping[str, Any], draw: tuple[int, int]) -> dict[str, Any]:
-    """A fixed seed would give the same answer at every draw: each gets one of its own."""
+    """Give each draw a seed of its own: a fixed seed would give the same answer at every draw."""
     sample, attempt = draw
     seed = params.get("seed")
     return {**params, "seed": seed + 1009 * sample + attempt} if isinstance(seed, int) else dict(params)
@@ -52,23 +50,23 @@ def _drawn(params: Mapping[str, Any], draw: tuple[int, int]) -> dict[str, Any]:
 async def as_recorded(
     context: RunContext, endpoint: Teacher | Student, request: Request, unit: ClaimedUnit | None = None
 ) -> Request:
-    """The request itself where the model is asked. `unit` is the unit that asks, None where several do.
-    Raises NotRecorded, ServiceError."""
+    """Return the request in the recording's terms; unchanged if a model is asked. `unit` asks; it is None if
+    several ask together. Raise NotRecorded or ServiceError."""
     if endpoint.backend != "replay":
         return request
-    recording = context.runtime.resources.recording(endpoint)
+    recording = context.clients.recording(endpoint)
     return recording.named(request, await _asker(context, unit, recording) if unit else None)
 
 
 def require_as_recorded(
-    context: RunContext, endpoint: Teacher | Student, request: Request, found: Completion
+    context: RunContext, endpoint: Teacher | Student, request: Request, completion: Completion
 ) -> None:
-    """Raises AccessError where the ledger holds another answer: what was sampled twice is not the same."""
+    """Raise AccessError if the ledger holds another answer, as it does when a model was sampled twice."""
     if endpoint.backend != "replay":
         return
-    recording = context.runtime.resources.recording(endpoint)
-    recorded = storable(recording.answer(request))
-    if (recorded.text, recorded.refusal) != (found.text, found.refusal):
+    recording = context.clients.recording(endpoint)
+    recorded = clean_completion(recording.answer(request))
+    if (recorded.text, recorded.refusal) != (completion.text, completion.refusal):
         raise AccessError(
             f"{endpoint.name}: the ledger holds another answer than {recording.source} to the same request; "
             "replay the recording in a STARMILL_HOME of its own"
@@ -81,9 +79,12 @@ async def _asker(context: RunContext, unit: ClaimedUnit, recording: Recording) -
         asker = replace(asker, round=round_of(unit.variant), sample=unit.sample)
     if not recording.knows_stages:
         return asker
-    if context.repeats is None:
-        context.repeats = await context.runtime.ledger(repeats, context.run.id)
-    known, number = context.repeats, unit.example_id
+    repeats, number = await _repeats(context), unit.example_id
     return replace(
-        asker, nth_of_id=known.of_id.get(number, 0), nth_of_request=known.of_request.get(number, 0)
+        asker, nth_of_id=repeats.of_id.get(number, 0), nth_of_request=repeats.of_request.get(number, 0)
     )
+
+
+@once_per_run
+async def _repeats(context: RunContext) -> examples.Repeats:
+    return await context.ledger(examples.repeats, context.run.id)

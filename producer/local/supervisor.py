@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.core.errors import ServiceError
-from storage.broker import UNFIT, UNFIT_SAYS
+from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX
 
 log = logging.getLogger(__name__)
 START_SECONDS = 60.0
@@ -65,7 +65,7 @@ class Supervisor:
         for service in self.services:
             if service.process is None or service.process.poll() is None:
                 continue
-            if service.process.returncode == UNFIT:
+            if service.process.returncode == EXIT_UNUSABLE:
                 raise ServiceError(_why_unfit(service.log))
             now = time.monotonic()
             service.deaths.append(now)
@@ -160,7 +160,9 @@ def _stop_process(pid: int) -> None:
 
 def _why_unfit(path: Path) -> str:
     """What the worker said; processes of its own may have said more after it."""
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.startswith(UNFIT_SAYS)]
+    lines = [
+        line for line in path.read_text(errors="replace").splitlines() if line.startswith(UNUSABLE_PREFIX)
+    ]
     return f"{lines[-1]} (log: {path})" if lines else _last_line(path)
 
 

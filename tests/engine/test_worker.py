@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def bare(grid: Grid, prompts: list[str]) -> list[str]:
-    """What the engine itself answers, without queue, ledger and worker."""
+    """The answers of the engine itself, without queue, ledger and worker."""
     student = grid.run.experiment.students[0]
 
     async def ask() -> list[str]:

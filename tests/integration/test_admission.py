@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.limits import most_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
 from tests.support.services import free_port, running_valkey
@@ -255,7 +255,7 @@ def test_unexpected_limiter_error_reaches_the_callers() -> None:
 
 def test_processes_share_one_redis(redis_url: str) -> None:
     async def scene() -> None:
-        crowd, clients = Crowd(0.005), [connect(redis_url) for _ in range(3)]
+        crowd, clients = Crowd(0.005), [connect_redis(redis_url) for _ in range(3)]
         gates = [
             AdmissionQueue(
                 RedisLimiter(client, "a"), lambda: Quota(max_concurrency=7), str(number), "some-model"
@@ -281,7 +281,7 @@ def test_calls_wait_while_redis_is_away() -> None:
         handler = logging.Handler()
         handler.emit = lambda record: warnings.put_nowait(record.getMessage())  # type: ignore[method-assign]
         log.addHandler(handler)
-        limiter, crowd = RedisLimiter(connect(f"redis://127.0.0.1:{port}/0"), "a"), Crowd(0)
+        limiter, crowd = RedisLimiter(connect_redis(f"redis://127.0.0.1:{port}/0"), "a"), Crowd(0)
         async with gate_to(limiter, rpm=6000, max_concurrency=10) as gate:
             for done in (0, 40):
                 calls = asyncio.create_task(crowd.calls(gate, at_once=20, count=40))

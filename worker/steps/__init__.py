@@ -1,4 +1,4 @@
-"""What each stage does with a unit: inputs from the ledger in, one Outcome out, unless it is parked."""
+"""The work of each stage: units with their inputs in, their outcomes out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH_STEPS: dict[str, Callable[[RunContext, list[ClaimedUnit]], Awaitable[list[
 
 
 def groups(context: RunContext, units: Sequence[ClaimedUnit]) -> list[list[ClaimedUnit]]:
-    """Units of one run and stage: together where one call or one search serves all, or where each takes no
+    """Group units of one run and stage: all together if one call or search serves them or if they take no
     time, else each alone."""
     stage, experiment = units[0].stage, context.experiment
     judge = experiment.judge
@@ -41,7 +41,7 @@ def groups(context: RunContext, units: Sequence[ClaimedUnit]) -> list[list[Claim
 
 
 async def do(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    """What becomes of one group."""
+    """Do the work of one group. Units that wait for a batch have no outcome yet."""
     stage = units[0].stage
     if stage in BATCH_STEPS:
         return await BATCH_STEPS[stage](context, units)

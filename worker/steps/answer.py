@@ -1,10 +1,11 @@
-"""answer: a student under test answers one request in one cell of the grid (paper, section 4)."""
+"""The stage answer: a student answers one request in one cell of the grid (paper, section 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from models.core.answers.checks import check
+from models.core.answers.checks import usable_text
 from models.core.errors import ContextOverflow, NotRecorded
 from models.core.experiment.endpoints import Student
 from models.core.prompts import rendering
@@ -23,27 +24,25 @@ async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
     cell = context.cells[unit.variant]
     student = context.experiment.student(cell.student)
     exemplars = await choose_exemplars(context, unit, cell)
-    chosen = context.chosen_for(unit, cell.query, cell.retrieval) if cell.retrieval else []
-
+    chosen = context.passages_for(unit, cell.wording, cell.retrieval) if cell.retrieval else []
     stop = context.wording.folder.stop
 
     def render(extent: Extent, attempt: int) -> Request:
-        passages = context.presented(chosen[: extent.passages], cell.retrieval) if chosen else ()
+        passages = context.present_passages(chosen[: extent.passages], cell.retrieval) if chosen else ()
         shown = [
-            one.exemplar(context, cell, count)
-            for one, count in zip(exemplars, extent.exemplars, strict=False)
+            exemplar.exemplar(context, cell, count)
+            for exemplar, count in zip(exemplars, extent.exemplars, strict=False)
         ]
-        text = context.wording.student_prompt(query_of(unit, cell.query), passages, shown)
+        text = context.wording.student_prompt(query_of(unit, cell.wording), passages, shown)
         return to_student(student, apply_format(student.prompt_format, text, stop), (unit.sample, attempt))
 
-    whole = Extent(len(chosen), tuple(len(one.passages) for one in exemplars))
+    whole = Extent(len(chosen), tuple(len(exemplar.passages) for exemplar in exemplars))
     asked, extent = await _ask(context, unit, student, rendering.extents(whole), render)
     if isinstance(asked.value, Rejection):
-        return context.failed(asked.unit, asked.value.reason, asked.value.detail, generation=asked.generation,
-                              purchase=asked.purchase, rejection=asked.value)  # fmt: skip
+        return context.rejected(asked.unit, asked.value, asked.generation, asked.purchase)
     result = {
         "text": asked.value,
-        "exemplars": [one.row for one in exemplars[: len(extent.exemplars)]],
+        "exemplars": [exemplar.row for exemplar in exemplars[: len(extent.exemplars)]],
         "passages": extent.passages,
         "dropped": rendering.dropped(whole, extent),
         "truncated": asked.completion.finish_reason == "length",
@@ -55,59 +54,57 @@ async def _ask(
     context: RunContext,
     unit: ClaimedUnit,
     student: Student,
-    ways: Sequence[Extent],
+    extents: Sequence[Extent],
     render: Callable[[Extent, int], Request],
 ) -> tuple[CheckedAnswer[str], Extent]:
-    """The answer to the first of `ways` that fits, and that one. Where the server knows better, the next is
-    tried; of a recording, that which was recorded. Raises ContextOverflow where the request alone is too
-    long, NotRecorded where no way was recorded."""
-    place = await _first_way(context, student, ways, lambda extent: render(extent, 0))
-    while True:
-        extent = ways[place]
-
-        def attempt(number: int, extent: Extent = extent) -> Request:
-            return render(extent, number)
-
+    """Return the answer to the first of `extents` that fits, and that extent. If the server finds it too
+    long, the next is tried; a recording answers only the extent that was recorded. Raise ContextOverflow if
+    the request alone is too long, NotRecorded if no extent was recorded."""
+    first = await _first_that_fits(context, student, extents, lambda extent: render(extent, 0))
+    for index in range(first, len(extents)):
+        extent = extents[index]
+        attempt = partial(render, extent)
         try:
-            asked = await ask_until_accepted(context, unit, student, attempt, _any_text, soft_retries=0)
+            return await ask_until_accepted(
+                context, unit, student, attempt, _any_text, soft_retries=0
+            ), extent
         except (ContextOverflow, NotRecorded):
-            place += 1
-            if place == len(ways):
+            if extent is extents[-1]:
                 raise
-        else:
-            return asked, extent
+    raise AssertionError("there is always an extent to try")
 
 
-async def _first_way(
-    context: RunContext, student: Student, ways: Sequence[Extent], render: Callable[[Extent], Request]
+async def _first_that_fits(
+    context: RunContext, student: Student, extents: Sequence[Extent], render: Callable[[Extent], Request]
 ) -> int:
-    """Tokens are counted where the backend can, else guessed: then the server has the last word."""
+    """Return the index of the first extent that fits. Tokens are estimated if the backend cannot count them;
+    the server may then still refuse. Raise ContextOverflow if no extent fits."""
     if student.max_model_len is None or student.backend == "replay":
         return 0
-    line = context.runtime.resources.line(student)
-    # A model that runs here can count once it is open.
-    await ensure_open(context, line)
+    client = context.clients.client(student)
+    # A model in this process can count once it is open.
+    await ensure_open(context, client)
     room = student.max_model_len - max(1, answer_limit(student.params) or 1)
 
     def tokens(extent: Extent) -> int:
         request = render(extent)
-        counted = line.backend.count_tokens(request)
-        return line.estimate.usage(request).prompt if counted is None else counted
+        counted = client.backend.count_tokens(request)
+        return client.estimate.usage(request).prompt if counted is None else counted
 
-    place = rendering.first_that_fits(ways, lambda extent: tokens(extent) <= room)
-    if place < len(ways):
-        return place
-    if line.backend.count_tokens(render(ways[-1])) is None:
-        return len(ways) - 1
+    index = rendering.first_that_fits(extents, lambda extent: tokens(extent) <= room)
+    if index < len(extents):
+        return index
+    if client.backend.count_tokens(render(extents[-1])) is None:
+        return len(extents) - 1
     raise ContextOverflow(
-        f"{student.name}: the request alone takes {tokens(ways[-1])} tokens, and max_model_len "
+        f"{student.name}: the request alone takes {tokens(extents[-1])} tokens, and max_model_len "
         f"{student.max_model_len} leaves room for {room} beside the answer"
     )
 
 
 def _any_text(completion: Completion) -> str | Rejection:
-    """A student's bad answer is a result; only what is no answer at all is asked for again."""
-    verdict = check(completion)
+    """Accept any text: a student's bad answer is a result. Reject only what is no answer at all."""
+    verdict = usable_text(completion)
     if isinstance(verdict, Rejection) and (completion.text is None or completion.finish_reason == MALFORMED):
         return verdict
     return completion.text or ""

@@ -1,4 +1,4 @@
-"""augment: the teacher spells out what a terse request requires (paper, section 3.1)."""
+"""The stage augment: the teacher spells out what a terse request requires (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SOFT_RETRIES = 2
 
 
 async def augment(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    """One call for each request, or one for all (the paper asks for 20 at a time). A request that the
-    common reply left out is asked for alone."""
+    """Make one call for each request, or one for all (the paper asks for 20 at a time). A request that the
+    common reply leaves out gets a call of its own."""
     ended: list[UnitOutcome] = []
     fresh: list[ClaimedUnit] = []
     for key, group in _by_generation(units).items():
-        requests = await context.runtime.ledger(batch_enqueue.asked_together, key) if key else []
+        requests = await context.ledger(batch_enqueue.requests_of_call, key) if key else []
         if len(requests) > 1:
             ended += await _together(context, group, requests)
         elif requests:
@@ -39,8 +39,8 @@ async def augment(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOut
 
 
 def _by_generation(units: list[ClaimedUnit]) -> dict[str, list[ClaimedUnit]]:
-    """Units that waited for a common call come back in any company, some without the others; the reply
-    is numbered as it was asked for."""
+    """Group units by the call that they waited for. They come back in any combination, perhaps not all of a
+    call; its reply is numbered by the requests of the call."""
     groups: dict[str, list[ClaimedUnit]] = {}
     for unit in units:
         groups.setdefault(unit.generation or "", []).append(unit)
@@ -48,12 +48,12 @@ def _by_generation(units: list[ClaimedUnit]) -> dict[str, list[ClaimedUnit]]:
 
 
 async def _each(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    """Those that are not parked."""
-    ended = await asyncio.gather(*(_alone_or_parked(context, unit) for unit in units))
+    """Leave out units that wait for a batch."""
+    ended = await asyncio.gather(*(_alone_or_waiting(context, unit) for unit in units))
     return [outcome for outcome in ended if outcome]
 
 
-async def _alone_or_parked(context: RunContext, unit: ClaimedUnit) -> UnitOutcome | None:
+async def _alone_or_waiting(context: RunContext, unit: ClaimedUnit) -> UnitOutcome | None:
     try:
         return await _alone(context, unit)
     except AwaitingBatch:
@@ -78,7 +78,7 @@ async def _alone(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
 
 
 async def _together(context: RunContext, units: list[ClaimedUnit], requests: list[str]) -> list[UnitOutcome]:
-    """`requests` are those of the common call; the units may be only some of those that it is for."""
+    """`requests` are those of the common call; `units` may be only some of its units."""
     config, teacher = context.experiment.augment, context.experiment.teacher
     messages = context.wording.augmentations(requests, augmentation_seeds(config))
     params = {**teacher.params, **config.params}
@@ -90,7 +90,7 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
     except AwaitingBatch:
         return []
     except BadRequest:
-        # One request may be why all were refused.
+        # One bad request may have made the server refuse all.
         return await _each(context, units)
     parsed = dict(zip(requests, parse_augmentations(completion, requests), strict=True))
     ended: list[UnitOutcome] = []
@@ -98,7 +98,7 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
     for unit in units:
         value = parsed[unit.example.request]
         if isinstance(value, Rejection):
-            await context.runtime.reject(unit, value, request.key, purchase)
+            await context.ledger.reject(unit, value, request.key, purchase)
             again.append(replace(unit, rejections=unit.rejections + 1))
         else:
             ended.append(_outcome(context, CheckedAnswer(unit, value, completion, request.key, purchase)))
@@ -107,10 +107,7 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
 
 def _outcome(context: RunContext, asked: CheckedAnswer[str]) -> UnitOutcome:
     if isinstance(asked.value, Rejection):
-        return context.failed(asked.unit, asked.value.reason, asked.value.detail, generation=asked.generation,
-                              purchase=asked.purchase, rejection=asked.value)  # fmt: skip
-    result = {
-        "augmentation": asked.value,
-        "query": example_query(asked.unit.example.request, asked.value),
-    }
+        return context.rejected(asked.unit, asked.value, asked.generation, asked.purchase)
+    query = example_query(asked.unit.example.request, asked.value)
+    result = {"augmentation": asked.value, "query": query}
     return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)

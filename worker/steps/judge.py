@@ -1,6 +1,6 @@
-"""judge: what of a student's answer counts, and whether it is right.
+"""The stage judge: the part of a student's answer that counts, and its correctness.
 
-The vote on the samples of an example: self-consistency (Wang et al., 2022). It asks no model.
+Also the vote on the samples of an example, self-consistency (Wang et al., 2022), which asks no model.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ async def _judge(context: RunContext, unit: ClaimedUnit, config: Judge) -> UnitO
     if config.correctness:
         judged = await judge_answer(context, unit, config.correctness, prediction)
         if judged.rejection:
-            return context.failed(unit, judged.rejection.reason, judged.rejection.detail,
-                                  generation=judged.generation, purchase=judged.purchase,
-                                  rejection=judged.rejection)  # fmt: skip
+            return context.rejected(unit, judged.rejection, judged.generation, judged.purchase)
         result |= {"correct": judged.right, **judged.stored()}
         generation, purchase = judged.generation, judged.purchase
     if config.execution and unit.example.tests:
         reference, verdict = await asyncio.gather(
-            reference_meets_tests(context, unit, unit.example.tests),
+            reference_meets_tests(context, unit.example.reference, unit.example.tests),
             meets_tests(context, prediction, unit.example.tests),
         )
         result |= {"execution": stored_verdict(verdict), "reference_execution": stored_verdict(reference)}
@@ -53,14 +51,14 @@ async def _prediction(context: RunContext, config: Judge, text: str) -> str:
 
 
 async def vote(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
-    """The elected sample becomes the example's rationale; its generation is the one that counts."""
-    found = await context.runtime.ledger(exemplars.answered_samples, unit)
-    if not found:
+    """Make the elected sample the example's rationale; its generation is the one that counts."""
+    samples = await context.ledger(exemplars.answered_samples, unit)
+    if not samples:
         drawn = context.experiment.rationale.samples
         return context.failed(unit, NO_SAMPLES, f"none of {drawn} samples brought an answer")
     form = form_of(context.experiment.rationale.correctness)
-    result = majority([sample.result["answer"] for sample in found], form)
-    elected = found[result.place]
+    result = majority([sample.result["answer"] for sample in samples], form)
+    elected = samples[result.index]
     votes = {"samples": result.samples, "winner": result.winner, "groups": result.groups}
     final = elected.result["correct"] and await enough(context, unit)
     return context.done(unit, {**elected.result, "votes": votes}, correct=final,
@@ -68,6 +66,6 @@ async def vote(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
 
 
 async def enough(context: RunContext, unit: ClaimedUnit) -> bool:
-    """Whether a right rationale is the last that its example needs."""
+    """Return true if a right rationale is the last that its example needs."""
     wanted = context.experiment.rationale.stop_at
-    return wanted == 1 or 1 + await context.runtime.ledger(exemplars.right_before, unit) >= wanted
+    return wanted == 1 or 1 + await context.ledger(exemplars.count_right_before, unit) >= wanted

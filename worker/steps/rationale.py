@@ -1,4 +1,4 @@
-"""rationale and rationalize: reasoning from request and documentation to code (paper, section 3.3).
+"""The stages rationale and rationalize: from request and documentation to code (paper, section 3.3).
 
 Where the answer is wrong, the teacher tries again with the right answer as a hint, as in STaR (Zelikman
 et al., 2022). The hint is not stored with the rationale.
@@ -25,7 +25,7 @@ from worker.steps.judge import enough, vote
 
 
 async def rationale(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
-    """One answer; or, where several are drawn, one of them or the vote on them."""
+    """Ask for one answer; if several are drawn, for one of them, or vote on them."""
     if unit.variant not in SAMPLES and context.experiment.rationale.samples > 1:
         return await vote(context, unit)
     return await _reason(context, unit, hint=None, sample=unit.sample)
@@ -40,7 +40,7 @@ async def _reason(context: RunContext, unit: ClaimedUnit, hint: str | None, samp
     wording = train_wording(context.experiment)
     query = query_of(unit, wording)
     exemplars = await shown_to_teacher(context, unit)
-    passages = context.presented(context.chosen_for(unit, wording, BASE), BASE)
+    passages = context.present_passages(context.passages_for(unit, wording, BASE), BASE)
     messages = context.wording.rationale(query, passages, exemplars, hint, config.hint)
     asked = await ask_until_accepted(
         context,
@@ -54,11 +54,11 @@ async def _reason(context: RunContext, unit: ClaimedUnit, hint: str | None, samp
 
 
 async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], query: str) -> UnitOutcome:
-    """A rationale of the wrong form counts as wrong, and is rationalized; no answer at all is a failure."""
+    """Count a rationale of the wrong form as wrong, so that it is rationalized. No answer at all is a
+    failure."""
     unit, value = asked.unit, asked.value
     if isinstance(value, Rejection) and not REASONS[value.reason].soft:
-        return context.failed(unit, value.reason, value.detail, generation=asked.generation,
-                              purchase=asked.purchase, rejection=value)  # fmt: skip
+        return context.rejected(unit, value, asked.generation, asked.purchase)
     text = value.text if isinstance(value, ParsedRationale) else (asked.completion.text or "").strip()
     leaks = isinstance(value, Rejection) and value.reason == "hint_leak"
     code = value.code if isinstance(value, ParsedRationale) else ""
@@ -66,8 +66,8 @@ async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], q
     judged, purchase = Judged(False), asked.purchase
     if not leaks:
         if purchase and context.experiment.rationale.correctness == "model":
-            # The judge's answer is one more to pay for.
-            await context.runtime.keep(unit, purchase)
+            # The judge's answer is a second purchase.
+            await context.ledger.keep(unit, purchase)
             purchase = None
         judged = await _judge(context, unit, text, code, verdict)
     right = judged.right
@@ -82,7 +82,7 @@ async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], q
     }
     if verdict:
         result["execution"] = stored_verdict(verdict)
-    # A right sample ends nothing: the vote does.
+    # Not a right sample, only the vote on all samples makes further rationales unnecessary.
     final = right and unit.variant not in SAMPLES and await enough(context, unit)
     return context.done(unit, result, correct=final, generation=asked.generation,
                         purchase=judged.purchase or purchase,
@@ -90,7 +90,7 @@ async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], q
 
 
 async def _verdict(context: RunContext, unit: ClaimedUnit, code: str) -> ExecutionVerdict | None:
-    """What the tests say of an answer; None where they are not asked."""
+    """Run the tests; return None if tests do not count or there are none."""
     if context.experiment.rationale.correctness != "execution" or not unit.example.tests or not code:
         return None
     return await meets_tests(context, code, unit.example.tests)
@@ -99,7 +99,7 @@ async def _verdict(context: RunContext, unit: ClaimedUnit, code: str) -> Executi
 async def _judge(
     context: RunContext, unit: ClaimedUnit, text: str, code: str, verdict: ExecutionVerdict | None
 ) -> Judged:
-    """Where tests count, and there are none that could be run, an answer is right by its tree."""
+    """Judge by the rule; if tests count but none could be run, compare syntax trees."""
     rule = context.experiment.rationale.correctness
     if rule in ("model", "module"):
         return await judge_answer(context, unit, rule, code)

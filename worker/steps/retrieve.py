@@ -1,5 +1,7 @@
-"""retrieve: the documentation nearest to the request (paper, section 3.2). What is found is recorded with its
-scores, more of it than is shown: what to show is chosen when a prompt is made."""
+"""The stage retrieve: the documentation nearest to the request (paper, section 3.2).
+
+More hits are recorded, with their scores, than are shown: passages are chosen when a prompt is made.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from models.core.experiment.passages import Passages
 from models.core.pipeline.stages import VECTOR
 from models.core.retrieval import passage_selection
-from models.core.retrieval.passage_selection import choose, to_record
+from models.core.retrieval.passage_selection import choose, hit_record
 from models.core.types import Hit, Query
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
@@ -16,7 +18,7 @@ from worker.run_context import RunContext, query_of
 
 
 async def retrieve(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    """The queries of a task are encoded and searched together, one search after the other."""
+    """Encode and search the queries of a task together, one search after the other."""
     groups: dict[str, list[ClaimedUnit]] = {}
     vectors = [unit for unit in units if unit.variant == VECTOR]
     ended = await _vectors(context, vectors) if vectors else []
@@ -30,48 +32,54 @@ async def retrieve(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOu
 
 
 async def _vectors(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    """By them exemplars are chosen, in workers that have no encoder."""
+    """Record the vectors of the requests, by which workers without an encoder choose exemplars."""
     requests = [unit.example.request for unit in units]
-    found = await context.runtime.resources.encode(context.experiment, requests)
+    vectors = await context.clients.retrieve(context.experiment, lambda retriever: retriever.encode(requests))
     return [
         context.done(unit, {"query": request, "vector": vector})
-        for unit, request, vector in zip(units, requests, found, strict=True)
+        for unit, request, vector in zip(units, requests, vectors, strict=True)
     ]
 
 
 async def _together(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
-    _, config, depth = context.searches.of_variant(units[0].variant)
+    _, config, depth = context.searches.parse_unit_name(units[0].variant)
     if config.control == "oracle":
-        found = await _right(context, config, units)
+        hits = await _oracle(context, config, units)
     else:
         queries = [_query(unit) for unit in units]
-        found = await context.runtime.resources.search(context.experiment, config, queries, depth)
+        hits = await context.clients.retrieve(
+            context.experiment, lambda retriever: retriever.search(queries, depth, config)
+        )
         if config.control:
-            found = await _instead(context, config, units, found)
+            hits = await _control(context, config, units, hits)
     return [
-        context.done(unit, {"query": query_of(unit, _wording(unit)), "passages": list(map(to_record, hits))})
-        for unit, hits in zip(units, found, strict=True)
+        context.done(unit, {"query": query_of(unit, _wording(unit)), "passages": list(map(hit_record, row))})
+        for unit, row in zip(units, hits, strict=True)
     ]
 
 
-async def _right(context: RunContext, config: Passages, units: list[ClaimedUnit]) -> list[list[Hit]]:
-    ids = [list(unit.example.oracle) for unit in units]
-    right = await context.runtime.resources.lookup(context.experiment, ids)
-    return [passage_selection.oracle(passages, config) for passages in right]
+async def _oracle(context: RunContext, config: Passages, units: list[ClaimedUnit]) -> list[list[Hit]]:
+    """Return the passages that the dataset names as right."""
+    right = await context.clients.retrieve(
+        context.experiment, lambda retriever: [retriever.lookup(unit.example.oracle) for unit in units]
+    )
+    return [passage_selection.oracle_passages(passages, config) for passages in right]
 
 
-async def _instead(
-    context: RunContext, config: Passages, units: list[ClaimedUnit], found: Sequence[Sequence[Hit]]
+async def _control(
+    context: RunContext, config: Passages, units: list[ClaimedUnit], hits: Sequence[Sequence[Hit]]
 ) -> list[list[Hit]]:
-    """As much as would have been shown of what was `found`, of something else."""
-    shown = [[hit.passage for hit in choose(hits, config)] for hits in found]
+    """Replace what would have been shown of `hits` by other text of the same amount."""
+    shown = [[hit.passage for hit in choose(row, config)] for row in hits]
     if config.control == "filler":
-        return [passage_selection.filler(passages, config) for passages in shown]
+        return [passage_selection.filler_passages(passages, config) for passages in shown]
     seeds = [f"{context.experiment.seed}/{unit.split}/{unit.example.row}" for unit in units]
     counts = [passage_selection.DRAWN * len(passages) for passages in shown]
-    drawn = await context.runtime.resources.draw(context.experiment, seeds, counts)
+    drawn = await context.clients.retrieve(
+        context.experiment, lambda retriever: list(map(retriever.draw, seeds, counts))
+    )
     return [
-        passage_selection.random(
+        passage_selection.random_passages(
             passages, candidates, {*unit.example.oracle, *(each.id for each in passages)}, config
         )
         for unit, passages, candidates in zip(units, shown, drawn, strict=True)
