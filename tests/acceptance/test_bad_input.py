@@ -194,5 +194,5 @@ def assert_paused(home: Home, says: str, experiment: Path) -> str:
 
 
 def holds(folder: Path, text: str) -> bool:
-    """Whether any file holds the text."""
+    """Tell if a file of the folder holds the text."""
     return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())

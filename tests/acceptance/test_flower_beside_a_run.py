@@ -50,7 +50,7 @@ def test_flower_is_reachable_during_a_run_and_its_death_ends_nothing(
 
 
 def lines_of(process: subprocess.Popen[str]) -> list[str]:
-    """What it says on standard error, which grows."""
+    """Return its lines on standard error; the list grows."""
     lines: list[str] = []
     assert process.stderr is not None
     threading.Thread(target=lines.extend, args=(iter(process.stderr.readline, ""),), daemon=True).start()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from tests.acceptance.conftest import PRICE
 from tests.openai_server.process import OpenAIServer
 from tests.support.chores import read_jsonl, write_experiment, write_jsonl
@@ -42,7 +42,7 @@ def judged(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.Temp
 
 def results(ended: Ended, *stages: str) -> list[tuple[ResultRow, dict[str, Any]]]:
     with ended.home.ledger() as db:
-        return [(row, row.result) for row in rows(db, ended.run, stages=stages) if row.result]
+        return [(row, row.result) for row in iter_rows(db, ended.run, stages=stages) if row.result]
 
 
 def test_only_answers_that_differ_from_the_reference_are_judged(judged: Ended) -> None:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass(frozen=True)
 class Traces:
-    """What two runs left: a folder with the home and all exports, what Redis held, what was printed."""
+    """The traces of two runs: a folder with the home and all exports, values of Redis, and printed text."""
 
     folder: Path
     run: str
@@ -83,7 +83,7 @@ def traces(
 
 
 def watched(home: Home, process: subprocess.Popen[str], held: set[bytes], expect: int) -> str:
-    """What the run printed; meanwhile what Redis holds is added to `held`."""
+    """Return what the run printed. Meanwhile add the values of Redis to `held`."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None:
         assert time.monotonic() < deadline
@@ -113,7 +113,7 @@ def commands(run: str, folder: Path) -> Iterator[list[str]]:
 
 
 def shown(arguments: list[str]) -> str:
-    """What a command prints that ends well."""
+    """Return what a successful command prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         assert starmill(*arguments) == 0

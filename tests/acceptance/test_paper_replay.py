@@ -73,7 +73,7 @@ def counted(
 
 
 def audit(bootstrap: Bootstrap, name: str, keys: Iterable[str]) -> Audit:
-    """What `starmill audit` finds in the paper's rationales for these rows."""
+    """Return what `starmill audit` counts in the paper's rationales for these rows."""
     rationales: dict[str, Row] = getattr(bootstrap, name)
     path = write_jsonl(bootstrap.folder / f"audited-{name}.jsonl", [rationales[key] for key in keys])
     return audit_file(path, bootstrap.folder / "train.json")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def exported(ended: Ended, what: RowKind) -> list[dict[str, Any]]:
-    """As `starmill export` writes them, less the name of the run."""
+    """Return the rows that `starmill export` writes, without the name of the run."""
     with ended.home.ledger() as db:
         rows = list(select_rows(db, load_run(db, ended.run), RowSelection(what)))
     for row in rows:
@@ -88,7 +88,7 @@ def test_missing_recording_fails_its_row_alone(finished: Ended, tmp_path: Path) 
 def test_common_calls_and_rejected_answers_are_repeated(
     data: Path, server: OpenAIServer, finished: Ended, tmp_path: Path
 ) -> None:
-    """When the run is repeated, a request may be augmented in other company."""
+    """A repeated run may augment a request together with other requests."""
     server.configure(malformed=0.2)
     experiment = write_experiment(data, server.url, name="common", augment={"batch_size": 5},
                                   grid={"shots": [0], "retrieval": [False], "rationale": ["none"]},
@@ -108,7 +108,7 @@ def test_common_calls_and_rejected_answers_are_repeated(
 
 
 def test_the_ledger_is_not_taken_for_the_recording(finished: Ended, again: Ended, tmp_path: Path) -> None:
-    """Where the ledger knows another answer to the same request, the run says so."""
+    """The run reports that the ledger knows another answer to the same request."""
     path = tmp_path / "recording.jsonl"
     recorded = record(finished, path)
     for row in recorded:

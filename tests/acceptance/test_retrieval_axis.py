@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from models.core.retrieval.passage_selection import FILLER
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.schema import FINAL, GENERATIONS, UNITS
 from tests.openai_server.process import OpenAIServer
 from tests.support.chores import passages_of, read_jsonl, write_experiment, write_jsonl
@@ -57,11 +57,11 @@ def varied(
 
 def of_stage(ended: Ended, stage: str) -> list[ResultRow]:
     with ended.home.ledger() as db:
-        return list(rows(db, ended.run, stages=(stage,)))
+        return list(iter_rows(db, ended.run, stages=(stage,)))
 
 
 def documentation(ended: Ended) -> dict[str, dict[int, list[list[str]]]]:
-    """By variant and test row, the lines of documentation in each part of the student's prompt."""
+    """Return the lines of documentation in each part of the student's prompt, by variant and test row."""
     shown: dict[str, dict[int, list[list[str]]]] = defaultdict(dict)
     asked = select(GENERATIONS.c.key, GENERATIONS.c.request).where(GENERATIONS.c.stage == "answer")
     with ended.home.ledger() as db, db.read() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.ledger.queries import rows
+from storage.ledger.queries import iter_rows
 from tests.support.pipeline import Home
 
 SMALL = ("dataset.train.limit=2", "dataset.test.limit=2", "grid.shots=[0, 1]", "grid.retrieval=[true]")
@@ -29,8 +29,8 @@ def test_a_run_of_the_task_gives_rows_and_tables(task: str, tmp_path: Path) -> N
     assert len(report["ablation"]) == CELLS
     assert {"accuracy", "token_f1", "exact_match"} <= set(report["ablation"][0]["scores"])
     with home.ledger() as db:
-        judged = [row for row in rows(db, run, stages=("judge",)) if row.result]
-        reasoned = [row for row in rows(db, run, stages=("rationale", "rationalize")) if row.result]
+        judged = [row for row in iter_rows(db, run, stages=("judge",)) if row.result]
+        reasoned = [row for row in iter_rows(db, run, stages=("rationale", "rationalize")) if row.result]
     assert judged
     assert all(isinstance(row.result["correct"], bool) for row in judged)
     asked = [row.result["verdict"]["said"] for row in (*judged, *reasoned) if "verdict" in row.result]

@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def plan(db: Database, settings: Settings, data: Path, url: str, encoder: Path) -> tuple[int, float]:
-    """How many units, and the processor time that it took to plan them."""
+    """Return the number of units, and the processor time that planning them took."""
     endpoint = {"base_url": url, "max_concurrency": 64}
     path = write_experiment(
         data, url, rationale={"passes": 1},
@@ -99,7 +99,7 @@ def plan(db: Database, settings: Settings, data: Path, url: str, encoder: Path) 
 
 
 def bytes_of_a_message(db: Database, settings: Settings, broker: Any) -> float:
-    """As Redis keeps it in the list; a message carries up to eight units."""
+    """Return the size of a message in the list of Redis; it carries up to eight units."""
     runs.start_run(db, "run", time.time())
     feeder = Feeder(db, runs.load_run(db, "run"), settings)
     feeder.lead()
@@ -140,7 +140,7 @@ def backends(ledger: Any) -> list[int]:
 
 
 def sizes(ledger: Any) -> dict[str, float]:
-    """Of each table with its indexes, and with what vacuum has not taken away."""
+    """Return the bytes of each table with its indexes, including what vacuum has not removed."""
     bytes_by_table = {}
     for table in TABLES:
         size, rows = ledger.execute(

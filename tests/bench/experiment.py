@@ -41,5 +41,5 @@ def examples(count: int, word: str) -> list[Example]:
 
 
 def where_known(section: type[BaseModel], **values: Any) -> dict[str, Any]:
-    """Those of the settings that this release has."""
+    """Return the settings that this release has."""
     return {name: value for name, value in values.items() if name in section.model_fields}

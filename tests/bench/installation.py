@@ -47,7 +47,7 @@ class Installation:
         (self.home / GATE).touch()
 
     def wait_for(self, rows: int) -> None:
-        """Until so many are final in the ledger. Meanwhile what dies is started again."""
+        """Wait until this many units are final in the ledger. Restart each process that dies meanwhile."""
         deadline = time.monotonic() + self.load.patience
         while (final := self.final()) < rows:
             self.supervisor.check()

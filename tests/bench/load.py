@@ -1,4 +1,4 @@
-"""What is asked of Starmill and of the plain loop alike."""
+"""The load that Starmill and the plain loop both get."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def request_of(number: int, word: str = "table") -> str:
 
 
 def messages_of(request: str) -> Sequence[Message]:
-    """What Starmill's teacher is sent for an augmentation; the plain loop sends the same."""
+    """Return the messages that Starmill's teacher gets for an augmentation; the plain loop sends the same."""
     return wording().augmentation(request, augmentation_pairs())

@@ -1,4 +1,4 @@
-"""What is measured of either subject, by name."""
+"""The figures that are measured of both subjects, by name."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def of_one_more(costs: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def reckoned(costs: dict[str, Any], options: argparse.Namespace, units: int) -> dict[str, float]:
-    """What so many units take, at the speed that the provider's limits allow."""
+    """Estimate what this many units take at the speed that the provider's limits allow."""
     calls = units * costs["calls"] / costs["units"]
     minutes = max(calls / options.rpm, calls * (options.prompt + options.completion) / options.tpm)
     a_second = units / minutes / 60

@@ -105,7 +105,7 @@ def _wait_for_workers(number: int, redis_url: str) -> None:
 
 
 def _last_words(logs: Path) -> str:
-    """Of the first worker: why it waits, or what it died of."""
+    """Return the last log lines of the first worker: why it waits, or how it died."""
     path = logs / "worker-0.log"
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     return f"the worker's last words: {lines[-1] if lines else 'none'}"

@@ -1,4 +1,4 @@
-"""What is promised, and which measurement shows whether it is kept."""
+"""The targets, and the measurement that shows if each is met."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_host_away_for_a_minute_repays_nothing_committed(
 
 @dataclass(frozen=True)
 class Moment:
-    """What was final, committed, and paid, and how often."""
+    """The final units, the committed calls, and how often each call was paid, at one moment."""
 
     what: str
     share: float
@@ -116,7 +116,7 @@ class Moment:
         return f"  {self.what}: {self.share:.0%} final, {len(self.committed):,} committed, {again} paid again"
 
     def assert_nothing_is_paid_again(self, server: OpenAIServer) -> None:
-        """What was committed then was not bought since."""
+        """Assert that no call committed by then was bought since."""
         later = paid(server)
         assert {call: later[call] for call in self.committed} == {
             call: self.paid[call] for call in self.committed
@@ -141,7 +141,7 @@ def net_is_cut(net: Network, db: Database, server: OpenAIServer, worker: subproc
 
 
 def holds(db: Database, worker: subprocess.Popen[bytes]) -> bool:
-    """Whether a unit is in this worker's hands, under a live lease."""
+    """Tell if this worker holds a unit under a live lease."""
     query = select(UNITS.c.id).where(
         UNITS.c.lease_owner.like(f"%:{worker.pid}:%"), UNITS.c.lease_until > time.time()
     )

@@ -189,7 +189,7 @@ def test_a_worker_that_could_lose_units_does_not_start(pool: tuple[str, ...], tm
 
 
 def wait_for_the_middle(db: Database, share: float = 0.35) -> None:
-    """Until that share of the units is final, and calls are in flight."""
+    """Wait until this share of the units is final and calls are in flight."""
 
     def middle() -> bool:
         states = units(db)

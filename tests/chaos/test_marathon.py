@@ -35,7 +35,7 @@ Victims = dict[str, Callable[[Home], None]]
 
 @dataclass(frozen=True)
 class Kill:
-    """What died, when that share of the units was final; what was committed and paid at that moment."""
+    """One kill: the process, the share of final units, and the calls committed and paid at that moment."""
 
     what: str
     share: float

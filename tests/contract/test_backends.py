@@ -1,4 +1,4 @@
-"""What every backend has to do, whoever is behind it."""
+"""One suite of tests for every backend."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def submit(client: BatchClient, name: str = "mine", content: bytes = CONTENT) ->
 
 
 def outcomes(client: BatchClient, batch: str) -> tuple[RemoteBatch, dict[str, Completion | ModelError]]:
-    """Of a batch that ends at the first look."""
+    """Return the outcomes of a batch that has ended at the first poll."""
     remote = client.retrieve(batch)
     assert remote.ended
     lines = [line for file in remote.files for line in client.lines(file)]

@@ -1,4 +1,4 @@
-"""What the bench reads from a ledger in which rows ended at known times."""
+"""Figures that the bench reads from a ledger whose rows ended at known times."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_longest_pause_starts_at_the_kill_at_the_earliest(
 
 def test_only_committed_answers_count_as_bought(installation: Installation, hand: Hand) -> None:
     unit, other, *_ = ids(hand.db, RUN, stage="augment", split="train")
-    [work, _] = claims.claim(hand.db, "worker", [unit, other], hand.clock(), LEASE)
+    [work, _] = claims.claim_units(hand.db, "worker", [unit, other], hand.clock(), LEASE)
     assert not installation.bought()
     hand.done(work, purchase=purchase(request()))
     assert len(installation.bought()) == 1

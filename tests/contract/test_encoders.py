@@ -30,7 +30,7 @@ TEXTS = ["", "sort the list", "get the largest number of a list in python", "joi
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What `passages.encoder` names for each kind but the packaged one."""
+    """The folders that `passages.encoder` may name, by kind; the packaged encoder has none."""
     root = tmp_path_factory.mktemp("encoders")
     folders = {"bert": tiny_bert(root / "bert"), "codet5": tiny_codet5(root / "codet5")}
     for kind in ("onnx", "int8"):
@@ -154,7 +154,7 @@ def test_onnx_runs_without_torch(folders: dict[str, Path]) -> None:
 
 
 def test_onnx_file_may_lie_below_its_tokenizer(folders: dict[str, Path], tmp_path: Path) -> None:
-    """As sentence-transformers publishes `onnx/model_qint8_avx2.onnx` beside the weights for torch."""
+    """sentence-transformers publishes `onnx/model_qint8_avx2.onnx` beside the weights for torch."""
     shutil.copytree(folders["bert"], tmp_path, dirs_exist_ok=True)
     (tmp_path / "onnx").mkdir()
     file = shutil.copy(folders["int8"] / "model.onnx", tmp_path / "onnx" / "model_qint8.onnx")

@@ -1,4 +1,4 @@
-"""What feeders share the workers by; and that they come to even shares."""
+"""Shares of feeders: their inputs, and that they become even."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_units_in_hand_are_counted_by_queue_and_run(database: Database, clock: C
     two_runs(database, clock)
     augment = ids(database, "large", stage="augment")
     retrieve = ids(database, "small", stage="retrieve", split="test")
-    claims.claim(database, "a worker", augment[:3], clock(), LEASE)
-    claims.claim(database, "worker", retrieve, clock(), LEASE)
-    claims.claim(database, BATCH, augment[3:9], clock(), FOREVER)
+    claims.claim_units(database, "a worker", augment[:3], clock(), LEASE)
+    claims.claim_units(database, "worker", retrieve, clock(), LEASE)
+    claims.claim_units(database, BATCH, augment[3:9], clock(), FOREVER)
     assert scheduling.in_flight(database, clock()) == {(TEACHER, "large"): 3, ("retrieve", "small"): 2}
     clock.advance(LEASE + 1)
     assert scheduling.in_flight(database, clock()) == {}
@@ -31,21 +31,21 @@ def test_units_in_hand_are_counted_by_queue_and_run(database: Database, clock: C
 
 def test_demands_are_those_of_running_runs_and_bounded(database: Database, clock: Clock) -> None:
     two_runs(database, clock)
-    claims.claim(database, BATCH, ids(database, "small", stage="augment")[:4], clock(), FOREVER)
-    assert scheduling.demands(database, TEACHER, 100) == {"large": 100, "small": 6}
-    assert scheduling.demands(database, "judge", 100) == {"large": 0, "small": 0}
+    claims.claim_units(database, BATCH, ids(database, "small", stage="augment")[:4], clock(), FOREVER)
+    assert scheduling.demand_by_run(database, TEACHER, 100) == {"large": 100, "small": 6}
+    assert scheduling.demand_by_run(database, "judge", 100) == {"large": 0, "small": 0}
     runs.stop_run(database, "large", "enough")
-    assert scheduling.demands(database, TEACHER, 100) == {"small": 6}
+    assert scheduling.demand_by_run(database, TEACHER, 100) == {"small": 6}
 
 
 def test_claimed_units_wait_no_longer(database: Database, clock: Clock) -> None:
     plan(database, clock)
     first, second, third = ids(database, stage="augment")
-    assert scheduling.still_waiting(database, [first, third], clock()) == {first, third}
-    claims.claim(database, "worker", [first, second], clock(), LEASE)
-    assert scheduling.still_waiting(database, [first, second, third], clock()) == {third}
+    assert scheduling.unclaimed_units(database, [first, third], clock()) == {first, third}
+    claims.claim_units(database, "worker", [first, second], clock(), LEASE)
+    assert scheduling.unclaimed_units(database, [first, second, third], clock()) == {third}
     clock.advance(LEASE + 1)
-    assert scheduling.still_waiting(database, [first, second, third], clock()) == {first, second, third}
+    assert scheduling.unclaimed_units(database, [first, second, third], clock()) == {first, second, third}
 
 
 def test_new_run_gets_its_share_at_once(database: Database, clock: Clock) -> None:
@@ -63,7 +63,7 @@ def test_new_run_gets_its_share_at_once(database: Database, clock: Clock) -> Non
 def test_units_in_hand_count_and_as_many_may_wait(database: Database, clock: Clock) -> None:
     two_runs(database, clock, large=400, small=400)
     held = ids(database, "large", stage="augment")[:200]
-    claims.claim(database, "worker", held, clock(), LEASE)
+    claims.claim_units(database, "worker", held, clock(), LEASE)
     each = Shares(database, clock)
     assert each.room(TEACHER, "small", 0) == 200
     # All that workers hold is the large run's: it is to have no more than what keeps it alive.
@@ -88,7 +88,7 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
             taken = scheduling.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
             queue.extend((run, unit) for unit, _, _ in taken)
         next_units, queue[:] = [unit for _, unit in queue[:50]], queue[50:]
-        for work in claims.claim(database, "worker", next_units, clock(), LEASE):
+        for work in claims.claim_units(database, "worker", next_units, clock(), LEASE):
             Hand(database, runs.load_run(database, work.run_id), clock).done(work)
             done[work.run_id] += 1
         clock.advance(REFRESH_SECONDS)

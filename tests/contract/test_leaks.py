@@ -1,4 +1,4 @@
-"""What looks for secrets finds them wherever they were put."""
+"""The search for secrets finds them in every kind of file and value."""
 
 from __future__ import annotations
 

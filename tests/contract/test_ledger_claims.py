@@ -147,7 +147,7 @@ def test_racing_workers_never_share_a_unit(database: Database, clock: Clock) -> 
 def test_poison_unit_fails_after_its_crashes(
     database: Database, clock: Clock, split: str, stage: str
 ) -> None:
-    """What waits for it is skipped, so that the run ends."""
+    """Its dependants are skipped, and the run can end."""
     run = plan(database, clock, train=1, test=1)
     hand = Hand(database, run, clock)
     if stage == "rationalize":

@@ -1,4 +1,4 @@
-"""Which train examples a student may be shown, and what it sees of them."""
+"""The train examples that a student may be shown, and the parts that it sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is grown: rounds open one after the other, and candidates come in the order of rows, not of time."""
+"""Growth in the ledger: rounds open in turn, and candidates come in the order of rows, not of time."""
 
 from __future__ import annotations
 

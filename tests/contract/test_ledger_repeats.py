@@ -1,4 +1,4 @@
-"""Which examples share an id or a request with one before them, in their split and dataset."""
+"""Examples that repeat an id or a request of an earlier example in their split and dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failed is sent again with all that waits for it, and every run comes to its end."""
+"""Retries: failed units and their dependants are sent again, and every run ends."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_retry_of_a_running_run_leaves_it_running(hand: Hand, database: Database
 
 
 def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock: Clock) -> None:
-    """What waits for a unit is skipped exactly where the unit has failed."""
+    """The dependants of a unit are skipped if and only if the unit has failed."""
     run = plan(database, clock, train=60, test=1)
     hand = Hand(database, run, clock)
     works = hand.take(TRAIN, "augment")

@@ -104,7 +104,7 @@ def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock
 
 
 def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> None:
-    """What lacked its passages goes through both rounds, though the second is open."""
+    """A unit without passages goes through both rounds, even if the second is open."""
     hand = begin(database, clock)
     first_round(hand)
     assert scheduling.open_rounds(database, hand.run) == 3

@@ -1,4 +1,4 @@
-"""What is sent: what is ready and nobody has; and when the run moves on."""
+"""Ready units without an owner are sent, and the run moves on."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         return answers
 
     def exchange(self, who: int, wants: list[int]) -> list[Decision]:
-        """What both answer."""
+        """Return the decisions of both limiters after asserting that they agree."""
         call = self.quota, self.names[who], len(self.calls[who]), self.reports[who], wants
         ours = self.runner.run(self.memory.exchange(*call))
         theirs = self.runner.run(self.redis.exchange(*call))

@@ -1,4 +1,4 @@
-"""What the test server does on demand, and what our errors make of it."""
+"""Faults of the test server, and the error that each becomes."""
 
 from __future__ import annotations
 

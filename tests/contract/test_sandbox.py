@@ -35,7 +35,7 @@ def sandbox() -> Sandbox:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Where a server of this machine listens; nobody may come."""
+    """The port of a server on this machine; a sandboxed program must not reach it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
         server.setblocking(False)

@@ -1,4 +1,4 @@
-"""What every task folder that ships keeps to, the one that `starmill task new` makes included."""
+"""Rules for every shipped task folder, including the one that `starmill task new` makes."""
 
 from __future__ import annotations
 

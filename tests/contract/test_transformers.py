@@ -235,7 +235,7 @@ def test_identity_holds_all_that_changes_answers() -> None:
 
 
 def test_encoder_and_student_may_be_opened_at_once() -> None:
-    """By threads of one worker, of which each imports transformers."""
+    """Threads of one worker import transformers at the same time."""
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from models.adapters.encoders.transformers_encoder import quiet_transformers\n"

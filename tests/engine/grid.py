@@ -63,7 +63,7 @@ class Grid:
         return {row.reason for row in self._answers(UNITS.c.reason) if row.reason}
 
     def texts(self) -> dict[tuple[int, str], str]:
-        """What was answered, by row and variant."""
+        """Return the answers by row and variant."""
         columns = (UNITS.c.example_id, UNITS.c.variant, UNITS.c.result, UNITS.c.state)
         with self.db.read() as connection:
             rows = dict(connection.execute(select(EXAMPLES.c.id, EXAMPLES.c.row)).all())

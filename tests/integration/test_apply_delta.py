@@ -41,7 +41,7 @@ def tuned(tmp_path: Path, base: Path) -> Path:
 
 @pytest.fixture
 def delta(tmp_path: Path, base: Path, tuned: Path) -> Path:
-    """As Stanford made theirs: the new row is a difference to the mean of the base's rows."""
+    """Make a delta as Stanford did: the new row is a difference to the mean of the base's rows."""
     folder = shutil.copytree(tuned, tmp_path / "delta")
     old, new = weights(base), weights(tuned)
     for name in EMBEDDINGS:

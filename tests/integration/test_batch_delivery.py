@@ -58,7 +58,7 @@ class World:
         return sum(1 for metadata in known if (metadata or {}).get("starmill_batch") in ours)
 
     def cancel(self) -> None:
-        """What is on its way, so that it does not wait in the server for ever."""
+        """Cancel submitted batches, which would otherwise stay in the server."""
         with openai.OpenAI(api_key="unused", base_url=self.server.url) as client:
             for batch in batches.unsettled(self.db, RUN):
                 client.batches.cancel(batch.remote or "")
@@ -93,7 +93,7 @@ def test_enqueued_calls_are_answered(world: World) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_delivery_that_is_killed_goes_on_where_it_was(step: str, world: World) -> None:
-    """As another process; nothing goes up twice."""
+    """Another process continues, and nothing is uploaded twice."""
     url = world.db.url.render_as_string(hide_password=False)
     command = [sys.executable, "-m", "tests.support.batch_run", url, step]
     killed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False, timeout=60)
@@ -152,7 +152,7 @@ def test_fatal_error_stops_the_delivery(world: World) -> None:
     with pytest.raises(AccessError, match="check the model"):
         world.deliver()
     # Nothing was paid, nothing is lost: it goes on once somebody has mended it.
-    assert batches.filed(world.db, RUN)[0] == CALLS
+    assert batches.enqueued(world.db, RUN)[0] == CALLS
     world.server.configure()
     world.deliver()
     world.assert_each_call_is_paid_and_booked_once()
@@ -238,7 +238,7 @@ class Away:
 
 
 class Spoiled:
-    """What goes up is no batch."""
+    """A client that uploads an invalid batch."""
 
     def __init__(self, client: BatchClient) -> None:
         self._client = client
@@ -270,5 +270,5 @@ def generations(world: World) -> list[str]:
 
 
 def again(world: World, unit_id: int) -> ClaimedUnit:
-    [work] = claims.claim(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
+    [work] = claims.claim_units(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
     return work

@@ -1,4 +1,4 @@
-"""Whether `starmill run` feeds or watches is decided by who is there already."""
+"""`starmill run` watches if another process feeds the run, and feeds it otherwise."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def test_run_without_feeder_is_fed_here(
         feed_or_watch(database, run, settings, None, lambda _status: None, stop)
     assert not isinstance(raised.value, StoppedWatching)
     # It leads no more, so that another may at once.
-    assert scheduling.leader(database, run.id, time.time()) == ""
+    assert scheduling.current_feeder(database, run.id, time.time()) == ""
 
 
 def test_stopped_watcher_is_told_the_feeder(
     database: Database, run: Run, settings: Settings, stop: StopSignal
 ) -> None:
-    scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    scheduling.claim_feeding(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(StoppedWatching) as raised:
         feed_or_watch(database, run, settings, None, lambda _status: None, stop)
     assert raised.value.leader == "elsewhere:7:0"
     assert runs.run_state(database, run.id)[0] == RUNNING
-    assert scheduling.leader(database, run.id, time.time()) == "elsewhere:7:0"
+    assert scheduling.current_feeder(database, run.id, time.time()) == "elsewhere:7:0"
 
 
 def test_local_run_is_fed_by_its_own_process(
     database: Database, run: Run, settings: Settings, stop: StopSignal, tmp_path: Path
 ) -> None:
-    scheduling.lead(database, run.id, "elsewhere:7:0", time.time(), LEASE)
+    scheduling.claim_feeding(database, run.id, "elsewhere:7:0", time.time(), LEASE)
     with pytest.raises(UsageError, match="is being fed by elsewhere:7:0; watch it with"):
         feed_or_watch(database, run, settings, Supervisor(tmp_path), lambda _status: None, stop)
 
@@ -77,9 +77,9 @@ def test_a_dead_feeder_of_this_machine_is_replaced_at_once(
     feeder = Feeder(database, run, settings)
     host, _, processes = feeder.name.split(":")
     for dead, here in ((f"{host}:4194305:{processes}", True), (f"{host}:4194305:1", False)):
-        scheduling.lead(database, run.id, dead, time.time(), LEASE)
+        scheduling.claim_feeding(database, run.id, dead, time.time(), LEASE)
         assert (feeder.lead() == feeder.name) is here
-        scheduling.resign(database, run.id, feeder.name)
+        scheduling.stop_feeding(database, run.id, feeder.name)
     feeder.close()
 
 

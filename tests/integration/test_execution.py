@@ -16,7 +16,7 @@ from models.adapters.sandbox.runner import Sandbox
 from models.adapters.sandbox.sandbox_command import bubblewrap
 from models.core.errors import ServiceError
 from models.core.programs import ProgramLimits
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.schema import TEST, TRAIN
 from tests.openai_server.process import running
 from tests.support.chores import CHORES, read_jsonl, write_data, write_experiment, write_jsonl
@@ -77,7 +77,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
 
 def judged(ended: Ended, split: str, stage: str) -> list[ResultRow]:
     with ended.home.ledger() as db:
-        return list(rows(db, ended.run, stages=[stage], split=split))
+        return list(iter_rows(db, ended.run, stages=[stage], split=split))
 
 
 def test_answers_are_judged_by_their_tests(ended: Ended) -> None:

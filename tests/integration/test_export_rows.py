@@ -1,4 +1,4 @@
-"""What rows of an export say, and where each comes from."""
+"""The content of exported rows, and the source of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from producer.results.export.columns import prompt_sha256
 from producer.results.report.build import build_report
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.queries import rows as finished_rows
+from storage.ledger.queries import iter_rows as finished_rows
 from storage.schema import TEST, TRAIN
 from tests.support.chores import read_jsonl
 from tests.support.command_line import starmill
@@ -40,7 +40,7 @@ from tests.support.ledger_data import (
 
 
 def words_of(field: str, row: dict[str, Any]) -> str:
-    """What `LedgerRun` asks for the unit that a row names."""
+    """Return the words that `LedgerRun` asks for the unit that a row names."""
     _, _, stage, variant, sample = row["provenance"]["unit"].split("/")
     return f"{field} {(stage, variant, int(sample))}"
 
@@ -80,7 +80,7 @@ def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
 
 
 def test_each_right_rationale_is_a_row(db: Database) -> None:
-    """Of rows 0 to 4: never right; right at once and twice more; wrong in between; once; at the end."""
+    """Rows 0 to 4 are never right; right three times; wrong in between; right once; right at the end."""
     right = {RIGHT: {0, 1, 2}, STAR: {1, 3}, WRONG: {2}, REFUSED: {3}}
     run = plan_mixed(db, rationale={"passes": 3, "stop_at": 2})
     run.finish(TRAIN, "augment", augmented)

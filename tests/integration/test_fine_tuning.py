@@ -25,7 +25,7 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
 
 
 def first_batch(style: str, tmp_path: Path) -> tuple[Any, Any]:
-    """What the trainer makes of the exported file, by its own tokenizer and chat template."""
+    """Return the trainer's first batch of the exported file, by its own tokenizer and chat template."""
     import datasets
     import transformers
     import trl
@@ -45,7 +45,7 @@ def first_batch(style: str, tmp_path: Path) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("style", ["raw", "chat"])
 def test_trl_trains_on_an_exported_file(db: Database, style: str, tmp_path: Path) -> None:
-    """Of prompt and completion only the completion is learned; a step changes the model."""
+    """Only the completion is learned, not the prompt; a step changes the model."""
     finish_train(plan_mixed(db))
     assert starmill("export", "small", "--style", style, "--shuffle", "1", "-o", f"{style}.jsonl") == 0
     trainer, batch = first_batch(style, tmp_path)

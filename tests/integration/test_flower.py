@@ -157,7 +157,7 @@ def test_with_the_password_every_page_is_there(watched: Watched) -> None:
 
 
 def test_no_page_shows_a_secret(watched: Watched) -> None:
-    """What can be read of workers, broker and tasks, after it was asked for anew."""
+    """Pages of workers, broker and tasks are read after a refresh."""
     secrets = (REDIS_PASSWORD, KEY, PASSWORD)
     watched.flower.json(f"/api/workers?refresh=1&workername={quote(WORKER, safe='')}")
     pages = [*paths(watched), "/api/workers?refresh=1", "/?json=1", "/nothing", "/task/nothing"]

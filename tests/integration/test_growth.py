@@ -87,7 +87,7 @@ def grow(home: Home, experiment: Path, *more: object) -> dict[str, Any]:
 
 
 def test_each_pair_is_kept_or_dropped_for_a_reason(grown: Home, experiment: Path) -> None:
-    """Of the server's four pairs one is new, one almost and one wholly a row that was shown, one broken."""
+    """The server's four pairs: a new one, one similar to a shown row, one equal to it, and a broken one."""
     path = grown.path / "dropped.jsonl"
     growth = grow(grown, experiment, "--local", "--dropped", path)
     dropped = {reason: number for reason, number in growth["dropped"].items() if number}

@@ -96,5 +96,5 @@ def get(port: int, path: str) -> str:
 
 
 def refused(admin: Any) -> list[str]:
-    """What Redis did not let its user do."""
+    """Return the commands that Redis refused its user."""
     return [f"{entry['reason']} {entry['context']} {entry['object']}" for entry in admin.acl_log()]

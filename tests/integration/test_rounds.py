@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from models.core.types import Request
-from storage.ledger.queries import rows
+from storage.ledger.queries import iter_rows
 from storage.schema import DONE, GENERATIONS, TRAIN
 from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import write_data, write_experiment
@@ -41,11 +41,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory, server: OpenAIServer) -> End
 
 
 def asked(ended: Ended, variant: str) -> dict[int, Request]:
-    """What the teacher was asked in a round, by train row."""
+    """Return what the teacher was asked in a round, by train row."""
     with ended.home.ledger() as db:
         units = {
             unit.generation: unit.number
-            for unit in rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
+            for unit in iter_rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
             if unit.variant == variant
         }
         query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(GENERATIONS.c.key.in_(units))
@@ -55,7 +55,7 @@ def asked(ended: Ended, variant: str) -> dict[int, Request]:
 
 def results(ended: Ended, variant: str) -> dict[int, dict[str, Any]]:
     with ended.home.ledger() as db:
-        result_rows = rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
+        result_rows = iter_rows(db, ended.run, stages=["rationale"], states=(DONE,), split=TRAIN)
         return {unit.number: unit.result for unit in result_rows if unit.variant == variant}
 
 

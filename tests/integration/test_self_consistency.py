@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from models.core.correctness import majority
 from models.core.pipeline.rounds import SAMPLE
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.schema import ALREADY_CORRECT, DONE, FAILED, FINAL, GENERATIONS, SKIPPED, TRAIN, UPSTREAM_FAILED
 from tests.openai_server.process import running
 from tests.support.chores import write_data, write_experiment
@@ -50,7 +50,7 @@ def rationales(ended: Ended) -> dict[int, dict[tuple[str, int], ResultRow]]:
     """Units of the stage by row, variant and sample."""
     by_example: dict[int, dict[tuple[str, int], ResultRow]] = defaultdict(dict)
     with ended.home.ledger() as db:
-        for row in rows(db, ended.run, stages=["rationale"], states=(DONE, FAILED), split=TRAIN):
+        for row in iter_rows(db, ended.run, stages=["rationale"], states=(DONE, FAILED), split=TRAIN):
             by_example[row.number][row.variant, row.sample] = row
     return by_example
 
@@ -64,7 +64,7 @@ def test_vote_is_the_majority_of_samples(rationales: dict[int, dict[tuple[str, i
         done = [sample for sample in drawn if sample.state == DONE]
         failed += SAMPLES - len(done)
         expected = majority([sample.result["answer"] for sample in done])
-        elected = done[expected.place]
+        elected = done[expected.index]
         votes = {"samples": len(done), "winner": expected.winner, "groups": expected.groups}
         assert (vote.state, vote.generation) == (DONE, elected.generation)
         assert vote.result == elected.result | {"votes": votes}
@@ -115,7 +115,7 @@ def test_passes_go_on_until_enough_are_right(
     """With a hint this model is right, where it answers at all."""
     passes: dict[int, list[ResultRow]] = defaultdict(list)
     with ended.home.ledger() as db:
-        for row in rows(db, ended.run, stages=["rationalize"], states=FINAL, split=TRAIN):
+        for row in iter_rows(db, ended.run, stages=["rationalize"], states=FINAL, split=TRAIN):
             passes[row.number].append(row)
     ends: Counter[str | None] = Counter()
     for number, tried in passes.items():

@@ -16,7 +16,7 @@ from producer.cli import main
 from storage.broker import Queues, celery_settings
 from storage.database import WORKER_CONNECTIONS, Database
 from storage.limits.limiter import Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from storage.service_checks import ServiceProblem, check_postgres, check_redis
 from storage.settings import Settings
 from tests.support.production import ProductionRedis, behind_tls, production_redis
@@ -38,7 +38,7 @@ def database(postgres: Postgres) -> Iterator[Database]:
 
 
 def wrong(remarks: list[ServiceProblem]) -> dict[str, str]:
-    """What is said of what is not in order."""
+    """Return the messages of failed checks by name."""
     return {each.name: each.says for each in remarks if not each.ok and "latency" not in each.name}
 
 
@@ -110,7 +110,7 @@ def test_redis_behind_tls_works_and_an_untrusted_certificate_is_refused(
 
 
 async def exchange(url: str) -> bool:
-    client = connect(url)
+    client = connect_redis(url)
     limiter = RedisLimiter(client, "model")
     [answer] = await limiter.exchange(Quota(60, None, 4), "worker", 0, [], [10])
     await limiter.close()

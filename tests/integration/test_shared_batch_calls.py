@@ -32,7 +32,7 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 
 def run_augment(runtime: Runtime, unit_ids: list[int]) -> list[str | None]:
     """The calls that the units which ended rest on."""
-    works = claims.claim(runtime.db, runtime.owner, unit_ids, runtime.clock(), LEASE)
+    works = claims.claim_units(runtime.db, runtime.owner, unit_ids, runtime.clock(), LEASE)
     assert len(works) == len(unit_ids)
 
     async def augmented() -> list[str | None]:
@@ -65,4 +65,4 @@ def test_shared_batch_call_answers_its_units_after_regrouping(
     assert run_augment(runtime, [fourth, alone]) == [keys[0], keys[4]]
     assert run_augment(runtime, [second]) == [keys[0]]
     assert run_augment(runtime, [first, third]) == [keys[0]] * 2
-    assert batches.filed(db, RUN)[0] == 0
+    assert batches.enqueued(db, RUN)[0] == 0

@@ -45,7 +45,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(experiment: Path) -> Path:
-    """What the training ends with when nothing happens."""
+    """The result of a training without interruption."""
     folder = experiment.parent / "undisturbed"
     assert starmill("index", "train", str(experiment), "-o", str(folder), *OPTIONS) == 0
     return folder

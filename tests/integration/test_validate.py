@@ -23,7 +23,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def validated(folder: Path, *checks: str) -> str:
-    """What is said; the exit code agrees with it."""
+    """Return what the script prints, after asserting that its exit code agrees."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
         [str(PYTHON), str(DEPLOY / "validate.py"), str(folder), *checks],

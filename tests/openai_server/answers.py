@@ -1,4 +1,4 @@
-"""What the test server answers: short texts of the right form, the same for the same words.
+"""Answers of the test server: short texts of the right form, the same for the same words.
 
 The request is found from the end of the prompt backwards. With references its code is right for about
 half of the requests, and for every request that carries its answer as a hint.
@@ -106,8 +106,8 @@ def _requires(request: str) -> str:
 
 
 def _grown(text: str, count: int, salt: str) -> str:
-    """By turns a new pair, an example of the prompt in almost the same words, one in the same words, and a
-    request without an answer."""
+    """Return in turn a new pair, a similar copy of an example of the prompt, an exact copy, and a request
+    without an answer."""
     shown = SHOWN.findall(text)
     pairs = []
     for index in range(count):

@@ -104,7 +104,7 @@ class Server:
         self.tokens_paid["completion"] += usage["completion_tokens"]
 
     def _refuse(self, http: web.Request, body: dict[str, Any], tokens: int) -> web.Response | None:
-        """What no later attempt would mend."""
+        """Refuse what no later attempt would repair."""
         return self.refuse_key(http) or self.refuse(body, tokens)
 
     def refuse_key(self, http: web.Request) -> web.Response | None:
@@ -148,7 +148,7 @@ class Server:
         return None
 
     def _limits(self) -> dict[str, str]:
-        """As OpenAI tells them, where there are any."""
+        """Return OpenAI's headers of limits, if there are limits."""
         if not self.behaviour.limit_headers:
             return {}
         limits = {"requests": self.behaviour.rpm, "tokens": self.behaviour.tpm}

@@ -117,7 +117,7 @@ class Batches:
             batch.failures = self._files.store(f"{batch.id}_error.jsonl", "batch_output", _jsonl(bad)).id
 
     def _answer(self, line: Line) -> Line:
-        """As the server answers the call, and counted in the same place."""
+        """Answer as the server answers a call, with the same counts."""
         server, body = self._server, line["body"]
         does, text, call = server.behaviour, text_of(body), call_of(body)
         tokens, attempt = len(words(text)), server.attempts[call]

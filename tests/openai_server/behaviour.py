@@ -1,4 +1,4 @@
-"""What the test server does to its callers, settable from the command line and while it runs."""
+"""Settings of the test server, from the command line and while it runs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ DIMENSIONS = 64
 
 
 def vector(text: str, dimensions: int = DIMENSIONS) -> numpy.ndarray:
-    """Of length 1; the same for the same words in any order."""
+    """Return a vector of length 1, the same for the same words in any order."""
     counted = numpy.zeros(dimensions, dtype="<f4")
     for word in re.findall(r"\w+", text.lower()) or [""]:
         number = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])

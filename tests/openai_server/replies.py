@@ -77,7 +77,7 @@ def text_of(body: dict[str, Any]) -> str:
 
 
 def call_of(body: dict[str, Any]) -> str:
-    """As which the call is counted."""
+    """Return the key that the call is counted by."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 

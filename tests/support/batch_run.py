@@ -85,12 +85,12 @@ def file_calls(db: Database, clock: Clock, url: str, **teacher: Any) -> Run:
 
 
 def deliver(db: Database, client: Any, clock: Clock, most: int = 1000) -> int:
-    """How many ticks it took until no call of the run was left to deliver."""
+    """Deliver all calls of the run. Return the number of ticks that it took."""
     delivery = BatchDelivery(db, runs.load_run(db, RUN), client, clock, AT_ONCE)
     for number in range(1, most + 1):
         clock.advance(1)
         delivery.tick()
-        if not batches.unsettled(db, RUN) and not batches.filed(db, RUN)[0]:
+        if not batches.unsettled(db, RUN) and not batches.enqueued(db, RUN)[0]:
             return number
     raise AssertionError(f"calls were left after {most} ticks")
 

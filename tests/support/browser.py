@@ -43,7 +43,7 @@ class Browser:
         return self._post("goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def resize(self, width: int, height: int = 844) -> None:
-        """As a device of this width, which may be narrower than a window can be."""
+        """Emulate a device of this width, which may be narrower than a window can be."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.devtools("Emulation.setDeviceMetricsOverride", **metrics)
 
@@ -62,7 +62,7 @@ class Browser:
         return base64.b64decode(self.devtools("Page.printToPDF", printBackground=False)["data"])
 
     def complaints(self) -> list[str]:
-        """What the console said since it was last asked: errors, and what the policy blocked."""
+        """Return the console's new messages: errors, and what the policy blocked."""
         return [entry["message"] for entry in self._post("se/log", {"type": "browser"})]
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:

@@ -40,7 +40,7 @@ def reference_rows(data: Path) -> list[Row]:
 
 
 def signature_of(row: Row) -> str:
-    """What the definition's heading says. The reference took examples where there was no such heading."""
+    """Return the heading of the definition. The reference data has an example where there is no heading."""
     signature = " ".join(row["signature"].split())
     if "#" not in row["id"] and not _is_call(row):
         return " ".join(row["name"].split()) if signature else ""
@@ -131,7 +131,7 @@ def _parent(key: str, defined: dict[str, Row]) -> str | None:
 
 
 def _is_call(row: Row) -> bool:
-    """Whether the signature of a page is that of its function, and no example."""
+    """Tell if the signature of a page is that of its function, not an example."""
     if row["id"].startswith("tensorflow."):
         return re.match(rf"(@\S+ )*{re.escape(row['name'])}\(", row["signature"]) is not None
     name = re.split(r"[. ]", row["name"].removesuffix("()"))[-1]

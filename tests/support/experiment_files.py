@@ -27,7 +27,7 @@ def load(folder: Path, config: Any, *overrides: str) -> Experiment:
 
 
 def refusal(folder: Path, config: Any, *overrides: str) -> str:
-    """What is said about the experiment, without the name of the file."""
+    """Return the error message about the experiment, without the name of the file."""
     with pytest.raises(UsageError) as error:
         load(folder, config, *overrides)
     message = str(error.value)

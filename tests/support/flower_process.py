@@ -40,12 +40,12 @@ class FlowerProcess:
         return json.loads(body)
 
     def tasks(self, run: str) -> list[dict[str, Any]]:
-        """Those of a run, as Flower's API tells of them."""
+        """Return the tasks of a run from Flower's API."""
         tasks = self.json("/api/tasks?limit=100000").values()
         return [task for task in tasks if task["kwargs"] == f"run {run}"]
 
     def memory_mib(self) -> float:
-        """What is resident. Linux only."""
+        """Return the resident memory in MiB. Linux only."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
 
@@ -66,7 +66,7 @@ def fetch(
 
 
 def units_in(task: Mapping[str, Any]) -> int:
-    """How many units a task carries, by the arguments that Flower shows."""
+    """Return how many units a task carries, by the arguments that Flower shows."""
     match = ARGUMENTS.fullmatch(task["args"])
     assert match, task["args"]
     return 1 + int(match["more"] or 0)

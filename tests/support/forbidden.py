@@ -1,4 +1,4 @@
-"""What a sandbox must forbid: programs that pass where it does.
+"""Programs that pass if the sandbox forbids what they try.
 
 `{port}` is where a server listens on this machine, `{folder}` a folder of this machine that holds a file
 `secret`.

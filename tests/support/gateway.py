@@ -43,7 +43,7 @@ class GatewayProcess:
         return self.url.replace("http://", f"http://:{GATEWAY_TOKEN}@")
 
     def client(self) -> GatewayClient:
-        """As a worker has it."""
+        """Return a client as workers open it."""
         return GatewayClient(self.setting)
 
     def health(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ def running_gateway(*options: str) -> Iterator[GatewayProcess]:
 def failure(
     url: str, gateway: GatewayClient | None = None, request: Request = QUESTION, **settings: object
 ) -> ModelError:
-    """What the call ends with."""
+    """Return the error that ends the call."""
     with pytest.raises(ModelError) as caught:
         ask(url, request, gateway, **settings)
     return caught.value

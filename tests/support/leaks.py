@@ -1,4 +1,4 @@
-"""Where a secret can be read: in files, in databases and archives as they read it, in Redis."""
+"""Search for secrets in files, databases, archives and Redis."""
 
 from __future__ import annotations
 

@@ -68,20 +68,20 @@ class LedgerRun:
         works = self._ready(split, stage)
         answers = [(work, result(work)) for work in works]
         ended = [self._outcome(work, answer) for work, answer in answers if answer is not None]
-        return outcomes.finish(self.db, ended, NOW)
+        return outcomes.finish_units(self.db, ended, NOW)
 
     def share_call(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> None:
         """Every ready unit of the stage gets its result from one common call."""
         works = self._ready(split, stage)
         ended = [self._outcome(work, result(work) or {}) for work in works]
         again = [replace(outcome, generation=ended[0].generation, purchase=None) for outcome in ended[1:]]
-        outcomes.finish(self.db, [ended[0], *again], NOW)
+        outcomes.finish_units(self.db, [ended[0], *again], NOW)
 
     def reject(self, split: str, stage: str, rejection: Rejection, text: str | None) -> None:
         """The first ready unit gets an answer that is not accepted, and stays ready."""
         work = self._ready(split, stage)[0]
         bought = self._purchase(work, text)
-        outcomes.reject(self.db, work, rejection, work.rejections, bought.request.key, bought, NOW)
+        outcomes.record_rejection(self.db, work, rejection, work.rejections, bought.request.key, bought, NOW)
 
     def open_grid(self) -> bool:
         return scheduling.open_barrier(self.db, self.run)
@@ -96,8 +96,8 @@ class LedgerRun:
         wanted = (UNITS.c.run_id == self.run.id, UNITS.c.split == split, UNITS.c.stage == stage)
         with self.db.read() as connection:
             ids = list(connection.scalars(select(UNITS.c.id).where(*wanted, UNITS.c.state != DONE)))
-        works = claims.claim(self.db, "worker", ids, NOW, 20.0)
-        claims.release(self.db, "worker", [work.unit_id for work in works])
+        works = claims.claim_units(self.db, "worker", ids, NOW, 20.0)
+        claims.release_units(self.db, "worker", [work.unit_id for work in works])
         return works
 
     def _outcome(self, work: ClaimedUnit, answer: dict[str, Any] | str) -> UnitOutcome:
@@ -115,7 +115,7 @@ class LedgerRun:
         if (
             work.stage in {"rationale", "rationalize"}
             and answer["correct"]
-            and 1 + ledger_exemplars.right_before(self.db, work) >= stop_at
+            and 1 + ledger_exemplars.count_right_before(self.db, work) >= stop_at
         ):
             return UnitOutcome(
                 work, answer, generation=key, purchase=bought, skips=lost, skip_reason=ALREADY_CORRECT

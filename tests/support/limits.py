@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
-from storage.limits.redis_limiter import RedisLimiter, connect
+from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.clock import Clock
 from tests.support.memory_limiter import MemoryLimiter
 
@@ -56,9 +56,9 @@ class Limits:
 
 @contextmanager
 def limits(url: str | None, clock: Clock) -> Iterator[Limits]:
-    """Those in the Redis at `url`, or in memory."""
+    """Open the limiter in the Redis at `url`, or in memory."""
     with asyncio.Runner() as runner:
-        limiter = MemoryLimiter(clock) if url is None else RedisLimiter(connect(url), "model", clock)
+        limiter = MemoryLimiter(clock) if url is None else RedisLimiter(connect_redis(url), "model", clock)
         try:
             yield Limits(limiter, clock, runner.run)
         finally:

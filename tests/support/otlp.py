@@ -38,7 +38,7 @@ class Collector:
 
 
 def attributes(of: Any) -> dict[str, Any]:
-    """Of a span or a resource. Lists are given as tuples of texts."""
+    """Return the attributes of a span or a resource. Lists become tuples of texts."""
     values: dict[str, Any] = {}
     for each in of.attributes:
         kind = each.value.WhichOneof("value")

@@ -22,13 +22,13 @@ def prose(page: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """What links may name behind `#`: the headings, as GitHub spells them."""
+    """Return the targets of links behind `#`: the headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading of the second rank."""
+    """Return the text under a heading of the second rank."""
     match = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     assert match, f"no section {heading}"
     return match[1]

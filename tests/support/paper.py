@@ -1,4 +1,4 @@
-"""What the paper's models wrote, as recordings: of train the rows with a visible STaR rationale."""
+"""Recordings of the paper's models; train holds the rows with a visible STaR rationale."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Bootstrap:
 
     @classmethod
     def write(cls, data: Path, folder: Path, *, joined: bool) -> Bootstrap:
-        """Of rows that share an id the last, as in the paper. `joined`: the requests are those that the
-        paper asked, with their augmentations, in place of terse requests to be augmented."""
+        """Write the last of rows that share an id, as in the paper. `joined` takes the paper's requests
+        with their augmentations, in place of terse requests to be augmented."""
         paper, conala = data / "paper", data / "conala"
         rows = json.loads((conala / "train.json").read_text())
         augmented = packed(paper / "teacher_query_augmentations.jsonl.gz")
@@ -58,7 +58,7 @@ class Bootstrap:
         return cls(folder, train, first, star)
 
     def settings(self) -> list[str]:
-        """Of the preset `conala-paper`: models of the same names, answering from the recording; one cell."""
+        """Return settings for the preset `conala-paper`: models that answer from the recording; one cell."""
         replayed = {"backend": "replay", "recording": "recording.jsonl"}
         student = {"name": STUDENT, "model": STUDENT, **replayed}
         return [

@@ -120,7 +120,7 @@ class Home:
         return {int(line.partition("\t")[0]) for line in lines if word in line}
 
     def redis_url(self) -> str:
-        """Of the embedded Redis of a local run."""
+        """Return the URL of the embedded Redis of a local run."""
         config = dict(
             line.split(" ", 1)
             for line in (self.path / "local" / "redis" / "redis.conf").read_text().splitlines()
@@ -168,7 +168,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
 
 
 def units(db: Database) -> Counter[str]:
-    """Those of the newest run by state."""
+    """Return the counts of units of the newest run by state."""
     runs = ledger_runs.list_runs(db)
     return counts.funnel(db, runs[0].id, time.time()).total() if runs else Counter()
 
@@ -192,5 +192,5 @@ def as_counted(asked: dict[str, Any]) -> str:
 
 
 def paid(server: OpenAIServer) -> Counter[str]:
-    """How often each call was answered."""
+    """Return how often each call was answered."""
     return Counter(server.stats()["paid"])

@@ -28,7 +28,7 @@ class ProductionRedis:
 
 
 def make_secrets(folder: Path) -> dict[str, str]:
-    """What deploy/secrets.sh makes: the texts of its files by name."""
+    """Run deploy/secrets.sh. Return the texts of its files by name."""
     subprocess.run([str(DEPLOY / "secrets.sh"), str(folder)], check=True, env={"PATH": os.environ["PATH"]})
     return {path.name: path.read_text() for path in folder.iterdir()}
 

@@ -70,7 +70,7 @@ def report() -> Report:
 
 
 def empty() -> Report:
-    """Of a run without test examples, in which nothing happened."""
+    """Return the report of a run without test examples and without results."""
     full = report()
     nothing = replace(full.statistics, examples=0, augmented=0, retrieved=0, rationales=0, passes=())
     table = tuple(replace(row, n=0, planned=0, measures={}, best=()) for row in full.table)

@@ -78,7 +78,7 @@ def ids(db: Database, run_id: str = "small-1", **wanted: Any) -> list[int]:
 
 
 def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> ClaimedUnit:
-    [work] = claims.claim(db, owner, [unit_id], clock(), LEASE)
+    [work] = claims.claim_units(db, owner, [unit_id], clock(), LEASE)
     return work
 
 
@@ -116,7 +116,7 @@ class Hand:
         wanted = {"split": split, "stage": stage, "state": "ready"}
         if variant is not None:
             wanted["variant"] = variant
-        return claims.claim(self.db, "worker", ids(self.db, self.run.id, **wanted), self.clock(), LEASE)
+        return claims.claim_units(self.db, "worker", ids(self.db, self.run.id, **wanted), self.clock(), LEASE)
 
     def finish_train(self) -> None:
         """Every train unit, without a right rationale."""
@@ -126,7 +126,7 @@ class Hand:
                 self.done(work)
 
     def _finish(self, outcome: UnitOutcome) -> int:
-        return outcomes.finish(self.db, [outcome], self.clock())
+        return outcomes.finish_units(self.db, [outcome], self.clock())
 
 
 def request(words: str = "sort a list", draw: tuple[int, int] = (0, 0)) -> Request:
@@ -138,7 +138,7 @@ def purchase(asked: Request, text: str = "sorted(x)", cost: int = 1_500) -> Purc
 
 
 def race(threads: int, run: Callable[[int], T]) -> list[T]:
-    """What `run` gives in each of the threads, which start together."""
+    """Run `run` in threads that start together. Return their results."""
     start = threading.Barrier(threads)
 
     def started(number: int) -> T:

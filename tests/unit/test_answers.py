@@ -1,4 +1,4 @@
-"""What is accepted from a model, and why the rest is not."""
+"""Accepted and rejected answers of models."""
 
 from __future__ import annotations
 

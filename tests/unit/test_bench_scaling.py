@@ -1,4 +1,4 @@
-"""What a plan on paper says of costs that can be reckoned in the head."""
+"""Estimated costs that can be checked by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bench makes of its numbers: shares, medians, the table of targets."""
+"""Numbers of the bench: shares, medians, the table of targets."""
 
 from __future__ import annotations
 

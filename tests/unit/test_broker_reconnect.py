@@ -9,7 +9,7 @@ from worker.celery import MAX_RECONNECT_SECONDS, app
 
 
 class Enough(Exception):
-    """Of waiting."""
+    """Raised to end the waiting."""
 
 
 def test_the_wait_does_not_grow_without_end() -> None:

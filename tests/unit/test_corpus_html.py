@@ -1,4 +1,4 @@
-"""What a page says of a definition, in the shapes that documentation has."""
+"""Definitions in pages of all shapes that documentation has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deploy/ names is there: settings, commands, queues, extras, images, metrics; what it promises."""
+"""Names in deploy/ exist: settings, commands, queues, extras, images, metrics; its promises hold."""
 
 from __future__ import annotations
 

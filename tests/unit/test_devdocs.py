@@ -187,5 +187,5 @@ def test_round_trip_of_the_reference_passages(tmp_path: Path, reference_data: Pa
 
 
 def hash_of(identifier: str) -> int:
-    """Of the page, so that a page comes whole."""
+    """Return the hash of a page, so that its passages are shown together."""
     return sum(json.dumps(identifier.partition("#")[0]).encode())

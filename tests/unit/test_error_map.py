@@ -26,7 +26,7 @@ CLIENT = openai.OpenAI(api_key=KEY, base_url="http://server/v1")
 
 
 def raised(status: int, headers: dict[str, str] | None = None, **error: object) -> openai.APIStatusError:
-    """What the client raises for this answer; made by the client's own rule."""
+    """Return the exception that the client raises for this answer, made by the client's own code."""
     response = httpx2.Response(status, headers=headers, json={"error": error}, request=CALL)
     return CLIENT._make_status_error_from_response(response)
 

@@ -1,4 +1,4 @@
-"""What each run may have of a queue."""
+"""The even share of a queue that each run gets."""
 
 from __future__ import annotations
 

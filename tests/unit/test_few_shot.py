@@ -50,7 +50,7 @@ def test_fewer_shots_are_the_first_of_more(
 def test_cells_meet_the_rows_in_the_same_order(
     arguments: tuple[list[int], frozenset[int], int, str], data: st.DataObject
 ) -> None:
-    """Of a smaller set exactly the members that the larger one holds come, in the larger one's order."""
+    """A smaller set gives exactly its members of the larger draw, in the larger draw's order."""
     pool, accepted, _, seed = arguments
     fewer = frozenset(data.draw(st.sets(st.sampled_from(sorted(accepted))) if accepted else st.just(set())))
     everything = draw_exemplars(pool, accepted, len(accepted), seed)

@@ -1,4 +1,4 @@
-"""How long, and how many, answers are held."""
+"""The cache of answers keeps them for a limited time and size."""
 
 from __future__ import annotations
 

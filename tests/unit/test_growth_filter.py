@@ -1,4 +1,4 @@
-"""What is kept of what was grown: nothing that is there already, whoever wrote it first."""
+"""The growth filter keeps no candidate that repeats an example or another candidate."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_threads_are_about_their_own(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_library_that_turns_itself_up_is_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    """As openai does where OPENAI_LOG is set."""
+    """The openai library does so if OPENAI_LOG is set."""
     configure_logging("DEBUG", "text")
     library = logging.getLogger("openai._base_client")
     library.setLevel(logging.DEBUG)

@@ -49,7 +49,7 @@ def test_import_is_light(module: str) -> None:
 
 
 def each_command(before: str, commands: Mapping[str, Any]) -> Iterator[tuple[str, LazyCommand]]:
-    """By its words, such as `index build`."""
+    """Return every command by its words, such as `index build`."""
     for word, command in commands.items():
         if isinstance(command, LazyCommand):
             yield before + word, command
@@ -83,7 +83,7 @@ def test_a_list_says_of_a_command_what_it_says_itself() -> None:
 def test_a_command_that_only_reads_is_light(
     line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of runs that are over, `status` asks no Redis."""
+    """`status` asks no Redis about ended runs."""
     monkeypatch.setenv("STARMILL_HOME", str(tmp_path))
     loaded = loaded_by(calling(*line.split()))
     assert loaded & PLACES == {COMMANDS[line.rpartition(" ")[0]].module}
@@ -110,7 +110,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_no_file_is_long() -> None:
-    """Of those that are, or will be, under version control."""
+    """Files under version control, and new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""What is shown of recorded hits, and how it looks."""
+"""The passages that are shown of recorded hits, and their form."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ EFFECT = AnswerTests("", "f", "def f(l):\n\t", "\n\treturn ")
 
 
 def call(made: Program, *args: Any) -> Any:
-    """What the function of a program gives."""
+    """Return what the function of a program returns."""
     names: dict[str, Any] = {}
     exec(made.setup, names)
     exec(made.answer, names)

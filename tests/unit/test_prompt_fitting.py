@@ -1,4 +1,4 @@
-"""What is left out of a prompt that is too long, and in which order."""
+"""The parts that a too long prompt drops, and their order."""
 
 from __future__ import annotations
 

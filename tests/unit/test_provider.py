@@ -1,4 +1,4 @@
-"""Who answers is part of a request's identity, and of nothing else."""
+"""The provider is part of a request's identity, and of nothing else."""
 
 from __future__ import annotations
 

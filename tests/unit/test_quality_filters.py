@@ -52,7 +52,7 @@ def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshol
 
 
 def test_near_duplicates_are_found_among_many() -> None:
-    """Of 300 texts with two words of forty changed all but a few are found, of 2,000 others none."""
+    """300 texts with two of forty words changed are found, but for a few; 2,000 others are not."""
     draw = random.Random(1)
     vocabulary = [f"word{number}" for number in range(2000)]
     texts = [draw.choices(vocabulary, k=60) for _ in range(2000)]

@@ -25,7 +25,7 @@ FIRST = Asker("rationale", "train", "7-1", "sort it")
 
 
 def recording(*rows: dict[str, Any]) -> Recording:
-    """As it comes from a file."""
+    """Return the recording that a file of these rows gives."""
     return Recording("r.jsonl", "ab" * 32, enumerate(json.loads(json.dumps(rows)), 1))
 
 

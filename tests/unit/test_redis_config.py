@@ -1,4 +1,4 @@
-"""Who looks for the Redis of a local run finds the one that was configured."""
+"""The Redis of a local run is read back from its configuration."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
 
 
 def printed(*renderables: object, width: int = 100, terminal: bool = False) -> str:
-    """As the command line prints, to a terminal or to a pipe; without the blanks at the ends of lines."""
+    """Return what the command line prints to a terminal or a pipe, without trailing blanks."""
     out = io.StringIO()
     console = Console(
         file=out, width=width, force_terminal=terminal, color_system=None, soft_wrap=not terminal

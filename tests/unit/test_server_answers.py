@@ -1,4 +1,4 @@
-"""What the test server says, read by the rules that the pipeline uses."""
+"""Answers of the test server are accepted by the rules of the pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What solved examples say, and when they must be silent."""
+"""Votes of solved examples, and the cases in which they must be zero."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ EXPECTED = [
 
 @pytest.fixture(scope="module", params=["html", "dirhtml"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Sphinx makes of two pages, by either of its builders."""
+    """The output of Sphinx for two pages, by each of its builders."""
     source = tmp_path_factory.mktemp("source")
     (source / "guide").mkdir()
     (source / "conf.py").write_text(CONFIGURATION)

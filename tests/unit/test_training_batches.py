@@ -1,4 +1,4 @@
-"""What a step of a training holds."""
+"""Batches of a training: queries, answers and negatives."""
 
 from __future__ import annotations
 

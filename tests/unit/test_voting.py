@@ -1,4 +1,4 @@
-"""Of several codes the most frequent wins; what is the same code is told by Python's own parser."""
+"""The most frequent of several codes wins; Python's parser decides which codes are equal."""
 
 from __future__ import annotations
 

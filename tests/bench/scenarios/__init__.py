@@ -1,4 +1,4 @@
-"""What can be measured, in the order in which it is."""
+"""The scenarios, in the order in which they run."""
 
 from tests.bench.scenarios.base import Bench, Outcome, Scenario, Unmeasured
 from tests.bench.scenarios.budget import budget

@@ -1,4 +1,4 @@
-"""What every scenario is given, and what it gives back."""
+"""The arguments and the result of every scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model server may do: limits, errors, an outage, answers that are none."""
+"""Faults of the model server: limits, errors, an outage, malformed answers."""
 
 from __future__ import annotations
 

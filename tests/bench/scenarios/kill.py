@@ -62,7 +62,7 @@ def _plain(bench: Bench, load: Load, server: OpenAIServer) -> Measured:
 
 
 def _again(before: Iterable[str], paid: Mapping[str, int]) -> int:
-    """Of the calls whose answers were safe before the kill, those that were paid for again."""
+    """Return the calls that were paid again although their answers were committed before the kill."""
     return sum(paid.get(call, 0) > 1 for call in before)
 
 

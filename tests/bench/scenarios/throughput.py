@@ -1,4 +1,4 @@
-"""How fast, how cheap, how small: nothing fails."""
+"""Speed, processor time and memory without failures."""
 
 from __future__ import annotations
 
