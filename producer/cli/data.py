@@ -74,11 +74,12 @@ def list_(
     for documentation in find_documentations(folder or load_settings().root / "devdocs"):
         changed = changed_files(documentation.folder)
         state = "unchecked" if changed is None else f"changed: {', '.join(changed)}" if changed else "whole"
-        credit = attribution(documentation)
+        notice = attribution(documentation)
         rows.append({
-            "documentation": credit.documentation, "library": documentation.library, "version": source.version,
+            "documentation": notice.documentation, "library": documentation.library,
+            "version": notice.version,
             "entries": sum(map(len, entries(documentation.folder).values())), "bytes": documentation.size,
-            "state": state, "notice": credit.notice, "url": source.url,
+            "state": state, "notice": notice.notice, "url": notice.url,
         })  # fmt: skip
     if as_json:
         print_json({"documentations": rows})

@@ -25,7 +25,7 @@ from producer.results.quality import parse_filters
 from producer.results.report.build import build_report
 from producer.results.report.formats import RENDERERS
 from storage.ledger import runs
-from storage.ledger.history import example_histories, near
+from storage.ledger.history import example_histories, similar_question_ids
 from storage.schema import FINISHED
 
 
@@ -153,7 +153,7 @@ def show(
         chosen = runs.load_run(db, run)
         histories = example_histories(db, chosen.id, question_id)
         if not histories:
-            alike = near(db, chosen.id, question_id)
+            alike = similar_question_ids(db, chosen.id, question_id)
             remedy = f"near ones: {', '.join(alike)}" if alike else "`starmill export` writes all ids"
             raise UsageError(f"run {chosen.id} has no question {question_id!r}; {remedy}")
         document = history_document(chosen, histories)
@@ -164,5 +164,5 @@ def show(
     # The defaults of git: quit if all fits on the screen, keep colours, leave the text there.
     os.environ.setdefault("LESS", "FRX")
     with out.pager(styles=True) if out.is_terminal else nullcontext():
-        for line in history_lines(document, folds=out.is_terminal):
+        for line in history_lines(document, wrap=out.is_terminal):
             out.print(line)

@@ -1,12 +1,8 @@
-"""ODEX (Wang et al. 2023): tests by execution for requests of CoNaLa.
+"""Read examples from files: DocPrompting's JSON, ODEX, or any JSONL with a field map.
 
-A row opens a function (`prompt`), gives its body (`canonical_solution`) and end (`suffix`), and defines
-`check` (`test_start` and the assertions of `test`), to be called with the function (`entry_point`).
-
-Where examples come from: DocPrompting's JSON rows, ODEX's, or any JSONL with a field map.
-
-Where examples come from.
-"""
+ODEX (Wang et al. 2023) has tests by execution for requests of CoNaLa. Its row opens a function (`prompt`),
+gives its body (`canonical_solution`) and end (`suffix`), and defines `check` (`test_start` and the assertions
+of `test`), which is called with the function (`entry_point`)."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from storage.schema import TEST, TRAIN
 
 
 def odex_tests(path: Path, line: int, row: dict[str, Any]) -> AnswerTests:
-    """The tests of one row. Raises DatasetError."""
+    """Return the tests of one ODEX row. Raise DatasetError."""
     texts = {}
     for name in ("test_start", "entry_point", "prompt", "suffix"):
         value = row.get(name)
@@ -47,17 +43,18 @@ class OdexTests:
         self._known: dict[tuple[str, str], list[tuple[str, AnswerTests]]] = {}
         for path in paths:
             for line, row in read_objects(path):
-                place = (str(row.get("task_id")), _words(str(row.get("intent"))))
+                key = (str(row.get("task_id")), _words(str(row.get("intent"))))
                 solution = str(row.get("canonical_solution"))
-                self._known.setdefault(place, []).append((solution, odex_tests(path, line, row)))
+                self._known.setdefault(key, []).append((solution, odex_tests(path, line, row)))
 
-    def of(self, example: Example) -> AnswerTests | None:
-        """Where several rows ask the same, the tests of the one that is solved as the example is, or else
-        of the first. CoNaLa numbers the requests of a question: `3844801-12`."""
+    def find(self, example: Example) -> AnswerTests | None:
+        """Return the tests of the row with the same request; of several, one with the same solution first.
+
+        CoNaLa numbers the requests of a question: `3844801-12`.
+        """
         question = example.question_id.partition("-")[0]
-        found = self._known.get((question, _words(example.request)), [])
-        same = [tests for solution, tests in found if solution == example.reference]
-        return next(iter([*same, *(tests for _, tests in found)]), None)
+        known = self._known.get((question, _words(example.request)), [])
+        return min(known, key=lambda row: row[0] != example.reference, default=(None, None))[1]
 
 
 def _words(request: str) -> str:
@@ -69,9 +66,9 @@ ODEX = Fields(request="intent", reference="canonical_solution", id="task_id")
 
 
 def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
-    """The examples by split, read anew at each iteration: a million rows need no memory.
+    """Return the examples by split. Each iteration reads the file: memory does not grow with the rows.
 
-    Raises DatasetError with file, line and reason; for a row, when it is reached.
+    Raise DatasetError with file, line and reason; for a row, when it is reached.
     """
     folder = Path(dataset.path)
     if not folder.is_dir():
@@ -84,7 +81,7 @@ def read_dataset(dataset: Dataset) -> dict[str, Iterable[Example]]:
 
 
 def require_tests(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
-    """Raise ExperimentError where answers shall be executed, and no row of the split has tests."""
+    """Raise ExperimentError if answers are to be executed and no row of the split has tests."""
     needs = {
         TRAIN: "rationale.correctness execution" if experiment.rationale.correctness == "execution" else "",
         TEST: "judge.execution" if experiment.judge.execution else "",
@@ -96,7 +93,7 @@ def require_tests(experiment: Experiment, splits: Mapping[str, Iterable[Example]
 
 
 def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
-    """Raises UsageError where right passages are to be shown and no row names any."""
+    """Raise UsageError if right passages are to be shown and no row names any."""
     passages = experiment.passages
     names = [BASE, *(name for name in experiment.grid.retrieval if isinstance(name, str))]
     shown = [name for name in names if passages.named(name).control == "oracle"]
@@ -109,7 +106,7 @@ def check_right_passages(experiment: Experiment, splits: Mapping[str, Iterable[E
 
 
 class DatasetRows(Iterable[Example]):
-    """One split as it stands in its file."""
+    """The examples of one split, in the order of its file."""
 
     def __init__(self, dataset: Dataset, split: Split, tests: OdexTests) -> None:
         self._dataset = dataset
@@ -129,7 +126,7 @@ class DatasetRows(Iterable[Example]):
         if first is None:
             raise DatasetError(self._path, None, "holds no examples")
         for example in islice(chain([first], examples), self._limit):
-            tests = example.tests or self._tests.of(example)
+            tests = example.tests or self._tests.find(example)
             yield replace(example, tests=tests) if tests else example
 
 
@@ -143,7 +140,7 @@ def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fi
         name = values.get(fields.id)
         question_id = _storable(str(row if name is None else name))
         yield Example(
-            row, question_id, request, reference, tuple(_storable(str(found)) for found in oracle),
+            row, question_id, request, reference, tuple(_storable(str(passage)) for passage in oracle),
             odex_tests(path, line, values) if fields is ODEX else _tests(path, line, values, fields),
         )  # fmt: skip
 
@@ -173,12 +170,12 @@ def _text(path: Path, line: int, values: dict[str, Any], field: str) -> str:
 
 
 def _storable(text: str) -> str:
-    """No database stores null characters or lone surrogates."""
+    """Remove null characters and lone surrogates, which no database stores."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a JSON array, numbered from 1: their line in the file is not known. Raises DatasetError."""
+    """Yield the rows of a JSON array, numbered from 1 in place of their line. Raise DatasetError."""
     rows = read_json(path)
     if not isinstance(rows, list):
         raise DatasetError(path, None, "must be a JSON array of rows")

@@ -1,7 +1,4 @@
-"""Experiment files: found, overridden, validated, with one line for whatever is wrong.
-
-The recordings of an experiment, read before anything starts.
-"""
+"""Load experiment files and presets: overrides, the task folder, and one line for whatever is wrong."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.endpoints import Endpoint
 from models.core.experiment.experiment import Experiment
 from producer.experiments import task_folders
+from producer.experiments.task_folders import NOT_YAML, first_comment, yaml_problem
 from storage.jsonl import read_objects, read_recording
 
 PRESETS = Path(__file__).parent
@@ -33,8 +31,6 @@ PATHS = (
     ("students", "recording"),
     ("judge.model", "recording"),
 )
-# The reader of dates and numbers raises ValueError.
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 SHORTHANDS = {
     "train": "file",
     "test": "file",
@@ -45,41 +41,38 @@ SHORTHANDS = {
 
 
 def presets() -> dict[str, str]:
-    """Name of each shipped experiment, and what its first comment line says about it."""
-    found = {}
-    for path in sorted(PRESETS.glob("*.yaml")):
-        found[path.stem] = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
-    return found
+    """Return the name of each shipped experiment, and its first comment line."""
+    return {path.stem: first_comment(path) for path in sorted(PRESETS.glob("*.yaml"))}
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
-    """The preset or file `name`, with `key.key=value` overrides. Raises as `make_experiment`."""
+    """Load the preset or file `name` with `key.key=value` overrides. Raise like `make_experiment`."""
     path = PRESETS / f"{name}.yaml"
     is_preset = "/" not in name and path.is_file()
     if not is_preset:
         path = Path(name)
     config = _read(path, name)
-    # In a file, paths are relative to it; in a preset and on the command line, to where you stand.
+    # Paths in a file are relative to it; those in a preset and on the command line to the current folder.
     return make_experiment(name, config, Path.cwd() if is_preset else path.parent, overrides)
 
 
 def make_experiment(
-    name: str, config: dict[str, Any], here: Path, overrides: Sequence[str] = ()
+    name: str, config: dict[str, Any], folder: Path, overrides: Sequence[str] = ()
 ) -> Experiment:
-    """The experiment of this configuration, whose paths are seen from `here`, with its task folder filled in.
+    """Validate a configuration, filled in from its task folder. Its paths are relative to `folder`.
 
-    Raises ExperimentError, DatasetError, TaskFolderError.
+    Raise ExperimentError, DatasetError, TaskFolderError.
     """
-    _anchor(config, here)
+    _resolve_paths(config, folder)
     for override in overrides:
         if override.startswith("task="):
             _override(config, override)
-            here = Path.cwd()
-    config = _with_task(name, config, here)
+            folder = Path.cwd()
+    config = _with_task(name, config, folder)
     for override in overrides:
         if not override.startswith("task="):
             _override(config, override)
-    _anchor(config, Path.cwd())
+    _resolve_paths(config, Path.cwd())
     _inline_seeds(config)
     try:
         return Experiment.model_validate(config)
@@ -97,9 +90,8 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(name, "", f"cannot be read: {error}") from None
     except NOT_YAML as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        line, problem = yaml_problem(error)
+        where = f"{name}:{line}" if line else name
         raise ExperimentError(where, "", f"not valid YAML: {problem}") from None
     if not isinstance(config, dict):
         raise ExperimentError(name, "", "must be a mapping with name, dataset, teacher, students")
@@ -107,30 +99,27 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 
 def _with_task(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The experiment with the task folder that it names, and with what that decides where it does not."""
+    """Fill in the task folder that the experiment names. The experiment's own values win."""
     named = config.get("task", task_folders.DEFAULT)
     if not isinstance(named, str):
         raise ExperimentError(name, "task", "must be the name of a shipped task folder, or the path of one")
     task = task_folders.find_task(named, folder)
     frozen, decided = task_folders.read_task(task)
-    _anchor(decided, task)
+    _resolve_paths(decided, task)
     given = {key: value for key, value in config.items() if key != "task"}
     return _merged(decided, given) | {"task": frozen}
 
 
 def _merged(decided: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What is `given` wins, key by key; documentation from elsewhere has none of the task's settings."""
+    """Merge key by key; `given` wins. Passages of another source take no settings of the task."""
     merged = dict(decided)
     for key, value in given.items():
-        under = merged.get(key)
-        if key in SHORTHANDS and isinstance(under, str) and isinstance(value, dict):
-            under = {SHORTHANDS[key]: under}
-        if (
-            isinstance(under, dict)
-            and isinstance(value, dict)
-            and not (key == "passages" and "source" in value)
-        ):
-            merged[key] = _merged(under, value)
+        default = merged.get(key)
+        if key in SHORTHANDS and isinstance(default, str) and isinstance(value, dict):
+            default = {SHORTHANDS[key]: default}
+        is_other_source = key == "passages" and isinstance(value, dict) and "source" in value
+        if isinstance(default, dict) and isinstance(value, dict) and not is_other_source:
+            merged[key] = _merged(default, value)
         else:
             merged[key] = value
     return merged
@@ -145,38 +134,35 @@ def _override(config: dict[str, Any], override: str) -> None:
     except NOT_YAML:
         value = text
     *parents, last = key.split(".")
-    place: Any = config
+    section: Any = config
     try:
         for parent in parents:
-            index: Any = int(parent) if isinstance(place, list) else parent
-            if isinstance(place, dict):
-                place.setdefault(index, {})
-            if isinstance(place[index], str):
-                place[index] = {_shorthand(parents, parent): place[index]}
-            place = place[index]
-        if isinstance(place, list):
-            place[int(last)] = value
-        else:
-            place[last] = value
+            index: Any = int(parent) if isinstance(section, list) else parent
+            if isinstance(section, dict):
+                section.setdefault(index, {})
+            if isinstance(section[index], str):
+                section[index] = {_shorthand(parents, parent): section[index]}
+            section = section[index]
+        section[int(last) if isinstance(section, list) else last] = value
     except (ValueError, IndexError, TypeError, KeyError):
-        raise ExperimentError("--set", key, "there is no such place in the experiment") from None
+        raise ExperimentError("--set", key, "there is no such key in the experiment") from None
 
 
 def _shorthand(parents: list[str], parent: str) -> str:
     return SHORTHANDS.get(parent) or SHORTHANDS[parents[0]]
 
 
-def _anchor(config: dict[str, Any], folder: Path) -> None:
+def _resolve_paths(config: dict[str, Any], folder: Path) -> None:
     for section, key in PATHS:
-        found: Any = config
+        value: Any = config
         for part in section.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        for block in found if isinstance(found, list) else [found]:
+            value = value.get(part) if isinstance(value, dict) else None
+        for block in value if isinstance(value, list) else [value]:
             if isinstance(block, dict) and isinstance(block.get(key), str):
-                block[key] = _anchored(key, block[key], folder)
+                block[key] = _resolved(key, block[key], folder)
 
 
-def _anchored(key: str, value: str, folder: Path) -> str:
+def _resolved(key: str, value: str, folder: Path) -> str:
     if key == "encoder" and value == PACKAGED:
         return value
     if value.startswith(BUNDLED):
@@ -185,7 +171,7 @@ def _anchored(key: str, value: str, folder: Path) -> str:
 
 
 def _inline_seeds(config: dict[str, Any]) -> None:
-    """Workers on other machines have no such file: the seeds travel within the configuration."""
+    """Replace the name of each seed file by its rows: workers on other machines have no such file."""
     for section in ("augment", "rationale"):
         block = config.get(section)
         if isinstance(block, dict) and isinstance(block.get("seeds"), str):
@@ -217,7 +203,7 @@ def _explain(name: str, error: ValidationError) -> ExperimentError:
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
-    """The keys of the section that holds the last part of `location`."""
+    """Return the keys of the section that holds the last part of `location`."""
     model: Any = Experiment
     for part in location[:-1]:
         if not isinstance(part, str) or part not in model.model_fields:
@@ -229,15 +215,17 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
 def _section(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _section(inner))), None)
+    return next((model for inner in get_args(annotation) if (model := _section(inner))), None)
 
 
 E = TypeVar("E", bound=Endpoint)
 
 
 def pin_recordings(experiment: Experiment) -> Experiment:
-    """With the hashes of its recordings: another file makes another run, and workers refuse it. Raises
-    DatasetError with file, line and reason."""
+    """Add the hashes of the recordings: another file makes another run, and workers refuse it.
+
+    Raise DatasetError with file, line and reason.
+    """
     students = [_pinned(student) for student in experiment.students]
     pinned = {"teacher": _pinned(experiment.teacher), "students": students}
     if model := experiment.judge.model:

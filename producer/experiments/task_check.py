@@ -1,5 +1,6 @@
-"""A task folder put to the test before anything is planned: its prompts with its own first rows, its seeds by
-its own parsers, its references by its own rules."""
+"""Check a task folder before anything is planned.
+
+Its first row fills its prompts, its own parsers read its seeds, and its own rules judge its references."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from producer.experiments.task_folders import read_task
 from storage.schema import TEST, TRAIN
 
 SAMPLE = Passage("sample", "sample", "(value)", "Documentation of a sample.")
-# The least that makes an experiment of a task folder.
+# The minimum that turns a task folder into an experiment.
 NO_DATA = {"path": ".", "train": "train.jsonl", "test": "test.jsonl"}
 ROW = Example(0, "0", "a request", "an answer")
 ENDPOINTS: dict[str, Any] = {"teacher": "embedded", "students": ["embedded"]}
@@ -32,8 +33,7 @@ ENDPOINTS: dict[str, Any] = {"teacher": "embedded", "students": ["embedded"]}
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """How many rows, passages and seeds the folder has; `first_prompt` is what the teacher would be asked of
-    the first row."""
+    """Counts of rows, passages and seeds; `first_prompt` is the teacher's prompt for the first row."""
 
     name: str
     train: int
@@ -44,7 +44,7 @@ class TaskSummary:
 
 
 def check_task(folder: Path) -> TaskSummary:
-    """Raises UsageError with file, line and remedy for the first thing that is wrong."""
+    """Check the folder. Raise UsageError with file, line and remedy for the first thing that is wrong."""
     _, decided = read_task(folder)
     config: dict[str, Any] = {"name": "check", "task": str(folder.resolve()), **ENDPOINTS}
     if (folder / "verdict.j2").exists():
@@ -66,9 +66,9 @@ def check_task(folder: Path) -> TaskSummary:
 
 
 def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
-    """Renders every template with the first row, with and without documentation, hint and worked examples.
+    """Render every template with the first row, with and without documentation, hint and worked examples.
 
-    Returns what the teacher would be asked. Raises TaskFolderError.
+    Return the teacher's prompt. Raise TaskFolderError.
     """
     assert experiment.task
     wording = PromptRenderer(experiment.task)
@@ -80,18 +80,18 @@ def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
         wording.verdict(example.request, example.reference, example.reference)
     if experiment.task.prompts.grow:
         wording.growth([(example.request, example.reference)], experiment.grow.requests)
-    said = ""
+    first_prompt = ""
     for shown in ((), (SAMPLE,)):
         worked = [Exemplar(example.request, example.reference, text, shown) for text in ("", "Because.")]
         wording.student_prompt(example.request, shown, worked)
         for hint in (None, example.reference):
             messages = wording.rationale(example.request, shown, worked, hint, experiment.rationale.hint)
-            said = said or messages[-1].content
-    return said
+            first_prompt = first_prompt or messages[-1].content
+    return first_prompt
 
 
 def _check_seeds(experiment: Experiment, folder: Path) -> None:
-    """They pass the checks that a model's own texts have to pass."""
+    """Raise TaskFolderError for a seed that would be rejected as a model's answer."""
     for number, augmented in enumerate(experiment.augment.seeds, 1):
         _require(
             parse_augmentation(_completion(augmented.augmentation), augmented.request), folder,
@@ -105,13 +105,16 @@ def _check_seeds(experiment: Experiment, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _require(found: object, folder: Path, where: str, remedy: str) -> None:
-    if isinstance(found, Rejection):
-        raise TaskFolderError(folder / "task.yaml", None, f"{where}: {REASONS[found.reason].says}; {remedy}")
+def _require(parsed: object, folder: Path, where: str, remedy: str) -> None:
+    if isinstance(parsed, Rejection):
+        raise TaskFolderError(folder / "task.yaml", None, f"{where}: {REASONS[parsed.reason].says}; {remedy}")
 
 
 def _check_references(experiment: Experiment, rows: Iterable[Example], folder: Path) -> int:
-    """How many rows there are. A reference is right by the folder's own rules; a judge model is not asked."""
+    """Return the number of rows. Raise TaskFolderError if a reference is wrong by the folder's own rules.
+
+    A judge model is not asked.
+    """
     assert experiment.task
     module = load_module(experiment.task.module, str(folder / "task.py"))
     rules: set[Correctness] = {experiment.judge.correctness or "strict"}
@@ -119,14 +122,14 @@ def _check_references(experiment: Experiment, rows: Iterable[Example], folder: P
         rules.add(experiment.rationale.correctness)
     count = 0
     for count, example in enumerate(rows, 1):
-        said = example.reference
+        text = example.reference
         for rule in rules - {"model"}:
-            right = module.correct(said, said) if rule == "module" else same_answer(rule, said, said)
+            right = module.correct(text, text) if rule == "module" else same_answer(rule, text, text)
             if not right:
-                problem = f"row {count}: by rule {rule} its own reference {said!r} is not right"
+                problem = f"row {count}: by rule {rule} its own reference {text!r} is not right"
                 raise TaskFolderError(folder, None, f"{problem}; mend the row, or take another rule")
         if experiment.judge.extraction == "module":
-            module.extract(f"The answer is {said}")
+            module.extract(f"The answer is {text}")
     return count
 
 

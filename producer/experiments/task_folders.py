@@ -1,12 +1,11 @@
-"""Task folders: what a user brings for a task of their own, in one folder.
+"""Task folders: everything that a user brings for a task of their own.
 
-    task.yaml     `stop`, and what the task decides of an experiment: dataset, passages, augment, rationale,
-                  grid, judge, grow
+    task.yaml     `stop`, and the sections of an experiment that the task decides: dataset, passages, augment,
+                  rationale, grid, judge, grow
     *.j2          the prompt templates augment, rationale, answer, verdict, grow
-    task.py       a parser or a judge, where the rules of Starmill do not do
+    task.py       a parser or a judge, if the rules of Starmill do not fit
 
-Seeds and data are files that task.yaml names.
-"""
+Seeds and data are files that task.yaml names."""
 
 from __future__ import annotations
 
@@ -23,23 +22,25 @@ from models.core.prompts.templates import BLOCKS, Template
 SHIPPED = Path(__file__).parents[1] / "tasks"
 SCAFFOLD = SHIPPED.parent / "scaffold"
 DEFAULT = "conala"
-# What a task decides of an experiment; the experiment's own values win.
+# A task may decide these sections; the experiment's own values win.
 SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
 OWN = ("stop",)
+# YAML's reader of dates and numbers raises ValueError.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 MAX_BYTES = 1_000_000
 
 
 def shipped_tasks() -> dict[str, str]:
-    """Name of each shipped task folder, and what the first comment line of its task.yaml says."""
-    return {
-        path.parent.name: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
-        for path in sorted(SHIPPED.glob("*/task.yaml"))
-    }
+    """Return the name of each shipped task folder, and the first comment line of its task.yaml."""
+    return {path.parent.name: first_comment(path) for path in sorted(SHIPPED.glob("*/task.yaml"))}
+
+
+def first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
 
 
 def find_task(name: str, folder: Path) -> Path:
-    """The folder of a shipped task, or the one at a path, seen from `folder`. Raises ExperimentError."""
+    """Return the folder of a shipped task, or that at a path from `folder`. Raise ExperimentError."""
     if name in shipped_tasks():
         return SHIPPED / name
     path = (folder / Path(name).expanduser()).resolve()
@@ -51,9 +52,10 @@ def find_task(name: str, folder: Path) -> Path:
 
 
 def read_task(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The task folder as a run keeps it, and the sections of an experiment that it decides, paths as written.
+    """Return the task folder as a run keeps it, and the sections of an experiment that it decides.
 
-    Raises TaskFolderError with file, line and remedy; templates are parsed, and nothing is executed.
+    Paths stay as written. Templates are parsed, nothing is executed. Raise TaskFolderError with file, line,
+    remedy.
     """
     config = _read_yaml(folder / "task.yaml")
     for key in config:
@@ -78,12 +80,18 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         config = yaml.safe_load(_read(path))
     except NOT_YAML as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise TaskFolderError(path, mark.line + 1 if mark else None, f"not valid YAML: {problem}") from None
+        line, problem = yaml_problem(error)
+        raise TaskFolderError(path, line, f"not valid YAML: {problem}") from None
     if not isinstance(config, dict):
         raise TaskFolderError(path, None, f"must be a mapping of {', '.join((*SECTIONS, *OWN))}")
     return config
+
+
+def yaml_problem(error: Exception) -> tuple[int | None, str]:
+    """Return the line, if it is known, and the problem of a text that is not YAML."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return mark.line + 1 if mark else None, problem
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:
@@ -111,7 +119,6 @@ def _read_module(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file in the folder."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise TaskFolderError(path, None, f"is larger than {MAX_BYTES:,} bytes; is it the right file?")
