@@ -1,7 +1,4 @@
-"""Which keys of two experiments differ.
-
-Two runs, row by row: what flipped, whether it is more than chance, and what it cost.
-"""
+"""The difference of two runs, row by row: flipped verdicts, their p-values, configurations and costs."""
 
 from __future__ import annotations
 
@@ -14,44 +11,38 @@ import numpy as np
 from models.core.errors import UsageError
 from models.core.metrics.scores import SCORES
 from models.core.metrics.significance import Effect, Floats, mcnemar, paired_effects
-from producer.results.row_verdicts import LAST_PASS, CellVerdicts, RowKey, RowVerdict, read_verdicts
+from producer.results.row_verdicts import LAST_PASS, CellVerdicts, RowKey, RowVerdict, Verdicts, read_verdicts
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.counts import Spending
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
-
-ABSENT = None
-
-
-def changed_keys(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
-    """Keys, such as `students.0.model`, with both values; None stands for a key that one side lacks."""
-    before, after = dict(_flat("", first)), dict(_flat("", second))
-    return {
-        key: (before.get(key, ABSENT), after.get(key, ABSENT))
-        for key in dict.fromkeys((*before, *after))
-        if before.get(key, ABSENT) != after.get(key, ABSENT)
-    }
-
-
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Lists of mappings are taken apart by place, other lists are one value."""
-    if isinstance(value, dict) and value:
-        for name, part in value.items():
-            yield from _flat(f"{key}.{name}" if key else name, part)
-    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        for place, part in enumerate(value):
-            yield from _flat(f"{key}.{place}", part)
-    else:
-        yield key, value
-
 
 EXAMPLES = 3
 
 
+def changed_keys(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    """Return both values by key, such as `students.0.model`; None stands for a key that one side lacks."""
+    before, after = dict(_flat("", first)), dict(_flat("", second))
+    pairs = {key: (before.get(key), after.get(key)) for key in before | after}
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield keys and values. A list of mappings is taken apart by index, another list is one value."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from _flat(f"{key}.{name}" if key else name, part)
+    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        for index, part in enumerate(value):
+            yield from _flat(f"{key}.{index}", part)
+    else:
+        yield key, value
+
+
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A row whose verdict changed, with what either run answered."""
+    """A row whose verdict changed, with the answers of both runs."""
 
     row: int
     question_id: str
@@ -62,9 +53,12 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class CellChange:
-    """Of `n` rows that both runs answered, `before` and `after` percent are right; `lost` were right and are
-    not any more, `gained` the reverse, some of which are shown. With several seeds a row is right where most
-    of its answers are. `bleu4` is the difference in points, None where no scores are taken."""
+    """The verdicts of a cell on the `n` rows that both runs answered.
+
+    `before` and `after` percent are right. `lost` rows were right and no longer are, `gained` rows the
+    reverse. With several seeds a row is right if most of its answers are. `bleu4` is the difference in
+    points, None for a cell without scores.
+    """
 
     cell: CellVerdicts
     n: int
@@ -80,9 +74,11 @@ class CellChange:
 
 @dataclass(frozen=True, slots=True)
 class RunDiff:
-    """`same_data`: the datasets are equal as a whole; else only rows that stand in both are compared.
-    `only_first` and `only_second` are cells that the other run lacks. Spending is by stage: what either
-    bought, and what all answers that it rests on are worth."""
+    """Two runs compared. Only rows that are in both datasets count; `same_data` means that all are.
+
+    `only_first` and `only_second` are cells that the other run lacks. Spending of each run is by stage:
+    `bought` by the run itself, and of all `answers` that it rests on, whoever bought them.
+    """
 
     first: Run
     second: Run
@@ -96,14 +92,11 @@ class RunDiff:
 
 
 def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
-    """Rows are matched by their place in the dataset and what stands there. Raises UsageError where no row is
-    in both runs."""
+    """Compare rows with the same position and content. Raise UsageError if no row is in both runs."""
     before, after = read_verdicts(db, first), read_verdicts(db, second)
-    shared = [cell for cell in before if cell in after]
     changes = []
-    for cell in shared:
-        keys = [key for key in before[cell] if key in after[cell]]
-        if keys:
+    for cell in (cell for cell in before if cell in after):
+        if keys := [key for key in before[cell] if key in after[cell]]:
             changes.append(_change(db, (first, second), cell, keys, before[cell], after[cell], seed))
     if not changes and _rows(before) and _rows(after) and not _rows(before) & _rows(after):
         raise UsageError(
@@ -121,8 +114,8 @@ def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
     )  # fmt: skip
 
 
-def _rows(found: Mapping[CellVerdicts, Mapping[RowKey, RowVerdict]]) -> set[tuple[str, RowKey]]:
-    return {(cell.split, key) for cell, of_cell in found.items() for key in of_cell}
+def _rows(verdicts: Verdicts) -> set[tuple[str, RowKey]]:
+    return {(cell.split, key) for cell, by_key in verdicts.items() for key in by_key}
 
 
 def _change(
@@ -134,20 +127,21 @@ def _change(
     after: Mapping[RowKey, RowVerdict],
     seed: int,
 ) -> CellChange:
-    was, now = (np.array([[of[key].right, of[key].answers] for key in keys]) for of in (before, after))
+    sides = (before, after)
+    was, now = (np.array([[side[key].right, side[key].answers] for key in keys]) for side in sides)
     right_before, right_after = 2 * was[:, 0] > was[:, 1], 2 * now[:, 0] > now[:, 1]
     lost = [key for key, flipped in zip(keys, right_before & ~right_after, strict=True) if flipped]
     gained = [key for key, flipped in zip(keys, right_after & ~right_before, strict=True) if flipped]
     shown = [*lost[:EXAMPLES], *gained[:EXAMPLES]]
     texts = [
-        _texts(db, run, cell, [of[key].example for key in shown])
-        for run, of in zip(runs, (before, after), strict=True)
+        _texts(db, run, cell, [side[key].example for key in shown])
+        for run, side in zip(runs, sides, strict=True)
     ]
-    flips = [_flip(key, before[key], after[key], *texts) for key in shown]
+    flips = {key: _flip(key, before[key], after[key], *texts) for key in shown}
     return CellChange(
         cell, len(keys), _share(was.sum(axis=0)), _share(now.sum(axis=0)), len(lost), len(gained),
         _p_value(was, now, len(lost), len(gained), seed), _bleu4(keys, before, after, seed),
-        tuple(flips[: len(lost[:EXAMPLES])]), tuple(flips[len(lost[:EXAMPLES]) :]),
+        tuple(flips[key] for key in lost[:EXAMPLES]), tuple(flips[key] for key in gained[:EXAMPLES]),
     )  # fmt: skip
 
 
@@ -160,7 +154,7 @@ def _shares(sums: Floats) -> Floats:
 
 
 def _p_value(was: Any, now: Any, lost: int, gained: int, seed: int) -> float:
-    """McNemar's exact test where each row has one answer, else approximate randomization by row."""
+    """Use McNemar's exact test if each row has one answer, else approximate randomization by row."""
     if was[:, 1].max() == now[:, 1].max() == 1:
         return mcnemar(lost, gained)
     return paired_effects(was, now, {"right": _shares}, seed)["right"].p_value
@@ -169,31 +163,28 @@ def _p_value(was: Any, now: Any, lost: int, gained: int, seed: int) -> float:
 def _bleu4(
     keys: Sequence[RowKey], before: Mapping[RowKey, RowVerdict], after: Mapping[RowKey, RowVerdict], seed: int
 ) -> Effect | None:
-    stats = [(before[key].stats, after[key].stats) for key in keys]
-    first, second = [one for one, _ in stats if one is not None], [two for _, two in stats if two is not None]
-    if len(first) < len(keys) or len(second) < len(keys):
+    first, second = ([side[key].stats for key in keys] for side in (before, after))
+    if any(stats is None for stats in (*first, *second)):
         return None
     return paired_effects(np.array(first), np.array(second), {"bleu4": SCORES["bleu4"]}, seed)["bleu4"]
 
 
 def _texts(db: Database, run: Run, cell: CellVerdicts, examples: Sequence[int]) -> dict[int, ResultRow]:
-    """The unit that the verdict is of, by example; of several the first."""
+    """Return the unit that has the verdict, by example: the first judge, or the first right rationale."""
     if not examples:
         return {}
+    stages = ("rationale", "rationalize") if cell.variant == LAST_PASS else ("rationale",)
     if cell.stage == "answer":
-        stages: tuple[str, ...] = ("judge",)
-    else:
-        stages = ("rationale", "rationalize") if cell.variant == LAST_PASS else ("rationale",)
-    found: dict[int, ResultRow] = {}
-    for unit in rows(db, run.id, stages=stages, examples=examples):
+        stages = ("judge",)
+    units: dict[int, ResultRow] = {}
+    for unit in iter_rows(db, run.id, stages=stages, examples=examples):
         if cell.stage == "answer" and (unit.variant != cell.variant or unit.sample):
             continue
-        if unit.variant == "sample" or (
-            unit.example_id in found and found[unit.example_id].result.get("correct")
-        ):
+        earlier = units.get(unit.example_id)
+        if unit.variant == "sample" or (earlier and earlier.result.get("correct")):
             continue
-        found[unit.example_id] = unit
-    return found
+        units[unit.example_id] = unit
+    return units
 
 
 def _flip(
@@ -208,5 +199,5 @@ def _flip(
 
 
 def _answer(unit: ResultRow) -> str:
-    found = unit.result.get("prediction") if unit.stage == "judge" else unit.result.get("answer")
-    return found or str(unit.result.get("text") or "")
+    code = unit.result.get("prediction" if unit.stage == "judge" else "answer")
+    return code or str(unit.result.get("text") or "")

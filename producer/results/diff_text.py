@@ -1,4 +1,4 @@
-"""A comparison as tables, and as JSON values."""
+"""The difference of two runs as tables, and as JSON values."""
 
 from __future__ import annotations
 
@@ -20,50 +20,52 @@ from storage.ledger.counts import Spending
 
 NOTE = (
     "p: McNemar's exact test (with several seeds approximate randomization); BLEU-4: paired bootstrap, "
-    "95 % interval. Each is one test: of many, some are small by chance."
+    "95 % interval. p is of a single test: of many tests, some have a small p by chance."
 )
-LONGEST = 60
+MAX_LENGTH = 60
 SAME = "(the same)"
 
 
-def diff_tables(found: RunDiff) -> Iterator[RenderableType]:
-    for name, run in (("A", found.first), ("B", found.second)):
+def diff_tables(diff: RunDiff) -> Iterator[RenderableType]:
+    for name, run in (("A", diff.first), ("B", diff.second)):
         yield Text(f"{name}  {run.id} ({run.name}, {run.state})")
     yield Text()
-    if not found.configuration:
+    if not diff.configuration:
         yield Text("The configurations are the same.")
     else:
         yield _table("Configuration", ("key", "A", "B"), (
-            (key, _value(first), _value(second)) for key, (first, second) in found.configuration.items()
+            (key, _value(first), _value(second)) for key, (first, second) in diff.configuration.items()
         ))  # fmt: skip
     yield Text()
-    if not found.same_data:
-        yield Text("The datasets differ: only rows that stand in both at the same place are compared.")
+    if not diff.same_data:
+        yield Text(
+            "The datasets differ: only rows that are equal in both, at the same position, are compared."
+        )
     headings = ("cell", "n", "right A %", "right B %", "lost", "gained", "p", "BLEU-4 B - A", "p")
-    yield _table("Right, row by row", headings, map(_change, found.cells))
-    for name, cells in (("A", found.only_first), ("B", found.only_second)):
+    yield _table("Right, row by row", headings, map(_change, diff.cells))
+    for name, cells in (("A", diff.only_first), ("B", diff.only_second)):
         if cells:
             yield Text(f"only in {name}: {', '.join(map(cell_name, cells))}")
     yield Text(NOTE)
-    for change in found.cells:
+    for change in diff.cells:
         yield from _examples(change)
     yield Text()
     headings = ("stage", "calls A", "B", "tokens A", "B", "$ A", "B", "bought $ A", "B")
-    yield _table("Answers that the runs rest on, and what they bought of them", headings, _spending(found))
+    yield _table("Answers that the runs rest on, and the share that they bought", headings, _spending(diff))
 
 
-def diff_document(found: RunDiff) -> JSON:
+def diff_document(diff: RunDiff) -> JSON:
     return {
-        "first": found.first.id,
-        "second": found.second.id,
-        "same_data": found.same_data,
-        "configuration": {key: list(values) for key, values in found.configuration.items()},
-        "cells": [asdict(change) | {"cell": change.cell._asdict()} for change in found.cells],
-        "only_first": [cell._asdict() for cell in found.only_first],
-        "only_second": [cell._asdict() for cell in found.only_second],
+        "first": diff.first.id,
+        "second": diff.second.id,
+        "same_data": diff.same_data,
+        "configuration": {key: list(values) for key, values in diff.configuration.items()},
+        "cells": [asdict(change) | {"cell": change.cell._asdict()} for change in diff.cells],
+        "only_first": [cell._asdict() for cell in diff.only_first],
+        "only_second": [cell._asdict() for cell in diff.only_second],
         "spending": {
-            side: {"answers": _sums(found.answers[place]), "bought": _sums(found.bought[place])}
-            for place, side in enumerate(("first", "second"))
+            side: {"answers": _sums(answers), "bought": _sums(bought)}
+            for side, answers, bought in zip(("first", "second"), diff.answers, diff.bought, strict=True)
         },
     }
 
@@ -93,16 +95,16 @@ def _examples(change: CellChange) -> Iterator[RenderableType]:
 
 
 def _flip(flip: Flip) -> tuple[str, ...]:
-    """Code, or a text that has none: what it comes to stands at its end."""
+    """Return the values of a flip. The end of a long answer is shown: a text concludes there."""
     after = SAME if flip.after == flip.before else _end(flip.after)
-    return (str(flip.row), flip.question_id, _short(flip.reference), _end(flip.before), after)
+    return (str(flip.row), flip.question_id, _start(flip.reference), _end(flip.before), after)
 
 
-def _spending(found: RunDiff) -> Iterator[tuple[str, ...]]:
+def _spending(diff: RunDiff) -> Iterator[tuple[str, ...]]:
     nothing = Spending.nothing()
     for stage in STAGES:
-        worth = [side.get(stage, nothing) for side in found.answers]
-        paid = [side.get(stage, nothing) for side in found.bought]
+        worth = [side.get(stage, nothing) for side in diff.answers]
+        paid = [side.get(stage, nothing) for side in diff.bought]
         if any(each.calls for each in (*worth, *paid)):
             yield (
                 stage, *(f"{each.calls:,}" for each in worth),
@@ -137,14 +139,14 @@ def _p(value: float) -> str:
 
 
 def _value(value: Any) -> str:
-    return _short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return _start(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _end(text: str) -> str:
-    words = printable(" ".join(text.split()))
-    return words if len(words) <= LONGEST else "..." + words[3 - LONGEST :]
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MAX_LENGTH else "..." + line[3 - MAX_LENGTH :]
 
 
-def _short(text: str) -> str:
-    words = printable(" ".join(text.split()))
-    return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."
+def _start(text: str) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 3] + "..."

@@ -1,14 +1,11 @@
-"""An example's life as JSON values, with what every rule and score says of its texts.
-
-The life of one example in one run: what was asked, found, answered, judged and paid.
-"""
+"""The history of an example in a run as JSON values, with the verdicts of every rule and its scores."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Literal
 
-from models.core.correctness import FORMS, RULES, Correctness, is_correct
+from models.core.correctness import NORMAL_FORMS, RULES, Correctness, is_correct
 from models.core.experiment.passages import BASE
 from models.core.metrics.scores import row_stats, scores
 from models.core.pipeline.grid import Searches
@@ -16,48 +13,48 @@ from models.core.pipeline.stages import VECTOR
 from models.core.retrieval.passage_selection import hits_from_records, select
 from models.core.types import JSON
 from producer.results.export.columns import dollars, prompt_text
-from storage.ledger.history import ExampleHistory, RecordedCall, Rejected, UnitHistory
+from storage.ledger.history import ExampleHistory, RecordedCall, RejectedAnswer, UnitHistory
 from storage.ledger.runs import Run
 
 DECIMALS = 2
 
 
-def history_document(run: Run, found: list[ExampleHistory]) -> JSON:
-    """`rows` holds an example each: those that share the id. Times are ISO 8601, in UTC."""
+def history_document(run: Run, histories: list[ExampleHistory]) -> JSON:
+    """Return examples that share an id, one in each of the `rows`. Times are ISO 8601, in UTC."""
     return {
         "run": run.id,
         "experiment": run.name,
-        "question_id": found[0].question_id,
+        "question_id": histories[0].question_id,
         "rule": run.experiment.rationale.correctness,
         "answer_rule": run.experiment.judge.correctness,
-        "rows": [_row(run, life) for life in found],
+        "rows": [_row(run, example) for example in histories],
     }
 
 
-def _row(run: Run, life: ExampleHistory) -> JSON:
+def _row(run: Run, example: ExampleHistory) -> JSON:
     calls = {
         call.key: call
-        for unit in life.units
+        for unit in example.units
         for call in (unit.call, unit.judged, *(each.call for each in unit.rejected))
         if call
     }
     return {
-        "split": life.split,
-        "row": life.row,
-        "request": life.request,
-        "reference": life.reference,
-        "oracle": life.oracle,
-        "tests": life.tests,
+        "split": example.split,
+        "row": example.row,
+        "request": example.request,
+        "reference": example.reference,
+        "oracle": example.oracle,
+        "tests": example.tests,
         "calls": len(calls),
         "prompt_tokens": sum(call.prompt_tokens for call in calls.values()),
         "completion_tokens": sum(call.completion_tokens for call in calls.values()),
         "cost_usd": dollars(sum(call.cost_nano_usd for call in calls.values())),
-        "units": [_unit(run, life, unit) for unit in life.units],
+        "units": [_unit(run, example, unit) for unit in example.units],
     }
 
 
-def _unit(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
-    said: JSON = {
+def _unit(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
+    document: JSON = {
         "unit": unit.id,
         "stage": unit.stage,
         "variant": unit.variant,
@@ -73,48 +70,48 @@ def _unit(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
         "judged": _call(unit.judged) if unit.judged else None,
     }
     if unit.result:
-        said |= _result(run, life, unit)
-    return said
+        document |= _result(run, example, unit)
+    return document
 
 
-def _result(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
+def _result(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
     result = unit.result
     if unit.stage == "retrieve":
-        return _found(run, life, unit)
+        return _passages(run, example, unit)
     if unit.stage in {"rationale", "rationalize"}:
-        verdicts = _verdicts(run.experiment.rationale.correctness, result["text"], life.reference)
+        verdicts = _verdicts(run.experiment.rationale.correctness, result["text"], example.reference)
         return {"result": result, "verdicts": verdicts}
     if unit.stage == "judge":
         prediction = result.get("prediction") or ""
-        stats = scores([row_stats(prediction, life.reference)])
+        stats = scores([row_stats(prediction, example.reference)])
         verdicts = _verdicts(
-            run.experiment.judge.correctness or "strict", _answer(life, unit), life.reference
+            run.experiment.judge.correctness or "strict", _answer(example, unit), example.reference
         )
-        found = {name: round(value, DECIMALS) for name, value in stats.items()}
-        return {"result": result, "verdicts": verdicts, "scores": found}
+        rounded = {name: round(value, DECIMALS) for name, value in stats.items()}
+        return {"result": result, "verdicts": verdicts, "scores": rounded}
     return {"result": result}
 
 
 def _verdicts(own: Correctness | Literal["execution"], text: str, reference: str) -> dict[str, bool]:
-    """By every rule for code, and by the run's `own` where that compares forms; what asks a module or a model
-    stands in the result."""
+    """Judge by every rule for code, and by the run's `own` rule if it compares forms. The result itself holds
+    the verdict of a module or a model."""
     rules: list[Correctness] = list(RULES)
-    if own != "execution" and own in FORMS and own not in rules:
+    if own != "execution" and own in NORMAL_FORMS and own not in rules:
         rules.append(own)
     return {rule: is_correct(rule, text, reference) for rule in rules}
 
 
-def _answer(life: ExampleHistory, judge: UnitHistory) -> str:
-    """What the student said, of which the judge took its prediction."""
+def _answer(example: ExampleHistory, judge: UnitHistory) -> str:
+    """Return the student's answer, from which the judge took its prediction."""
     step = ("answer", judge.variant, judge.sample)
     texts = (
-        unit.result.get("text") for unit in life.units if (unit.stage, unit.variant, unit.sample) == step
+        unit.result.get("text") for unit in example.units if (unit.stage, unit.variant, unit.sample) == step
     )
     return next(texts, None) or ""
 
 
-def _found(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
-    """`shown` marks what the settings of that search choose; an alternative may choose otherwise."""
+def _passages(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
+    """Return the passages; those that the settings of the search choose are `shown`."""
     if unit.variant == VECTOR:
         return {"result": {"dimensions": len(unit.result.get("vector", ()))}}
     records = unit.result.get("passages", [])
@@ -122,7 +119,7 @@ def _found(run: Run, life: ExampleHistory, unit: UnitHistory) -> JSON:
     search = unit.variant.partition("/")[2] or BASE
     chosen = {hit.passage.id for hit in select(hits_from_records(records), settings.choices[search])}
     passages = [
-        {**record, "shown": record["id"] in chosen, "oracle": record["id"] in life.oracle}
+        {**record, "shown": record["id"] in chosen, "oracle": record["id"] in example.oracle}
         for record in records
     ]
     return {"result": {"query": unit.result.get("query"), "passages": passages}}
@@ -148,13 +145,17 @@ def _call(call: RecordedCall) -> JSON:
     }
 
 
-def _rejected(found: Rejected) -> JSON:
-    call = _call(found.call) if found.call else None
-    return {"attempt": found.attempt, "reason": found.reason, "detail": found.detail, "at": _time(found.at),
-            "call": call}  # fmt: skip
+def _rejected(answer: RejectedAnswer) -> JSON:
+    return {
+        "attempt": answer.attempt,
+        "reason": answer.reason,
+        "detail": answer.detail,
+        "at": _time(answer.at),
+        "call": _call(answer.call) if answer.call else None,
+    }
 
 
 def _time(seconds: float | None) -> str | None:
-    return (
-        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    )
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

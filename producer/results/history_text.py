@@ -1,9 +1,10 @@
-"""An example's life as text: in a terminal folded and in colours, in a pipe as plain lines."""
+"""The history of an example as text: wrapped and in colours in a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 
 from rich.console import RenderableType
@@ -17,27 +18,27 @@ from producer.results.report.samples import printable
 
 STATES = {"done": "green", "failed": "red", "skipped": "yellow"}
 YES_NO = {True: "yes", False: "no"}
-LEAST_REPEATED = 6
+MIN_SHARED_LINES = 6
 SCORES = {"bleu4": "BLEU-4", "char_bleu": "charBLEU", "chrf": "chrF"}
 
 
-def history_lines(facts: JSON, *, folds: bool) -> Iterator[RenderableType]:
-    """What `producer.results.history` found. `folds`: long lines are folded, under their indentation."""
-    for row in facts["rows"]:
-        title = f"{row['split']} row {row['row']}, question {facts['question_id']}, run {facts['run']}"
-        yield Rule(Text(title, "bold"), align="left") if folds else Text(f"=== {title} ===")
-        yield from _HistoryRow(facts, row, folds).lines()
+def history_lines(document: JSON, *, wrap: bool) -> Iterator[RenderableType]:
+    """Render a document of `producer.results.history`. With `wrap`, long lines keep their indentation."""
+    for row in document["rows"]:
+        title = f"{row['split']} row {row['row']}, question {document['question_id']}, run {document['run']}"
+        yield Rule(Text(title, "bold"), align="left") if wrap else Text(f"=== {title} ===")
+        yield from _HistoryRow(document, row, wrap).lines()
 
 
 class _HistoryRow:
-    """What of a prompt was shown already is not repeated: the calls of an example begin alike."""
+    """The lines of one row. Prompts of an example begin alike: what was shown is not repeated."""
 
-    def __init__(self, facts: JSON, row: JSON, folds: bool) -> None:
-        self.run = facts["run"]
-        self.rule = facts["rule"]
-        self.answer_rule = facts["answer_rule"] or "exact match"
+    def __init__(self, document: JSON, row: JSON, wrap: bool) -> None:
+        self.run = document["run"]
+        self.rule = document["rule"]
+        self.answer_rule = document["answer_rule"] or "exact match"
         self.row = row
-        self.folds = folds
+        self.wrap = wrap
         self.prompts: dict[str, list[str]] = {}
 
     def lines(self) -> Iterator[RenderableType]:
@@ -57,20 +58,20 @@ class _HistoryRow:
         name = " ".join(filter(None, (unit["stage"], unit["variant"])))
         heading = Text(f"{name}, sample {unit['sample']}" if unit["sample"] else name, "bold")
         heading.append(f": {unit['state']}", STATES.get(unit["state"], ""))
-        facts = [
+        details = [
             unit["reason"],
             f"taken {unit['attempts']} times" if unit["attempts"] > 1 else None,
             f"by {unit['worker']}" if unit["worker"] else None,
             _when(unit["ended"]),
         ]
-        heading.append("".join(f", {fact}" for fact in facts if fact), "dim")
+        heading.append("".join(f", {detail}" for detail in details if detail), "dim")
         yield heading
         if unit["detail"]:
             yield from self._block("detail", unit["detail"])
         for rejected in unit["rejected"]:
             what = f"rejected answer {rejected['attempt'] + 1}: {rejected['reason']}"
             yield from self._call(rejected["call"], what, rejected["detail"])
-        # A rejected answer may be what the unit goes on with: it is shown once.
+        # A rejected answer may be the unit's answer too: it is shown once.
         shown = [each["call"]["generation"] for each in unit["rejected"] if each["call"]]
         if unit["call"] and unit["call"]["generation"] not in shown:
             yield from self._call(unit["call"], "verdict" if unit["stage"] == "judge" else "answer", "")
@@ -93,18 +94,18 @@ class _HistoryRow:
         yield from self._block(what + finish + (f", {detail}" if detail else ""), text)
 
     def _prompt(self, key: str, prompt: str) -> Iterator[RenderableType]:
-        """Less the lines that another prompt of the example begins with, which was shown."""
-        words = prompt.split("\n")
-        begun, other = max(
-            ((_alike(words, shown), of) for of, shown in self.prompts.items()), default=(0, "")
+        """Show the prompt without the lines that it shares with the beginning of an earlier one."""
+        lines = prompt.split("\n")
+        shared, other = max(
+            ((_shared_lines(lines, shown), call) for call, shown in self.prompts.items()), default=(0, "")
         )
-        self.prompts.setdefault(key, words)
-        if begun == len(words):
+        self.prompts.setdefault(key, lines)
+        if shared == len(lines):
             yield from self._block("prompt", f"the same as of {other}")
-        elif begun < LEAST_REPEATED:
+        elif shared < MIN_SHARED_LINES:
             yield from self._block("prompt", prompt)
         else:
-            yield from self._block(f"prompt, after {begun} lines as of {other}", "\n".join(words[begun:]))
+            yield from self._block(f"prompt, after {shared} lines as of {other}", "\n".join(lines[shared:]))
 
     def _result(self, unit: JSON) -> Iterator[RenderableType]:
         result: Mapping[str, Any] = unit.get("result", {})
@@ -149,7 +150,7 @@ class _HistoryRow:
                 })  # fmt: skip
 
     def _verdict(self, unit: JSON, right: bool, rule: str) -> str:
-        by_rule = ", ".join(f"{name} {YES_NO[said]}" for name, said in unit["verdicts"].items())
+        by_rule = ", ".join(f"{name} {YES_NO[right]}" for name, right in unit["verdicts"].items())
         return f"{'right' if right else 'wrong'} by {rule}; each rule: {by_rule}"
 
     def _students(self) -> Iterator[RenderableType]:
@@ -172,7 +173,7 @@ class _HistoryRow:
                 yield from self._block(name, str(value))
 
     def _block(self, label: str, text: str) -> Iterator[RenderableType]:
-        """On the line of its label where it is one line, else below."""
+        """Show a text of one line beside its label, a longer one below it."""
         parts = printable(text).rstrip("\n").split("\n")
         if len(parts) == 1:
             yield self._indented(Text.assemble((f"{label}: ", "cyan"), parts[0]), 2)
@@ -181,8 +182,8 @@ class _HistoryRow:
         for part in parts:
             yield self._indented(Text(part), 4 if part else 0)
 
-    def _indented(self, text: Text, by: int) -> RenderableType:
-        return Padding(text, (0, 0, 0, by)) if self.folds else Text.assemble(" " * by, text)
+    def _indented(self, text: Text, width: int) -> RenderableType:
+        return Padding(text, (0, 0, 0, width)) if self.wrap else Text.assemble(" " * width, text)
 
 
 def _passages(passages: list[JSON]) -> RenderableType:
@@ -191,20 +192,19 @@ def _passages(passages: list[JSON]) -> RenderableType:
         table.add_column(heading, overflow="fold", justify="right" if heading == "score" else "left")
     for rank, passage in enumerate(passages, 1):
         scores = passage.get("scores", {})
-        # Of one part alone the score is what it is.
-        parts = "".join(f" {name} {score:.3f}" for name, score in scores.items()) if len(scores) > 1 else ""
-        called = f"{passage['name']}{passage['signature']}" or passage["id"]
+        # A single part is the score itself.
+        parts = "".join(f" {part} {score:.3f}" for part, score in scores.items()) if len(scores) > 1 else ""
+        name = f"{passage['name']}{passage['signature']}" or passage["id"]
         table.add_row(*map(Text, (
             f"  {rank}", YES_NO[passage["shown"]], YES_NO[passage["oracle"]],
-            f"{passage.get('score', 0.0):.4f}{parts}", called, printable(" ".join(passage["text"].split())),
+            f"{passage.get('score', 0.0):.4f}{parts}", name, printable(" ".join(passage["text"].split())),
         )))  # fmt: skip
     return table
 
 
-def _alike(words: list[str], others: list[str]) -> int:
-    """How many lines both begin with."""
-    pairs = zip(words, others, strict=False)
-    return next((place for place, (one, two) in enumerate(pairs) if one != two), min(len(words), len(others)))
+def _shared_lines(lines: list[str], others: list[str]) -> int:
+    """Count the equal lines that both begin with."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(lines, others, strict=False))))
 
 
 def _when(time: str | None) -> str | None:
@@ -221,6 +221,8 @@ def _execution(verdict: JSON | None) -> str | None:
     return " ".join(filter(None, (verdict["outcome"], verdict.get("detail")))) if verdict else None
 
 
-def _paid(of: JSON, calls: int | None = None) -> str:
+def _paid(sums: JSON, calls: int | None = None) -> str:
     counted = "" if calls is None else f"{calls} call{'' if calls == 1 else 's'}, "
-    return f"{counted}{of['prompt_tokens']:,} + {of['completion_tokens']:,} tokens, ${of['cost_usd']:.6f}"
+    return (
+        f"{counted}{sums['prompt_tokens']:,} + {sums['completion_tokens']:,} tokens, ${sums['cost_usd']:.6f}"
+    )

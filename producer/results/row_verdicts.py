@@ -1,4 +1,4 @@
-"""What of a run was right, cell by cell and row by row, without the texts."""
+"""The verdicts of a run, cell by cell and row by row, without the texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.core.metrics.scores import row_stats
 from producer.results.synthetic_set import synthetic_examples
 from storage.database import Database
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TEST, TRAIN
 
@@ -19,7 +19,7 @@ FIRST_PASS, LAST_PASS = "first pass", "after all passes"
 
 
 class CellVerdicts(NamedTuple):
-    """A stage, and a variant of it: what is compared between runs."""
+    """A stage and a variant of it, which runs are compared by."""
 
     split: str
     stage: str
@@ -27,7 +27,7 @@ class CellVerdicts(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """A row of a dataset: its place and what stands there, hashed. Ids are not unique."""
+    """A row of a dataset: its number and the hash of its content. Ids are not unique."""
 
     row: int
     content: int
@@ -35,8 +35,8 @@ class RowKey(NamedTuple):
 
 @dataclass(slots=True)
 class RowVerdict:
-    """Of `answers` of a row, `right` ones are right; `stats` is the sum of theirs, shape [WIDTH], None where
-    no scores are taken. `example` is the row's number in the ledger."""
+    """The verdict on a row: `right` of its `answers` are right. `stats` sums their scores, shape [WIDTH], and
+    is None without scores. `example` is the row's id in the ledger."""
 
     example: int
     question_id: str
@@ -55,31 +55,28 @@ Verdicts = dict[CellVerdicts, dict[RowKey, RowVerdict]]
 
 
 def read_verdicts(db: Database, run: Run) -> Verdicts:
-    """Rationales after the first pass and after all; answers of students by variant, all seeds together.
+    """Read rationales after the first pass and after all, and students' answers by variant, over all seeds.
 
-    An answer is right where the tests of its row pass; where there are none that can be run, by the run's own
-    rule; without one, where it is the reference."""
-    found: Verdicts = {}
+    The tests of its row judge an answer if they can run, else the run's own rule, else equality."""
+    verdicts: Verdicts = {}
     for example in synthetic_examples(db, run):
         if example.tried:
             first, final = example.tried[0], example.final
             if first.stage == "rationale":
-                _verdict(found, CellVerdicts(TRAIN, "rationale", FIRST_PASS), first).add(
-                    bool(first.result["correct"])
-                )
+                cell = CellVerdicts(TRAIN, "rationale", FIRST_PASS)
+                _verdict(verdicts, cell, first).add(bool(first.result["correct"]))
             if final and run.experiment.rationale.passes:
-                _verdict(found, CellVerdicts(TRAIN, "rationalize", LAST_PASS), final).add(
-                    bool(final.result["correct"])
-                )
-    for unit in rows(db, run.id, stages=("judge",), split=TEST):
+                cell = CellVerdicts(TRAIN, "rationalize", LAST_PASS)
+                _verdict(verdicts, cell, final).add(bool(final.result["correct"]))
+    for unit in iter_rows(db, run.id, stages=("judge",), split=TEST):
         stats = row_stats(unit.result.get("prediction") or "", unit.reference)
-        _verdict(found, CellVerdicts(TEST, "answer", unit.variant), unit).add(_right(unit), stats)
-    return found
+        _verdict(verdicts, CellVerdicts(TEST, "answer", unit.variant), unit).add(_right(unit), stats)
+    return verdicts
 
 
-def _verdict(found: Verdicts, cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
+def _verdict(verdicts: Verdicts, cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
     key = RowKey(unit.number, hash((unit.question_id, unit.request, unit.reference)))
-    return found.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id, unit.question_id))
+    return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id, unit.question_id))
 
 
 def _right(judge: ResultRow) -> bool:

@@ -23,8 +23,8 @@ from models.core.types import Hit
 from producer.files import replacing_file
 from storage.database import Database
 from storage.ledger import examples
-from storage.ledger.examples import Grown
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.examples import GrownCandidate
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TRAIN
 
@@ -81,7 +81,7 @@ def pass_number(row: ResultRow) -> int:
 
 def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
     """Train examples with at least one finished unit, in order, in bounded memory."""
-    finished = rows(db, run.id, stages=STAGES, split=TRAIN)
+    finished = iter_rows(db, run.id, stages=STAGES, split=TRAIN)
     for _, units in groupby(finished, key=lambda row: row.example_id):
         of_stage: dict[str, list[ResultRow]] = {stage: [] for stage in STAGES}
         samples: list[ResultRow] = []
@@ -153,8 +153,8 @@ def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | Non
     return found
 
 
-def judge_candidates(db: Database, run: Run) -> Iterator[tuple[Grown, Drop | None]]:
-    gate = examples.gate(db, run)
+def judge_candidates(db: Database, run: Run) -> Iterator[tuple[GrownCandidate, Drop | None]]:
+    gate = examples.growth_filter(db, run)
     for grown in examples.candidates(db, run, run.experiment.grow.rounds):
         yield grown, gate.judge(grown.candidate)
 
@@ -164,7 +164,7 @@ def _fields(dataset: Dataset) -> Fields:
     return dataset.fields if dataset.loader == "jsonl" else Fields()
 
 
-def _row(run: Run, grown: Grown, fields: Fields) -> dict[str, Any]:
+def _row(run: Run, grown: GrownCandidate, fields: Fields) -> dict[str, Any]:
     candidate = grown.candidate
     return {
         fields.id: candidate.id,

@@ -95,11 +95,11 @@ def test_every_line_can_be_shown_in_a_narrow_terminal(
     finish_test(run)
     facts = show(capsys, "q1")
     out = Console(file=StringIO(), width=60, force_terminal=True, markup=False, emoji=False, highlight=False)
-    for line in history_lines(facts, folds=True):
+    for line in history_lines(facts, wrap=True):
         out.print(line)
     assert "\x1b[" in out.file.getvalue()  # type: ignore[attr-defined]
     plain = Console(file=StringIO(), width=60, no_color=True, markup=False, emoji=False, highlight=False)
-    for line in history_lines(facts, folds=True):
+    for line in history_lines(facts, wrap=True):
         plain.print(line)
     shown = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, shown)) <= 60
@@ -145,7 +145,7 @@ def test_what_prompts_begin_with_is_shown_once() -> None:
         "units": units,
     }
     facts = {"run": "r", "rule": "strict", "answer_rule": None, "question_id": "q", "rows": [row | call]}
-    shown = [str(line) for line in history_lines(facts, folds=False)]
+    shown = [str(line) for line in history_lines(facts, wrap=False)]
     assert [line for line in shown if "prompt" in line] == [
         "  prompt", "  prompt, after 8 lines as of a: second", "  prompt: the same as of a", "  prompt",
     ]  # fmt: skip

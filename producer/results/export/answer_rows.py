@@ -25,7 +25,7 @@ from producer.results.export.columns import (
 )
 from storage.database import Database
 from storage.ledger.history import augmented, generations
-from storage.ledger.queries import ResultRow, bodies, failures, rejected_texts, results, rows
+from storage.ledger.queries import ResultRow, failures, iter_rows, rejected_texts, request_bodies, results
 from storage.ledger.runs import Run
 from storage.schema import TEST
 
@@ -74,7 +74,7 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     grid = {cell.name: cell for cell in cells(run.experiment)}
     searches = Searches.read(run.experiment.passages)
     for batch in in_batches(_answers(db, run)):
-        asked = bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        asked = request_bodies(db, [answer.generation for answer, _ in batch if answer.generation])
         found = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
         for answer, judge in batch:
             cell = grid[answer.variant]
@@ -86,7 +86,7 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
 
 def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
     """Each with its judge, where that is done: they are planned one after the other."""
-    finished = rows(db, run.id, stages=("answer", "judge"), split=TEST)
+    finished = iter_rows(db, run.id, stages=("answer", "judge"), split=TEST)
     for _, units in groupby(finished, key=lambda unit: (unit.example_id, unit.variant, unit.sample)):
         of_stage = {unit.stage: unit for unit in units}
         if answer := of_stage.get("answer"):

@@ -20,7 +20,7 @@ from producer.results.export.columns import (
 )
 from producer.results.synthetic_set import SyntheticExample, pass_number, rationale_source, synthetic_examples
 from storage.database import Database
-from storage.ledger.queries import ResultRow, bodies, calls_shared, costs
+from storage.ledger.queries import ResultRow, costs, request_bodies, shared_calls
 from storage.ledger.runs import Run
 
 SYNTHETIC: Shape = {
@@ -62,9 +62,9 @@ def synthetic_rows(
 ) -> Iterator[Json]:
     """Train examples that have a rationale, in the order of the train split; one with several right ones
     is a row for each. Rationales of the units `without` are left out."""
-    shared = calls_shared(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
+    shared = shared_calls(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
     for batch in in_batches(_chosen(db, run, accepted, without)):
-        asked = bodies(db, [rationale.generation for _, rationale in batch if rationale.generation])
+        asked = request_bodies(db, [rationale.generation for _, rationale in batch if rationale.generation])
         verdicts = costs(db, [unit.verdict for example, _ in batch
                               for unit in (*example.samples, *example.tried) if unit.verdict])  # fmt: skip
         for example, rationale in batch:

@@ -22,7 +22,7 @@ from producer.results.export.dataset_card import Card
 from producer.results.export.selection import RowKind, RowSelection
 from producer.results.export.splits import Layout, shuffled
 from storage.database import Database
-from storage.ledger.queries import bodies, question_ids
+from storage.ledger.queries import question_ids, request_bodies
 from storage.ledger.runs import Run
 from storage.passages.index_files import index_path
 from storage.schema import TEST, TRAIN
@@ -166,7 +166,7 @@ def _refuse_others(path: Path, places: list[str]) -> None:
 
 
 def _card(db: Database, run: Run, selection: RowSelection, layout: Layout, tally: Tally) -> str:
-    asked = bodies(db, [tally.generation]) if tally.generation else {}
+    asked = request_bodies(db, [tally.generation]) if tally.generation else {}
     index = index_path(run.experiment.passages, load_settings().root)
     return Card(
         run, selection, layout, tally, read_attributions(index), asked.get(tally.generation or "")

@@ -13,7 +13,7 @@ from models.core.metrics.scores import SCORES, WIDTH, row_stats
 from models.core.metrics.significance import Floats, bootstrap
 from models.core.pipeline.grid import Cell, cells
 from storage.database import Database
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import DONE, FINAL, OPEN, TEST
 
@@ -73,7 +73,7 @@ class CellScores:
 def read_scores(db: Database, run: Run) -> list[CellScores]:
     """Read the cells in the paper's order. If a question id repeats, its last row counts."""
     scores = {cell.name: CellScores(cell) for cell in cells(run.experiment)}
-    for unit in rows(db, run.id, stages=("answer", "judge"), states=OPEN + FINAL, split=TEST):
+    for unit in iter_rows(db, run.id, stages=("answer", "judge"), states=OPEN + FINAL, split=TEST):
         scores[unit.variant].add(unit)
     return list(scores.values())
 

@@ -24,7 +24,7 @@ from models.core.types import Hit
 from producer.results.report.ablation_table import Measure
 from storage.database import Database
 from storage.ledger import counts
-from storage.ledger.queries import rows
+from storage.ledger.queries import iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TEST
 
@@ -77,7 +77,7 @@ def read_execution(db: Database, run: Run) -> Execution | None:
     examples: set[int] = set()
     references: dict[int, str] = {}
     answers = {cell.name: _Answers() for cell in cells(run.experiment)}
-    for row in rows(db, run.id, stages=("judge",), split=TEST):
+    for row in iter_rows(db, run.id, stages=("judge",), split=TEST):
         examples.add(row.example_id)
         if executed := row.result.get("execution"):
             references[row.example_id] = row.result["reference_execution"]["outcome"]
@@ -149,7 +149,7 @@ def read_retrieval(db: Database, run: Run) -> tuple[RetrievalQuality, ...]:
     of_unit: dict[str, list[_RetrievalTally]] = defaultdict(list)
     for tally in tallies:
         of_unit[searches.unit_name(tally.cell.wording, tally.cell.retrieval)].append(tally)
-    for unit in rows(db, run.id, stages=("retrieve",), split=TEST):
+    for unit in iter_rows(db, run.id, stages=("retrieve",), split=TEST):
         if unit.oracle and unit.variant in of_unit:
             hits = hits_from_records(unit.result["passages"])
             for tally in of_unit[unit.variant]:

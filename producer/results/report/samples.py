@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from models.core.pipeline.grid import cells
 from models.core.types import Request
 from storage.database import Database
-from storage.ledger.queries import ResultRow, example_ids, requests, rows
+from storage.ledger.queries import ResultRow, example_ids, iter_rows, requests
 from storage.ledger.runs import Run
 from storage.schema import FAILED, FINAL, TEST
 
@@ -50,7 +50,7 @@ def read_samples(db: Database, run: Run) -> tuple[SampleRow, ...]:
     ids = example_ids(db, run.id, TEST)
     chosen = evenly_spaced(len(ids), min(MAX_ROWS, max(1, MAX_ANSWERS // max(1, len(grid)))))
     examples = [ids[index] for index in chosen]
-    judged = rows(db, run.id, stages=("answer", "judge"), states=FINAL, split=TEST, examples=examples)
+    judged = iter_rows(db, run.id, stages=("answer", "judge"), states=FINAL, split=TEST, examples=examples)
     units = [unit for unit in judged if unit.sample == 0]
     sent = requests(db, [unit.generation for unit in units if unit.generation])
     samples: dict[int, SampleRow] = {}

@@ -15,7 +15,7 @@ from producer.results.synthetic_set import SyntheticExample, pass_number, synthe
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.counts import Funnel
-from storage.ledger.queries import ResultRow, rows
+from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TRAIN
 
@@ -223,7 +223,7 @@ def one_line_excerpt(text: str) -> str:
 
 def _texts(db: Database, run: Run) -> Iterator[ResultRow]:
     """Read the units with a text, without the samples of a vote: only the elected rationale counts."""
-    units = rows(db, run.id, stages=STAGES)
+    units = iter_rows(db, run.id, stages=STAGES)
     return (
         unit for unit in units if unit.variant not in SAMPLES and isinstance(unit.result.get("text"), str)
     )
