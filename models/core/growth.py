@@ -1,11 +1,4 @@
-"""How examples are called in prompts of growth, in its files and its provenance.
-
-The nearest of many requests by ROUGE-L F (Lin, 2004): 2 LCS / (m + n) of two with m and n words.
-
-Which grown requests are kept, and why the others are not.
-
-New requests written from seeds (Self-Instruct, Wang et al., 2023): settings, names, what is kept.
-"""
+"""Requests grown from seeds (Self-Instruct, Wang et al., 2023): their names, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -19,26 +12,27 @@ from models.core.words import Words, words
 
 
 def seed_name(split: str, row: int) -> str:
-    """Of a row of the dataset, such as `train/17`; ids of questions may repeat."""
+    """Name a row of the dataset, such as `train/17`; ids of questions may repeat."""
     return f"{split}/{row}"
 
 
-def grown_name(unit: int, place: int) -> str:
-    """Of pair `place`, from 1, in the reply to a unit; each is a question of its own."""
-    return f"grown-{unit}-{place}"
+def grown_name(unit: int, number: int) -> str:
+    """Name pair `number`, from 1, in the reply to a unit. Each pair is a question of its own."""
+    return f"grown-{unit}-{number}"
 
 
-# Code points there are; words beyond share the last one.
+# The number of code points. Words beyond it share the last one.
 MAX_WORDS = 0x10FFFF
 _ROUNDING = 1e-9
 
 
 class NearestRequests:
-    """Finds what reaches `threshold`, above 0 and at most 1.
+    """Finds the added request that is nearest to another one, if it reaches `threshold` (above 0, at most 1).
 
-    Each word becomes one character, so that rapidfuzz compares texts: its similarity by insertions and
-    deletions is ROUGE-L F. What reaches the threshold shares so many words with what is looked for that it
-    has one of the rarest of these: only such requests are compared.
+    The measure is ROUGE-L F (Lin, 2004): 2 LCS / (m + n) of two requests with m and n words. Each word
+    becomes one character, so that rapidfuzz can compare: its similarity by insertions and deletions is
+    ROUGE-L F. A request that reaches the threshold shares so many words that it has one of the rarest of
+    them: only requests with one of these are compared.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -46,39 +40,41 @@ class NearestRequests:
         self._names: list[str] = []
         self._texts: list[str] = []
         self._characters: dict[str, str] = {}
-        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        # Indices of the texts that have a word.
+        self._holders: defaultdict[str, list[int]] = defaultdict(list)
 
-    def add(self, name: str, said: Words) -> None:
-        for word in set(said):
-            self._places[word].append(len(self._texts))
+    def add(self, name: str, request: Words) -> None:
+        for word in set(request):
+            self._holders[word].append(len(self._texts))
         self._names.append(name)
-        self._texts.append(self._text(said))
+        self._texts.append(self._text(request))
 
-    def find(self, said: Words) -> tuple[str, float] | None:
-        """Name and similarity of the nearest, of equals the first that was added; None below `threshold`."""
+    def find(self, request: Words) -> tuple[str, float] | None:
+        """Return name and similarity of the nearest request, the first added one of equals; None if none is
+        near."""
         # Workers that grow nothing do without it.
         from rapidfuzz import process
         from rapidfuzz.distance import Indel
 
-        known = {word: self._places.get(word, []) for word in said}
-        shared = ceil(len(said) * self._threshold / (2 - self._threshold) - _ROUNDING)
-        rarest = sorted(said, key=lambda word: len(known[word]))[: len(said) - shared + 1]
-        places = sorted({place for word in rarest for place in known[word]})
-        texts = [self._texts[place] for place in places]
+        holders = {word: self._holders.get(word, []) for word in request}
+        shared = ceil(len(request) * self._threshold / (2 - self._threshold) - _ROUNDING)
+        rarest = sorted(request, key=lambda word: len(holders[word]))[: len(request) - shared + 1]
+        indices = sorted({index for word in rarest for index in holders[word]})
+        texts = [self._texts[index] for index in indices]
         best = process.extractOne(
-            self._text(said), texts, scorer=Indel.normalized_similarity, score_cutoff=self._threshold
+            self._text(request), texts, scorer=Indel.normalized_similarity, score_cutoff=self._threshold
         )
-        return (self._names[places[best[2]]], float(best[1])) if best else None
+        return (self._names[indices[best[2]]], float(best[1])) if best else None
 
-    def _text(self, said: Words) -> str:
-        for word in said:
+    def _text(self, request: Words) -> str:
+        for word in request:
             if word not in self._characters:
                 self._characters[word] = chr(min(len(self._characters), MAX_WORDS))
-        return "".join(map(self._characters.__getitem__, said))
+        return "".join(map(self._characters.__getitem__, request))
 
 
-# Why a candidate is dropped, for people; the first that is true counts. The first three are flaws that
-# `models.core.answers.parse_pairs` finds.
+# Reasons to drop a candidate, in plain words; the first that is true counts. `parse_pairs` finds the first
+# three.
 DROPS: Mapping[str, str] = {
     "no_request": "an answer without a request",
     "no_answer": "a request without an answer",
@@ -93,8 +89,8 @@ DROPS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class GrowthCandidate:
-    """A pair that a model wrote. `id` is a name of its own, `flaw` one of DROPS or nothing; `shown` are the
-    names of the examples that its prompt held."""
+    """A pair that a model wrote. `id` is its own name, `flaw` one of DROPS or empty, and `shown` the names of
+    the examples in its prompt."""
 
     id: str
     request: str
@@ -105,7 +101,7 @@ class GrowthCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """`reason` is one of DROPS; `other` names the request that the candidate is like, `score` is how much."""
+    """A dropped candidate. `reason` is one of DROPS; `other` names the request that it is like by `score`."""
 
     reason: str
     other: str = ""
@@ -113,8 +109,10 @@ class Drop:
 
 
 class GrowthFilter:
-    """Judges candidates one after the other, and remembers those it keeps: their order decides. `train` and
-    `test` are (name, request) of the seeds and of what must not be written again."""
+    """Judges candidates one by one and remembers those it keeps, so their order matters.
+
+    `train` has (name, request) of the seeds, `test` that of requests that must not be written again.
+    """
 
     def __init__(
         self, config: Grow, train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]]
@@ -129,22 +127,22 @@ class GrowthFilter:
             self._test.add(name, words(request))
 
     def judge(self, candidate: GrowthCandidate) -> Drop | None:
-        """Why the candidate is dropped; None where it is kept."""
+        """Keep the candidate and return None, or return the reason to drop it."""
         if candidate.flaw:
             return Drop(candidate.flaw)
-        said = words(candidate.request)
-        if not self._config.least <= len(said) <= self._config.most:
-            return Drop("short" if len(said) < self._config.least else "long")
+        request = words(candidate.request)
+        if not self._config.least <= len(request) <= self._config.most:
+            return Drop("short" if len(request) < self._config.least else "long")
         for name in candidate.shown:
-            if self._words.get(name) == said:
+            if self._words.get(name) == request:
                 return Drop("parrot", name, 1.0)
-        if found := self._test.find(said):
-            return Drop("test", *found)
-        if found := self._known.find(said):
-            return Drop("similar", *found)
-        self._keep(candidate.id, said)
+        if near := self._test.find(request):
+            return Drop("test", *near)
+        if near := self._known.find(request):
+            return Drop("similar", *near)
+        self._keep(candidate.id, request)
         return None
 
-    def _keep(self, name: str, said: Words) -> None:
-        self._words[name] = said
-        self._known.add(name, said)
+    def _keep(self, name: str, request: Words) -> None:
+        self._words[name] = request
+        self._known.add(name, request)

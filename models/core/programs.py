@@ -1,12 +1,8 @@
-"""Programs that a model wrote: what is run, within which limits, and what came of it.
+"""Python code that models wrote: its syntax tree, and the program that tests can call.
 
-Python's own parser on text that a model wrote.
-
-How an answer becomes a program that tests can call, by its syntax tree.
-
-Tests call a function; an answer is whatever a model wrote: an expression, statements that leave their result
-in a variable, a print, a function of its own. The task's open function (`prefix`, `suffix`) says under which
-names the answer finds its input, and whether its value counts or what it does to a variable.
+Tests call a function, but an answer may be an expression, statements that leave their result in a variable, a
+print, or a function of its own. The task's open function (`prefix`, `suffix`) tells the names of the answer's
+input, and if its value counts or its change of a variable.
 """
 
 from __future__ import annotations
@@ -24,18 +20,21 @@ from pydantic import Field
 from models.core.experiment.endpoints import StrictModel, Whole
 from models.core.types import AnswerTests
 
-# `passed`: every test was met, and the proof of it arrived. `failed`: an assertion did not hold. `error`:
-# any other exception, an exit before the last test, or a death. `syntax`: Python does not compile it.
-# `unavailable`: not the answer but its tests, or a package that it uses, import what is not installed.
+# `passed`: all tests were met and the proof arrived. `failed`: an assertion did not hold. `error`: any other
+# exception, an exit before the last test, or a killed process. `syntax`: Python does not compile it.
+# `unavailable`: the tests, or a package that the answer uses, import something that is not installed.
 ExecutionOutcome = Literal[
     "passed", "failed", "error", "timeout", "memory", "output_limit", "syntax", "unavailable"
 ]  # fmt: skip
 
 
 class ProgramLimits(StrictModel):
-    """What one program may use. Processor time decides, so that a busy machine changes no verdict; wall
-    time is for programs that wait. `memory_mb` bounds each process and all of them together, `disk_mb`
-    each of two temporary folders in memory, `output_kb` standard output and error together."""
+    """The limits of one program.
+
+    Processor time decides, so that a busy machine changes no verdict; wall time ends programs that wait.
+    `memory_mb` limits each process and all together, `disk_mb` each of two temporary folders in memory,
+    `output_kb` standard output and error together.
+    """
 
     cpu_seconds: Annotated[Whole, Field(ge=1, le=600)] = 10
     wall_seconds: Annotated[Whole, Field(ge=1, le=3600)] = 30
@@ -47,9 +46,10 @@ class ProgramLimits(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A module in two parts, the task's own `setup` and the `answer`, and then `tests` in the same
-    namespace. Where an `entry_point` is named, the tests define `check`, which is called with what the
-    answer defined under that name."""
+    """A module of the task's `setup` and the `answer`, followed by `tests` in the same namespace.
+
+    With an `entry_point`, the tests define `check`, which is called with the answer's object of that name.
+    """
 
     answer: str
     tests: str = ""
@@ -59,8 +59,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionVerdict:
-    """`seconds` is wall time with the start of the wall; `cpu_seconds` that of the program alone, 0 where
-    it was killed from outside. `stdout` and `stderr` are cut at the limit of output."""
+    """The result of a program.
+
+    `seconds` is wall time with the start of the sandbox; `cpu_seconds` is processor time of the program
+    alone, 0 if it was killed from outside. `stdout` and `stderr` are cut at the limit of output.
+    """
 
     outcome: ExecutionOutcome
     detail: str = ""
@@ -70,15 +73,15 @@ class ExecutionVerdict:
     cpu_seconds: float = 0.0
 
 
-# `catch_warnings` swaps a list of the whole process: two threads in it at once may leave it swapped.
-_filters = threading.Lock()
-# Nesting too deep for the parser shows as any of the last three.
+# `catch_warnings` swaps a list of the whole process. Two threads in it at once may leave it swapped.
+_warning_filters = threading.Lock()
+# The last three mean that code is nested too deeply.
 _NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError)
 
 
 def parse_python(code: str) -> ast.Module | None:
-    """The syntax tree of `code`, or None where Python cannot parse it. Raises and warns nothing."""
-    with _filters, warnings.catch_warnings():
+    """Return the syntax tree of `code`, or None if Python cannot parse it. Raise and warn nothing."""
+    with _warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(code)
@@ -87,8 +90,8 @@ def parse_python(code: str) -> ast.Module | None:
 
 
 def tree_text(code: str) -> str | None:
-    """The syntax tree of `code` written out, the same for codes that differ in form only; None where there
-    is none. Raises nothing."""
+    """Return the syntax tree of `code` as text, equal for codes that differ in form only; None if there is no
+    tree. Raise nothing."""
     tree = parse_python(code)
     if tree is None or not tree.body:
         return None
@@ -99,17 +102,18 @@ def tree_text(code: str) -> str | None:
 
 
 def normal_form(code: str) -> str:
-    """A text that is the same for codes which mean the same: their tree, or else their words."""
+    """Return a text that is equal for codes that mean the same: the syntax tree, or else the words."""
     return tree_text(code) or " ".join(code.split())
 
 
-# Methods that change a container and give something back all the same.
-_TAKE_OUT = {"pop", "popitem", "setdefault"}
+# Methods that change a container and return something as well.
+_CHANGE_AND_RETURN = {"pop", "popitem", "setdefault"}
 _VALUE = "_value"
 
 
 def build_program(answer: str, tests: AnswerTests) -> Program:
-    """The program of an answer; what is no Python is put in its place as it is. Raises nothing."""
+    """Return the program of an answer. An answer that is no Python is put in its place as text. Raise
+    nothing."""
     raw = Program(tests.prefix + answer + tests.suffix + "\n", tests.code, tests.entry_point)
     open_, tree = _open_function(tests), _parse(answer)
     if tree is None or (tests.prefix and open_ is None):
@@ -126,9 +130,11 @@ def build_program(answer: str, tests: AnswerTests) -> Program:
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    """A function whose body is to be filled in: what stands `before` it and at its start (`preface`), and
-    how it `ends`. `wants_value` where the answer's value is what it returns."""
+class _OpenFunction:
+    """A function without a body: statements `before` it, at its start (`preface`) and at its end (`ends`).
+
+    It `wants_value` if it returns the answer's value.
+    """
 
     before: list[ast.stmt]
     function: ast.FunctionDef
@@ -138,12 +144,12 @@ class _Open:
 
     @property
     def parameters(self) -> list[str]:
-        given = self.function.args
-        return [each.arg for each in (*given.posonlyargs, *given.args)]
+        arguments = self.function.args
+        return [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
 
     @property
     def result(self) -> str | None:
-        """The variable that it returns, "" where it returns nothing, None where it ends in another way."""
+        """The variable that it returns, "" if it returns nothing, None if it ends in another way."""
         match self.ends:
             case [] | [ast.Return(value=None)]:
                 return ""
@@ -152,23 +158,23 @@ class _Open:
         return None
 
 
-def _open_function(tests: AnswerTests) -> _Open | None:
+def _open_function(tests: AnswerTests) -> _OpenFunction | None:
     prefix = tests.prefix.rstrip(" ")
     wants_value = prefix.endswith("return") or not tests.suffix.strip()
     for filled in (f"{prefix} 0", f"{prefix}pass", f"{prefix}    pass", f"{prefix}\n    pass"):
         tree, suffix = parse_python(filled), _parse(tests.suffix)
         if tree and suffix and tree.body and isinstance(function := tree.body[-1], ast.FunctionDef):
-            return _Open(tree.body[:-1], function, function.body[:-1], suffix.body, wants_value)
+            return _OpenFunction(tree.body[:-1], function, function.body[:-1], suffix.body, wants_value)
     return None
 
 
 def _parse(answer: str) -> ast.Module | None:
-    """Of the answer, whose lines after the first may be indented as those around it."""
+    """Parse an answer, whose lines after the first may be indented like the code around it."""
     first, _, rest = answer.partition("\n")
     return parse_python(textwrap.dedent(answer)) or parse_python(f"{first.strip()}\n{textwrap.dedent(rest)}")
 
 
-def _body(statements: list[ast.stmt], open_: _Open) -> list[ast.stmt]:
+def _body(statements: list[ast.stmt], open_: _OpenFunction) -> list[ast.stmt]:
     if statements and open_.wants_value:
         return [*statements[:-1], *_valued(statements[-1], open_)]
     name = open_.result
@@ -178,20 +184,20 @@ def _body(statements: list[ast.stmt], open_: _Open) -> list[ast.stmt]:
     return [*statements[:-1], *valued] if valued else [*statements, *open_.ends]
 
 
-def _value_instead(last: ast.stmt, name: str, open_: _Open) -> list[ast.stmt] | None:
-    """The last statement, where its own value may be what the task would find in the variable."""
+def _value_instead(last: ast.stmt, name: str, open_: _OpenFunction) -> list[ast.stmt] | None:
+    """Return the last statement with its value in place of the variable `name`, None if it has no value."""
     match last:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=of), attr=method))) if (
-            of == name and method in _TAKE_OUT
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=method))) if (
+            owner == name and method in _CHANGE_AND_RETURN
         ):
             return None
         case ast.Expr() if name in open_.parameters:
-            # `l.sort()` gives nothing, and changes what is asked for; `sorted(l)` gives what is asked for.
-            *before, given = _valued(last, open_)
-            assert isinstance(given, ast.Return)
-            assert given.value
-            kept = ast.parse(f"return {name} if {_VALUE} is None else {_VALUE}").body
-            return [*before, _assign(given.value), *kept]
+            # `l.sort()` returns nothing and changes the result; `sorted(l)` returns the result.
+            *before, final = _valued(last, open_)
+            assert isinstance(final, ast.Return)
+            assert final.value
+            choice = ast.parse(f"return {name} if {_VALUE} is None else {_VALUE}").body
+            return [*before, _assign(final.value), *choice]
         case ast.Expr() | ast.FunctionDef():
             return _valued(last, open_)
         case ast.Assign(targets=[target]) if name not in _names(target):
@@ -199,32 +205,36 @@ def _value_instead(last: ast.stmt, name: str, open_: _Open) -> list[ast.stmt] | 
     return None
 
 
-def _valued(last: ast.stmt, open_: _Open) -> list[ast.stmt]:
-    """The last statement, and then a return of what it came to."""
+def _valued(last: ast.stmt, open_: _OpenFunction) -> list[ast.stmt]:
+    """Return the last statement, followed by a return of its value."""
     match last:
         case ast.Expr(value=ast.Call(func=ast.Name(id="print"), args=[shown], keywords=[])) if not isinstance(
             shown, ast.Starred
         ):
-            return [_assign(shown), *ast.parse(f"print({_VALUE})").body, _return(ast.Name(_VALUE))]
+            return [_assign(shown), *ast.parse(f"print({_VALUE})").body, ast.Return(ast.Name(_VALUE))]
         case ast.Expr(value=value):
-            return [_return(value)]
+            return [ast.Return(value)]
         case ast.Assign(targets=[target, *_]) | ast.AnnAssign(target=target) | ast.AugAssign(target=target):
-            return [last, _return(target)]
+            return [last, ast.Return(target)]
         case ast.FunctionDef(name=name, args=args):
-            taken = len(args.posonlyargs) + len(args.args)
-            given: list[ast.expr] = [ast.Name(parameter) for parameter in open_.parameters[:taken]]
-            return [last, _return(ast.Call(ast.Name(name), given, []))]
+            count = len(args.posonlyargs) + len(args.args)
+            arguments: list[ast.expr] = [ast.Name(parameter) for parameter in open_.parameters[:count]]
+            return [last, ast.Return(ast.Call(ast.Name(name), arguments, []))]
         case ast.With(body=[*inner, final]):
             last.body = [*inner, *_valued(final, open_)]
         case ast.For() | ast.While() | ast.If() | ast.Try():
-            return [last, *(_return(ast.Name(name)) for name in list(_bound([last]))[-1:])]
+            return [last, *(ast.Return(ast.Name(name)) for name in list(_bound([last]))[-1:])]
     return [last]
 
 
 def _bound(statements: list[ast.stmt]) -> dict[str, None]:
-    """The variables that the statements assign, in order."""
-    found = (node for statement in statements for node in _in_order(statement))
-    return {node.id: None for node in found if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    """Return the variables that the statements assign, in order."""
+    return {
+        node.id: None
+        for statement in statements
+        for node in _in_order(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def _names(target: ast.expr) -> set[str]:
@@ -232,7 +242,8 @@ def _names(target: ast.expr) -> set[str]:
 
 
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    """The node and what it holds, less functions and comprehensions, which have variables of their own."""
+    """Yield the node and its descendants, but nothing in functions and comprehensions, which have own
+    variables."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.Lambda | ast.comprehension):
@@ -247,10 +258,5 @@ def _assign(value: ast.expr) -> ast.stmt:
     return ast.Assign([ast.Name(_VALUE)], value)
 
 
-def _return(value: ast.expr) -> ast.stmt:
-    return ast.Return(value)
-
-
 def _text(statements: list[ast.stmt]) -> str:
-    """The statements as source; places in it are not those of the answer."""
     return ast.unparse(ast.fix_missing_locations(ast.Module(statements, []))) + "\n"

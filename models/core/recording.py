@@ -1,12 +1,12 @@
-"""Recorded answers of models, found by what was asked. A row is one of two kinds:
+"""Recorded answers of models. A row is one of two kinds:
 
     {"request": {"provider", "model", "messages" or "prompt", "params", "draw"}, "text", ...}
     {"stage", "question_id" or "request": "...", "text", ...}
 
-Both may have `finish_reason`, `refusal` and `usage` {"prompt", "cached", "completion"}. The first is a
-generation as the ledger stores it; it answers the request that asks the same, whoever is asked. The second
-answers a stage of an example: the n-th row of a stage and key answers the n-th example with that key. Growth
-asks for an example several times: rows of the stage grow may have `round`, from 1, and `sample`, from 0.
+Both may have `finish_reason`, `refusal` and `usage` {"prompt", "cached", "completion"}. The first kind is a
+generation as the ledger stores it; it answers the same request to any provider. The second kind answers a
+stage of an example: the n-th row of a stage and key answers the n-th example with that key. Growth asks for
+an example several times: rows of the stage grow may have `round`, from 1, and `sample`, from 0.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from typing import Any
 from models.core.errors import DatasetError, NotRecorded
 from models.core.types import JSON, Completion, Request, Usage
 
-# The split whose examples have the stage; an augmentation may be of either, and says so where it is of test.
+# The split whose examples have the stage. An augmentation of a test example names its split.
 SPLITS = {"augment": "train", "rationale": "train", "rationalize": "train", "answer": "test", "grow": "train"}
 STOPPED = "stop"
-# (stage, split, name of the key, key, round, sample); but for grow the last two are those of the first.
+# (stage, split, name of the key, key, round, sample). Round and sample are FIRST except for the stage grow.
 RecordingKey = tuple[str, str, str, str, int, int]
 FIRST = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The unit that asks. Of examples with its `question_id` it is number `nth_of_id` (from 0) of its split,
-    of those with its request number `nth_of_request`. `round` and `sample` tell calls of growth apart."""
+    """The unit that asks.
+
+    Its example is number `nth_of_id` (from 0) of those in its split with its `question_id`, and number
+    `nth_of_request` of those with its request. `round` and `sample` separate calls of growth.
+    """
 
     stage: str
     split: str
@@ -45,9 +48,9 @@ class Asker:
 
 
 class Recording:
-    """`source` names it in messages, `digest` (hexadecimal) in the identity of what a stage is answered.
+    """A file of recorded answers. Raises DatasetError with source and line.
 
-    Raises DatasetError with source and line.
+    `source` names it in messages, `digest` (hexadecimal) in the provider of answers to a stage.
     """
 
     def __init__(self, source: object, digest: str, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
@@ -55,7 +58,7 @@ class Recording:
         self.digest = digest
         self._prefix = f"recording {digest[:16]}:"
         self._lines: dict[int, Completion] = {}
-        # The line that answers a question, by whom it was asked.
+        # The line that answers a question, by provider.
         self._asked: defaultdict[bytes, dict[str, int]] = defaultdict(dict)
         self._stages: defaultdict[RecordingKey, list[int]] = defaultdict(list)
         for line, row in rows:
@@ -68,9 +71,9 @@ class Recording:
         return bool(self._stages)
 
     def named(self, request: Request, asker: Asker | None = None) -> Request:
-        """The request as the ledger shall know it: asked of the provider that was recorded; or of the line
-        that answers this stage of the asker's example. Where several answered it, the request's own
-        provider says which is meant. Raises NotRecorded."""
+        """Return the request for the ledger, with the recorded provider, or with the line that answers this
+        stage of the asker's example. If several providers answered it in different ways, the request's own
+        provider decides. Raise NotRecorded if nothing answers it."""
         if lines := self._asked.get(_question(request.body())):
             if request.provider in lines:
                 return request
@@ -80,13 +83,13 @@ class Recording:
                     f"{request.model}; tell with base_url which is meant"
                 )
             return replace(request, provider=next(iter(lines)))
-        for line in self._of_stage(asker) if asker else ():
+        if asker and (line := self._stage_line(asker)) is not None:
             return replace(request, provider=f"{self._prefix}{line}")
         whose = f"{asker.stage} of {asker.question_id}" if asker else "a common call"
         raise NotRecorded(f"{self.source} holds no answer to this request to {request.model} ({whose})")
 
     def answer(self, request: Request) -> Completion:
-        """To a request that is `named`. Raises NotRecorded."""
+        """Return the answer to a request that `named` returned. Raise NotRecorded if there is none."""
         line = request.provider.removeprefix(self._prefix)
         if line != request.provider:
             return self._lines[int(line)]
@@ -95,20 +98,19 @@ class Recording:
             raise NotRecorded(f"{self.source} holds no answer to this request to {request.model}")
         return self._lines[lines[request.provider]]
 
-    def _of_stage(self, asker: Asker) -> list[int]:
-        """The line that answers the asker's stage, if any."""
+    def _stage_line(self, asker: Asker) -> int | None:
         keys = (("question_id", asker.question_id, asker.nth_of_id),
                 ("request", asker.request, asker.nth_of_request))  # fmt: skip
         for name, key, nth in keys:
-            place = (asker.stage, asker.split, name, key, asker.round, asker.sample)
-            if found := self._stages.get(place, [])[nth : nth + 1]:
-                return found
-        return []
+            lines = self._stages.get((asker.stage, asker.split, name, key, asker.round, asker.sample), [])
+            if nth < len(lines):
+                return lines[nth]
+        return None
 
     def _add(self, row: _RecordedRow) -> None:
         self._lines[row.line] = row.completion()
         if not isinstance(row.values.get("request"), dict):
-            self._stages[row.place()].append(row.line)
+            self._stages[row.key()].append(row.line)
             return
         request = row.request()
         before = self._asked[_question(request)].setdefault(request["provider"], row.line)
@@ -136,7 +138,7 @@ class _RecordedRow:
         )
 
     def request(self) -> JSON:
-        """The body of the recorded request."""
+        """Return the body of the recorded request."""
         body: JSON = self.values["request"]
         try:
             return Request.from_body({"provider": "", **body}).body()
@@ -144,8 +146,8 @@ class _RecordedRow:
             raise self.error("'request' needs model, messages or prompt, params and draw "
                              "(two numbers), as the ledger stores them") from None  # fmt: skip
 
-    def place(self) -> RecordingKey:
-        """Of the examples that are answered."""
+    def key(self) -> RecordingKey:
+        """Return the key of the examples that the row answers."""
         stage = self._text("stage") or ""
         if stage not in SPLITS:
             raise self.error(f"needs a 'request' as the ledger stores it, or a 'stage': {', '.join(SPLITS)}")
@@ -155,11 +157,11 @@ class _RecordedRow:
         for name in ("question_id", "request"):
             value = self.values.get(name)
             if isinstance(value, str) or (name == "question_id" and type(value) is int):
-                return (stage, split, name, str(value), *(self._call() if stage == "grow" else FIRST))
+                return (stage, split, name, str(value), *(self._growth_call() if stage == "grow" else FIRST))
         raise self.error("needs a 'question_id' or a 'request', a text")
 
-    def _call(self) -> tuple[int, int]:
-        """Round and sample."""
+    def _growth_call(self) -> tuple[int, int]:
+        """Return round and sample."""
         number, sample = self.values.get("round", 1), self.values.get("sample", 0)
         if not (type(number) is int and number >= 1 and type(sample) is int and sample >= 0):
             raise self.error("'round' must be a whole number from 1, and 'sample' one from 0")
@@ -181,7 +183,7 @@ class _RecordedRow:
 
 
 def recorded_row(request: JSON, completion: Completion) -> JSON:
-    """A row of the first kind; `request` is the body of one."""
+    """Return a row of the first kind. `request` is the body of a request."""
     return {
         "request": request,
         "text": completion.text,
@@ -192,7 +194,7 @@ def recorded_row(request: JSON, completion: Completion) -> JSON:
 
 
 def _question(body: JSON) -> bytes:
-    """A hash of what is asked: of the whole request but the provider."""
-    asked = {name: value for name, value in body.items() if name != "provider"}
-    text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """Return a hash of the request without its provider."""
+    question = {name: value for name, value in body.items() if name != "provider"}
+    text = json.dumps(question, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,6 +1,6 @@
-"""How many tokens a call will use, guessed before it and learned from what servers count.
+"""Estimates of the tokens of a call, learned from the usage that servers report.
 
-No tokenizer is loaded: limits and budgets need a guess that is right on average, and usage corrects it.
+No tokenizer is loaded: limits and budgets only need an estimate that is right on average.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import Any
 
 from models.core.types import Request, Usage
 
-# English and code in the tokenizers of today; corrected from the first answer on.
+# Typical of English and code in current tokenizers; each answer corrects it.
 TOKENS_PER_BYTE = 0.27
 TOKENS_PER_MESSAGE = 4
 COMPLETION_TOKENS = 256.0
 LEARNING_RATE = 0.05
-LIMITS = ("max_completion_tokens", "max_tokens")
+LIMIT_PARAMS = ("max_completion_tokens", "max_tokens")
 
 
 class TokenEstimate:
-    """Of one model. Tokens per UTF-8 byte of a prompt and tokens of an answer, as moving averages."""
+    """Moving averages of one model: tokens per UTF-8 byte of a prompt, and tokens of an answer."""
 
     def __init__(self) -> None:
         self._per_byte = TOKENS_PER_BYTE
         self._completion = COMPLETION_TOKENS
 
     def usage(self, request: Request) -> Usage:
-        """A server that is told a limit reserves all of it; otherwise answers are as long as usual."""
+        """Estimate the usage. The whole limit of an answer counts if one is set, since servers reserve it."""
         prompt = _bytes(request) * self._per_byte + _overhead(request)
         limit = answer_limit(request.params)
         return Usage(prompt=round(prompt), completion=round(self._completion) if limit is None else limit)
@@ -39,8 +39,8 @@ class TokenEstimate:
 
 
 def answer_limit(params: Mapping[str, Any]) -> int | None:
-    """The most tokens of an answer; None where no parameter says."""
-    return next((params[name] for name in LIMITS if isinstance(params.get(name), int)), None)
+    """Return the largest number of tokens of an answer; None if no parameter limits it."""
+    return next((params[name] for name in LIMIT_PARAMS if isinstance(params.get(name), int)), None)
 
 
 def _overhead(request: Request) -> int:
@@ -50,4 +50,4 @@ def _overhead(request: Request) -> int:
 def _bytes(request: Request) -> int:
     if request.prompt is not None:
         return len(request.prompt.encode("utf-8", "surrogatepass"))
-    return sum(len(said.content.encode("utf-8", "surrogatepass")) for said in request.messages)
+    return sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)

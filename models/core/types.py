@@ -1,4 +1,4 @@
-"""The values that pass between stages, models and the ledger."""
+"""Values that stages, models and the ledger exchange."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """One model call, complete enough to be repeated and to be recognised.
+    """One model call, complete enough to be repeated and recognised.
 
-    `messages` asks a chat endpoint; `prompt` asks a completion endpoint; exactly one is set.
-    `draw` separates calls that ask the same words on purpose: the sample number, and the number
-    of the attempt after a rejected answer.
+    Exactly one is set: `messages` for a chat endpoint, `prompt` for a completion endpoint. `draw` separates
+    calls that ask the same words on purpose: the sample number and the number of the attempt.
     """
 
     provider: str
@@ -36,17 +35,17 @@ class Request:
     draw: tuple[int, int] = (0, 0)
 
     def body(self) -> JSON:
-        """The request as JSON, as it is stored beside its answer."""
-        asked: JSON = {"model": self.model, "params": dict(self.params), "draw": list(self.draw)}
+        """Return the request as JSON, as it is stored beside its answer."""
+        body: JSON = {"provider": self.provider, "model": self.model}
+        body |= {"params": dict(self.params), "draw": list(self.draw)}
         if self.prompt is not None:
-            asked["prompt"] = self.prompt
-        else:
-            asked["messages"] = [{"role": said.role, "content": said.content} for said in self.messages]
-        return {"provider": self.provider, **asked}
+            return body | {"prompt": self.prompt}
+        messages = [{"role": message.role, "content": message.content} for message in self.messages]
+        return body | {"messages": messages}
 
     @classmethod
     def from_body(cls, body: JSON) -> Request:
-        """The request whose `body()` this is."""
+        """Return the request that `body()` made this of."""
         messages = tuple(Message(**message) for message in body.get("messages", ()))
         sample, attempt = body["draw"]
         return cls(
@@ -55,14 +54,14 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the request, hexadecimal: the same question is bought once, in any run."""
+        """The SHA-256 of the request, hexadecimal. Equal requests are bought once, in all runs together."""
         text = json.dumps(self.body(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. `cached` of the `prompt` tokens were served from the provider's cache."""
+    """Tokens of one call. `cached` of the `prompt` tokens came from the provider's cache."""
 
     prompt: int = 0
     cached: int = 0
@@ -71,7 +70,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Requests and tokens a minute, as a server tells them; None where it does not."""
+    """Requests and tokens per minute that a server allows; None if it does not say."""
 
     rpm: int | None = None
     tpm: int | None = None
@@ -83,8 +82,8 @@ MALFORMED = "malformed"
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered. `text` is None where the provider sent `content: null`; where the finish
-    reason is MALFORMED it is the body as it came."""
+    """The answer of a model. `text` is None if the provider sent `content: null`. If the finish reason is
+    MALFORMED, it is the raw body."""
 
     text: str | None
     finish_reason: str
@@ -104,15 +103,17 @@ class Passage:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the content: an unchanged passage keeps its key when the corpus changes."""
+        """The SHA-256 of the content. An unchanged passage keeps its key when the corpus changes."""
         parts = (self.id, self.name, self.signature, self.text, self.library)
         return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What documentation is wanted for. Solved examples of the same question, as its `question_id` tells, are
-    no help: they would give the answer away."""
+    """A request for which documentation is searched.
+
+    Solved examples with the same `question_id` are not used: they would give the answer away.
+    """
 
     request: str
     augmentation: str = ""
@@ -122,8 +123,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search found. `score` ranks it; `scores` are its parts by name; `dense` is the inner
-    product of unit vectors."""
+    """A passage that a search found. `score` ranks it; `scores` has its parts by name."""
 
     passage: Passage
     score: float
@@ -132,9 +132,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTests:
-    """Tests of an answer by execution: `code` that asserts, or defines `check`, which is called with the
-    function named `entry_point`. An answer may be the body of a function that `prefix` opens and `suffix`
-    ends."""
+    """Tests that execute an answer.
+
+    `code` asserts, or defines `check`, which is called with the function `entry_point`. The answer may be the
+    body of a function that `prefix` begins and `suffix` ends.
+    """
 
     code: str
     entry_point: str = ""
@@ -156,7 +158,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """A worked example shown to a model in context. `rationale` is empty where none is shown."""
+    """A worked example in a prompt. `rationale` is empty if none is shown."""
 
     request: str
     answer: str
@@ -166,7 +168,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an answer is not accepted; `reason` is one of `models.core.answers.REASONS`."""
+    """An answer that is not accepted. `reason` is one of `models.core.answers.checks.REASONS`."""
 
     reason: str
     detail: str = ""

@@ -49,10 +49,10 @@ def test_winner_has_most_votes_and_is_the_earliest_of_equals(codes: list[str]) -
     vote = majority(codes)
     forms = [normal_form(code) for code in codes]
     count = Counter(form for form in forms if form) or Counter(forms)
-    elected = forms[vote.place]
+    elected = forms[vote.index]
     assert vote.winner == count[elected] == max(count.values())
-    assert vote.place == forms.index(elected)
-    earlier = {form for form in forms[: vote.place] if form}
+    assert vote.index == forms.index(elected)
+    earlier = {form for form in forms[: vote.index] if form}
     assert all(count[form] < vote.winner for form in earlier)
     assert (vote.samples, vote.groups) == (len(codes), len(count))
 
@@ -62,7 +62,7 @@ def test_a_clear_winner_wins_in_any_order(codes: list[str], chance: random.Rando
     code = "max(x)"
     stuffed = [*codes, *[code] * (len(codes) + 1)]
     chance.shuffle(stuffed)
-    assert normal_form(stuffed[majority(stuffed).place]) == normal_form(code)
+    assert normal_form(stuffed[majority(stuffed).index]) == normal_form(code)
 
 
 @given(st.text(max_size=40))

@@ -1,9 +1,4 @@
-"""Why an answer may be rejected.
-
-Checks that every answer has to pass, whatever was asked.
-
-How synthetic rationales fail (paper, Figure 2, and after), told from the text alone.
-"""
+"""Checks of answers: the reasons to reject one, and the ways in which rationales fail (paper, Figure 2)."""
 
 from __future__ import annotations
 
@@ -22,7 +17,8 @@ EXCERPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`soft`: there is a text, though a bad one; hard: there is nothing to use. `says` is for people."""
+    """A reason to reject an answer. `soft`: there is a text, but a bad one; otherwise there is nothing to
+    use."""
 
     soft: bool
     says: str
@@ -46,7 +42,7 @@ REASONS: Mapping[str, Reason] = {
 
 
 def reject(reason: str, text: str, *, end: bool = False) -> Rejection:
-    """A rejection whose detail shows the start of `text`, or its end: one printable line."""
+    """Return a rejection whose detail shows the start of `text`, or its `end`, on one printable line."""
     line = " ".join(text[-2 * EXCERPT :].split() if end else text[: 2 * EXCERPT].split())
     shown = line[-EXCERPT:] if end else line[:EXCERPT]
     return Rejection(
@@ -71,9 +67,9 @@ _REFUSAL = re.compile(
 
 
 def usable_text(completion: Completion) -> str | Rejection:
-    """The text as the model wrote it, or why no stage can take it.
+    """Return the model's text, or the reason why no stage can use it.
 
-    The hard reasons come first; `truncated` is soft, and `completion.text` then still holds the text.
+    Hard reasons come first; `truncated` is soft, and `completion.text` still has the text.
     """
     if rejection := _unusable(completion):
         return rejection
@@ -82,14 +78,14 @@ def usable_text(completion: Completion) -> str | Rejection:
 
 
 def repeats(text: str, request: str) -> bool:
-    """Whether `text` says no other words than `request`, or than one of its two sentences."""
-    said = _words(text)
+    """Tell if `text` has the same words as `request`, or as one of its two sentences."""
+    words = _words(text)
     original, _, augmentation = request.partition("This requires")
-    return bool(said) and said in (_words(request), _words(original), _words(augmentation))
+    return bool(words) and words in (_words(request), _words(original), _words(augmentation))
 
 
 def refuses(text: str) -> bool:
-    """Whether `text` declines to answer, and names no code after all."""
+    """Tell if `text` declines to answer and contains no code."""
     start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return bool(_REFUSAL.match(start)) and not answer_code(text)
 
@@ -114,7 +110,7 @@ def _words(text: str) -> list[str]:
     return words[1:] if words[:1] in (["request"], ["query"]) else words
 
 
-# What each mode says of a rationale, for people.
+# A description of each mode, in plain words.
 FAILURE_MODES: Mapping[str, str] = {
     "redundancy": "says the same sentence twice, or half of its words in phrases it has used before",
     "parroting": "repeats the request in place of reasoning",
@@ -131,10 +127,10 @@ _ENDED = re.compile(r"[.!?:`'\")\]}]\s*\Z")
 
 
 def failure_modes(text: str, request: str = "") -> list[str]:
-    """Which of FAILURE_MODES `text`, the rationale for `request`, shows, in their order. Raises nothing."""
+    """Return the FAILURE_MODES of `text`, the rationale for `request`, in their order. Raise nothing."""
     request = without_hint(request)
     code = answer_code(text)
-    found = {
+    shown = {
         "redundancy": _is_redundant(explanation(text)),
         "parroting": bool(request) and repeats(explanation(text), request),
         "no_code": code is not None and parse_python(code or "(") is None,
@@ -143,7 +139,7 @@ def failure_modes(text: str, request: str = "") -> list[str]:
         "truncation": code is None and bool(text.strip()) and not _ENDED.search(text),
         "refusal": refuses(text),
     }
-    return [mode for mode in FAILURE_MODES if found[mode]]
+    return [mode for mode in FAILURE_MODES if shown[mode]]
 
 
 def _is_redundant(text: str) -> bool:
@@ -152,5 +148,5 @@ def _is_redundant(text: str) -> bool:
         return True
     words = re.findall(r"\w+|[^\w\s]", text.lower())
     phrases = Counter(zip(*(words[start:] for start in range(PHRASE)), strict=False))
-    again = phrases.total() - len(phrases)
-    return again > REPEATED_SHARE * phrases.total()
+    repeated = phrases.total() - len(phrases)
+    return repeated > REPEATED_SHARE * phrases.total()

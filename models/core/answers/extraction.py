@@ -1,4 +1,4 @@
-"""Where the code stands in what a model wrote."""
+"""Finds the code in the text of a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from models.core.programs import parse_python
 
-# `module` is the `extract` of a task folder's task.py, which workers call.
+# For `module`, workers call `extract` of the task folder's task.py.
 Extraction = Literal["paper", "strict", "module"]
 
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
@@ -20,18 +20,18 @@ _BLANKS = " \t\r\n\f\v"
 
 
 def extract_prediction(rule: Literal["paper", "strict"], text: str) -> str:
-    """The code in a student's answer, "" where there is none. Raises nothing.
+    """Return the code in a student's answer, "" if there is none. Raise nothing.
 
-    `paper` is the paper's own extraction. `strict` takes the code of the answer sentence, else the
-    first fenced block, else the first line that is not blank.
+    `paper` is the paper's own extraction. `strict` takes the code of the answer sentence, else the first
+    fenced block, else the first line that is not blank.
     """
     return _paper(text) if rule == "paper" else _strict(text)
 
 
 def answer_code(text: str) -> str | None:
-    """The code after the last "the answer is" (any case), bare; None where no such sentence stands.
+    """Return the code after the last "the answer is" (any case), without marks; None without this sentence.
 
-    A fenced block counts as the answer unless code stands between it and the sentence.
+    A fenced block is the answer unless code stands between the sentence and the block.
     """
     sentences = list(_ANSWER.finditer(text))
     if not sentences:
@@ -45,22 +45,22 @@ def answer_code(text: str) -> str | None:
 
 
 def explanation(text: str) -> str:
-    """`text` up to its first "the answer is"; all of it where no such sentence stands."""
+    """Return `text` up to its first "the answer is", or all of it without this sentence."""
     return _ANSWER.split(text, maxsplit=1)[0]
 
 
 def strip_marks(code: str) -> str:
-    """`code` less leading blanks, colons, backquotes and trailing blanks, full stops, colons, backquotes."""
+    """Strip leading blanks, colons, backquotes and trailing blanks, full stops, colons, backquotes."""
     return code.lstrip(_BLANKS + ":`").rstrip(_BLANKS + ".:`")
 
 
-def own_part(text: str) -> str:
-    """`text` up to where the model goes on with a next example of its own invention."""
+def before_next_example(text: str) -> str:
+    """Return `text` up to the next example that the model invents."""
     return _NEXT_SECTION.split(text, maxsplit=1)[0]
 
 
 def _strict(text: str) -> str:
-    text = own_part(text)
+    text = before_next_example(text)
     if (code := answer_code(text)) is not None:
         return code
     if fence := _FENCE.search(text):

@@ -1,11 +1,4 @@
-"""Augmentations: "This requires ...", one to a reply or many to a numbered reply.
-
-Grown examples: pairs of `Request:` and `Answer:`, as many as a reply holds.
-
-Rationales: a chain of thought that ends in "The answer is CODE".
-
-Verdicts of a judge model: right or wrong, in its own words.
-"""
+"""Parsers of model replies: augmentations, pairs of grown examples, rationales and verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from models.core.answers.checks import reject, repeats, usable_text
-from models.core.answers.extraction import answer_code, explanation, own_part
+from models.core.answers.extraction import answer_code, before_next_example, explanation
 from models.core.correctness import mentions_hint, without_hint
 from models.core.programs import parse_python
 from models.core.types import Completion, Rejection
@@ -34,16 +27,16 @@ _CLOSING = str.maketrans("“‘", "”’")
 
 
 def parse_augmentation(completion: Completion, request: str) -> str | Rejection:
-    """What the request takes, on one line that starts with "This requires"."""
+    """Return what the request requires, on one line that starts with "This requires"."""
     text = usable_text(completion)
     return text if isinstance(text, Rejection) else _augmentation(text, request)
 
 
 def parse_augmentations(completion: Completion, requests: list[str]) -> list[str | Rejection]:
-    """The items of a numbered reply, one for each request and in their order.
+    """Return the items of a numbered reply, one for each request and in their order.
 
-    A reply that cannot be used rejects every item. One that was cut off loses the item it ends in
-    (`truncated`) and those after it (`missing`).
+    An unusable reply rejects every item. A truncated reply rejects its last item (`truncated`) and those
+    after it (`missing`).
     """
     text = usable_text(completion)
     cut = text if isinstance(text, Rejection) else None
@@ -60,13 +53,13 @@ def parse_augmentations(completion: Completion, requests: list[str]) -> list[str
 
 
 def _augmentation(text: str, request: str) -> str | Rejection:
-    found = _REQUIRES.search(text)
-    if found is None:
+    opening = _REQUIRES.search(text)
+    if opening is None:
         return reject("parroted" if repeats(text, request) else "no_answer", text)
-    paragraph = _PARAGRAPH_END.split(text[found.end() :], maxsplit=1)[0]
+    paragraph = _PARAGRAPH_END.split(text[opening.end() :], maxsplit=1)[0]
     # Blanks within a line stay: they may belong to a quoted string.
     line = " ".join(line.strip() for line in paragraph.strip().splitlines())
-    body = _unwrapped(line, text[: found.start()]).strip(" :")
+    body = _without_quotes(line, text[: opening.start()]).strip(" :")
     if not any(char.isalnum() for char in body):
         return reject("no_answer", text)
     if repeats(body, request) or _inflects(body, request):
@@ -74,8 +67,8 @@ def _augmentation(text: str, request: str) -> str | Rejection:
     return f"This requires {body}"
 
 
-def _unwrapped(body: str, before: str) -> str:
-    """`body` less the quote or emphasis that `before` opens, right before it or at its very start."""
+def _without_quotes(body: str, before: str) -> str:
+    """Remove the end of a quote or emphasis that `before` opens, at its end or at its very start."""
     nearest = before[len(before.rstrip(_OPENING)) :]
     first = before.strip()[:1]
     for opened in (nearest, first if first in _OPENING else ""):
@@ -89,13 +82,13 @@ def _unwrapped(body: str, before: str) -> str:
 
 
 def _inflects(body: str, request: str) -> bool:
-    """Whether the body only inflects the request's verb: "sort the list", "sorting the list"."""
-    told, asked = (text.lower().rstrip(".").split() for text in (body, request))
-    return len(asked) > 3 and told[1:] == asked[1:] and told[0][:3] == asked[0][:3]
+    """Tell if the body only inflects the request's verb: "sort the list", "sorting the list"."""
+    answered, asked = (text.lower().rstrip(".").split() for text in (body, request))
+    return len(asked) > 3 and answered[1:] == asked[1:] and answered[0][:3] == asked[0][:3]
 
 
 def _items(text: str, count: int) -> dict[int, str]:
-    """The numbered parts of a reply, less numbers that nobody asked for."""
+    """Return the numbered parts of a reply, without numbers that nobody asked for."""
     marks = list(_ITEM.finditer(text))
     ends = [*(mark.start() for mark in marks), len(text)][1:]
     items: dict[int, str] = {}
@@ -107,14 +100,14 @@ def _items(text: str, count: int) -> dict[int, str]:
 
 
 def _unnumbered(text: str, count: int) -> dict[int, str]:
-    """The lines of a reply that dropped its numbers, if there are as many as were asked for."""
+    """Return the lines of a reply without numbers, if their count is right."""
     if count == 1:
         return {1: text}
     lines = [line for line in text.splitlines() if _REQUIRES.search(line)]
     return dict(enumerate(lines, start=1)) if len(lines) == count else {}
 
 
-# "Request:" at the start of a line, however a model numbers or emphasises it.
+# "Request:" at the start of a line, with any numbers or emphasis.
 _LABEL = re.compile(
     r"^[ \t]*(?:[#>*-]+[ \t]*|\d{1,3}[.)][ \t]*)*(?:\*\*|__)?(?P<label>request|answer)[ \t]*(?:\#?\d{1,3})?"
     r"(?:\*\*|__)?[ \t]*:[ \t]*(?:\*\*|__)?[ \t]*",
@@ -126,7 +119,7 @@ _QUOTED = re.compile(r"\A`(?P<code>[^`\n]+)`\Z")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`flaw` says why it cannot be used: `no_request`, `no_answer` or `truncated`; empty where it can."""
+    """A grown example. `flaw` is `no_request`, `no_answer` or `truncated`, empty if it can be used."""
 
     request: str
     answer: str
@@ -134,8 +127,11 @@ class Pair:
 
 
 def parse_pairs(completion: Completion) -> tuple[Pair, ...] | Rejection:
-    """All pairs of the reply, in order, at least one of which can be used. Of a reply that was cut off the
-    last pair cannot. An answer may have several lines; a code fence or backquotes around all of it go."""
+    """Return all pairs of the reply in order, at least one of which can be used.
+
+    The last pair of a truncated reply cannot be used. An answer may have several lines; a code fence or
+    backquotes around all of it are removed.
+    """
     text = usable_text(completion)
     cut = text if isinstance(text, Rejection) else None
     if cut and cut.reason != "truncated":
@@ -154,13 +150,13 @@ def _pairs(text: str) -> list[Pair]:
     pairs: list[Pair] = []
     asked: str | None = None
     for mark, end in zip(marks, ends, strict=True):
-        said = text[mark.end() : end].strip()
+        part = text[mark.end() : end].strip()
         if mark["label"].lower() == "request":
             if asked is not None:
                 pairs.append(_pair(asked, ""))
-            asked = said
+            asked = part
         else:
-            pairs.append(_pair(asked or "", said))
+            pairs.append(_pair(asked or "", part))
             asked = None
     if asked is not None:
         pairs.append(_pair(asked, ""))
@@ -168,40 +164,39 @@ def _pairs(text: str) -> list[Pair]:
 
 
 def _pair(request: str, answer: str) -> Pair:
-    """A request is one line; blanks within a line stay: they may belong to a quoted string."""
-    asked = " ".join(line.strip() for line in request.splitlines() if line.strip())
-    answered = _bare(answer)
-    flaw = "no_request" if not asked else "no_answer" if not answered else ""
-    return Pair(asked, answered, flaw)
+    # Blanks within a line stay: they may belong to a quoted string.
+    request = " ".join(line.strip() for line in request.splitlines() if line.strip())
+    answer = _without_decoration(answer)
+    return Pair(request, answer, "no_request" if not request else "no_answer" if not answer else "")
 
 
-def _bare(answer: str) -> str:
-    """Less what sets it off: rulers between pairs, a fence, backquotes."""
+def _without_decoration(answer: str) -> str:
+    """Remove rulers between pairs, a code fence, and backquotes."""
     lines = answer.rstrip().splitlines()
     while lines and not lines[-1].strip("-=*# \t"):
         lines.pop()
-    said = "\n".join(line.rstrip() for line in lines).strip()
-    found = _FENCE.match(said) or _QUOTED.match(said)
-    return found["code"].strip() if found else said
+    text = "\n".join(line.rstrip() for line in lines).strip()
+    code = _FENCE.match(text) or _QUOTED.match(text)
+    return code["code"].strip() if code else text
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRationale:
-    """A chain of thought, its answer sentence included, and the code it ends in."""
+    """A chain of thought with its answer sentence, and the code that it ends in."""
 
     text: str
     code: str
 
 
 def parse_rationale(completion: Completion, request: str, hinted: bool) -> ParsedRationale | Rejection:
-    """The rationale and its code. A next example that the model goes on to invent is cut off.
+    """Return the rationale and its code, without a next example that the model invents.
 
-    `request` is what was asked, with or without the hint; `hinted` says whether there was one.
+    `request` may contain the hint; `hinted` tells if a hint was given.
     """
     text = usable_text(completion)
     if isinstance(text, Rejection):
         return text
-    text = own_part(text.strip()).rstrip()
+    text = before_next_example(text.strip()).rstrip()
     code, request = answer_code(text), without_hint(request)
     if hinted and mentions_hint(text, request):
         return reject("hint_leak", text)
@@ -215,18 +210,19 @@ def parse_rationale(completion: Completion, request: str, hinted: bool) -> Parse
     return ParsedRationale(text, code)
 
 
-# "The correct answer is" says nothing of the given one.
+# "The correct answer is" is no verdict.
 _WORD = r"(?P<not>not\s+(?:quite\s+)?)?\b(?P<word>(?:correct|right)(?!\s+answer)|incorrect|wrong)\b"
 _VERDICT = re.compile(rf"\bverdict\b[\s*:]*(?:is\b)?[\s*:]*{_WORD}", re.IGNORECASE)
 _ANY = re.compile(_WORD, re.IGNORECASE)
 
 
 def parse_verdict(completion: Completion) -> bool | Rejection:
-    """Whether the judged answer is right: the word after the last "verdict", else the only one."""
+    """Tell if the judged answer is right, by the word after the last "verdict", else by the only such
+    word."""
     text = usable_text(completion)
     if isinstance(text, Rejection) and text.reason != "truncated":
         return text
     text = completion.text or ""
-    found = list(_VERDICT.finditer(text))[-1:] or list(_ANY.finditer(text))
-    verdicts = {(each["word"].lower() in ("correct", "right")) != bool(each["not"]) for each in found}
+    words = list(_VERDICT.finditer(text))[-1:] or list(_ANY.finditer(text))
+    verdicts = {(each["word"].lower() in ("correct", "right")) != bool(each["not"]) for each in words}
     return verdicts.pop() if len(verdicts) == 1 else reject("no_verdict", text)
