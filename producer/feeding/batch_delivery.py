@@ -1,9 +1,8 @@
-"""The other delivery: calls that workers filed go to the provider in batches, and come back answered.
+"""Delivery by batches: model calls that workers enqueued go to the provider in files, and come back answered.
 
-Each step can be cut off anywhere and taken again. A file that is up is found by its name, a batch that was
-made by the name in its metadata; to store an answer twice changes nothing.
-
-Batches are looked after in a thread of their own: the feeder does not wait for a file of 200 MB.
+Each step can be interrupted anywhere and repeated. An uploaded file is found again by its name, a batch by
+the name in its metadata; storing an answer twice changes nothing. A thread of its own handles the batches, so
+that the feeder does not wait for a file of 200 MB.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class BatchTiming:
-    """Seconds. A batch is submitted when for `quiet` nothing more was filed for it; for `patience`, while
-    more is expected. It is asked after again when a quarter of its age has passed, at least `soonest`, at
-    most `latest`."""
+    """Times in seconds. A batch is submitted when nothing was enqueued for `quiet`, or for `patience` while
+    more calls are expected. It is polled after a quarter of its age, between `min_poll` and `max_poll`.
+    """
 
     quiet: float = 2.0
     patience: float = 30.0
-    soonest: float = 2.0
-    latest: float = 60.0
+    min_poll: float = 2.0
+    max_poll: float = 60.0
 
 
 class BatchDelivery:
-    """Of one run, by the process that feeds it; `clock` gives seconds since the epoch."""
+    """The batches of one run, handled by the process that feeds it. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -74,114 +73,114 @@ class BatchDelivery:
         run: Run,
         client: BatchClient,
         clock: Callable[[], float] = time.time,
-        rhythm: BatchTiming | None = None,
+        timing: BatchTiming | None = None,
     ) -> None:
         self.db = db
         self.run = run
         self.client = client
         self.clock = clock
-        self.rhythm = rhythm or BatchTiming()
-        # What is in these queues is asked of the teacher, or leads to it.
-        self._feeding = sorted({slot.queue for slot in train_slots(run.experiment)})
-        self._most = MAX_CALLS
-        self._looked: dict[str, float] = {}
+        self.timing = timing or BatchTiming()
+        # Units in these queues lead to calls of the teacher.
+        self._queues = sorted({slot.queue for slot in train_slots(run.experiment)})
+        self._max_calls = MAX_CALLS
+        self._polled: dict[str, float] = {}
         self._submit_after = 0.0
         self._wake_after = 0.0
 
     def tick(self) -> None:
-        """Take every batch as far as it can go. Raises ModelError, a TransportError where another tick
-        may succeed."""
+        """Move every batch on as far as possible. Raise ModelError; if it is a TransportError, the next tick
+        may succeed.
+        """
         now = self.clock()
-        batches.adopt(self.db, self.run.id, now)
-        troubles: list[TransportError] = []
+        batches.adopt_orphans(self.db, self.run.id, now)
+        errors: list[TransportError] = []
         for batch in batches.unsettled(self.db, self.run.id):
             try:
                 self._advance(batch)
-            except TransportError as trouble:
-                # The others may be luckier.
-                troubles.append(trouble)
+            except TransportError as error:
+                errors.append(error)  # other batches may succeed
         if now >= self._wake_after:
-            batch_enqueue.wake(self.db, self.run.id)
-            self._wake_after = now + self.rhythm.soonest
-        if troubles:
-            raise troubles[0]
+            batch_enqueue.release_unqueued(self.db, self.run.id)
+            self._wake_after = now + self.timing.min_poll
+        if errors:
+            raise errors[0]
         self._submit(now)
 
     def _submit(self, now: float) -> None:
         if now < self._submit_after:
             return
-        count, last = batches.filed(self.db, self.run.id)
-        if not count or (count < self._most and not self._is_quiet(now - last)):
+        count, last = batches.enqueued(self.db, self.run.id)
+        if not count or (count < self._max_calls and not self._is_quiet(now - last)):
             return
         name = f"starmill-{secrets.token_hex(8)}"
-        batch = batches.gather(
-            self.db, self.run.id, name, batch_endpoint, now, most=self._most, most_bytes=MAX_BYTES
+        batch = batches.create_batch(
+            self.db, self.run.id, name, batch_endpoint, now, max_calls=self._max_calls, max_bytes=MAX_BYTES
         )
         if batch:
             self._advance(batch)
 
     def _is_quiet(self, seconds: float) -> bool:
-        if seconds < self.rhythm.quiet:
+        if seconds < self.timing.quiet:
             return False
-        return seconds >= self.rhythm.patience or not batches.expects_more(
-            self.db, self.run.id, self._feeding
-        )
+        return seconds >= self.timing.patience or not batches.expects_more(self.db, self.run.id, self._queues)
 
     def _advance(self, batch: Batch) -> None:
         if batch.state == GATHERED:
             name = f"{batch.id}.jsonl"
             file = self.client.find_file(name, batch.created_at) or self._upload(name, batch)
-            batch = batches.move(self.db, batch.id, UPLOADED, input_file=file)
+            batch = batches.set_state(self.db, batch.id, UPLOADED, input_file=file)
         if batch.state == UPLOADED:
             remote = self.client.find_batch(batch.id, batch.created_at) or self.client.create(
                 batch.id, batch.input_file or "", batch.endpoint
             )
             now = self.clock()
-            batch = batches.move(self.db, batch.id, SUBMITTED, remote=remote, submitted_at=now)
-            self._looked[batch.id] = now
-        if self.clock() >= self._next_look(batch):
-            self._look_after(batch)
+            batch = batches.set_state(self.db, batch.id, SUBMITTED, remote=remote, submitted_at=now)
+            self._polled[batch.id] = now
+        if self.clock() >= self._next_poll(batch):
+            self._poll(batch)
 
     def _upload(self, name: str, batch: Batch) -> str:
         with tempfile.TemporaryFile() as file:
-            file.writelines(batch_line(key, request) for key, request in batches.requests(self.db, batch.id))
+            file.writelines(
+                batch_line(key, request) for key, request in batches.batch_requests(self.db, batch.id)
+            )
             file.seek(0)
             return self.client.upload(name, file)
 
-    def _next_look(self, batch: Batch) -> float:
-        if batch.id not in self._looked:
+    def _next_poll(self, batch: Batch) -> float:
+        if batch.id not in self._polled:
             return 0.0
-        last = self._looked[batch.id]
+        last = self._polled[batch.id]
         age = last - (batch.submitted_at or last)
-        return last + min(self.rhythm.latest, max(self.rhythm.soonest, age / 4))
+        return last + min(self.timing.max_poll, max(self.timing.min_poll, age / 4))
 
-    def _look_after(self, batch: Batch) -> None:
+    def _poll(self, batch: Batch) -> None:
         remote = self.client.retrieve(batch.remote or "")
         if remote.status == "failed":
-            self._give_up(batch, remote)
+            self._close_failed(batch, remote)
         elif remote.ended:
             self._fetch(batch, remote)
-        self._looked[batch.id] = self.clock()
+        self._polled[batch.id] = self.clock()
 
     def _fetch(self, batch: Batch, remote: RemoteBatch) -> None:
-        """Answers of a batch that was expired or cancelled count like any others."""
+        """Store the answers. Those of an expired or cancelled batch count like any others."""
         denied: AccessError | None = None
         for file in remote.files:
             for lines in _chunks(self.client.lines(file)):
                 denied = self._settle(lines) or denied
-        closed = batches.close(self.db, batch.id, SETTLED, remote.status, self.clock())
+        closed = batches.close_batch(self.db, batch.id, SETTLED, remote.status, self.clock())
         if denied:
             raise denied
-        self._most = min(MAX_CALLS, 2 * self._most)
+        self._max_calls = min(MAX_CALLS, 2 * self._max_calls)
         left = closed.requests - closed.answered - closed.refused
         if left:
             log.warning("batch %s: %s, %d of %d calls are asked again", remote.id, remote.status, left,
                         closed.requests)  # fmt: skip
         if left == closed.requests:
-            self._submit_after = self.clock() + self.rhythm.latest
+            self._submit_after = self.clock() + self.timing.max_poll
 
     def _settle(self, lines: Iterable[bytes]) -> AccessError | None:
-        """The error that only a person can mend, if a line holds one; its call is filed again."""
+        """Store a chunk. Return an error of access, if a line holds one; its call is enqueued again."""
         answers: list[tuple[str, Completion]] = []
         refusals: list[tuple[str, BatchRefusal]] = []
         denied: AccessError | None = None
@@ -198,19 +197,21 @@ class BatchDelivery:
             elif isinstance(outcome, AccessError):
                 denied = outcome
         now = self.clock()
-        batches.settle(self.db, answers, self.run.experiment.teacher.price, now)
-        batches.refuse(self.db, refusals, now)
+        batches.store_answers(self.db, answers, self.run.experiment.teacher.price, now)
+        batches.store_refusals(self.db, refusals, now)
         return denied
 
-    def _give_up(self, batch: Batch, remote: RemoteBatch) -> None:
-        """Nothing was asked and nothing is paid: its calls are filed again."""
-        batches.close(self.db, batch.id, REFUSED, remote.message, self.clock())
-        said = f"{self.client.address}: batch {remote.id} failed: {remote.message or 'no reason was given'}"
+    def _close_failed(self, batch: Batch, remote: RemoteBatch) -> None:
+        """Close a batch that the provider refused. Nothing is paid; its calls are enqueued again."""
+        batches.close_batch(self.db, batch.id, REFUSED, remote.message, self.clock())
+        message = (
+            f"{self.client.address}: batch {remote.id} failed: {remote.message or 'no reason was given'}"
+        )
         if not remote.queue_is_full:
-            raise AccessError(f"{said}; mend what it names before the run goes on")
-        log.warning("%s; trying again later, with fewer calls", said)
-        self._most = max(1, batch.requests // 2)
-        self._submit_after = self.clock() + self.rhythm.latest
+            raise AccessError(f"{message}; mend what it names before the run goes on")
+        log.warning("%s; trying again later, with fewer calls", message)
+        self._max_calls = max(1, batch.requests // 2)
+        self._submit_after = self.clock() + self.timing.max_poll
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -226,12 +227,12 @@ _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 @contextmanager
 def deliver_batches(db: Database, run: Run) -> Iterator[None]:
-    """Within the block, batches of the run go out and come in, if that is how its teacher is asked."""
+    """Deliver batches of the run within the block, if its teacher takes them."""
     if run.experiment.teacher.delivery != "batch":
         yield
         return
     stop = threading.Event()
-    # Whatever it does can be cut off: it must not keep a process alive that wants to end.
+    # A daemon: all it does can be cut off, so it must not keep the process alive.
     thread = threading.Thread(target=_deliver, args=(db, run, stop), name="batches", daemon=True)
     thread.start()
     try:
@@ -243,7 +244,7 @@ def deliver_batches(db: Database, run: Run) -> Iterator[None]:
 
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     set_about(run=run.id)
-    patient = Retrying(
+    retrying = Retrying(
         retry=retry_if_exception_type(TRANSIENT),
         wait=_wait,
         sleep=sleep_using_event(stop),
@@ -252,29 +253,29 @@ def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
         reraise=True,
     )
     try:
-        _tick_until(stop, db, run, patient)
+        _tick_until(stop, db, run, retrying)
     except TRANSIENT as error:
         log.info("stopped while waiting: %s", error)
     except ModelError as error:
-        patient(runs.stop_run, db, run.id, str(error), paused=True)
+        retrying(runs.stop_run, db, run.id, str(error), paused=True)
     except Exception as error:
         log.exception("run %s: its batches cannot be looked after", run.id)
-        said = f"{type(error).__name__}: {error}"
-        patient(runs.stop_run, db, run.id, f"batches broke: {said}", paused=True)
+        message = f"batches broke: {type(error).__name__}: {error}"
+        retrying(runs.stop_run, db, run.id, message, paused=True)
 
 
-def _tick_until(stop: threading.Event, db: Database, run: Run, patient: Retrying) -> None:
+def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: Retrying) -> None:
     client = BatchClient(run.experiment.teacher)
     try:
         delivery = BatchDelivery(db, run, client)
         while not stop.wait(TICK_SECONDS):
-            patient(delivery.tick)
+            retrying(delivery.tick)
     finally:
         client.close()
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds. Retry-After is taken at its word."""
+    """Return the seconds to wait. Retry-After wins."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, RateLimited) and error.retry_after is not None:
         return error.retry_after

@@ -1,14 +1,12 @@
-"""Runs share the workers of a queue evenly, however many units each has and whichever process feeds it.
+"""The feeder sends units that are ready to the queues, and keeps the queues short.
 
-In a queue and in workers' hands there may be twice as many units as workers hold now, so that they find
-the next when they are done, and a run that comes waits no longer than that. Each run may have as many of
-them as any other; what one does not need, the others have. All is counted in the ledger, so that feeders
-that know nothing of each other come to the same numbers.
+It is feeder and reconciler in one. A message that Redis or a worker lost is a ready unit without a live
+lease: it is sent again after PATIENCE seconds, whatever lost it.
 
-The feeder: sends what the ledger says is ready and nobody has, and keeps the queues short.
-
-It is feeder and reconciler in one. A message that was lost, with Redis or with a worker, is a ready unit
-without a live lease: it is sent again after `PATIENCE` seconds, no matter why it was lost.
+Runs share the workers of a queue evenly. A queue and its workers may hold twice the units that workers hold
+now, so that a worker finds the next unit at once and a new run waits no longer than that. Each run gets the
+same part of them; others take what a run does not need. All is counted in the ledger, so that feeders that do
+not know each other compute the same numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from storage.ledger import scheduling
 from storage.ledger.runs import Run
 from storage.settings import Settings
 
-# Units of a queue, also while workers hold fewer: a new one finds work at once.
+# A queue may hold this many units even if workers hold fewer: a new worker finds work at once.
 MIN_UNITS = 64
 REFRESH_SECONDS = 0.25
 
@@ -46,58 +44,58 @@ class _Counts:
 
 
 class Shares:
-    """The shares of all running runs; one for any number of feeders in a process. `clock` gives seconds
-    since the epoch."""
+    """The shares of all running runs, for all feeders of a process. `clock` gives seconds since the epoch."""
 
     def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
         self.db = db
         self.clock = clock
         self._lock = threading.Lock()
-        self._counted = _Counts()
+        self._counts = _Counts()
 
     def room(self, queue: str, run: str, waiting: int) -> int:
-        """How many units more the run may have sent, if so many of its wait in the queue."""
+        """Return how many more units of the run may be sent, if `waiting` of them are in the queue."""
         with self._lock:
             now = self.clock()
-            if now - self._counted.at >= REFRESH_SECONDS:
-                self._counted = _Counts(now, scheduling.in_flight(self.db, now))
-            counted = self._counted
-            if queue not in counted.shares:
-                counted.shares[queue] = self._share(queue)
-            share, runs = counted.shares[queue]
-        # Some may wait whatever workers hold, or a run whose workers are few would never have more.
-        return max(share - counted.in_flight.get((queue, run), 0), MIN_UNITS // runs) - waiting
+            if now - self._counts.at >= REFRESH_SECONDS:
+                self._counts = _Counts(now, scheduling.in_flight(self.db, now))
+            counts = self._counts
+            if queue not in counts.shares:
+                counts.shares[queue] = self._share(queue)
+            share, runs = counts.shares[queue]
+        # A few may always wait: else a run with few workers would never get more.
+        return max(share - counts.in_flight.get((queue, run), 0), MIN_UNITS // runs) - waiting
 
     def _share(self, queue: str) -> tuple[int, int]:
-        """Of each run; and how many runs there are that want one."""
-        held = sum(number for (of, _), number in self._counted.in_flight.items() if of == queue)
-        together = max(MIN_UNITS, 2 * held)
-        wanted = [number for number in scheduling.demands(self.db, queue, together).values() if number]
-        return even_share(together, wanted), max(1, len(wanted))
+        """Return the share of each run, and the number of runs that want one."""
+        held = sum(number for (name, _), number in self._counts.in_flight.items() if name == queue)
+        total = max(MIN_UNITS, 2 * held)
+        wanted = [number for number in scheduling.demand_by_run(self.db, queue, total).values() if number]
+        return even_share(total, wanted), max(1, len(wanted))
 
 
-def even_share(together: int, wanted: Iterable[int]) -> int:
-    """The most that each may have of `together`, where what some do not want is the others' (max-min
-    fairness)."""
-    left, most = together, 0
+def even_share(total: int, wanted: Iterable[int]) -> int:
+    """Return the maximum for each of those that share `total`: max-min fairness."""
+    left, demand = total, 0
     demands = sorted(wanted)
-    for number, most in enumerate(demands):
-        if most * (len(demands) - number) > left:
-            return left // (len(demands) - number)
-        left -= most
-    return most + left
+    for index, demand in enumerate(demands):
+        if demand * (len(demands) - index) > left:
+            return left // (len(demands) - index)
+        left -= demand
+    return demand + left
 
 
 log = logging.getLogger(__name__)
 PATIENCE = 10.0
-# A queue that is more than half full holds its messages: none is sent again.
+# While a queue is more than half full, its messages are there: none is sent again.
 NO_END = 1e9
 LEADER_LEASE = 8.0
 
 
 class Feeder:
-    """Feeds one run. `tick` is called a few times a second, sooner when the run `is_short` of messages;
-    `clock` gives seconds since the epoch. Feeders of one process may have `shares` together."""
+    """Feeds one run. Call `tick` a few times a second, sooner while the run `is_short` of messages.
+
+    `clock` gives seconds since the epoch. Feeders of one process may use the same `shares`.
+    """
 
     def __init__(
         self,
@@ -126,14 +124,16 @@ class Feeder:
         self._task_size = max(self._units_per_task.values())
 
     def lead(self) -> str:
-        """Become the run's one feeder, or stay it; the name of who is."""
-        leader = scheduling.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
+        """Become the run's one feeder, or stay it. Return the name of the leader."""
+        leader = scheduling.claim_feeding(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
         if leader != self.name and _is_dead(leader):
-            leader = scheduling.lead(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader)
+            leader = scheduling.claim_feeding(
+                self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader
+            )
         return leader
 
     def tick(self) -> bool:
-        """Send what fits into the queues; True once every unit of the run is final."""
+        """Send the units that fit into the queues. Return whether every unit of the run is final."""
         scheduling.open_rounds(self.db, self.run)
         scheduling.open_barrier(self.db, self.run)
         self.is_short = False
@@ -145,7 +145,7 @@ class Feeder:
         return scheduling.finish_run(self.db, self.run.id, self.clock())
 
     def close(self) -> None:
-        scheduling.resign(self.db, self.run.id, self.name)
+        scheduling.stop_feeding(self.db, self.run.id, self.name)
         self._redis.close()
         self._celery.close()
 
@@ -156,7 +156,7 @@ class Feeder:
             return
         waiting = self._waiting(queue, length, now)
         room = min(self._shares.room(queue, self.run.id, len(waiting)), self._window - length)
-        # A task is not sent half empty while as many units wait.
+        # No task is sent half empty while enough units wait to fill it.
         if room <= 0 or room < min(self._task_size, len(waiting)):
             return
         units = scheduling.take_sendable(self.db, self.run.id, queue, room, now, patience)
@@ -168,11 +168,11 @@ class Feeder:
                 self._send(producer, queue, stage, unit_ids, first_of[unit_ids[0]])
 
     def _waiting(self, queue: str, length: int, now: float) -> dict[int, float]:
-        """Units of the run whose messages are in the queue still, and when they were sent."""
+        """Return the units of the run whose messages are still in the queue, and when they were sent."""
         recent = {unit: at for unit, at in self._sent.get(queue, {}).items() if now - at < PATIENCE}
         if not (recent and length):
             return {}
-        waiting = scheduling.still_waiting(self.db, list(recent), now)
+        waiting = scheduling.unclaimed_units(self.db, list(recent), now)
         return {unit: at for unit, at in recent.items() if unit in waiting}
 
     def _tasks(self, units: Sequence[tuple[int, str, str]]) -> Iterator[tuple[str, list[int]]]:
@@ -185,7 +185,7 @@ class Feeder:
                 yield stage, unit_ids[start : start + size]
 
     def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int], example: str) -> None:
-        """Flower and Celery show the `repr`s: in short, as tables cut them, and the whole name of the run."""
+        """Send one task. Flower shows the `repr`s: a short one for tables, and the whole name of the run."""
         run = f"{self.run.experiment.name}-{self.run.id.rpartition('-')[2]}"
         more = f" +{len(unit_ids) - 1}" if len(unit_ids) > 1 else ""
         self._celery.send_task(
@@ -201,7 +201,7 @@ class Feeder:
 
 
 def _pid_namespace() -> int:
-    """Which numbers of processes are meant: containers may share a host's name, and each has a process 1."""
+    """Return the namespace of process ids: containers may share a host's name, and each has a process 1."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
@@ -209,10 +209,10 @@ def _pid_namespace() -> int:
 
 
 def _is_dead(leader: str) -> bool:
-    """A feeder of this machine whose process is gone; of other machines only the lease tells."""
-    here, _, number = leader.partition(":")
-    pid, _, processes = number.partition(":")
-    if (here, processes) != (socket.gethostname(), str(_pid_namespace())):
+    """Return whether a feeder of this machine has ended. For other machines only the lease tells."""
+    host, _, process = leader.partition(":")
+    pid, _, namespace = process.partition(":")
+    if (host, namespace) != (socket.gethostname(), str(_pid_namespace())):
         return False
     try:
         os.kill(int(pid), 0)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard between two ticks of the feeder instead of in the middle of one."""
+"""Handle Ctrl-C and SIGTERM between two ticks of the feeder, not in the middle of one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Both signals raise KeyboardInterrupt: at `check` while `deferred`, at once anywhere else. The second
-    one is always at once: whoever asks twice does not want to wait."""
+    """Both signals raise KeyboardInterrupt: at `check` while `deferred`, immediately anywhere else.
+
+    A second signal raises it immediately in any case.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -32,14 +34,14 @@ class StopSignal:
             self._deferring = False
 
     def __enter__(self) -> Self:
-        self._before = {each: signal.signal(each, self._hear) for each in SIGNALS}
+        self._previous = {each: signal.signal(each, self._handle) for each in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
+        for each, handler in self._previous.items():
             signal.signal(each, handler)
 
-    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
+    def _handle(self, _signal: int, _frame: FrameType | None) -> None:
         if self._deferring and not self.requested:
             self.requested = True
             return

@@ -1,4 +1,4 @@
-"""Feeds a run until it ends, or watches who feeds it, and tells how it goes."""
+"""Feed one run until it ends, or watch the process that feeds it, and show the progress."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 SHOW_SECONDS = 1.0
-# How long a service that is there may take to notice a run.
+# A feed service notices a new run within this time.
 SERVICE_SECONDS = 5.0
 
 
 class StoppedWatching(KeyboardInterrupt):
-    """The run goes on: `leader` feeds it."""
+    """Stopped watching a run that goes on: `leader` feeds it."""
 
     def __init__(self, leader: str) -> None:
         super().__init__(leader)
@@ -43,22 +43,22 @@ def feed_or_watch(
     show: Callable[[Status], None],
     stop: StopSignal,
 ) -> Status:
-    """Until every unit is final, or the run is stopped from elsewhere, or paused because only a person
-    can help. A run that another process feeds is watched, and fed once that one has ended.
+    """Feed the run until every unit is final, or until it is stopped from elsewhere or paused.
 
-    Raises KeyboardInterrupt when `stop` is asked for, StoppedWatching where another feeds the run; with
-    local services, which only this process can feed, UsageError where another does, ServiceError where
-    one of them is broken.
+    A run that another process feeds is watched, and fed once that process has ended. Raise KeyboardInterrupt
+    if `stop` is requested, StoppedWatching if another process feeds the run then. With local services, which
+    only this process can feed, raise UsageError if another process leads, ServiceError if a service is
+    broken.
     """
-    with closing(ElectedFeeder(db, run, settings, patience=SERVICE_SECONDS)) as feeding:
+    with closing(ElectedFeeder(db, run, settings, patience=SERVICE_SECONDS)) as feeder:
         if supervisor or not _is_served(settings):
-            feeding.offer()
-        if supervisor and not feeding.leads:
-            raise UsageError(f"run {run.id} is being fed by {feeding.leader}; "
+            feeder.try_to_lead()
+        if supervisor and not feeder.leads:
+            raise UsageError(f"run {run.id} is being fed by {feeder.leader}; "
                              f"watch it with `starmill status {run.id} --watch`")  # fmt: skip
         runs.start_run(db, run.id, time.time())
         with about(run=run.id), stop.deferred():
-            return _loop(db, runs.load_run(db, run.id), settings, feeding, supervisor, show, stop)
+            return _loop(db, runs.load_run(db, run.id), settings, feeder, supervisor, show, stop)
 
 
 def _is_served(settings: Settings) -> bool:
@@ -73,7 +73,7 @@ def _loop(
     db: Database,
     run: Run,
     settings: Settings,
-    feeding: ElectedFeeder,
+    feeder: ElectedFeeder,
     supervisor: Supervisor | None,
     show: Callable[[Status], None],
     stop: StopSignal,
@@ -81,12 +81,12 @@ def _loop(
     shown = time.monotonic()
     limits = LimitWatch(settings)
     while True:
-        if stop.requested and not feeding.leads and (leader := feeding.look()):
+        if stop.requested and not feeder.leads and (leader := feeder.current_leader()):
             raise StoppedWatching(leader)
         stop.check()
         try:
             now = time.monotonic()
-            ended = feeding.tick()
+            ended = feeder.tick()
             if ended or now - shown > SHOW_SECONDS:
                 if supervisor:
                     supervisor.check()
@@ -94,9 +94,9 @@ def _loop(
                 show(status)
                 if ended:
                     return status
-                # Counting a million rows takes a while: spend at most a tenth of the time on it.
+                # Counting a million rows takes long: spend at most a tenth of the time on it.
                 shown = time.monotonic() + 10 * (time.monotonic() - now)
         except DATABASE_AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             time.sleep(1)
-        time.sleep(feeding.pause)
+        time.sleep(feeder.pause)

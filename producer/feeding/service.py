@@ -1,9 +1,7 @@
-"""One process's part in feeding a run: it leads, or waits for its turn to.
+"""The feeder as a service: every running run of the ledger is fed, each in a thread of its own.
 
-The feeder as a service: every running run of the ledger is fed, each in a thread of its own.
-
-A run of a million units that takes long over something keeps no other waiting. Services side by side share
-the runs out between them; each run has one leader, and what a dead service led is taken over.
+A slow run delays no other. Services side by side share the runs; each run has one leader, and another takes
+over the runs of a dead service.
 """
 
 from __future__ import annotations
@@ -34,13 +32,16 @@ TICK_SECONDS = 0.2
 SHORT_TICK_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 LEAD_SECONDS = 2.0
-# What the database says while it is away, or has no connection to spare.
+# Errors of a database that is away, or has no free connection.
 DATABASE_AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
 class ElectedFeeder:
-    """Of any number of processes that offer to feed a run, one leads. It sends units and looks after
-    batches; the others take over within seconds of its end. `patience`: seconds until the first offer."""
+    """The feeder of a run, elected among all processes that offer to feed it.
+
+    The leader sends units and handles batches; another takes over within seconds of its end. `patience` is
+    the seconds until the first offer.
+    """
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class ElectedFeeder:
         self.leader = ""
         self._feeder = Feeder(db, run, settings, shares=shares)
         self._clock = clock
-        self._offer_at = clock() + patience
+        self._next_election = clock() + patience
         self._batches = ExitStack()
 
     @property
@@ -65,20 +66,20 @@ class ElectedFeeder:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next tick is due."""
+        """Return the seconds until the next tick is due."""
         if not self.leads:
             return WATCH_SECONDS
-        # Not in step with others: no run is always the first to fill a queue.
+        # Random, so that no run is always the first to fill a queue.
         return random.uniform(0.5, 1.5) * (SHORT_TICK_SECONDS if self._feeder.is_short else TICK_SECONDS)
 
-    def look(self) -> str:
-        """Who leads now; nothing where nobody does."""
-        return scheduling.leader(self.db, self.run.id, time.time())
+    def current_leader(self) -> str:
+        """Return the name of the leader, or an empty text if there is none."""
+        return scheduling.current_feeder(self.db, self.run.id, time.time())
 
-    def offer(self) -> None:
-        """Become the run's leader, or stay it, if nobody else is."""
+    def try_to_lead(self) -> None:
+        """Become the run's leader, or stay it, if no other process is."""
         before, self.leader = self.leads, self._feeder.lead()
-        self._offer_at = self._clock() + LEAD_SECONDS
+        self._next_election = self._clock() + LEAD_SECONDS
         if self.leads and not before:
             log.info("run %s: feeding it", self.run.id)
             self._batches.enter_context(deliver_batches(self.db, self.run))
@@ -87,14 +88,14 @@ class ElectedFeeder:
             self._batches.close()
 
     def tick(self) -> bool:
-        """True once the run has ended, or was stopped from elsewhere."""
-        if self._clock() >= self._offer_at:
-            self.offer()
+        """Feed the run if this process leads. Return whether the run has ended or was stopped."""
+        if self._clock() >= self._next_election:
+            self.try_to_lead()
         ended = self.leads and self._feeder.tick()
         return ended or runs.run_state(self.db, self.run.id)[0] != RUNNING
 
     def close(self) -> None:
-        """Another may take over at once, unless the database is away: then when the lease is over."""
+        """Give up the lead. If the database is away, another takes over only when the lease is over."""
         self._batches.close()
         try:
             self._feeder.close()
@@ -103,14 +104,14 @@ class ElectedFeeder:
 
 
 LOOK_SECONDS = 1.0
-# Silent for so long, a service no longer counts as being there.
+# A service that is silent for so long counts as ended.
 ANNOUNCED_SECONDS = 8.0
 STOP_SECONDS = 20.0
 AWAY_SECONDS = 1.0
 
 
 class FeedService:
-    """`serve` feeds until it is stopped; a database or a Redis that is away is waited for."""
+    """Feeds every running run. It waits while the database or Redis is away."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self.db = db
@@ -120,17 +121,17 @@ class FeedService:
         self._threads: dict[str, threading.Thread] = {}
 
     def serve(self, stop: StopSignal) -> None:
-        """Raises KeyboardInterrupt once `stop` is asked for, and all runs can be fed by others."""
+        """Feed until stopped. Raise KeyboardInterrupt once `stop` is requested and all runs are released."""
         with closing(Queues(self.settings.broker)) as broker, stop.deferred():
             try:
                 while True:
                     stop.check()
-                    self._look(broker)
+                    self._start_feeders(broker)
                     time.sleep(LOOK_SECONDS)
             finally:
                 self._stop()
 
-    def _look(self, broker: Queues) -> None:
+    def _start_feeders(self, broker: Queues) -> None:
         try:
             broker.announce(ANNOUNCED_SECONDS)
         except RedisError as error:
@@ -143,7 +144,7 @@ class FeedService:
         self._threads = {run: thread for run, thread in self._threads.items() if thread.is_alive()}
         for run in running:
             if run.id not in self._threads:
-                # Whatever it does can be cut off: it must not keep a process alive that wants to end.
+                # A daemon: all it does can be cut off, so it must not keep the process alive.
                 thread = threading.Thread(target=self._feed, args=(run,), name=run.id, daemon=True)
                 self._threads[run.id] = thread
                 thread.start()
@@ -151,17 +152,17 @@ class FeedService:
     def _feed(self, run: Run) -> None:
         set_about(run=run.id)
         try:
-            with closing(ElectedFeeder(self.db, run, self.settings, shares=self._shares)) as feeding:
-                while not self._stopping.is_set() and not self._tick(feeding):
-                    self._stopping.wait(feeding.pause)
+            with closing(ElectedFeeder(self.db, run, self.settings, shares=self._shares)) as feeder:
+                while not self._stopping.is_set() and not self._tick(feeder):
+                    self._stopping.wait(feeder.pause)
         except Exception as error:
             log.exception("run %s cannot be fed", run.id)
-            said = f"it cannot be fed: {type(error).__name__}: {error}"
-            runs.stop_run(self.db, run.id, said, paused=True)
+            message = f"it cannot be fed: {type(error).__name__}: {error}"
+            runs.stop_run(self.db, run.id, message, paused=True)
 
-    def _tick(self, feeding: ElectedFeeder) -> bool:
+    def _tick(self, feeder: ElectedFeeder) -> bool:
         try:
-            return feeding.tick()
+            return feeder.tick()
         except DATABASE_AWAY as error:
             log.warning("the database is away: %s", getattr(error, "orig", error))
             self._stopping.wait(AWAY_SECONDS)

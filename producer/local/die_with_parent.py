@@ -1,7 +1,8 @@
-"""`bound.py PARENT COMMAND...` becomes COMMAND, which ends when the process PARENT does. Linux only.
+"""`die_with_parent.py PARENT COMMAND...` becomes COMMAND, which ends when the process PARENT ends. Linux
+only.
 
-A program of its own, started before COMMAND in the same process: code that runs between fork and exec would
-run among the locks and fork handlers of whatever the parent has loaded (gRPC's end the child now and then).
+It is a program of its own: code between fork and exec would run among the locks and fork handlers of whatever
+the parent has loaded, and those of gRPC end the child now and then.
 """
 
 import ctypes

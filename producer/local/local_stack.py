@@ -1,4 +1,4 @@
-"""What `--local` starts for one experiment, in order; one stack for each home."""
+"""Start the services of `--local` for one experiment, in order; one stack for each home."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from storage.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """`settings` are those with which the rest of the process reaches what was started; `flower` says in a
-    line how a person reaches Flower, or nothing."""
+    """The started services.
+
+    `settings` hold their URLs; `flower` is a line that says how to log in to Flower.
+    """
 
     supervisor: Supervisor
     settings: Settings
@@ -37,11 +39,14 @@ class LocalStack:
 def local_stack(
     experiment: Experiment, settings: Settings, gateway: bool = False, flower: bool = False
 ) -> Iterator[LocalStack]:
-    """Unless their URLs are set: Redis, the embedded model (if used), a gateway (if wanted). Then workers,
-    and Flower (if wanted and installed)."""
+    """Start the services within the block.
+
+    Redis, the embedded model (if used) and a gateway (if wanted) are started unless their URLs are set; then
+    workers, and Flower (if wanted and installed).
+    """
     folder, logs = settings.root / "local", settings.root / "logs"
-    for made in (folder, logs):
-        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder, logs):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _exclusive_lock(folder):
         supervisor = Supervisor(folder)
         supervisor.stop_leftovers()
@@ -61,15 +66,15 @@ def local_stack(
             if gateway_url is None and gateway:
                 service, gateway_url = gateway_service(settings, logs)
                 supervisor.start(service)
-            found = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
-            used = settings.model_copy(update=found)
+            urls = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
+            used = settings.model_copy(update=urls)
             for service in worker_services(experiment, used, logs):
                 supervisor.start(service)
-            said = ""
-            if flower and (found_flower := flower_service(used, folder, logs)):
-                service, said = found_flower
+            login = ""
+            if flower and (service_and_login := flower_service(used, folder, logs)):
+                service, login = service_and_login
                 supervisor.start(service)
-            yield LocalStack(supervisor, used, said)
+            yield LocalStack(supervisor, used, login)
         finally:
             supervisor.stop()
 

@@ -1,4 +1,4 @@
-"""The configuration of the Redis that a local run starts: written for it, and read by who looks for it."""
+"""The configuration file of the Redis that a local run starts: write it, and read its URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ set-proc-title no
 
 
 def write_config(local: Path, port: int, password: str) -> tuple[Path, str]:
-    """In the folder `local` of a home, for its owner alone; the file, and the URL of that Redis."""
+    """Write the file below `local`, readable by its owner alone. Return it, and the URL of that Redis."""
     data = local / "redis"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data / "redis.conf"
@@ -28,15 +28,15 @@ def write_config(local: Path, port: int, password: str) -> tuple[Path, str]:
 
 
 def local_redis(root: Path) -> str | None:
-    """URL of the Redis that the last local run of this home started; it may have ended."""
+    """Return the URL of the Redis that the last local run of this home started. It may have ended."""
     try:
         text = (root / "local" / "redis" / "redis.conf").read_text("utf-8")
     except OSError:
         return None
-    said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-    if "port" not in said or "requirepass" not in said:
+    values = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+    if "port" not in values or "requirepass" not in values:
         return None
-    return _url(said["port"], said["requirepass"])
+    return _url(values["port"], values["requirepass"])
 
 
 def _url(port: str, password: str) -> str:

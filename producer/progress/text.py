@@ -1,4 +1,4 @@
-"""A run's progress for people: the funnel per stage, and one line on speed, tokens and money."""
+"""The progress of a run as text: the funnel by stage, and a line of speed, tokens and money."""
 
 from __future__ import annotations
 
@@ -71,17 +71,17 @@ def progress(status: Status) -> Group:
 
 
 def dollars(status: Status) -> str:
-    most = status.budget.limit
-    return f"${status.spending.dollars:,.4f}" + ("" if most is None else f" of ${most / 1e9:,.2f}")
+    budget = status.budget.limit
+    return f"${status.spending.dollars:,.4f}" + ("" if budget is None else f" of ${budget / 1e9:,.2f}")
 
 
 def limit_parts(limit: LimitUse) -> list[str]:
-    """What is used of each limit that is known, and what holds calls up."""
+    """Return the use of each known limit, and whatever delays calls."""
     use = limit.use
     parts = [
-        f"{use.used[of]:,.0f} of {use.allowed[of]:,.0f} {words}"
-        for of, words in USES.items()
-        if of in use.allowed
+        f"{use.used[unit]:,.0f} of {use.allowed[unit]:,.0f} {heading}"
+        for unit, heading in USES.items()
+        if unit in use.allowed
     ]
     if use.refused:
         parts.append(f"{use.refused:,} of {use.calls:,} calls refused (429)")

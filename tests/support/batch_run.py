@@ -28,7 +28,7 @@ from tests.support.small_run import Hand, plan, request
 STEPS = ("gathered", "uploaded", "created", "polled", "fetched", "settling")
 RUN = "small-1"
 CALLS = 30
-AT_ONCE = BatchTiming(quiet=0.0, patience=0.0, soonest=0.0, latest=0.0)
+AT_ONCE = BatchTiming(quiet=0.0, patience=0.0, min_poll=0.0, max_poll=0.0)
 
 
 class Mortal:
