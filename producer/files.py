@@ -14,13 +14,13 @@ from models.core.errors import UsageError
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name at the end. Raises UsageError."""
-    require_place(path)
+    require_writable_file(path)
     with _beside(path) as temporary:
         yield temporary
         temporary.replace(path)
 
 
-def require_place(path: Path) -> None:
+def require_writable_file(path: Path) -> None:
     """Raise UsageError where a file could not take this name: better said before the work than after."""
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path}: is not a file; give the name of one")

@@ -1,4 +1,4 @@
-"""Weights and tokenizers of a folder, loaded by transformers; no weight is left at random."""
+"""Load tokenizers and models with transformers, and refuse a folder that lacks weights."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 from models.adapters.encoders.checkpoint import Checkpoint
 from models.core.errors import ServiceError
 
-# Not used by any pooling here; transformers makes one up where a checkpoint has none.
+# No pooling uses these weights; transformers draws them at random if a checkpoint has none.
 UNUSED = "pooler."
 
 
 def load_transformer(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """(tokenizer, model) of the encoder, on the CPU, ready to encode. Raises ServiceError as `load` does."""
+    """Return (tokenizer, model) of an encoder, on the CPU. Raises ServiceError like `load_pretrained`."""
     transformers = quiet_transformers("passages.encoder")
     is_t5 = checkpoint.kind == "t5"
-    # CodeT5 has RoBERTa's tokenizer, which nothing in its configuration tells.
+    # CodeT5 has RoBERTa's tokenizer, but its configuration does not say so.
     byte_pairs = is_t5 and (checkpoint.path / "merges.txt").is_file()
     tokenizers = transformers.RobertaTokenizer if byte_pairs else transformers.AutoTokenizer
     models = transformers.T5EncoderModel if is_t5 else transformers.AutoModel
-    return load("passages.encoder", checkpoint.path, tokenizers, models, UNUSED)
+    return load_pretrained("passages.encoder", checkpoint.path, tokenizers, models, UNUSED)
 
 
-# The package puts another module in its own place when it is imported: a second thread that imports it
-# meanwhile would be left with the first, which is empty.
+# The package replaces its own module while it is imported: a second thread that imports it meanwhile would
+# get the first, empty one.
 _importing = threading.Lock()
 
 
 def quiet_transformers(setting: str) -> Any:
-    """The package, silent: loading reports its progress on standard error, which belongs to the command line.
+    """Import transformers and silence it: its progress bars would disturb the command line.
 
-    Raises ServiceError, which names the `setting` that needs it, where it or torch is missing.
+    Raises ServiceError, which names the `setting` that needs it, if transformers or torch is missing.
     """
     try:
         with _importing:
@@ -48,17 +48,17 @@ def quiet_transformers(setting: str) -> Any:
     return transformers
 
 
-def load(setting: str, path: Path, tokenizers: Any, models: Any, *unused: str) -> tuple[Any, Any]:
-    """(tokenizer, model) of a folder by these classes of transformers.
+def load_pretrained(setting: str, path: Path, tokenizers: Any, models: Any, *unused: str) -> tuple[Any, Any]:
+    """Load (tokenizer, model) from a folder with these classes of transformers.
 
-    Raises ServiceError where a weight is missing, but for those whose names begin as `unused`: transformers
-    itself would draw it at random and only warn. Weights that the model does not have, such as those of a
-    decoder, are ignored.
+    Raises ServiceError if a weight is missing whose name does not begin with one of `unused`: transformers
+    would draw it at random and only warn. Weights that the model does not have, such as a decoder's, are
+    ignored.
     """
     source = str(path)
     try:
         tokenizer = tokenizers.from_pretrained(source, local_files_only=True)
-        model, found = models.from_pretrained(source, local_files_only=True, output_loading_info=True)
+        model, loading = models.from_pretrained(source, local_files_only=True, output_loading_info=True)
     except Exception as error:
         # A folder that somebody made raises whatever its first missing piece raises.
         reason = " ".join(str(error).split())[:200]
@@ -66,11 +66,11 @@ def load(setting: str, path: Path, tokenizers: Any, models: Any, *unused: str) -
             f"{setting}: {source} cannot be loaded ({type(error).__name__}: {reason}); "
             "save it there again with transformers"
         ) from error
-    if missing := sorted(key for key in found["missing_keys"] if not key.startswith(unused)):
-        extra = sorted(found["unexpected_keys"])
-        named = f"; it has {extra[0]} instead, perhaps under a prefix" if extra else ""
+    if missing := sorted(key for key in loading["missing_keys"] if not key.startswith(unused)):
+        extra = sorted(loading["unexpected_keys"])
+        instead = f"; it has {extra[0]} instead, perhaps under a prefix" if extra else ""
         raise ServiceError(
             f"{setting}: {source} lacks {len(missing)} weights of its model, such as {missing[0]}"
-            f"{named}; save them under their own names"
+            f"{instead}; save them under their own names"
         )
     return tokenizer, model.eval()

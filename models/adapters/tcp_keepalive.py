@@ -1,6 +1,6 @@
-"""How soon a connection is given up whose other end is gone without a word: a machine, or the way to it.
+"""TCP keep-alive: close a connection soon after the other machine, or the network to it, is gone.
 
-Without this a kernel waits for hours, and a worker with it. All of it is less than a worker's lease.
+Without these options a kernel waits for hours, and a worker with it. All times are shorter than a lease.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-# Seconds of silence until the other end is probed; between two probes; and probes without an answer.
+# Seconds of silence before the first probe, seconds between two probes, and unanswered probes allowed.
 IDLE, INTERVAL, COUNT = 6, 3, 3
 # Seconds until sent data must be acknowledged.
 UNACKNOWLEDGED = IDLE + INTERVAL * COUNT
 
 
 def tcp_options() -> dict[int, int]:
-    """Options of IPPROTO_TCP by number; those that this system knows."""
+    """Return the options of IPPROTO_TCP by number, as far as this system has them."""
     wanted = {
         "TCP_KEEPIDLE": IDLE,
         "TCP_KEEPINTVL": INTERVAL,
@@ -26,7 +26,7 @@ def tcp_options() -> dict[int, int]:
 
 
 def open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """For aiohttp, whose `address` is one of `getaddrinfo`."""
+    """Open a socket with keep-alive: aiohttp's `socket_factory`. `address` comes from `getaddrinfo`."""
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

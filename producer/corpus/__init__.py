@@ -15,7 +15,7 @@ from models.core.errors import DatasetError, UsageError
 from models.core.experiment.passages import Passages
 from models.core.types import Passage
 from producer.corpus import devdocs, sphinx
-from producer.corpus.attribution import Attribution, beside
+from producer.corpus.attribution import Attribution, read_notices_beside
 from producer.corpus.installed import read_installed, versions
 
 
@@ -101,9 +101,9 @@ def attributions(config: Passages) -> list[Attribution]:
         case "installed":
             found = versions(config.packages)
         case "jsonl":
-            found = beside(path)
+            found = read_notices_beside(path)
         case "devdocs":
-            found = map(devdocs.attribution, devdocs.documentations(path))
+            found = map(devdocs.attribution, devdocs.find_documentations(path))
         case "sphinx":
             found = sphinx.attributions(path)
     return sorted(found, key=lambda attribution: attribution.documentation)

@@ -31,7 +31,7 @@ class Attribution:
         return " ".join(filter(None, (f"{title}:", self.notice, self.url)))
 
 
-def beside(path: Path) -> Iterator[Attribution]:
+def read_notices_beside(path: Path) -> Iterator[Attribution]:
     """What `attribution.json` in the folder of `path` says: documentation -> notice. Nothing without one."""
     file = path.parent / FILE_NAME
     if file.is_file():

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from models.core.errors import DatasetError
 from models.core.types import Passage
 from producer.corpus.attribution import Attribution, read_mapping
-from producer.corpus.html import IMPORT_NAMES, Page, folded, holders, read_page, subfolders
+from producer.corpus.html import IMPORT_NAMES, Page, folders_with, node_text, read_page, subfolders
 
 log = logging.getLogger(__name__)
 INDEX, PAGES, META = "index.json", "db.json", "meta.json"
@@ -54,9 +54,9 @@ class Documentation:
         return pages.stat().st_size if pages.is_file() else 0
 
 
-def documentations(path: Path) -> list[Documentation]:
+def find_documentations(path: Path) -> list[Documentation]:
     """Those in `path`: itself, or its subfolders. Raises DatasetError."""
-    folders = holders(path, INDEX)
+    folders = folders_with(path, INDEX)
     # A documentation without its index would be left out silently.
     for folder in [] if (path / INDEX).is_file() else [path, *subfolders(path)]:
         if (folder / PAGES).is_file() and not (folder / INDEX).is_file():
@@ -75,7 +75,7 @@ def read_devdocs(path: Path) -> Iterator[Passage]:
     Entries whose page or fragment is missing are skipped and counted in a warning. Raises DatasetError for
     a folder that is malformed, and where every entry of a documentation is missing.
     """
-    for documentation in documentations(path):
+    for documentation in find_documentations(path):
         yield from _passages(documentation)
 
 
@@ -170,25 +170,25 @@ def _from_pages(folder: Path) -> tuple[str, str]:
         html = html_of(path)
         page = Page(html or "")
         for note in page.all("._attribution"):
-            url = " ".join(folded(link) for link in page.all("._attribution-link"))
-            return folded(note).removesuffix(url).strip(), url
+            url = " ".join(node_text(link) for link in page.all("._attribution-link"))
+            return node_text(note).removesuffix(url).strip(), url
     return "", ""
 
 
-FILE_NAME = "SHA256SUMS"
+SUMS_FILE = "SHA256SUMS"
 
 
-def write_sums(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Of all files that lie in `folder` itself."""
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != FILE_NAME)
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != SUMS_FILE)
     lines = [f"{_sum(folder / name)}  {name}\n" for name in names]
-    (folder / FILE_NAME).write_text("".join(lines), encoding="utf-8")
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def changed_files(folder: Path) -> list[str] | None:
     """Names of files that are no longer what they were, or are gone; None where there are no sums."""
     try:
-        lines = (folder / FILE_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return None
     pairs = [line.partition("  ") for line in lines if line.strip()]

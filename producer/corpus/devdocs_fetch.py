@@ -29,7 +29,7 @@ from aiohttp import ClientSession
 
 from models.core.errors import DatasetError, ServiceError, UsageError
 from producer.corpus.attribution import read_mapping
-from producer.corpus.devdocs import INDEX, META, PAGES, changed_files, entries, write_sums
+from producer.corpus.devdocs import INDEX, META, PAGES, changed_files, entries, write_checksums
 from producer.corpus.download import Download, open_session
 
 CATALOGUE = "docs.json"
@@ -81,7 +81,7 @@ def parse_catalogue(content: bytes, url: str) -> dict[str, CatalogueEntry]:
     return {entry.slug: entry for entry in listed}
 
 
-def find(catalogue: Mapping[str, CatalogueEntry], slugs: Sequence[str]) -> list[CatalogueEntry]:
+def find_entries(catalogue: Mapping[str, CatalogueEntry], slugs: Sequence[str]) -> list[CatalogueEntry]:
     """The lines of `slugs`, each once. Raises UsageError with the names that are near."""
     for slug in slugs:
         if slug not in catalogue:
@@ -108,7 +108,7 @@ async def fetch(slugs: Sequence[str], folder: Path, site: DevdocsSite, progress:
             catalogue = await _catalogue(session, folder, site)
             outdated = {
                 listed.slug: not _is_current(folder / listed.slug, listed)
-                for listed in find(catalogue, slugs)
+                for listed in find_entries(catalogue, slugs)
             }
             for slug in (slug for slug, is_outdated in outdated.items() if is_outdated):
                 await _fetch_one(session, catalogue[slug], folder, site, progress)
@@ -147,7 +147,7 @@ async def _fetch_one(
             part.rename(staging / name)
         _check(staging, name, url)
     (staging / META).write_text(json.dumps(dict(listed.meta), ensure_ascii=False), encoding="utf-8")
-    write_sums(staging)
+    write_checksums(staging)
     _publish(staging, folder / listed.slug)
 
 

@@ -17,15 +17,15 @@ TRIES = 5
 CHUNK_BYTES = 1 << 18
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 30
-MOST_WAITING_SECONDS = 60.0
-MENDS_ITSELF = {408, 425, 429, 500, 502, 503, 504}
+MAX_RETRY_AFTER = 60.0
+RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-Heard = Callable[[int], None]
+ByteProgress = Callable[[int], None]
 
 _backoff = wait_random_exponential(multiplier=0.25, max=5)
 
 
-class Interrupted(Exception):
+class DownloadInterrupted(Exception):
     """The same request may succeed later; `retry_after` in seconds, where the server says."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -52,7 +52,7 @@ class Download:
         url: str,
         part: Path,
         size: int | None = None,
-        heard: Heard | None = None,
+        heard: ByteProgress | None = None,
     ) -> None:
         self._session = session
         self._url = url
@@ -64,14 +64,14 @@ class Download:
 
     async def run(self) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Interrupted),
+            retry=retry_if_exception_type(DownloadInterrupted),
             stop=lambda _: self._tries >= TRIES,
             wait=_wait,
             reraise=True,
         )
         try:
             await retrying(self._try)
-        except Interrupted as error:
+        except DownloadInterrupted as error:
             raise ServiceError(f"{self._url}: {error}; the same command goes on where this ended") from None
 
     async def _try(self) -> None:
@@ -88,7 +88,7 @@ class Download:
             async with self._session.get(self._url, headers=headers) as response:
                 await self._receive(response, have)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Interrupted(_cause(error)) from error
+            raise DownloadInterrupted(_cause(error)) from error
         self._check_size(self._held())
 
     async def _receive(self, response: aiohttp.ClientResponse, have: int) -> None:
@@ -96,7 +96,7 @@ class Download:
         start, total = _extent(response)
         if start not in {0, have}:
             self._forget()
-            raise Interrupted("the server answered with another range than it was asked for")
+            raise DownloadInterrupted("the server answered with another range than it was asked for")
         if total is not None and self._size is not None and total != self._size:
             self._refuse_size(f"{total:,} bytes")
         held = start
@@ -115,20 +115,22 @@ class Download:
 
     def _check_status(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
-        if status in MENDS_ITSELF:
-            raise Interrupted(f"the server answers {status}", _seconds(response.headers.get("Retry-After")))
+        if status in RETRIED_STATUSES:
+            raise DownloadInterrupted(
+                f"the server answers {status}", _seconds(response.headers.get("Retry-After"))
+            )
         if status == 416:
             held = self._held()
             self._forget()
             if self._size is not None:
                 self._refuse_size(f"no more than {held:,} bytes")
-            raise Interrupted("the server's file is shorter than what was here already")
+            raise DownloadInterrupted("the server's file is shorter than what was here already")
         if status not in {200, 206}:
             raise ServiceError(f"{self._url}: the server answers {status} {response.reason or ''}".rstrip())
 
     def _check_size(self, held: int) -> None:
         if self._size is not None and held < self._size:
-            raise Interrupted(f"the server sent {held:,} of {self._size:,} bytes")
+            raise DownloadInterrupted(f"the server sent {held:,} of {self._size:,} bytes")
         if self._size is not None and held > self._size:
             self._refuse_size(f"at least {held:,} bytes")
 
@@ -183,6 +185,6 @@ def _seconds(value: str | None) -> float | None:
 def _wait(state: RetryCallState) -> float:
     """Seconds. Retry-After is taken at its word, up to a minute."""
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Interrupted) and error.retry_after is not None:
-        return min(error.retry_after, MOST_WAITING_SECONDS)
+    if isinstance(error, DownloadInterrupted) and error.retry_after is not None:
+        return min(error.retry_after, MAX_RETRY_AFTER)
     return _backoff(state)

@@ -52,7 +52,7 @@ class Page:
         for line_break in self._tree.css("br"):
             line_break.replace_with("\n")
         for link in self._tree.css("a, .viewcode-link"):
-            if folded(link) in LINK_TEXTS:
+            if node_text(link) in LINK_TEXTS:
                 link.decompose()
         self._nodes: dict[str, LexborNode] = {}
         for node in self._tree.css("[id]"):
@@ -79,7 +79,7 @@ class Page:
                 continue
             # Before Sphinx 4, only the list around a definition spoke of it.
             kinds = node.parent.attrs.sget("class").split()
-            if "sig" in classes(node) or kinds[:1] == ["py"]:
+            if "sig" in css_classes(node) or kinds[:1] == ["py"]:
                 yield identifier, kinds[1] if len(kinds) > 1 else ""
 
     def all(self, selector: str) -> list[LexborNode]:
@@ -87,21 +87,21 @@ class Page:
 
     def words(self) -> str:
         """All text, white space folded."""
-        return folded(self._tree.body) if self._tree.body else ""
+        return node_text(self._tree.body) if self._tree.body else ""
 
 
-def folded(node: LexborNode) -> str:
+def node_text(node: LexborNode) -> str:
     return " ".join(node.text().split())
 
 
-def classes(node: LexborNode) -> set[str]:
+def css_classes(node: LexborNode) -> set[str]:
     return set(node.attrs.sget("class").split())
 
 
 def _described(node: LexborNode) -> Definition:
     heading = _heading(node)
-    if heading is None and (node.tag in {"code", "pre"} or "sig" in classes(node)):
-        return Definition(folded(node), _first_paragraph(_after(node, None), None))
+    if heading is None and (node.tag in {"code", "pre"} or "sig" in css_classes(node)):
+        return Definition(node_text(node), _first_paragraph(_after(node, None), None))
     if heading is None:
         return Definition("", _first_paragraph(_enclosing(node, {"p"}) or node, None))
     if heading.tag == "dt":
@@ -109,7 +109,7 @@ def _described(node: LexborNode) -> Definition:
         while body is not None and body.tag == "dt":
             body = _element(body.next)
         text = _first_paragraph(body.first_child, body) if body is not None and body.tag == "dd" else ""
-        return Definition(folded(heading), text)
+        return Definition(node_text(heading), text)
     return Definition(_signature_of_title(heading), _first_paragraph(_after(heading, None), None))
 
 
@@ -119,7 +119,7 @@ def _heading(node: LexborNode) -> LexborNode | None:
         return around
     if node.tag in CONTAINERS and (inside := node.css_first(", ".join(HEADINGS))) is not None:
         return inside
-    following = None if folded(node) else _element(node.next)
+    following = None if node_text(node) else _element(node.next)
     if following is None:
         return None
     if following.tag in HEADINGS:
@@ -138,12 +138,12 @@ def _enclosing(node: LexborNode, tags: set[str]) -> LexborNode | None:
 
 def _signature_of_title(title: LexborNode) -> str:
     """A title is a signature where all of it is code, or a call; a call may also stand in a block below."""
-    name = folded(title)
+    name = node_text(title)
     call = re.compile(rf"(@\S+ )*{re.escape(name.removesuffix('()'))}\(")
     for node in _walk(_after(title, None), None):
-        if node.tag == "pre" and call.match(block := folded(node)):
+        if node.tag == "pre" and call.match(block := node_text(node)):
             return block
-    codes = [folded(code) for code in title.css("code")]
+    codes = [node_text(code) for code in title.css("code")]
     if codes and " ".join(codes) == name:
         return codes[0]
     return name if CALL.fullmatch(name) else ""
@@ -153,7 +153,7 @@ def _first_paragraph(start: LexborNode | None, within: LexborNode | None) -> str
     """The first that describes; where none does, the first note on versions or link to the source."""
     spare = ""
     for node in _walk(start, within):
-        if node.tag == "p" and (text := folded(node)):
+        if node.tag == "p" and (text := node_text(node)):
             if not (_is_in_note(node) or NO_WORDS.fullmatch(text)):
                 return text
             spare = spare or text
@@ -161,7 +161,7 @@ def _first_paragraph(start: LexborNode | None, within: LexborNode | None) -> str
 
 
 def _is_in_note(node: LexborNode) -> bool:
-    return node.parent is not None and bool(classes(node.parent) & NOTES)
+    return node.parent is not None and bool(css_classes(node.parent) & NOTES)
 
 
 def _walk(start: LexborNode | None, within: LexborNode | None) -> Iterator[LexborNode]:
@@ -170,7 +170,7 @@ def _walk(start: LexborNode | None, within: LexborNode | None) -> Iterator[Lexbo
     while node is not None:
         if node.tag in TITLES or _defines(node):
             return
-        is_shut = node.tag in SKIPPED or classes(node) & SKIPPED_CLASSES
+        is_shut = node.tag in SKIPPED or css_classes(node) & SKIPPED_CLASSES
         if node.tag == "pre" or not is_shut:
             yield node
         inside = None if is_shut or node.tag == "p" else _element(node.first_child)
@@ -202,7 +202,7 @@ def _element(node: LexborNode | None) -> LexborNode | None:
 IMPORT_NAMES = {"pytorch": "torch", "scikit_image": "skimage", "scikit_learn": "sklearn"}
 
 
-def holders(path: Path, marker: str) -> list[Path]:
+def folders_with(path: Path, marker: str) -> list[Path]:
     """The subfolders that hold the file `marker`, sorted by name; `path` itself where it or none does.
 
     Hidden folders are left out. Raises DatasetError.

@@ -42,7 +42,7 @@ def documentation(value: Any) -> str:
     return ""
 
 
-def described(name: str, value: Any, library: str) -> dict[str, str]:
+def describe(name: str, value: Any, library: str) -> dict[str, str]:
     """The passage of one object; empty where its documentation is its signature alone."""
     short = name.rpartition(".")[2]
     head, text = split_documentation(documentation(value), short)
@@ -50,19 +50,19 @@ def described(name: str, value: Any, library: str) -> dict[str, str]:
     if callable(value):
         signature = f"{name}({head or '...'})"
         with suppress(Exception):
-            signature = f"{name}{plain(inspect.signature(value))}"
+            signature = f"{name}{hide_defaults(inspect.signature(value))}"
     row = {"id": name, "name": name, "signature": signature, "text": text, "library": library}
     return {key: ADDRESS.sub("", field) for key, field in row.items()} if text else {}
 
 
-def plain(signature: inspect.Signature) -> inspect.Signature:
+def hide_defaults(signature: inspect.Signature) -> inspect.Signature:
     """Defaults that are neither literals nor empty become `...`.
 
     Others differ from process to process, and may show what must stay here: the default of `cgi.parse`
     is the whole environment, and a path is this machine's.
     """
     kept = (
-        parameter.replace(default=Omitted()) if hides(parameter.default) else parameter
+        parameter.replace(default=Omitted()) if must_hide(parameter.default) else parameter
         for parameter in signature.parameters.values()
     )
     return signature.replace(parameters=list(kept))
@@ -73,10 +73,10 @@ class Omitted:
         return "..."
 
 
-def hides(value: Any) -> bool:
+def must_hide(value: Any) -> bool:
     """Whether a default says more than itself."""
     if type(value) in {tuple, list}:
-        return any(hides(item) for item in value)
+        return any(must_hide(item) for item in value)
     if type(value) is str:
         return os.path.isabs(value)
     is_empty = type(value) is dict and not value
@@ -88,18 +88,18 @@ def split_documentation(text: str, short: str) -> tuple[str, str]:
     paragraphs = [paragraph.splitlines() for paragraph in re.split(r"\n\s*\n", text)]
     call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\((.*?)\)(?=\s|:|$)")
     whole_call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\(.*\)( -> \S+)?")
-    first = call.match(folded(paragraphs[0]))
+    first = call.match(join_lines(paragraphs[0]))
     head = first.group(1) if first else ""
     for lines in paragraphs:
         words = [line for line in lines if not call.match(line)]
-        if words and not whole_call.fullmatch(folded(lines)):
+        if words and not whole_call.fullmatch(join_lines(lines)):
             # An indented rest continues the line above: this paragraph is no mere list of signatures.
-            return head, folded(lines if words[0][:1].isspace() else words)
-    only = folded(paragraphs[0])
+            return head, join_lines(lines if words[0][:1].isspace() else words)
+    only = join_lines(paragraphs[0])
     return head, "" if first and first.end() == len(only) else only
 
 
-def folded(lines: list[str]) -> str:
+def join_lines(lines: list[str]) -> str:
     return " ".join(" ".join(lines).split())
 
 
@@ -112,7 +112,7 @@ SKIPPED_TOP |= {"nturl2path", "pydoc_data", "test", "this", "turtledemo", "venv"
 SKIPPED_PART = {"conftest", "setup", "test", "tests"}
 
 
-class Named(NamedTuple):
+class PublicName(NamedTuple):
     """A public name of a documented object. The least by `rank` is the one users import."""
 
     name: str
@@ -157,7 +157,7 @@ def submodules(module: ModuleType, name: str) -> Iterator[tuple[str, ModuleType]
             yield from submodules(child, f"{name}.{part}")
 
 
-def public_names(module: ModuleType, name: str) -> Iterator[Named]:
+def public_names(module: ModuleType, name: str) -> Iterator[PublicName]:
     """What `__all__` lists; without it, the public names that were made in the same package."""
     prefix = "" if name == "builtins" else f"{name}."
     declared = getattr(module, "__all__", None)
@@ -169,7 +169,7 @@ def public_names(module: ModuleType, name: str) -> Iterator[Named]:
             value = getattr(module, entry)
             listed_here = entry in listed or not prefix
             if listed_here or package_of(value) == name.partition(".")[0]:
-                yield Named(prefix + entry, listed_here, value)
+                yield PublicName(prefix + entry, listed_here, value)
 
 
 def package_of(value: Any) -> str:
@@ -196,8 +196,8 @@ def members(name: str, value: type, public: set[int]) -> Iterator[tuple[str, Any
 
 def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
     """Passages of `packages` sorted by id; each object once, under its best public name."""
-    best: dict[int, tuple[Named, str]] = {}
-    for root, library, required in roots(packages):
+    best: dict[int, tuple[PublicName, str]] = {}
+    for root, library, required in root_modules(packages):
         module = imported(root)
         if module is None and required:
             return [{"missing": root}]
@@ -210,12 +210,12 @@ def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
         if id(found.value) in classes:
             pairs += members(found.name, found.value, classes)
         for name, value in pairs:
-            if name not in rows and (row := described(name, value, library)):
+            if name not in rows and (row := describe(name, value, library)):
                 rows[name] = row
     return [rows[name] for name in sorted(rows)]
 
 
-def keep_best(best: dict[int, tuple[Named, str]], module: ModuleType, name: str, library: str) -> None:
+def keep_best(best: dict[int, tuple[PublicName, str]], module: ModuleType, name: str, library: str) -> None:
     """Objects may answer any attribute with an exception; such an object is left out."""
     with suppress(Exception):
         for found in public_names(module, name):
@@ -225,7 +225,7 @@ def keep_best(best: dict[int, tuple[Named, str]], module: ModuleType, name: str,
                     best[id(found.value)] = (found, library)
 
 
-def roots(packages: list[str]) -> Iterator[tuple[str, str, bool]]:
+def root_modules(packages: list[str]) -> Iterator[tuple[str, str, bool]]:
     """Modules to walk: name, library that passages are filed under, whether it must be importable."""
     for package in packages:
         if package == STDLIB:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from models.core.errors import DatasetError
 from models.core.types import Passage
 from producer.corpus.attribution import Attribution
-from producer.corpus.html import IMPORT_NAMES, Page, folded, holders, read_page
+from producer.corpus.html import IMPORT_NAMES, Page, folders_with, node_text, read_page
 
 log = logging.getLogger(__name__)
 INVENTORY = "objects.inv"
@@ -53,7 +53,7 @@ def read_sphinx(path: Path) -> Iterator[Passage]:
     pages mark as definitions. Ids are as those of devdocs: `LIBRARY.PAGE#FRAGMENT`. Definitions that their
     page lacks are skipped and counted in a warning. Raises DatasetError.
     """
-    for folder in holders(path, INVENTORY):
+    for folder in folders_with(path, INVENTORY):
         yield from _listed(folder) if (folder / INVENTORY).is_file() else _marked(folder)
 
 
@@ -141,7 +141,7 @@ def _entry(line: str) -> Entry | None:
 
 def attributions(path: Path) -> Iterator[Attribution]:
     """One per folder: name and version of its inventory, copyright of the first page that says one."""
-    for folder in holders(path, INVENTORY):
+    for folder in folders_with(path, INVENTORY):
         name, version = folder.resolve().name, ""
         if (folder / INVENTORY).is_file():
             inventory = read_inventory(folder / INVENTORY)
@@ -152,6 +152,8 @@ def attributions(path: Path) -> Iterator[Attribution]:
 def _copyright(folder: Path) -> str:
     for path in _paths(folder):
         for footer in Page(read_page(folder, path) or b"").all(".copyright, .footer, footer"):
-            if said := re.search(r"©.*?(?=\s*(\||Created using|Last updated|Built with|$))", folded(footer)):
+            if said := re.search(
+                r"©.*?(?=\s*(\||Created using|Last updated|Built with|$))", node_text(footer)
+            ):
                 return said[0].strip()
     return ""

@@ -15,12 +15,12 @@ from models.core.types import Example, Hit, Query
 from producer.results.score_files import key_field, text_field
 from storage.jsonl import read_objects
 
-AT_ONCE = 256
-Find = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]
+QUERIES_PER_BATCH = 256
+SearchFunction = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RetrievalScores:
     """In percent, over the `n` rows that name a right passage; `recall` is by its k. DocPrompting counts
     the other rows as found: `docprompting` is its recall, over `rows` rows.
 
@@ -46,7 +46,7 @@ def read_augmentations(path: Path) -> dict[str, str]:
     return {key_field(path, line, row): text_field(path, line, row, "augmentation") for line, row in rows}
 
 
-def queries_of(examples: Iterable[Example], augmentations: Mapping[str, str]) -> list[Query]:
+def make_queries(examples: Iterable[Example], augmentations: Mapping[str, str]) -> list[Query]:
     """Raises UsageError where no example names a right passage."""
     queries = [
         Query(each.request, augmentations.get(each.question_id, ""), each.question_id, each.oracle)
@@ -59,18 +59,20 @@ def queries_of(examples: Iterable[Example], augmentations: Mapping[str, str]) ->
     return queries
 
 
-def evaluate(find: Find, passages: Passages, queries: Sequence[Query], cuts: Sequence[int]) -> Found:
+def evaluate(
+    find: SearchFunction, passages: Passages, queries: Sequence[Query], cuts: Sequence[int]
+) -> RetrievalScores:
     """What `find` returns for queries, depth and `passages`, judged at the `cuts` and as it is shown."""
     depth = max(*cuts, passages.top_k)
     found: list[list[Hit]] = []
-    for start in range(0, len(queries), AT_ONCE):
-        found += find(queries[start : start + AT_ONCE], depth, passages)
+    for start in range(0, len(queries), QUERIES_PER_BATCH):
+        found += find(queries[start : start + QUERIES_PER_BATCH], depth, passages)
     known = [(hits, query.oracle) for hits, query in zip(found, queries, strict=True) if query.oracle]
     ids = [([hit.passage.id for hit in hits], right) for hits, right in known]
     shown = [([hit.passage.id for hit in choose(hits, passages)], right) for hits, right in known]
     recalls = {k: [recall(names, right, k) for names, right in ids] for k in cuts}
     free = len(queries) - len(known)
-    return Found(
+    return RetrievalScores(
         n=len(known),
         rows=len(queries),
         recall={k: mean_percent(values) for k, values in recalls.items()},
@@ -84,7 +86,7 @@ def evaluate(find: Find, passages: Passages, queries: Sequence[Query], cuts: Seq
     )
 
 
-def check_known(queries: Sequence[Query], known: Callable[[str], bool], path: Path) -> int:
+def count_unknown(queries: Sequence[Query], known: Callable[[str], bool], path: Path) -> int:
     """How many right passages the index does not hold. Raises DatasetError where it holds none of them."""
     names = {name for query in queries for name in query.oracle}
     missing = sum(not known(name) for name in names)

@@ -25,17 +25,23 @@ from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
 from producer.corpus import read_passages
 from producer.experiments.datasets import read_dataset
-from producer.feeding.interrupts import Stop
+from producer.feeding.interrupts import StopSignal
 from producer.files import replacing_folder
-from producer.index.trainer import Model, Trainer
-from producer.index.training_data import Pairs, Recipe, TrainingBatches, make_pairs, mine
+from producer.index.trainer import TrainableEncoder, Trainer
+from producer.index.training_data import (
+    Pairs,
+    TrainingBatches,
+    TrainingOptions,
+    make_pairs,
+    mine_hard_negatives,
+)
 from storage.schema import TRAIN
 
 STATE_FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingCheckpoint:
     """The state of a training in `folder`, kept in one file that is replaced as a whole.
 
     `identity` is what decides the outcome; a file of another identity is refused.
@@ -86,7 +92,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
+class TrainingObserver:
     """Hears of what is learned from, of (steps made, all steps), and of (epoch from 1, mean loss)."""
 
     begins: Callable[[Pairs], None]
@@ -97,8 +103,8 @@ class Watcher:
 def train(
     experiment: Experiment,
     folder: Path,
-    recipe: Recipe,
-    watcher: Watcher,
+    recipe: TrainingOptions,
+    watcher: TrainingObserver,
     *,
     resume: bool = False,
     save_every: float = 300,
@@ -121,13 +127,13 @@ def train(
     passages = read_passages(experiment.passages)
     data = make_pairs(read_dataset(experiment.dataset)[TRAIN], passages, base.template)
     identity = {"data": data.digest, "base": base.fingerprint, **asdict(recipe)}
-    progress = Progress(folder, identity)
+    progress = TrainingCheckpoint(folder, identity)
     saved = progress.load()
     if saved and not resume:
         raise UsageError(f"-o {folder}: holds an unfinished training; go on with --resume, or remove it")
     watcher.begins(data)
     progress.prepare()
-    model = Model(base)
+    model = TrainableEncoder(base)
     mined = saved["mined"].numpy() if saved else _mined(data, model, recipe)
     trainer = Trainer(model, TrainingBatches(data, recipe, mined), recipe)
     losses: list[float] = saved["losses"] if saved else []
@@ -143,18 +149,22 @@ def train(
     progress.remove()
 
 
-def _mined(data: Pairs, model: Model, recipe: Recipe) -> NDArray[np.int64]:
+def _mined(data: Pairs, model: TrainableEncoder, recipe: TrainingOptions) -> NDArray[np.int64]:
     if not recipe.hard_negatives:
         return np.empty((len(data.pairs), 0), dtype=np.int64)
-    return mine(data, model.encode(data.requests), model.encode(data.passages))
+    return mine_hard_negatives(data, model.encode(data.requests), model.encode(data.passages))
 
 
 def _go_on(
-    trainer: Trainer, losses: list[float], watcher: Watcher, save: Callable[[], None], save_every: float
+    trainer: Trainer,
+    losses: list[float],
+    watcher: TrainingObserver,
+    save: Callable[[], None],
+    save_every: float,
 ) -> None:
     """Train to the end. `losses` has one mean for each epoch, the last of them of the steps so far."""
     last_saved = time.monotonic()
-    with Stop() as stop, stop.deferred():
+    with StopSignal() as stop, stop.deferred():
         while not trainer.is_done:
             epoch, part = divmod(trainer.step, trainer.steps_per_epoch)
             loss = trainer.advance()
@@ -170,7 +180,7 @@ def _go_on(
     save()
 
 
-def _publish(model: Model, folder: Path, base: Checkpoint, notes: dict[str, Any]) -> None:
+def _publish(model: TrainableEncoder, folder: Path, base: Checkpoint, notes: dict[str, Any]) -> None:
     versions = {name: version(name) for name in ("starmill", "torch", "transformers")}
     with replacing_folder(folder) as draft:
         model.save(str(draft))

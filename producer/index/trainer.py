@@ -16,9 +16,9 @@ from torch import Tensor
 
 from models.adapters.encoders.checkpoint import Checkpoint
 from models.adapters.encoders.encode_batches import encode_in_batches
-from models.adapters.encoders.transformers_encoder import embedded, tokenized
+from models.adapters.encoders.transformers_encoder import embed_tokens, tokenize_texts
 from models.adapters.loading import load_transformer
-from producer.index.training_data import Recipe, TrainingBatch, TrainingBatches
+from producer.index.training_data import TrainingBatch, TrainingBatches, TrainingOptions
 
 
 def contrastive_loss(
@@ -49,10 +49,10 @@ def contrastive_loss(
     return loss
 
 
-TEXTS_AT_ONCE = 16
+TEXTS_PER_BATCH = 16
 
 
-class Model:
+class TrainableEncoder:
     """Begins as the encoder in `base`. Raises ServiceError where that cannot be loaded."""
 
     def __init__(self, base: Checkpoint) -> None:
@@ -69,10 +69,10 @@ class Model:
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         limit = min(max_tokens, self._base.options.max_tokens)
         parts = []
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = [texts[place] for place in order[start : start + TEXTS_AT_ONCE]]
-            tokens = tokenized(self._tokenizer, part, limit).to(self.device)
-            parts.append(embedded(self.network, tokens, self._base.options))
+        for start in range(0, len(texts), TEXTS_PER_BATCH):
+            part = [texts[place] for place in order[start : start + TEXTS_PER_BATCH]]
+            tokens = tokenize_texts(self._tokenizer, part, limit).to(self.device)
+            parts.append(embed_tokens(self.network, tokens, self._base.options))
         back = torch.tensor(order, device=self.device).argsort()
         return torch.nn.functional.normalize(torch.cat(parts)[back], dim=1)
 
@@ -95,7 +95,7 @@ class Model:
 
 # Weak supervision: it is to steady what the pairs teach, not to compete with it.
 UNLABELLED_WEIGHT = 0.3
-LONGEST_GRADIENT = 1.0
+MAX_GRADIENT_NORM = 1.0
 
 
 class Trainer:
@@ -104,7 +104,7 @@ class Trainer:
     Equal data, recipes and models give equal weights, on one kind of device with one number of threads.
     """
 
-    def __init__(self, model: Model, batches: TrainingBatches, recipe: Recipe) -> None:
+    def __init__(self, model: TrainableEncoder, batches: TrainingBatches, recipe: TrainingOptions) -> None:
         self.step = 0
         self._model, self._batches, self._recipe = model, batches, recipe
         model.network.train()
@@ -129,11 +129,13 @@ class Trainer:
     def advance(self) -> float:
         """Make a step; its loss."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate * rate(self.step, self.steps, self._recipe.warmup)
+            group["lr"] = self._recipe.learning_rate * learning_rate_share(
+                self.step, self.steps, self._recipe.warmup
+            )
         loss = self._loss(self._batches.at(self.step))
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self._parameters, LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
         self._optimizer.step()
         self.step += 1
         return float(loss.detach())
@@ -178,7 +180,7 @@ class Trainer:
         return loss
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
+def learning_rate_share(step: int, steps: int, warmup: float) -> float:
     """The learning rate of `step`, counted from 0, as a share of the highest."""
     rising = max(1, round(steps * warmup))
     return min((step + 1) / rising, (steps - step) / max(1, steps - rising))

@@ -84,12 +84,12 @@ def make_pairs(examples: Iterable[Example], passages: Iterable[Passage], templat
     return Pairs(tuple(requests), tuple(texts), tuple(pairs), left_out)
 
 
-DEPTH = 30
-REQUESTS_AT_ONCE = 64
+MINING_DEPTH = 30
+REQUESTS_PER_BATCH = 64
 
 
-def mine(
-    data: Pairs, requests: NDArray[np.float32], passages: NDArray[np.float32], depth: int = DEPTH
+def mine_hard_negatives(
+    data: Pairs, requests: NDArray[np.float32], passages: NDArray[np.float32], depth: int = MINING_DEPTH
 ) -> NDArray[np.int64]:
     """[pairs, depth]: the places of the passages nearest to the request of each pair, less its answers.
 
@@ -98,8 +98,8 @@ def mine(
     most = max(map(len, data.answers.values()))
     depth = min(depth, len(data.passages) - most)
     found = np.empty((len(data.requests), depth), dtype=np.int64)
-    for start in range(0, len(requests), REQUESTS_AT_ONCE):
-        for row, scores in enumerate(requests[start : start + REQUESTS_AT_ONCE] @ passages.T, start):
+    for start in range(0, len(requests), REQUESTS_PER_BATCH):
+        for row, scores in enumerate(requests[start : start + REQUESTS_PER_BATCH] @ passages.T, start):
             order = np.argsort(-scores, kind="stable")
             answers = data.answers[data.requests[row]]
             rest = (place for place in order if data.passages[place] not in answers)
@@ -108,7 +108,7 @@ def mine(
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainingOptions:
     """`learning_rate` is the highest: it rises over the first `warmup` (a share of all steps) and falls to 0.
 
     `hard_negatives` passages for each pair are drawn, anew in each epoch, from the 30 that the encoder ranks
@@ -147,7 +147,7 @@ class TrainingBatch:
 class TrainingBatches:
     """`mined` [pairs, depth] holds, for each pair, places of passages that look like answers and are none."""
 
-    def __init__(self, data: Pairs, recipe: Recipe, mined: NDArray[np.int64]) -> None:
+    def __init__(self, data: Pairs, recipe: TrainingOptions, mined: NDArray[np.int64]) -> None:
         self._data, self._recipe, self._mined = data, recipe, mined
         # A single pair has no negatives: the last ones of an epoch join the batch before.
         self.per_epoch = max(1, round(len(data.pairs) / recipe.batch_size))

@@ -1,11 +1,11 @@
-"""Models behind one interface; nothing else knows which server answers."""
+"""Model backends behind one interface; `open_backend` chooses by the experiment's `backend`."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 from models.adapters.backends.backend import Backend, LocalBackend
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend, is_official
 from models.adapters.backends.replicas import Replicas
 from models.adapters.backends.transformers_backend import TransformersBackend
@@ -13,16 +13,16 @@ from models.adapters.backends.vllm import VLLMBackend
 from models.core.errors import ServiceError
 from models.core.experiment.endpoints import Student, Teacher
 
-# The embedded server works on this many calls at once; more would wait there while their timeout runs.
+# The embedded server answers this many calls at once; more would wait there while their timeout runs.
 EMBEDDED_SLOTS = 4
 
 
 def open_backend(
-    endpoint: Teacher | Student, embedded_url: str | None, gateway: Gateway | None = None
+    endpoint: Teacher | Student, embedded_url: str | None, gateway: GatewayClient | None = None
 ) -> Backend:
-    """The embedded model is asked without the gateway: its answers cost nothing.
+    """Open the backend of `endpoint`. The embedded model is asked without the gateway: its answers are free.
 
-    Raises AccessError without a key that is needed, ServiceError without the embedded server.
+    Raises AccessError if a needed key is missing, ServiceError if the embedded server is not running.
     """
     if isinstance(endpoint, Student) and endpoint.runs_in_worker:
         return open_local_backend(endpoint)
@@ -43,7 +43,7 @@ def open_backend(
 
 
 def open_local_backend(student: Student) -> LocalBackend:
-    """A model that this process is to run itself; it is opened when it is needed first.
+    """Return a model that this process runs itself; the first call opens it.
 
     Raises AccessError for settings that the backend does not have.
     """
@@ -55,9 +55,11 @@ def model_identity(endpoint: Teacher | Student) -> str:
 
 
 def provider(endpoint: Teacher | Student) -> str:
-    """Who answers, as part of a request's identity: `openai`, `embedded`, `host:port/path`; or the backend
-    that runs the model in the worker, with what is changed of the model. A replay stands for whoever it
-    would ask; a recording may know better."""
+    """Return the provider's name in a request's key: `openai`, `embedded`, `host:port/path`.
+
+    For a model in the worker it is the backend and the changes to the model. A replay has the name of the
+    server that it would ask.
+    """
     if endpoint.backend == "embedded":
         return "embedded"
     if isinstance(endpoint, Student) and endpoint.runs_in_worker:
@@ -69,8 +71,10 @@ def provider(endpoint: Teacher | Student) -> str:
 
 
 def limit_name(endpoint: Teacher | Student) -> str:
-    """What shares the limits of requests, tokens and calls in flight: one model, asked with one key. A
-    recording has no part in the limits of whom it stands for."""
+    """Return the name under which limits are shared: those of one model and one key.
+
+    A recording does not share the limits of its provider.
+    """
     whose = endpoint.recording if endpoint.backend == "replay" else provider(endpoint)
     return f"{whose}/{endpoint.model_name}/{endpoint.api_key_env}"
 

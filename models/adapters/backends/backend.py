@@ -1,7 +1,4 @@
-"""What every model backend offers.
-
-A model that answers from a recording: nothing is sent, nothing is paid.
-"""
+"""The interface of every model backend, and the backend that answers from a recording."""
 
 from __future__ import annotations
 
@@ -14,22 +11,21 @@ from models.core.types import Completion, Limits, Request
 
 class Backend(Protocol):
     limits: Limits
-    """What the server told last."""
+    """The rate limits in the server's last headers."""
 
     async def complete(self, request: Request) -> Completion:
-        """The model's answer, bought once: no retries. Raises ModelError."""
+        """Ask the model once, without retries. Raises ModelError."""
         ...
 
     def count_tokens(self, request: Request) -> int | None:
-        """Tokens of the prompt as the model reads it, its template included; None where only the server
-        knows."""
+        """Return the tokens of the prompt with its template; None if only the server knows."""
         ...
 
     async def close(self) -> None: ...
 
 
 class LocalBackend(Backend, Protocol):
-    """A model that runs in the worker itself."""
+    """A model that runs in the worker process."""
 
     load: Load
 
@@ -37,8 +33,10 @@ class LocalBackend(Backend, Protocol):
     def is_open(self) -> bool: ...
 
     async def open(self) -> None:
-        """Return when the model can be asked, which may take minutes; it is opened once. Raises AccessError
-        where it cannot be opened anywhere, WorkerUnfit where this machine cannot."""
+        """Open the model once; this may take minutes.
+
+        Raises AccessError if no machine can open it, WorkerUnusable if only this one cannot.
+        """
         ...
 
 
@@ -48,11 +46,11 @@ class Replay:
         self._recording = recording
 
     async def complete(self, request: Request) -> Completion:
-        """Raises NotRecorded."""
+        """Return the recorded answer. Nothing is sent or paid. Raises NotRecorded."""
         return self._recording.answer(request)
 
     def count_tokens(self, _request: Request) -> None:
-        """A recording knows what was asked, not what would have fitted."""
+        """Return None: a recording does not know its model's tokenizer."""
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""

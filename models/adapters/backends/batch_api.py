@@ -1,7 +1,4 @@
-"""The provider's Batch API: a file of calls goes up, a file of answers comes down within a day.
-
-Lines of a batch's files: a call on its way up, its outcome on the way down.
-"""
+"""The provider's Batch API: upload a file of calls, download a file of answers within a day."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
-from models.adapters.backends.error_map import Address, as_model_error, error_of_status
+from models.adapters.backends.error_map import Address, map_client_error, map_status_error
 from models.adapters.backends.openai import (
     CONNECT_SECONDS,
     NO_KEY,
     OFFICIAL_URL,
-    call_of,
-    completion_of,
     is_loopback,
+    parse_completion,
+    path_and_body,
     read_key,
 )
 from models.core.errors import ModelError, Unavailable
@@ -32,17 +29,17 @@ if TYPE_CHECKING:
 
 NAME = "starmill_batch"
 WINDOW: Literal["24h"] = "24h"
-# The provider's clock differs from ours by less, or else a batch could be submitted twice.
-CLOCKS_DIFFER = 30 * 86_400
+# A provider's clock that differed by more would let a batch be submitted twice.
+MAX_CLOCK_DIFFERENCE = 30 * 86_400
 ENDED = {"completed", "failed", "expired", "cancelled"}
-# The account's limit of tokens that wait in batches: they fit once other batches have ended.
+# The account's limit on tokens in waiting batches; there is room again once other batches have ended.
 QUEUE_IS_FULL = "token_limit_exceeded"
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """A batch as the provider sees it. `files` hold what came of it, as far as it came."""
+class RemoteBatch:
+    """A batch as the provider describes it. `files` are the ids of its result files."""
 
     id: str
     status: str
@@ -57,9 +54,9 @@ class Remote:
 
 
 class BatchClient:
-    """Raises ModelError; each call is tried once. `name` is our own, unlike any other of the account.
+    """The batches of one account; every method tries once and raises ModelError.
 
-    Raises AccessError where the official API is asked without a key.
+    `name` is ours, and unique in the account. Raises AccessError for the official API without a key.
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -77,13 +74,13 @@ class BatchClient:
         )
 
     def find_file(self, name: str, since: float) -> str | None:
-        """An uploaded file of this name, not older than `since`, seconds since the epoch."""
+        """Return the id of the uploaded file with this name, not older than `since` (epoch seconds)."""
         with self._errors():
-            for found in self._client.files.list(purpose="batch", order="desc", limit=100):
-                if found.created_at < since - CLOCKS_DIFFER:
+            for file in self._client.files.list(purpose="batch", order="desc", limit=100):
+                if file.created_at < since - MAX_CLOCK_DIFFERENCE:
                     return None
-                if found.filename == name and found.status != "error":
-                    return found.id
+                if file.filename == name and file.status != "error":
+                    return file.id
         return None
 
     def upload(self, name: str, file: IO[bytes]) -> str:
@@ -91,38 +88,38 @@ class BatchClient:
             return self._client.files.create(file=(name, file), purpose="batch").id
 
     def find_batch(self, name: str, since: float) -> str | None:
-        """The batch that was made under this name, not before `since`."""
+        """Return the id of the batch made under this name, not before `since`."""
         with self._errors():
-            for found in self._client.batches.list(limit=100):
-                if found.created_at < since - CLOCKS_DIFFER:
+            for batch in self._client.batches.list(limit=100):
+                if batch.created_at < since - MAX_CLOCK_DIFFERENCE:
                     return None
-                if (found.metadata or {}).get(NAME) == name:
-                    return found.id
+                if (batch.metadata or {}).get(NAME) == name:
+                    return batch.id
         return None
 
     def create(self, name: str, file_id: str, endpoint: str) -> str:
         with self._errors():
-            made = self._client.batches.create(
+            batch = self._client.batches.create(
                 input_file_id=file_id, endpoint=cast("Endpoint", endpoint), completion_window=WINDOW,
                 metadata={NAME: name},
             )  # fmt: skip
-        return made.id
+        return batch.id
 
-    def retrieve(self, batch_id: str) -> Remote:
+    def retrieve(self, batch_id: str) -> RemoteBatch:
         with self._errors():
             return _remote(self._client.batches.retrieve(batch_id), self.address)
 
     def lines(self, file_id: str) -> Iterator[bytes]:
-        """Of a file of results, which is down as a whole before its first line is handed on."""
+        """Download a file of results completely, then yield its lines."""
         with tempfile.TemporaryFile() as file:
             with self._errors(), self._client.files.with_streaming_response.content(file_id) as response:
                 try:
                     for piece in response.iter_bytes():
                         file.write(piece)
                 except Exception as error:  # noqa: BLE001 - the transport's own, which have no common base
-                    raise as_model_error(error, self.address) from None
+                    raise map_client_error(error, self.address) from None
             file.seek(0)
-            # Not by str.splitlines: an answer may hold other line ends as they are.
+            # Not str.splitlines: an answer may hold other line ends.
             yield from (line for line in file if line.strip())
 
     def close(self) -> None:
@@ -135,51 +132,51 @@ class BatchClient:
         try:
             yield
         except (openai.OpenAIError, OSError) as error:
-            raise as_model_error(error, self.address) from None  # its text may hold the key
+            raise map_client_error(error, self.address) from None  # its text may hold the key
 
 
-def _remote(batch: Batch, address: Address) -> Remote:
+def _remote(batch: Batch, address: Address) -> RemoteBatch:
     errors: list[Any] = (batch.errors.data if batch.errors else None) or []
-    said = "; ".join(dict.fromkeys(f"{error.message or error.code}" for error in errors))
-    return Remote(
+    message = "; ".join(dict.fromkeys(f"{error.message or error.code}" for error in errors))
+    return RemoteBatch(
         batch.id,
         batch.status,
         tuple(file for file in (batch.output_file_id, batch.error_file_id) if file),
         batch.request_counts.completed if batch.request_counts else 0,
         bool(errors) and all(error.code == QUEUE_IS_FULL for error in errors),
-        address.quote(said) if said else "",
+        address.quote(message) if message else "",
     )
 
 
-def endpoint_of(request: Request) -> str:
-    return f"/v1{call_of(request)[0]}"
+def batch_endpoint(request: Request) -> str:
+    return f"/v1{path_and_body(request)[0]}"
 
 
-def line_of(key: str, request: Request) -> bytes:
-    """A call as a line of the file that goes up; `key` comes back with its answer."""
-    path, body = call_of(request)
+def batch_line(key: str, request: Request) -> bytes:
+    """Return a call as a line of the uploaded file; `key` comes back with its answer."""
+    path, body = path_and_body(request)
     line = {"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body}
     return json.dumps(line).encode() + b"\n"
 
 
-def outcome_of(line: bytes, address: Address) -> tuple[str, Completion | ModelError]:
-    """Key and answer, or the error of a call that was not answered.
+def parse_result_line(line: bytes, address: Address) -> tuple[str, Completion | ModelError]:
+    """Return the key and the answer, or the error of a call that was not answered.
 
-    Raises Unavailable where the line is not one of a batch.
+    Raises Unavailable if the line is not a batch result.
     """
     try:
-        found = json.loads(line)
-        key, response, error = found["custom_id"], found.get("response"), found.get("error")
+        row = json.loads(line)
+        key, response, error = row["custom_id"], row.get("response"), row.get("error")
         status = int(response["status_code"]) if response else 0
     except (ValueError, TypeError, LookupError, AttributeError):
-        said = address.quote(line.decode(errors="replace"))
-        raise Unavailable(f"{address}: a line of results cannot be read: {said}") from None
+        quoted = address.quote(line.decode(errors="replace"))
+        raise Unavailable(f"{address}: a line of results cannot be read: {quoted}") from None
     if not response:
-        # Expired or cancelled: nothing was asked, and nothing is wrong with the call.
+        # Expired or cancelled: the call was never made, and nothing is wrong with it.
         code = error.get("code") if isinstance(error, Mapping) else error
         return key, Unavailable(f"{address}: not answered: {address.quote(code)}")
     body = response.get("body")
     text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     if 200 <= status < 300:
-        return key, completion_of(text, address)
-    return key, error_of_status(status, {}, text, address)
+        return key, parse_completion(text, address)
+    return key, map_status_error(status, {}, text, address)

@@ -1,4 +1,4 @@
-"""A causal language model of transformers in this process: opened, asked in batches."""
+"""A causal language model of transformers in this process, asked in batches."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.adapters.backends.decoding import Endings, SequenceState, first_stop, ways_to_draw
-from models.adapters.backends.in_process import sampling_of
+from models.adapters.backends.decoding import SequenceState, StopTracker, first_stop, logits_processors
+from models.adapters.backends.in_process import parse_sampling
 from models.adapters.loading import quiet_transformers
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ServiceError
 from models.core.experiment.endpoints import Student
 from models.core.types import Completion, Request, Usage
 
-# Names of the longest input in configurations of LLaMA and its kin, MPT, GPT-2.
+# The names of the longest input in the configurations of LLaMA and its kin, MPT, GPT-2.
 POSITIONS = ("max_position_embeddings", "max_seq_len", "n_positions")
-# How many tokens of the prompt decide how the first of the answer is spelled.
+# So many tokens at the prompt's end decide how the answer's first token is spelled.
 CONTEXT_TOKENS = 6
 
 
 class CausalModel:
-    """Not for several threads at once, but for `row`. Raises AccessError where the model cannot be opened."""
+    """An open model; only `prepare` may run in several threads. Raises AccessError if it cannot open."""
 
     def __init__(self, student: Student) -> None:
-        self._where = f"students.{student.name}.model: {student.model}"
-        self._tokenizer, self._model = _load(student, self._where)
+        self._label = f"students.{student.name}.model: {student.model}"
+        self._tokenizer, self._model = _load(student, self._label)
         config = self._model.config
         known = next((int(number) for name in POSITIONS if (number := getattr(config, name, None))), None)
         if student.max_model_len and known and student.max_model_len > known:
@@ -38,33 +38,35 @@ class CausalModel:
         pad = self._tokenizer.pad_token_id
         self._pad: int = pad if pad is not None else min(self._ends, default=0)
         self._stop_tokens: dict[str, int] = self._tokenizer.get_added_vocab()
-        # What a checkpoint recommends for sampling is not what the experiment asks for.
+        # The experiment decides how to sample, not the checkpoint.
         self._model.generation_config = type(self._model.generation_config)()
-        self._endings: Endings | None = None
+        self._stops: StopTracker | None = None
 
-    def row(self, request: Request) -> SequenceState:
-        """Raises ContextOverflow, AccessError, BadRequest."""
-        sampling = sampling_of(request.params)
+    def prepare(self, request: Request) -> SequenceState:
+        """Return a request's tokens and sampling. Raises ContextOverflow, AccessError, BadRequest."""
+        sampling = parse_sampling(request.params)
         prompt = self.tokens(request)
         room = self.context - len(prompt)
         if room < 1:
-            raise ContextOverflow(f"{self._where}: {len(prompt)} tokens leave no room for an answer in "
+            raise ContextOverflow(f"{self._label}: {len(prompt)} tokens leave no room for an answer in "
                                   f"a context of {self.context}")  # fmt: skip
         return SequenceState(prompt, replace(sampling, max_tokens=min(sampling.max_tokens or room, room)))
 
     def tokens(self, request: Request) -> tuple[int, ...]:
-        """The prompt as the model reads it. Raises AccessError, BadRequest."""
+        """Return the token ids of the prompt with its template. Raises AccessError, BadRequest."""
         if request.prompt is not None:
-            found = self._tokenizer(request.prompt)["input_ids"]
+            ids = self._tokenizer(request.prompt)["input_ids"]
         else:
-            found = self._tokenizer(self._templated(request), add_special_tokens=False)["input_ids"]
-        if not found:
-            raise BadRequest(f"{self._where}: the prompt is empty")
-        return tuple(found)
+            ids = self._tokenizer(self._apply_template(request), add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise BadRequest(f"{self._label}: the prompt is empty")
+        return tuple(ids)
 
     def generate(self, rows: Sequence[SequenceState]) -> list[Completion]:
-        """Answers of rows that sample alike, but for seed, stop and max_tokens; a batch that does not fit
-        into memory is halved. Raises AccessError."""
+        """Answer rows whose sampling is equal, except for seed, stop and max_tokens.
+
+        A batch that does not fit into memory is halved. Raises AccessError.
+        """
         import torch
 
         try:
@@ -72,42 +74,42 @@ class CausalModel:
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
                 raise AccessError(
-                    f"{self._where}: out of memory with one prompt of {len(rows[0].prompt)} tokens; "
+                    f"{self._label}: out of memory with one prompt of {len(rows[0].prompt)} tokens; "
                     "set max_model_len lower, or engine.dtype to float16"
                 ) from None
         except Exception as error:
-            # Nobody foresaw it: better that the run stops and a person looks than that a row is blamed.
-            said = " ".join(str(error).split())[:200]
-            raise AccessError(f"{self._where}: cannot generate: {type(error).__name__}: {said}") from error
+            # An unknown error must stop the run and reach a person; a row would be blamed otherwise.
+            reason = " ".join(str(error).split())[:200]
+            raise AccessError(f"{self._label}: cannot generate: {type(error).__name__}: {reason}") from error
         half = len(rows) // 2
         return self.generate(rows[:half]) + self.generate(rows[half:])
 
-    def give_up(self) -> None:
-        """From any thread: a batch under way ends after its next token."""
-        if self._endings:
-            self._endings.give_up()
+    def cancel(self) -> None:
+        """End the current batch after its next token. Any thread may call this."""
+        if self._stops:
+            self._stops.cancelled = True
 
     def _generate(self, rows: Sequence[SequenceState]) -> list[Completion]:
         import torch
 
-        width = max(len(row.prompt) for row in rows)
         lengths = [len(row.prompt) for row in rows]
+        width = max(lengths)
         padded = [[self._pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
         mask = [[0] * (width - length) + [1] * length for length in lengths]
         device = self._model.device
-        self._endings = endings = Endings(rows, self._ends, self._stop_tokens, self._text)
+        self._stops = stops = StopTracker(rows, self._ends, self._stop_tokens, self._text)
         with torch.inference_mode():
             self._model.generate(
                 torch.tensor(padded, device=device),
                 attention_mask=torch.tensor(mask, device=device),
                 max_new_tokens=max(row.sampling.max_tokens or 1 for row in rows),
-                do_sample=False,  # the last of the ways to draw does it, row by row
+                do_sample=False,  # the last logits processor samples, row by row
                 use_cache=True,
                 pad_token_id=self._pad,
-                logits_processor=ways_to_draw(rows, width),
-                stopping_criteria=[endings],
+                logits_processor=logits_processors(rows, width),
+                stopping_criteria=[stops],
             )
-        ended = zip(rows, endings.answers, endings.reasons, strict=True)
+        ended = zip(rows, stops.answers, stops.reasons, strict=True)
         return [self._completion(row, answer, reason) for row, answer, reason in ended]
 
     def _completion(self, row: SequenceState, answer: list[int], reason: str) -> Completion:
@@ -118,10 +120,10 @@ class CausalModel:
         return Completion(text if cut is None else text[:cut], reason or "length", usage)
 
     def _text(self, row: SequenceState, answer: list[int]) -> str:
-        """Spelled after what stands before it: the first word of LLaMA would lose its blank otherwise."""
+        """Decode the answer after the prompt's end: LLaMA's first word would lose its blank otherwise."""
         before = list(row.prompt[-CONTEXT_TOKENS:])
-        told, whole = self._decode(before), self._decode(before + answer)
-        return whole[len(told) :] if whole.startswith(told) else self._decode(answer)
+        prefix, whole = self._decode(before), self._decode(before + answer)
+        return whole[len(prefix) :] if whole.startswith(prefix) else self._decode(answer)
 
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(
@@ -129,22 +131,24 @@ class CausalModel:
         )
         return text
 
-    def _templated(self, request: Request) -> str:
+    def _apply_template(self, request: Request) -> str:
         if not self._tokenizer.chat_template:
             raise AccessError(
-                f"{self._where}: its tokenizer has no chat template; "
+                f"{self._label}: its tokenizer has no chat template; "
                 "set prompt_format to another than chat, or engine.tokenizer to one that has"
             )
-        said = [{"role": message.role, "content": message.content} for message in request.messages]
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
         try:
-            text: str = self._tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+            text: str = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
         except Exception as error:
-            # A template is a program of the model's author, which may refuse what it is given.
-            raise BadRequest(f"{self._where}: the chat template refuses the messages: {error}") from error
+            # A template is a program of the model's author and may refuse the messages.
+            raise BadRequest(f"{self._label}: the chat template refuses the messages: {error}") from error
         return text
 
 
-def _load(student: Student, where: str) -> tuple[Any, Any]:
+def _load(student: Student, label: str) -> tuple[Any, Any]:
     engine = student.engine
     try:
         transformers = quiet_transformers("backend transformers")
@@ -154,32 +158,32 @@ def _load(student: Student, where: str) -> tuple[Any, Any]:
 
     for source in (student.model, engine.tokenizer):
         if source.startswith(("/", "./", "../", "~")) and not Path(source).expanduser().is_dir():
-            raise AccessError(f"{where}: there is no folder {source}; give one as transformers saves it")
+            raise AccessError(f"{label}: there is no folder {source}; give one as transformers saves it")
     model_path = str(Path(student.model).expanduser())
     tokenizer_path = str(Path(engine.tokenizer).expanduser()) if engine.tokenizer else model_path
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # Processors compute half precision slowly, or not at all.
+    # CPUs compute half precision slowly, or not at all.
     dtype = "float32" if engine.dtype == "auto" and device == "cpu" else engine.dtype
     trust = engine.trust_remote_code
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_path, trust_remote_code=trust)
-        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+        model, loading = transformers.AutoModelForCausalLM.from_pretrained(
             model_path, dtype=dtype, trust_remote_code=trust, output_loading_info=True
         )
         model = model.to(device).eval()
     except torch.OutOfMemoryError:
         raise AccessError(
-            f"{where} does not fit into the GPU's memory; set engine.dtype to float16"
+            f"{label} does not fit into the GPU's memory; set engine.dtype to float16"
         ) from None
     except Exception as error:
         # A folder that somebody made raises whatever its first missing piece raises.
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise AccessError(
-            f"{where}: cannot be loaded ({type(error).__name__}: {said}); "
+            f"{label}: cannot be loaded ({type(error).__name__}: {reason}); "
             "give a folder with config.json, weights and tokenizer, or a name that the hub knows"
         ) from error
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(loading["missing_keys"]):
         raise AccessError(
-            f"{where} lacks {len(missing)} weights of its model, such as {missing[0]}; fetch it anew"
+            f"{label} lacks {len(missing)} weights of its model, such as {missing[0]}; fetch it anew"
         )
     return tokenizer, model

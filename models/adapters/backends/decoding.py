@@ -1,4 +1,4 @@
-"""What happens at each token of a batch: which is drawn, and which rows have ended."""
+"""Draw the next token of each row of a batch, and stop the rows that have ended."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ TOKENS_PER_CHARACTER = 4
 
 @dataclass(frozen=True, slots=True)
 class SequenceState:
-    """One prompt as token ids, and how it is answered; `sampling.max_tokens` is set."""
+    """A prompt as token ids and its sampling parameters; `sampling.max_tokens` is set."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
 
 
-def ways_to_draw(rows: Sequence[SequenceState], width: int) -> list[Callable[[Tensor, Tensor], Tensor]]:
-    """Steps from scores [rows, vocabulary] to scores whose highest is the token drawn.
+def logits_processors(rows: Sequence[SequenceState], width: int) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """Return the steps that change scores [rows, vocabulary] so that the highest is the token drawn.
 
-    The rows sample alike but for their seeds. `width` is the length of the longest prompt; the others
-    are padded on the left. A row with a seed draws the same tokens in any company.
+    The rows have equal sampling parameters, except for their seeds. `width` is the length of the longest
+    prompt; the others are padded on the left. A row with a seed draws the same tokens in every batch.
     """
     import torch
     from transformers.generation import logits_process as steps
 
-    how = rows[0].sampling
+    sampling = rows[0].sampling
     chain: list[Any] = [lambda _, scores: scores.float()]
-    if how.repetition_penalty != 1.0:
-        chain.append(_Repetition(rows, width, how.repetition_penalty))
-    if how.temperature == 0.0:
+    if sampling.repetition_penalty != 1.0:
+        chain.append(_RepetitionPenalty(rows, width, sampling.repetition_penalty))
+    if sampling.temperature == 0.0:
         return chain
-    chain.append(steps.TemperatureLogitsWarper(how.temperature))
-    if how.top_k:
-        chain.append(steps.TopKLogitsWarper(how.top_k))
-    if how.top_p < 1.0:
-        chain.append(steps.TopPLogitsWarper(how.top_p))
-    if how.min_p > 0.0:
-        chain.append(steps.MinPLogitsWarper(how.min_p))
+    chain.append(steps.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        chain.append(steps.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        chain.append(steps.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p > 0.0:
+        chain.append(steps.MinPLogitsWarper(sampling.min_p))
     generators = [torch.Generator() for _ in rows]
     for row, generator in zip(rows, generators, strict=True):
         if row.sampling.seed is None:
@@ -54,16 +54,16 @@ def ways_to_draw(rows: Sequence[SequenceState], width: int) -> list[Callable[[Te
 
     def draw(_: Tensor, scores: Tensor) -> Tensor:
         # The highest of scores plus Gumbel noise is a draw from their softmax.
-        waits = torch.stack([
+        exponentials = torch.stack([
             torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in generators
         ])  # fmt: skip
-        return scores - waits.clamp_min(1e-30).log().to(scores.device)
+        return scores - exponentials.clamp_min(1e-30).log().to(scores.device)
 
     return [*chain, draw]
 
 
-class _Repetition:
-    """The penalty of Keskar et al. (2019) for tokens of prompt and answer, padding left out."""
+class _RepetitionPenalty:
+    """The penalty of Keskar et al. (2019) for tokens of prompt and answer, without the padding."""
 
     def __init__(self, rows: Sequence[SequenceState], width: int, penalty: float) -> None:
         self._starts = [width - len(row.prompt) for row in rows]
@@ -74,16 +74,16 @@ class _Repetition:
 
         for row, start in enumerate(self._starts):
             seen = torch.unique(tokens[row, start:])
-            there = scores[row, seen]
-            scores[row, seen] = torch.where(there < 0, there * self._penalty, there / self._penalty)
+            old = scores[row, seen]
+            scores[row, seen] = torch.where(old < 0, old * self._penalty, old / self._penalty)
         return scores
 
 
-class Endings:
-    """Asked after each token which rows have ended; knows afterwards where and why.
+class StopTracker:
+    """The stopping criterion of a batch; it keeps each row's answer and finish reason.
 
     `decode` turns the token ids of a row's answer into text. `ends` are tokens that end any answer, and
-    `stop_tokens` those that are a stop sequence by themselves. After `give_up` all rows end.
+    `stop_tokens` those that are a stop sequence by themselves. When `cancelled` is set, all rows end.
     """
 
     def __init__(
@@ -92,13 +92,10 @@ class Endings:
     ) -> None:  # fmt: skip
         self.answers: list[list[int]] = [[] for _ in rows]
         self.reasons: list[str] = ["" for _ in rows]
-        self.gave_up = False
+        self.cancelled = False
         self._rows, self._decode = rows, decode
         self._ends = [ends | {stop_tokens[s] for s in row.sampling.stop if s in stop_tokens} for row in rows]
-        self._tails = [_tail(row.sampling.stop) for row in rows]
-
-    def give_up(self) -> None:
-        self.gave_up = True
+        self._tails = [_tail_length(row.sampling.stop) for row in rows]
 
     def __call__(self, tokens: Tensor, _: Tensor, **__: Any) -> Tensor:
         import torch
@@ -107,7 +104,7 @@ class Endings:
             if not self.reasons[number]:
                 self.answers[number].append(token)
                 self.reasons[number] = self._reason(number, token)
-        ended = [bool(reason) or self.gave_up for reason in self.reasons]
+        ended = [bool(reason) or self.cancelled for reason in self.reasons]
         return torch.tensor(ended, dtype=torch.bool, device=tokens.device)
 
     def _reason(self, number: int, token: int) -> str:
@@ -124,11 +121,11 @@ class Endings:
 
 
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Where the first stop sequence begins."""
-    return min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)
+    """Return the index at which the first stop sequence begins."""
+    return min((index for stop in stops if (index := text.find(stop)) >= 0), default=None)
 
 
-def _tail(stops: Sequence[str]) -> int:
-    """So many of the last tokens hold a stop sequence that ends with the last of them."""
+def _tail_length(stops: Sequence[str]) -> int:
+    """Return how many of the last tokens can hold a stop sequence that has just ended."""
     longest = max(map(len, stops), default=0)
     return TOKENS_PER_CHARACTER * longest + TOKENS_PER_CHARACTER if longest else 0

@@ -1,6 +1,15 @@
-"""The one error map: what servers and their clients answer becomes an error of `models.core.errors`.
+"""Map every error of a model server or its client to an error of `models.core.errors`.
 
-Errors are told apart by class, status and code, never by their text.
+    rate limit (429)                            RateLimited, with the seconds of Retry-After
+    quota used up (429, insufficient_quota)     AccessError
+    context length (400, 413, 422 with a code)  ContextOverflow
+    content filter or other refusal (400, 422)  BadRequest
+    key, model or base_url (401 to 405, 501)    AccessError
+    timeout, connection broken, 5xx             Unavailable
+
+Classes, statuses and codes decide, never texts. An answer with the finish reason `content_filter` is no
+error: `models.core.answers.checks` rejects it as a refusal. Engines in this process raise the same errors
+themselves: see `vllm.py` and `causal_model.py`.
 """
 
 from __future__ import annotations
@@ -16,22 +25,24 @@ from typing import Any
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
 from models.core.types import Limits
 
-BY_STATUS: Mapping[int, type[ModelError]] = {
+ERROR_BY_STATUS: Mapping[int, type[ModelError]] = {
     **dict.fromkeys((401, 402, 403, 404, 405, 407, 501), AccessError),
     **dict.fromkeys((408, 409, 425), Unavailable),
     429: RateLimited,
 }
-NO_CREDIT = {"insufficient_quota", "billing_not_active"}
+QUOTA_CODES = {"insufficient_quota", "billing_not_active"}
 # OpenAI's code and llama.cpp's type; vLLM names the parameter that is too long instead.
-TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
-TOO_LONG_PARAM = "input_tokens"
+CONTEXT_LENGTH_CODES = {"context_length_exceeded", "exceed_context_size_error"}
+CONTEXT_LENGTH_PARAM = "input_tokens"
 QUOTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a call goes, for messages. `key_variable` is the environment variable that holds the key;
-    the key itself is here only to be struck out of what the server says."""
+    """Where a call goes, for messages.
+
+    `key_variable` is the environment variable that holds the key; `key` is removed from what is quoted.
+    """
 
     model: str
     url: str
@@ -41,77 +52,77 @@ class Address:
     def __str__(self) -> str:
         return f"{self.model} at {self.url}"
 
-    def quote(self, said: object) -> str:
-        """What a server said, on one line, short and without the key."""
-        text = " ".join(str(said).split())
+    def quote(self, message: object) -> str:
+        """Return a server's message on one line, short and without the key."""
+        text = " ".join(str(message).split())
         text = text.replace(self.key, "[key]") if self.key else text
         return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 
-def error_of_status(
+def map_status_error(
     status: int, headers: Mapping[str, str], body: bytes | str, address: Address
 ) -> ModelError:
-    """The error of an answer that is none: its status is not 2xx."""
+    """Return the error for a response whose status is not 2xx."""
     error = _error_object(body)
     code, kind, param = error.get("code"), error.get("type"), error.get("param")
-    said = f"{address}: status {status}: {address.quote(error.get('message') or _text(body))}"
-    if status == 429 and NO_CREDIT & {code, kind}:
+    message = f"{address}: status {status}: {address.quote(error.get('message') or _text(body))}"
+    if status == 429 and QUOTA_CODES & {code, kind}:
         return AccessError(
             f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
         )
-    if status in (400, 413, 422) and (TOO_LONG & {code, kind} or param == TOO_LONG_PARAM):
-        return ContextOverflow(said)
-    found = BY_STATUS.get(status) or _by_hundred(status)
-    if found is AccessError:
+    if status in (400, 413, 422) and (CONTEXT_LENGTH_CODES & {code, kind} or param == CONTEXT_LENGTH_PARAM):
+        return ContextOverflow(message)
+    kind_of_error = ERROR_BY_STATUS.get(status) or _default_error(status)
+    if kind_of_error is AccessError:
         return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
-    if found is RateLimited:
-        return RateLimited(said, retry_after(headers, time.time()))
-    return found(said)
+    if kind_of_error is RateLimited:
+        return RateLimited(message, retry_after(headers, time.time()))
+    return kind_of_error(message)
 
 
-def as_model_error(error: Exception, address: Address) -> ModelError:
-    """The error to raise in place of one of the openai client.
+def map_client_error(error: Exception, address: Address) -> ModelError:
+    """Return the error to raise in place of one of the openai client.
 
-    What nobody foresaw becomes an AccessError: it stops the run and reaches a person, where a
-    TransportError would be tried for ever and a BadRequest would be blamed on the row.
+    An unknown error becomes an AccessError: it stops the run and reaches a person. A TransportError would be
+    retried for ever, and a BadRequest would be blamed on the row.
     """
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return error_of_status(error.status_code, error.response.headers, error.response.content, address)
+        return map_status_error(error.status_code, error.response.headers, error.response.content, address)
     if isinstance(error, openai.APIResponseValidationError):
         return Unavailable(f"{address}: the answer is not what the API promises")
     if isinstance(error, openai.APIConnectionError):
-        return as_connection_error(error.__cause__ or error, address)
+        return map_connection_error(error.__cause__ or error, address)
     if isinstance(error, openai.OpenAIError):
         return AccessError(f"{address}: the openai client refused the call: {type(error).__name__}")
-    return as_connection_error(error, address)
+    return map_connection_error(error, address)
 
 
-def as_connection_error(error: BaseException, address: Address) -> Unavailable:
-    """The error to raise where a call brought no answer at all."""
+def map_connection_error(error: BaseException, address: Address) -> Unavailable:
+    """Return the error to raise when a call got no response at all."""
     if isinstance(error, TimeoutError):
         return Unavailable(f"{address}: no answer in time")
     return Unavailable(f"{address}: no answer: {address.quote(error) or type(error).__name__}")
 
 
-def told_limits(headers: Mapping[str, str]) -> Limits | None:
-    """OpenAI's `x-ratelimit-limit-requests` and `-tokens`, a minute; None where neither is told."""
+def limits_from_headers(headers: Mapping[str, str]) -> Limits | None:
+    """Return the rate limits per minute from `x-ratelimit-limit-*`; None without such headers."""
     requests = headers.get("x-ratelimit-limit-requests")
     tokens = headers.get("x-ratelimit-limit-tokens")
     if requests is None and tokens is None:
         return None
-    return Limits(_whole(requests), _whole(tokens))
+    return Limits(_positive_int(requests), _positive_int(tokens))
 
 
 def _error_object(body: bytes | str) -> Mapping[str, Any]:
-    """What servers say of an error: `{"error": {...}}`, the inner object alone, or anything."""
+    """Return the error's description: the object in `{"error": {...}}` or the body itself, else {}."""
     try:
-        found = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return {}
-    if isinstance(found, dict):
-        inner = found.get("error", found)
+    if isinstance(answer, dict):
+        inner = answer.get("error", answer)
         return inner if isinstance(inner, dict) else {"message": str(inner)}
     return {}
 
@@ -120,12 +131,12 @@ def _text(body: bytes | str) -> str:
     return body.decode(errors="replace") if isinstance(body, bytes) else body
 
 
-def _whole(text: str | None) -> int | None:
+def _positive_int(text: str | None) -> int | None:
     number = _number(text)
     return int(number) if number and number >= 1 else None
 
 
-def _by_hundred(status: int) -> type[ModelError]:
+def _default_error(status: int) -> type[ModelError]:
     if status >= 500:
         return Unavailable
     return BadRequest if status >= 400 else AccessError
@@ -144,10 +155,10 @@ def _remedy(status: int, address: Address) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, from Retry-After (seconds or an HTTP date) or OpenAI's `retry-after-ms`.
+    """Return the seconds to wait, from Retry-After (seconds or an HTTP date) or OpenAI's `retry-after-ms`.
 
     `now` is in seconds since the epoch; the server's own `Date` is preferred, since clocks differ.
-    None where the server did not say, or said what nobody can read.
+    Return None if the headers are missing or unreadable.
     """
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000

@@ -1,14 +1,14 @@
-"""The way to a model through the gateway (`python -m worker.gateway`), which outlives its workers.
+"""The client of the gateway (`python -m worker.gateway`), whose calls outlive the workers.
 
-A call goes to POST /call with the provider's own headers and body, and with these:
+A call is a POST to /call with the provider's own headers and body, and with these headers:
 
     X-Starmill-Token      the gateway's token
     X-Starmill-Upstream   the provider's URL
-    X-Starmill-Key        the generation; calls with the same key are one call
-    X-Starmill-Seconds    how long the provider may take
-    X-Starmill-Forget     generations whose answers are in the ledger, with commas between (optional)
+    X-Starmill-Key        the generation's key; calls with the same key are one call
+    X-Starmill-Seconds    the provider's timeout
+    X-Starmill-Forget     keys of generations whose answers are in the ledger, comma-separated (optional)
 
-What the provider answered comes back with X-Starmill-Relayed; anything without it is the gateway's own word.
+The provider's response comes back with X-Starmill-Relayed. A response without it is the gateway's own.
 """
 
 from __future__ import annotations
@@ -29,33 +29,36 @@ FORGET = "X-Starmill-Forget"
 RELAYED = "X-Starmill-Relayed"
 CALL, FORGET_ALL, HEALTH = "/call", "/forget", "/health"
 # Servers refuse a header of more than 8 kB.
-KEYS_AT_ONCE = 64
-GOODBYE_SECONDS = 2.0
+KEYS_PER_HEADER = 64
+CLOSE_SECONDS = 2.0
 
 
-class Gateway:
-    """One for all backends of a worker. `setting` is `http://:TOKEN@host:port`; raises ServiceError."""
+class GatewayClient:
+    """One client for all backends of a worker.
+
+    `setting` is `http://:TOKEN@host:port`. Raises ServiceError for another one.
+    """
 
     def __init__(self, setting: str) -> None:
         self.url, self._token = address_and_token(setting)
         self._committed: deque[str] = deque()
 
     def route(self, upstream: str, key: str, seconds: float) -> tuple[str, dict[str, str]]:
-        """Where to post a call instead of `upstream`, and the headers to add."""
+        """Return the URL to post to instead of `upstream`, and the headers to add."""
         headers = {UPSTREAM: upstream, KEY: key, SECONDS: str(seconds), **self._headers()}
         return self.url + CALL, headers
 
     def peer(self, address: Address) -> Address:
-        """Who is to blame where a connection fails."""
+        """Return the address to name when a connection fails."""
         return Address(address.model, f"the gateway {self.url}", address.key_variable, address.key)
 
     def check(self, status: int, headers: Mapping[str, str], body: bytes, address: Address) -> None:
-        """Raises ModelError where not the provider answered, but the gateway or what stands in its place."""
+        """Raise ModelError if the response came from the gateway or another server, not the provider."""
         if RELAYED in headers:
             return
-        said = f"status {status}: {address.quote(body.decode(errors='replace'))}"
+        message = f"status {status}: {address.quote(body.decode(errors='replace'))}"
         if status >= 500:
-            raise Unavailable(f"{self.peer(address)}: {said}")
+            raise Unavailable(f"{self.peer(address)}: {message}")
         if status in (401, 403):
             raise AccessError(
                 f"the gateway {self.url} refuses the token in STARMILL_GATEWAY_URL; "
@@ -63,30 +66,30 @@ class Gateway:
             )
         raise AccessError(
             f"{self.url} does not answer as a gateway; check STARMILL_GATEWAY_URL and the base_url "
-            f"of {address.model} ({said})"
+            f"of {address.model} ({message})"
         )
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Answers that are in the ledger now: the next call tells the gateway to drop them."""
+        """Let the next call tell the gateway to drop these answers, which are in the ledger now."""
         self._committed.extend(keys)
 
     async def close(self) -> None:
-        """Tell what no call told. Without it the gateway would only hold some answers for longer."""
+        """Send the keys that no call has sent yet. Without this the gateway holds some answers for longer."""
         import aiohttp
 
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=GOODBYE_SECONDS)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CLOSE_SECONDS)) as session:
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 while self._committed:
                     async with session.post(self.url + FORGET_ALL, headers=self._headers()):
                         pass
 
     def _headers(self) -> dict[str, str]:
-        keys = [self._committed.popleft() for _ in range(min(KEYS_AT_ONCE, len(self._committed)))]
+        keys = [self._committed.popleft() for _ in range(min(KEYS_PER_HEADER, len(self._committed)))]
         return {TOKEN: self._token, **({FORGET: ",".join(keys)} if keys else {})}
 
 
 def address_and_token(setting: str) -> tuple[str, str]:
-    """Of `http://:TOKEN@host:port`. Raises ServiceError, which does not tell the token."""
+    """Split `http://:TOKEN@host:port`. Raises ServiceError, without the token in its message."""
     try:
         url = urlsplit(setting)
         token = unquote(url.password or "")

@@ -1,9 +1,4 @@
-"""Opening a model in this process: slow, and wrong in many ways.
-
-Parameters of a request as an engine in this process takes them; the names are OpenAI's and vLLM's.
-
-How full an engine is kept: its occupancy over time.
-"""
+"""Shared by the backends that run a model in this process: a thread to open it, and sampling parameters."""
 
 from __future__ import annotations
 
@@ -20,41 +15,44 @@ QUOTED = 300
 T = TypeVar("T")
 
 
-async def in_a_thread(function: Callable[[], T]) -> T:
-    """Like an executor's, but a process that ends does not wait for it."""
+async def run_in_daemon_thread(function: Callable[[], T]) -> T:
+    """Run `function` in a thread that does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: Callable[[], None]) -> None:
+    def settle(set_outcome: Callable[[], None]) -> None:
         if not done.done():
-            result()
+            set_outcome()
 
     def work() -> None:
         try:
-            found = function()
-        except BaseException as error:  # noqa: BLE001 (it is raised where it belongs)
-            failed = error
-            loop.call_soon_threadsafe(settle, lambda: done.set_exception(failed))
+            result = function()
+        except BaseException as error:  # noqa: BLE001 (the awaiting caller gets it)
+            failure = error
+            loop.call_soon_threadsafe(settle, lambda: done.set_exception(failure))
         else:
-            loop.call_soon_threadsafe(settle, lambda: done.set_result(found))
+            loop.call_soon_threadsafe(settle, lambda: done.set_result(result))
 
     threading.Thread(target=work, name="opening", daemon=True).start()
     return await done
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says is wrong, short; pydantic says it after a heading."""
+    """Return the first line of a library's message, cut short; pydantic puts a heading before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "validation error" in lines[0]:
         lines = lines[1:]
-    said = lines[0] if lines else type(error).__name__
-    return said if len(said) <= QUOTED else said[: QUOTED - 3] + "..."
+    message = lines[0] if lines else type(error).__name__
+    return message if len(message) <= QUOTED else message[: QUOTED - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """`temperature` 0 takes the likeliest token. `top_k` 0 looks at all tokens; `min_p` is a share of the
-    likeliest token's probability. `max_tokens` None is as many as the context leaves room for."""
+    """How to sample; the names are OpenAI's and vLLM's.
+
+    `temperature` 0 takes the likeliest token. `top_k` 0 considers all tokens; `min_p` is a share of the
+    likeliest token's probability. `max_tokens` None fills the context.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -66,10 +64,10 @@ class Sampling:
     seed: int | None = None
 
 
-NAMES = frozenset(field.name for field in fields(Sampling))
-# The name that OpenAI gives to `max_tokens` today.
+SAMPLING_PARAMS = frozenset(field.name for field in fields(Sampling))
+# OpenAI's new name of `max_tokens`.
 ALIASES = {"max_completion_tokens": "max_tokens"}
-# From, to: both are allowed, but for the least repetition_penalty and top_p.
+# (minimum, maximum); the minimum itself is not allowed for the names in ABOVE.
 BOUNDS = {
     "temperature": (0.0, math.inf),
     "top_p": (0.0, 1.0),
@@ -79,17 +77,16 @@ BOUNDS = {
 ABOVE = {"top_p", "repetition_penalty"}
 
 
-def sampling_of(params: Mapping[str, Any]) -> Sampling:
-    """The parameters of one request; what is null counts as not given.
+def parse_sampling(params: Mapping[str, Any]) -> Sampling:
+    """Return the sampling parameters of a request; null values are ignored.
 
-    Raises AccessError where a name is unknown (it would be for every request), BadRequest where a value
-    cannot be used.
+    Raises AccessError for an unknown name, since every request has it, and BadRequest for a wrong value.
     """
     given = {ALIASES.get(name, name): value for name, value in params.items() if value is not None}
-    if unknown := sorted(given.keys() - NAMES):
+    if unknown := sorted(given.keys() - SAMPLING_PARAMS):
         raise AccessError(
             f"params: {', '.join(unknown)} cannot be used where a worker runs the model itself; "
-            f"take {', '.join(sorted(NAMES))}, or backend server"
+            f"take {', '.join(sorted(SAMPLING_PARAMS))}, or backend server"
         )
     return Sampling(**{name: _checked(name, value) for name, value in given.items()})
 
@@ -98,15 +95,15 @@ def _checked(name: str, value: Any) -> Any:
     if name == "stop":
         return _stops(value)
     if name in BOUNDS:
-        least, most = BOUNDS[name]
-        usable = type(value) in (int, float) and least <= value <= most and math.isfinite(value)
-        if not usable or (name in ABOVE and value == least):
-            raise _unusable(name, value, f"a number {'above' if name in ABOVE else 'from'} {least:g}"
-                                         + (f" to {most:g}" if most < math.inf else ""))  # fmt: skip
+        min_, max_ = BOUNDS[name]
+        usable = type(value) in (int, float) and min_ <= value <= max_ and math.isfinite(value)
+        if not usable or (name in ABOVE and value == min_):
+            raise _unusable(name, value, f"a number {'above' if name in ABOVE else 'from'} {min_:g}"
+                                         + (f" to {max_:g}" if max_ < math.inf else ""))  # fmt: skip
         return float(value)
-    least_whole = {"top_k": -1, "max_tokens": 1, "seed": -(2**63)}[name]
-    if type(value) is not int or not least_whole <= value < 2**63:
-        raise _unusable(name, value, f"a whole number from {least_whole}")
+    min_integer = {"top_k": -1, "max_tokens": 1, "seed": -(2**63)}[name]
+    if type(value) is not int or not min_integer <= value < 2**63:
+        raise _unusable(name, value, f"a whole number from {min_integer}")
     # vLLM's -1 means the same as 0.
     return max(value, 0) if name == "top_k" else value
 

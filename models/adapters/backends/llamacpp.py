@@ -26,11 +26,11 @@ HOST = "127.0.0.1"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code, where the server does not start; else ends the process itself."""
+    """Serve until a signal, then end the process. Return an exit code if the server does not start."""
     options = _parser().parse_args(argv)
     # Blocked before the server starts its threads, which inherit the mask: sigwait gets the signal.
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    end_signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals)
     try:
         server = _serve(options)
     except ServiceError as error:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
     sys.stdout.flush()
-    signal.sigwait(ends)
+    signal.sigwait(end_signals)
     # The server's destructor waits for ever on a call in flight.
     os._exit(0)
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> Any:
-    """Returns when the model is loaded and the port answers. Raises ServiceError."""
+    """Load the model and open the port. Raises ServiceError."""
     weights = _weights()
     # llama.cpp's threads wait for each other many times a token. Where they share their cores with other
     # processes, waiting in a busy loop costs most of the throughput. OpenMP reads this when it is loaded.
@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace) -> Any:
 
 
 def _weights() -> Path:
-    # Found without an import: the package's own __init__ needs a framework that is not used here.
+    # Not imported: the package's __init__ needs a framework that is not used here.
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():

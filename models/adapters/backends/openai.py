@@ -1,6 +1,6 @@
-"""Any server that speaks the OpenAI protocol: OpenAI itself, vLLM, llama.cpp, and many more.
+"""Any server with the OpenAI protocol: OpenAI itself, vLLM, llama.cpp, and many more.
 
-Calls go out through aiohttp alone: the `openai` package needs four times the processor time for a call.
+Calls use aiohttp directly: the `openai` package needs four times the processor time for a call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from models.adapters.backends.error_map import Address, as_connection_error, error_of_status, told_limits
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.error_map import (
+    Address,
+    limits_from_headers,
+    map_connection_error,
+    map_status_error,
+)
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.tcp_keepalive import open_socket
 from models.core.errors import AccessError, Unavailable
 from models.core.experiment.endpoints import Endpoint
@@ -32,14 +37,14 @@ ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PRO
 
 
 class OpenAIBackend:
-    """`endpoint` gives the key's variable, the timeout and the calls in flight; `base_url` ends in /v1.
-    Through a `gateway`, calls outlive this process.
+    """A model server at `base_url`, which ends in /v1.
 
-    Raises AccessError where the official API is asked without a key.
+    `endpoint` gives the key's variable, the timeout and the calls in flight. Calls through a `gateway`
+    outlive this process. Raises AccessError for the official API without a key.
     """
 
     def __init__(
-        self, endpoint: Endpoint, base_url: str | None = None, gateway: Gateway | None = None
+        self, endpoint: Endpoint, base_url: str | None = None, gateway: GatewayClient | None = None
     ) -> None:
         import aiohttp
 
@@ -55,12 +60,12 @@ class OpenAIBackend:
         self._session: aiohttp.ClientSession | None = None
 
     async def complete(self, request: Request) -> Completion:
-        """Asks /completions where the request has a prompt, else /chat/completions.
+        """Ask /completions if the request has a prompt, else /chat/completions.
 
-        Raises ModelError. The timeout counts from the moment when the call may start.
+        The timeout starts when the call has a free slot. Raises ModelError.
         """
         address = peer = Address(request.model, self._url, self._variable, self._key)
-        path, body = call_of(request)
+        path, body = path_and_body(request)
         data = json.dumps(body).encode()
         url, headers = self._url + path, dict[str, str]()
         if self._gateway:
@@ -74,18 +79,18 @@ class OpenAIBackend:
             ):
                 text = await response.read()
         except self._failures as error:
-            raise as_connection_error(error, peer) from None  # its text may hold the key
+            raise map_connection_error(error, peer) from None  # its text may hold the key
         if self._gateway:
             self._gateway.check(response.status, response.headers, text, address)
-        self.limits = told_limits(response.headers) or self.limits
+        self.limits = limits_from_headers(response.headers) or self.limits
         if not 200 <= response.status < 300:
-            raise error_of_status(response.status, response.headers, text, address)
-        return completion_of(text, address)
+            raise map_status_error(response.status, response.headers, text, address)
+        return parse_completion(text, address)
 
     async def probe(self) -> None:
-        """Raises Unavailable where the server is not up: GET /health, or /models where there is no such path.
+        """Raise Unavailable if the server is not up: GET /health, then /models.
 
-        A gateway passes on calls only: through one, the next call has to show it.
+        A gateway only passes on calls, so nothing is probed through one.
         """
         if self._gateway:
             return
@@ -99,7 +104,7 @@ class OpenAIBackend:
                     if response.status < 400:
                         return
             except self._failures as error:
-                raise as_connection_error(error, address) from None
+                raise map_connection_error(error, address) from None
             if response.status >= 500:
                 raise Unavailable(f"{address}: status {response.status}")
 
@@ -111,7 +116,7 @@ class OpenAIBackend:
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        """A session belongs to the loop that it was made on."""
+        # A session belongs to the event loop on which it is made.
         if self._session is None:
             import aiohttp
 
@@ -129,22 +134,21 @@ def is_official(base_url: str | None) -> bool:
     return base_url is None or urlsplit(base_url).hostname == urlsplit(OFFICIAL_URL).hostname
 
 
-def call_of(request: Request) -> tuple[str, JSON]:
-    """Path and body. Parameters go out as they are, so that servers get theirs (top_k, min_p, ...)."""
+def path_and_body(request: Request) -> tuple[str, JSON]:
+    """Return path and body. Parameters are sent unchanged, also a server's own (top_k, min_p, ...)."""
     if request.prompt is not None:
         return "/completions", {"model": request.model, "prompt": request.prompt, **request.params}
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     return "/chat/completions", {"model": request.model, "messages": messages, **request.params}
 
 
-def completion_of(text: bytes, address: Address) -> Completion:
-    """The body of an answer; one that is no completion is quoted, with the finish reason MALFORMED."""
+def parse_completion(text: bytes, address: Address) -> Completion:
+    """Parse the body of an answer; a malformed one is quoted, with the finish reason MALFORMED."""
     try:
         return _completion(json.loads(text))
     except (ValueError, TypeError, LookupError, AttributeError):
-        # Asked again for ever it would hang its row: it is an answer, to be rejected and counted.
-        said = text.decode(errors="replace")
-        return Completion(address.quote(said), MALFORMED, Usage())
+        # An error would be retried for ever. As an answer it is rejected and counted.
+        return Completion(address.quote(text.decode(errors="replace")), MALFORMED, Usage())
 
 
 def _headers(key: str, url: str) -> dict[str, str]:
@@ -162,7 +166,7 @@ def _headers(key: str, url: str) -> dict[str, str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a proxy named in the environment could not reach `url` anyway."""
+    """Return whether `url` is this machine, which no proxy can reach."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
@@ -176,7 +180,7 @@ def read_key(variable: str, url: str) -> str:
 
 
 def _completion(answer: Any) -> Completion:
-    """Raises LookupError, TypeError, AttributeError or ValueError where `answer` is not one."""
+    """Raises LookupError, TypeError, AttributeError or ValueError if `answer` is not a completion."""
     choice: Mapping[str, Any] = answer["choices"][0]
     if "message" in choice:
         message = choice["message"]

@@ -1,4 +1,4 @@
-"""Servers of the same model, asked as one: whoever is least busy answers, and who fails is set aside."""
+"""Servers of one model behind one backend: the least busy one is asked, and one that fails is set aside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from models.adapters.backends.gateway_client import Gateway
+from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import RateLimited, TransportError, Unavailable
 from models.core.experiment.endpoints import Student
@@ -19,7 +19,7 @@ LAST_PAUSE = 30.0
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """`aside` gets no calls; `on_trial` answered a probe but no call yet: others, if live, go first."""
+    """A server and its load. `aside` gets no calls; `on_trial` has answered a probe, but no call yet."""
 
     url: str
     backend: OpenAIBackend
@@ -35,12 +35,12 @@ class Replica:
 
 
 class Replicas:
-    """The servers at `base_url` and `replicas` of `endpoint`, each asked through the `gateway`, if any.
+    """The servers at `base_url` and `replicas` of `endpoint`, called through the `gateway`, if any.
 
-    Belongs to one event loop.
+    An instance belongs to one event loop.
     """
 
-    def __init__(self, endpoint: Student, gateway: Gateway | None = None) -> None:
+    def __init__(self, endpoint: Student, gateway: GatewayClient | None = None) -> None:
         self.limits = Limits()
         urls = [url.rstrip("/") for url in (endpoint.base_url, *endpoint.replicas) if url]
         self._replicas = [Replica(url, OpenAIBackend(endpoint, url, gateway)) for url in dict.fromkeys(urls)]
@@ -50,9 +50,9 @@ class Replicas:
         return None
 
     async def complete(self, request: Request) -> Completion:
-        """Asks one replica after another until one answers. Raises ModelError: Unavailable where none does.
+        """Ask one replica after another until one answers. Raises ModelError: Unavailable if none does.
 
-        A rate limit is no failure of its replica: it is for the caller to wait.
+        A rate limit is no failure of its replica: the caller waits.
         """
         failure: TransportError | None = None
         tried: set[Replica] = set()
@@ -85,7 +85,7 @@ class Replicas:
             await replica.backend.close()
 
     def _least_busy(self, tried: set[Replica]) -> Replica | None:
-        """Of those with as few calls in flight, the one that was asked least."""
+        """Return the live replica with the fewest calls in flight, then the fewest calls ever."""
         live = (replica for replica in self._replicas if not replica.aside and replica not in tried)
         return min(live, key=lambda replica: replica.load, default=None)
 

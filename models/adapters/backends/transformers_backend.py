@@ -1,4 +1,4 @@
-"""Backend `transformers`: the model runs in the worker, on its processor or GPU, beside the event loop."""
+"""Backend `transformers`: the model runs in a thread of the worker, on its CPU or GPU."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PendingRequest = tuple[SequenceState, "asyncio.Future[Completion]"]
 
 
 class TransformersBackend:
-    """The model is opened at the first request, off the loop. Requests that wait are sorted by length and
-    answered together, `engine.max_num_seqs` at once. Belongs to one event loop.
+    """A model that the first request opens. It belongs to one event loop.
 
-    Raises AccessError for settings that only vLLM understands.
+    Waiting requests are sorted by length and answered together, `engine.max_num_seqs` at once. Raises
+    AccessError for settings that only vLLM understands.
     """
 
     def __init__(self, student: Student) -> None:
@@ -42,7 +42,7 @@ class TransformersBackend:
         self._unanswered: set[asyncio.Future[Completion]] = set()
 
     def count_tokens(self, request: Request) -> int | None:
-        """Of the prompt; None until the model is open."""
+        """Return the tokens of the prompt; None until the model is open."""
         opening = self._opening
         return len(opening.result().tokens(request)) if opening and self.is_open else None
 
@@ -52,14 +52,14 @@ class TransformersBackend:
         return opening is not None and opening.done() and not opening.cancelled() and not opening.exception()
 
     async def open(self) -> None:
-        """Raises AccessError."""
+        """Open the model. Raises AccessError."""
         await self._open()
 
     async def complete(self, request: Request) -> Completion:
-        """Raises ModelError: AccessError where the model cannot be opened, or asked in this way."""
+        """Answer a request in the next batch. Raises ModelError: AccessError if the model cannot open."""
         model = await self._open()
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.append((model.row(request), answer))
+        self._waiting.append((model.prepare(request), answer))
         self._unanswered.add(answer)
         answer.add_done_callback(self._unanswered.discard)
         if self._answering is None or self._answering.done():
@@ -67,13 +67,13 @@ class TransformersBackend:
         return await answer
 
     async def close(self) -> None:
-        """A batch under way is given up after its next token, and its calls are cancelled."""
+        """End the current batch after its next token, and cancel its calls."""
         if self._answering:
             self._answering.cancel()
         for answer in tuple(self._unanswered):
             answer.cancel()
         if self._opening and self.is_open:
-            self._opening.result().give_up()
+            self._opening.result().cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _open(self) -> CausalModel:
@@ -86,7 +86,7 @@ class TransformersBackend:
         try:
             return await asyncio.shield(opening)
         except ModelError:
-            # Whoever mends it resumes the run, perhaps in this process.
+            # The run may be resumed after a repair, in this process too.
             if self._opening is opening:
                 self._opening = None
             raise
@@ -96,7 +96,7 @@ class TransformersBackend:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             for batch in _batches(waiting, self._student.engine.max_num_seqs):
-                await self._answer_batch(model, [asked for asked in batch if not asked[1].done()])
+                await self._answer_batch(model, [pending for pending in batch if not pending[1].done()])
 
     async def _answer_batch(self, model: CausalModel, batch: list[PendingRequest]) -> None:
         if not batch:
@@ -118,12 +118,12 @@ class TransformersBackend:
                 answer.set_result(completion)
 
 
-def _batches(waiting: Iterable[PendingRequest], most: int) -> Iterator[list[PendingRequest]]:
-    """Of one way to sample and of similar length, so that little is padded."""
-    alike: dict[Sampling, list[PendingRequest]] = {}
-    for asked in waiting:
-        how = replace(asked[0].sampling, seed=None, max_tokens=None, stop=())
-        alike.setdefault(how, []).append(asked)
-    for group in alike.values():
-        group.sort(key=lambda asked: len(asked[0].prompt))
-        yield from (group[start : start + most] for start in range(0, len(group), most))
+def _batches(waiting: Iterable[PendingRequest], max_size: int) -> Iterator[list[PendingRequest]]:
+    """Group requests with equal sampling parameters and similar length, so that little is padded."""
+    groups: dict[Sampling, list[PendingRequest]] = {}
+    for pending in waiting:
+        sampling = replace(pending[0].sampling, seed=None, max_tokens=None, stop=())
+        groups.setdefault(sampling, []).append(pending)
+    for group in groups.values():
+        group.sort(key=lambda pending: len(pending[0].prompt))
+        yield from (group[start : start + max_size] for start in range(0, len(group), max_size))

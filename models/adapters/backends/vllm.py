@@ -1,12 +1,7 @@
-"""vLLM's asynchronous engine, opened by the worker: continuous batching over all calls in flight, and what
-prompts begin with in common is computed once (paged attention; Kwon et al., 2023).
+"""Backend `vllm`: vLLM's asynchronous engine, started by the worker in processes of its own.
 
-The engine's own processes do the work; this one hands them tokens and takes their answers.
-
-A plugin of vLLM: its processes end when the process that started them is gone.
-
-Without it the engine of a worker that was killed would hold its GPU for ever. vLLM finds it by its entry
-point.
+The engine batches all calls in flight and computes shared prompt prefixes once (paged attention; Kwon et
+al., 2023). `end_with_parent` is a plugin of vLLM.
 """
 
 from __future__ import annotations
@@ -22,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from models.adapters.backends.in_process import ALIASES, first_line, in_a_thread
+from models.adapters.backends.in_process import ALIASES, first_line, run_in_daemon_thread
 from models.core.engine_load import Load
 from models.core.errors import AccessError, BadRequest, ContextOverflow, Unavailable, WorkerUnusable
 from models.core.experiment.endpoints import Student
@@ -34,14 +29,17 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 # Forking a process that runs threads may hang the child.
 ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
 class VLLMBackend:
-    """Lives on one event loop. Parameters of a request are those of vLLM's SamplingParams; without
-    `max_tokens` an answer may fill the context."""
+    """An engine that the first request opens. It belongs to one event loop.
+
+    A request's parameters are those of vLLM's SamplingParams; without `max_tokens` an answer may fill the
+    context.
+    """
 
     def __init__(self, student: Student) -> None:
         self.limits = Limits()
@@ -62,23 +60,23 @@ class VLLMBackend:
         return self._engine is not None
 
     async def open(self) -> None:
-        """Raises AccessError where the model cannot be opened anywhere, WorkerUnfit where it cannot here."""
+        """Start the engine once. Raises AccessError for any machine, WorkerUnusable for this one only."""
         async with self._opening:
             if self._engine is None:
-                self._engine = await in_a_thread(self._start)
+                self._engine = await run_in_daemon_thread(self._start)
                 self._tokenizer = self._engine.get_tokenizer()
                 self._special = self._tokenizer.get_added_vocab()
 
     def count_tokens(self, request: Request) -> int | None:
-        """Of the prompt; None until the model is open."""
+        """Return the tokens of the prompt; None until the model is open."""
         return len(self._encode(request)) if self._tokenizer else None
 
     async def complete(self, request: Request) -> Completion:
-        """Raises BadRequest, ContextOverflow, AccessError; Unavailable where the engine died meanwhile."""
+        """Raises BadRequest, ContextOverflow, AccessError, and Unavailable if the engine dies."""
         await self.open()
         engine = self._engine
-        if engine is None:  # it died between two lines
-            raise self._died(engine)
+        if engine is None:  # it died after `open`
+            raise self._engine_died(engine)
         prompt = self._encode(request)
         params = self._sampling(request, len(prompt), engine.model_config.max_model_len)
         from vllm.exceptions import VLLMClientError
@@ -86,16 +84,18 @@ class VLLMBackend:
 
         number = str(next(self._numbers))
         try:
-            ended = [out async for out in engine.generate({"prompt_token_ids": prompt}, params, number)]
+            outputs = [
+                output async for output in engine.generate({"prompt_token_ids": prompt}, params, number)
+            ]
         except EngineDeadError:
-            raise self._died(engine) from None
+            raise self._engine_died(engine) from None
         except EngineGenerateError as error:
             raise Unavailable(f"{self}: vLLM: {error.__cause__ or error}") from None
         except VLLMClientError as error:
             raise BadRequest(f"{self}: vLLM: {error}") from None
         self._deaths = 0
-        answer = ended[-1].outputs[0]
-        usage = Usage(len(prompt), ended[-1].num_cached_tokens or 0, len(answer.token_ids))
+        answer = outputs[-1].outputs[0]
+        usage = Usage(len(prompt), outputs[-1].num_cached_tokens or 0, len(answer.token_ids))
         self.load.answered(usage)
         return Completion(answer.text, answer.finish_reason or "", usage)
 
@@ -105,7 +105,7 @@ class VLLMBackend:
             engine.shutdown()
 
     def _start(self) -> AsyncLLM:
-        """Blocks until the weights are loaded."""
+        """Start the engine; block until the weights are loaded."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -135,8 +135,7 @@ class VLLMBackend:
                 **{name: value for name, value in optional.items() if value},
             ).create_engine_config()
         except Exception as error:
-            said = first_line(error)
-            raise AccessError(f"{self}: vLLM cannot open {student.model}: {said}") from error
+            raise AccessError(f"{self}: vLLM cannot open {student.model}: {first_line(error)}") from error
         try:
             return AsyncLLM.from_vllm_config(
                 config, disable_log_stats=True, stat_loggers=[_stat_logger(self.load)]
@@ -151,14 +150,14 @@ class VLLMBackend:
     def _encode(self, request: Request) -> list[int]:
         if request.prompt is not None:
             return list(self._tokenizer.encode(request.prompt))
-        messages = [{"role": said.role, "content": said.content} for said in request.messages]
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
         if not self._tokenizer.chat_template:
             raise AccessError(
                 f"{self}: {self._student.model} has no chat template; "
                 "set prompt_format to raw, chatml or alpaca"
             )
-        found = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        return list(found["input_ids"])
+        encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        return list(encoded["input_ids"])
 
     def _sampling(self, request: Request, prompt: int, context: int) -> SamplingParams:
         from vllm import SamplingParams
@@ -178,20 +177,20 @@ class VLLMBackend:
         return params
 
     def _stop_tokens(self, params: Mapping[str, Any]) -> list[int]:
-        """Special tokens are taken out of an answer before stop strings are looked for."""
+        # vLLM removes special tokens from an answer before it looks for stop strings.
         stop = params.get("stop") or []
         texts = [stop] if isinstance(stop, str) else stop
         return [self._special[text] for text in texts if text in self._special]
 
-    def _died(self, engine: AsyncLLM | None) -> Unavailable:
-        """All calls in flight come here; the first of them counts. Raises WorkerUnfit where it is no use."""
+    def _engine_died(self, engine: AsyncLLM | None) -> Unavailable:
+        """Count a death once for all calls in flight. Raises WorkerUnusable after `MAX_DEATHS`."""
         if engine is not None and self._engine is engine:
             self._engine = None
             self.load.record(0, 0)
             self._deaths += 1
             log.error("%s: vLLM's engine died; it is opened again", self)
             threading.Thread(target=engine.shutdown, name="engine shutdown", daemon=True).start()
-        if self._deaths >= MOST_DEATHS:
+        if self._deaths >= MAX_DEATHS:
             raise WorkerUnusable(
                 f"{self}: vLLM's engine died {self._deaths} times without an answer in between; "
                 "its processes wrote above why"
@@ -203,7 +202,7 @@ def _stat_logger(load: Load) -> Callable[..., Any]:
     from vllm.v1.metrics.loggers import StatLoggerBase
 
     class Occupancy(StatLoggerBase):  # type: ignore[misc]  # without vLLM its base is unknown
-        """vLLM tells after every step how many sequences run and wait."""
+        """vLLM reports after every step how many sequences run and wait."""
 
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -217,7 +216,11 @@ def _stat_logger(load: Load) -> Callable[..., Any]:
 
 
 def end_with_parent() -> None:
-    """Called by vLLM in each of its processes."""
+    """End the vLLM process in which this runs when the process that started it is gone.
+
+    vLLM finds this by its entry point and calls it in each of its processes. Without it, the engine of a
+    killed worker would hold its GPU for ever.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return

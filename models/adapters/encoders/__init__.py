@@ -11,8 +11,8 @@ __all__ = ["Checkpoint", "Encoder", "find_checkpoint", "open_encoder", "passage_
 def open_encoder(name: str, threads: int | None = None) -> Encoder:
     """Load `minilm`, which ships as a package, or the sentence encoder in the folder or ONNX file `name`.
 
-    `threads` is the number of batches that are encoded at once. Raises ServiceError where the model or what
-    runs it is missing.
+    `threads` is the number of batches that are encoded at once. Raises ServiceError if the model, or the
+    package that runs it, is missing.
     """
     checkpoint = find_checkpoint(name)
     if checkpoint.kind == "onnx":

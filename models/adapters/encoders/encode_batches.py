@@ -1,4 +1,4 @@
-"""Many texts, encoded in batches of similar length by several threads."""
+"""Encode many texts in batches of similar length, by several threads."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-# Attention takes memory by the square of the length, some 30 MB for a text of 256 tokens: long texts go four
-# at a time. No text counts as longer than the thousand characters that 256 tokens hold.
-MOST_TEXTS = 32
-CHARACTERS = 4_000
-LONGEST = 1_000
-# Each text is padded to the longest of its batch: a request may be of 10 tokens or of 50. A batch of a few
-# texts keeps a processor as busy as one of many.
-FEW_TEXTS = 4
+# Attention takes memory by the square of the length, about 30 MB for a text of 256 tokens: four long texts
+# make a batch. Texts are cut at 256 tokens, about a thousand characters.
+MAX_TEXTS = 32
+MAX_CHARACTERS = 4_000
+MAX_TEXT_LENGTH = 1_000
+# Each text is padded to the longest of its batch, so a batch holds texts of similar length. Four texts keep
+# a processor busy.
+MIN_TEXTS = 4
 SIMILAR = 0.8
 
 
 def encode_in_batches(
     texts: Sequence[str], dimension: int, threads: int, encode: Callable[[list[str]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Vectors [len(texts), dimension] in the order of `texts`, of which `encode` takes up to 32 at once.
+    """Return vectors [len(texts), dimension] in the order of `texts`; `encode` gets up to 32 texts at once.
 
     Texts are sorted by length, so that little is padded.
     """
@@ -39,9 +39,9 @@ def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
     longest_first = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     start = 0
     while start < len(longest_first):
-        longest = min(LONGEST, max(1, len(texts[longest_first[start]])))
-        rows = longest_first[start : start + min(MOST_TEXTS, CHARACTERS // longest)]
+        longest = min(MAX_TEXT_LENGTH, max(1, len(texts[longest_first[start]])))
+        rows = longest_first[start : start + min(MAX_TEXTS, MAX_CHARACTERS // longest)]
         similar = sum(len(texts[row]) >= SIMILAR * longest for row in rows)
-        rows = rows[: max(FEW_TEXTS, similar)]
+        rows = rows[: max(MIN_TEXTS, similar)]
         yield rows
         start += len(rows)

@@ -1,4 +1,4 @@
-"""What every sentence encoder offers, and how a passage is put into words for it."""
+"""The interface of every sentence encoder, and the text of a passage that it encodes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TEMPLATE_FIELDS = frozenset({"library", "name", "words", "text"})
 
 
 class Encoder(Protocol):
-    """Texts in, vectors out. Vectors compare only where the fingerprints are equal."""
+    """Turns texts into vectors. Only vectors with equal fingerprints can be compared."""
 
     @property
     def dimension(self) -> int: ...
 
     @property
     def template(self) -> str:
-        """How `passage_text` words a passage for this encoder."""
+        """The template of `passage_text` for this encoder."""
         ...
 
     @property
@@ -37,14 +37,14 @@ class Encoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [len(texts), dimension]; of unit length unless the encoder's folder says otherwise."""
+        """Return vectors [len(texts), dimension], of unit length unless `starmill.json` turns that off."""
         ...
 
 
 def passage_text(passage: Passage, template: str = TEMPLATE) -> str:
-    """The words of a passage that are encoded; the signature stands in for a missing text.
+    """Return the text of a passage to encode; the signature replaces a missing text.
 
-    In a template `{words}` is the name without punctuation.
+    `{words}` in a template is the name without punctuation.
     """
     text = passage.text or passage.signature
     words = " ".join(NAME_PARTS.findall(passage.name))

@@ -1,7 +1,4 @@
-"""Sentence encoders as ONNX graphs, run by ONNX Runtime without torch: quick to start, small in memory.
-
-An encoder as an ONNX graph, with 8-bit weights or as it is.
-"""
+"""Sentence encoders as ONNX graphs: run them without torch, which starts fast, and export them."""
 
 from __future__ import annotations
 
@@ -25,11 +22,11 @@ from models.adapters.loading import load_transformer
 from models.core.errors import ServiceError
 
 STATES = "last_hidden_state"
-SHORTEST = 1e-12
+MIN_LENGTH = 1e-12
 
 
 class OnnxEncoder:
-    """Threads encode a batch each; the graph itself runs in the thread that asks."""
+    """An encoder that runs one batch per thread; the graph itself uses only that thread."""
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
         try:
@@ -49,7 +46,7 @@ class OnnxEncoder:
                 str(graph), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            # Both raise classes of their own for whatever they cannot read.
+            # Both libraries raise classes of their own for unreadable files.
             reason = " ".join(str(error).split())[:200]
             raise ServiceError(
                 f"passages.encoder: {graph} cannot be loaded ({type(error).__name__}: {reason}); "
@@ -57,8 +54,8 @@ class OnnxEncoder:
             ) from error
         self._tokenizer.enable_truncation(checkpoint.options.max_tokens)
         self._tokenizer.enable_padding(**_padding(self._tokenizer))
-        self._inputs = {given.name for given in self._session.get_inputs()}
-        outputs = {given.name: given.shape for given in self._session.get_outputs()}
+        self._inputs = {node.name for node in self._session.get_inputs()}
+        outputs = {node.name: node.shape for node in self._session.get_outputs()}
         self._output = STATES if STATES in outputs else next(iter(outputs))
         if len(outputs[self._output]) != 3:
             raise ServiceError(
@@ -87,9 +84,9 @@ class OnnxEncoder:
         tokens = self._tokenizer.encode_batch(texts)
         ids = np.array([text.ids for text in tokens], dtype=np.int64)
         mask = np.array([text.attention_mask for text in tokens], dtype=np.int64)
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        asked = {name: value for name, value in given.items() if name in self._inputs}
-        [states] = self._session.run([self._output], asked)
+        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        inputs = {name: value for name, value in arrays.items() if name in self._inputs}
+        [states] = self._session.run([self._output], inputs)
         options = self._checkpoint.options
         if options.pooling == "cls":
             pooled = states[:, 0]
@@ -97,33 +94,32 @@ class OnnxEncoder:
             weights = mask[:, :, None].astype(np.float32)
             pooled = (states * weights).sum(axis=1) / weights.sum(axis=1).clip(min=1)
         if options.normalize:
-            pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True).clip(min=SHORTEST)
+            pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True).clip(min=MIN_LENGTH)
         vectors: NDArray[np.float32] = pooled.astype(np.float32, copy=False)
         return vectors
 
 
 def _padding(tokenizer: Any) -> dict[str, Any]:
-    """The padding token as the tokenizer's file declares it; the length is each batch's own."""
+    """Return the padding token that the tokenizer's file declares; each batch has its own length."""
     declared = tokenizer.padding or {}
     return {key: declared[key] for key in ("pad_id", "pad_token", "pad_type_id") if key in declared}
 
 
 GRAPH = "model.onnx"
-TEXTS = ["a text", "and another one that is longer"]
+SAMPLE_TEXTS = ["a text", "and another one that is longer"]
 
 
 def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> None:
-    """Write the encoder into `folder`, which exists, as `OnnxEncoder` reads it.
+    """Write the encoder into the existing `folder`, in the layout that `OnnxEncoder` reads.
 
-    Where `quantize`, weights and the inputs of matrix products become 8-bit integers. Inputs are scaled by
-    the largest number of each batch (dynamic quantization): no data is needed, and the company of a text
-    shows a little in its vector. Raises ServiceError where the encoder is
-    an ONNX graph already, and where a package that this takes is missing.
+    With `quantize`, weights and the inputs of matrix products become 8-bit integers. Inputs are scaled by the
+    largest number of each batch (dynamic quantization): this needs no data, but a text's vector depends a
+    little on its batch. Raises ServiceError if the encoder is already an ONNX graph or a package is missing.
     """
     if checkpoint.kind == "onnx":
         raise ServiceError(f"passages.encoder: {checkpoint.weights[0]} is an ONNX graph already")
     try:
-        import onnxscript  # noqa: F401  (torch imports it too late for a message of its own)
+        import onnxscript  # noqa: F401  (torch would import it too late for this message)
         import torch
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
@@ -132,10 +128,10 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ServiceError(f"passages.encoder: {checkpoint.path} has no fast tokenizer; save it with one")
-    tokens = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    tokens = tokenizer(SAMPLE_TEXTS, padding=True, return_tensors="pt")
 
     class States(torch.nn.Module):
-        """Token ids and attention mask in, states of the last layer out."""
+        """The model with only the states of its last layer as output."""
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             states: torch.Tensor = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -144,7 +140,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
     sizes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", max=checkpoint.options.max_tokens)}
     whole = folder / ("whole.onnx" if quantize else GRAPH)
     with warnings.catch_warnings(), _only_errors(logging.getLogger("torch.onnx")):
-        # About names of axes and about torch's own code: nothing that a user could mend.
+        # The warnings are about names of axes and torch's own code: no user can mend them.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             States().eval(),
@@ -158,7 +154,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
             verbose=False,
         )
     if quantize:
-        # Without VNNI, products of 8 bits are added up in 16: 7-bit weights keep the sums from overflowing.
+        # Without VNNI, 8-bit products are summed in 16 bits: 7-bit weights keep the sums from overflowing.
         with _only_errors(logging.getLogger()):
             quantize_dynamic(
                 whole, folder / GRAPH, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
@@ -173,7 +169,7 @@ def export_onnx(checkpoint: Checkpoint, folder: Path, quantize: bool = True) -> 
 
 @contextmanager
 def _only_errors(log: logging.Logger) -> Iterator[None]:
-    """`log` says nothing below ERROR until this ends."""
+    """Silence `log` below ERROR until this ends."""
     level = log.level
     log.setLevel(logging.ERROR)
     try:

@@ -1,9 +1,4 @@
-"""Weights and tokenizers of a folder, by transformers; nothing is left at random.
-
-Sentence encoders of the BERT and T5 families, run by transformers on the CPU.
-
-A cross-encoder: request and passage are read together, which is slower and better than apart.
-"""
+"""Sentence encoders of the BERT and T5 families and cross-encoders, run by transformers on the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.adapters.encoders.checkpoint import Checkpoint, Options
 from models.adapters.encoders.encode_batches import encode_in_batches
-from models.adapters.loading import load, load_transformer, quiet_transformers
+from models.adapters.loading import load_pretrained, load_transformer, quiet_transformers
 from models.core.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -26,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class TransformersEncoder:
-    """Threads encode a batch each, and torch itself is held to one thread in this process: threads that share
-    a batch wait for each other in a busy loop, and are four times slower than one where other work wants
-    the cores.
+    """An encoder that runs one batch per thread; torch itself is limited to one thread in this process.
+
+    Threads that share a batch wait for each other in a busy loop. On busy cores they are four times slower
+    than a single thread.
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
@@ -38,7 +34,7 @@ class TransformersEncoder:
         torch.set_num_threads(1)
         self._checkpoint = checkpoint
         self._threads = threads or os.cpu_count() or 1
-        # Fast tokenizers refuse to be set up by one thread while another one uses them.
+        # Fast tokenizers fail if one thread sets them up while another uses them.
         self._tokenizing = threading.Lock()
 
     @property
@@ -60,19 +56,19 @@ class TransformersEncoder:
         import torch
 
         with self._tokenizing:
-            tokens = tokenized(self._tokenizer, texts, self._checkpoint.options.max_tokens)
+            tokens = tokenize_texts(self._tokenizer, texts, self._checkpoint.options.max_tokens)
         with torch.inference_mode():
-            vectors: NDArray[np.float32] = embedded(self._model, tokens, self._checkpoint.options).numpy()
+            vectors: NDArray[np.float32] = embed_tokens(self._model, tokens, self._checkpoint.options).numpy()
         return vectors
 
 
-def tokenized(tokenizer: Any, texts: list[str], max_tokens: int) -> Any:
-    """Token ids and attention mask of `texts` as tensors [len(texts), longest], cut at `max_tokens`."""
+def tokenize_texts(tokenizer: Any, texts: list[str], max_tokens: int) -> Any:
+    """Return token ids and attention mask as tensors [len(texts), longest], cut at `max_tokens`."""
     return tokenizer(texts, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
 
 
-def embedded(model: Any, tokens: Any, options: Options) -> Tensor:
-    """The vectors [n, dimension] of tokenized texts: the mean over each text's tokens, or its first token."""
+def embed_tokens(model: Any, tokens: Any, options: Options) -> Tensor:
+    """Return vectors [n, dimension] of tokenized texts: the mean of each text's tokens, or the first one."""
     import torch
 
     states: Tensor = model(**tokens).last_hidden_state
@@ -90,7 +86,10 @@ MAX_TOKENS = 256
 
 
 class Reranker:
-    """A sequence classifier of transformers with one output, or whose last output means relevant."""
+    """A cross-encoder, which reads request and passage together: slower and better than two vectors.
+
+    It is a sequence classifier of transformers with one output, or whose last output means relevant.
+    """
 
     def __init__(self, folder: str) -> None:
         path = Path(folder).expanduser()
@@ -100,17 +99,17 @@ class Reranker:
         import torch
 
         torch.set_num_threads(1)
-        self._tokenizer, self._model = load(
+        self._tokenizer, self._model = load_pretrained(
             SETTING, path, transformers.AutoTokenizer, transformers.AutoModelForSequenceClassification
         )
         positions = getattr(self._model.config, "max_position_embeddings", MAX_TOKENS)
         self._max_tokens = min(MAX_TOKENS, int(positions))
 
     def scores(self, request: str, texts: Sequence[str]) -> NDArray[np.float64]:
-        """How relevant each text is to the request, [len(texts)]; compares within one request only."""
+        """Return each text's relevance to the request, [len(texts)]; compare it within one request only."""
         import torch
 
-        found = [np.zeros(0)]
+        scores = [np.zeros(0)]
         for start in range(0, len(texts), BATCH_SIZE):
             part = list(texts[start : start + BATCH_SIZE])
             tokens = self._tokenizer(
@@ -119,5 +118,5 @@ class Reranker:
             )  # fmt: skip
             with torch.inference_mode():
                 logits = self._model(**tokens).logits
-            found.append(logits[:, -1].double().numpy())
-        return np.concatenate(found)
+            scores.append(logits[:, -1].double().numpy())
+        return np.concatenate(scores)

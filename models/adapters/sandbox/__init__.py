@@ -1,6 +1,6 @@
-"""Runs model-written code behind a wall: namespaces, a filter of system calls, limits, a kill from outside.
+"""Run model-written code in a sandbox: namespaces, a filter of system calls, limits, a kill from outside.
 
-`inside` is what runs behind the wall; nothing in this package runs such code in the process that asks.
+Only `inside` runs there. Nothing in this package runs such code in its own process.
 """
 
 from models.adapters.sandbox.runner import Sandbox

