@@ -13,15 +13,8 @@ from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from models.core import errors
 from models.core.answers.checks import REASONS
-from models.core.errors import (
-    BadRequest,
-    BudgetUsedUp,
-    ContextOverflow,
-    ModelError,
-    RateLimited,
-    TransportError,
-)
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.types import Completion, Rejection, Request, Usage
 from storage.ledger import batch_enqueue, counts, purchases, runs
@@ -126,10 +119,11 @@ async def ask_cached(
             require_as_recorded(context, endpoint, request, stored)
             return stored, None
         if isinstance(stored, BatchRefusal):
-            raise (ContextOverflow if stored.reason == "context_overflow" else BadRequest)(stored.detail)
+            too_long = stored.reason == errors.ContextOverflow.reason
+            raise (errors.ContextOverflow if too_long else errors.BadRequest)(stored.detail)
         if isinstance(stored, OverBudget):
             spent = await ledger(counts.spending, context.run.id)
-            raise BudgetUsedUp(_budget_message(context, spent.dollars))
+            raise errors.BudgetUsedUp(_budget_message(context, spent.dollars))
         if stored is None and in_batches:
             raise AwaitingBatch
         if stored is None:
@@ -164,15 +158,15 @@ async def _call_with_retries(
     """
     try:
         return await _call(context, client, request, expected)
-    except TransportError as error:
+    except errors.TransportError as error:
         # Only now: tenacity costs more processor time than the rest of a call.
         return await _retry(context, client, request, expected, error)
 
 
 async def _retry(
-    context: RunContext, client: ModelClient, request: Request, expected: Usage, error: TransportError
+    context: RunContext, client: ModelClient, request: Request, expected: Usage, first: errors.TransportError
 ) -> tuple[Completion, float]:
-    failed: list[TransportError] = [error]
+    failed = [first]
 
     async def attempt() -> tuple[Completion, float]:
         if failed:
@@ -185,7 +179,7 @@ async def _retry(
         log.info("%s: %s; again in %.1f s", client.name, error, state.upcoming_sleep)
 
     patient = AsyncRetrying(
-        retry=retry_if_exception_type(TransportError),
+        retry=retry_if_exception_type(errors.TransportError),
         wait=_retry_delay,
         sleep=lambda seconds: _pause(context, seconds),
         before_sleep=log_retry,
@@ -219,12 +213,12 @@ async def _call(
                 tracing.answered(span, completion)
         used = completion.usage.prompt + completion.usage.completion
         report = client.report(CallOutcome.OK, used - charged)
-    except RateLimited as error:
+    except errors.RateLimited as error:
         report = client.report(CallOutcome.LIMITED, -charged, error.retry_after)
         raise
-    except TransportError:
+    except errors.TransportError:
         raise
-    except ModelError:
+    except errors.ModelError:
         report = client.report(CallOutcome.OK, -charged)
         raise
     finally:
@@ -251,7 +245,7 @@ def _retry_delay(state: RetryCallState) -> float:
     """Return 0 after a rate limit, because admission knows when to call again; else a random time whose bound
     doubles up to MAX_WAIT_SECONDS."""
     error = state.outcome.exception() if state.outcome else None
-    return 0.0 if isinstance(error, RateLimited) else _backoff(state)
+    return 0.0 if isinstance(error, errors.RateLimited) else _backoff(state)
 
 
 async def _pause(context: RunContext, seconds: float) -> None:

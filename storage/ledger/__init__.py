@@ -1,4 +1,1 @@
-"""The ledger: what is planned, claimed, done, paid and owed.
-
-Each function is one transaction. Redis may forget; what stands here does not.
-"""
+"""The ledger: all runs, units, model calls and their costs, in SQL. Each function is one transaction."""

@@ -1,7 +1,6 @@
-"""Calls that wait to be part of a batch: filed in the ledger, the units that need them parked beside them.
+"""Calls that are enqueued for a batch, and the units that await them.
 
-A filed call and a parked unit are under a lease without an end, so nobody claims, extends or frees them
-but `wake` and `storage.ledger.batches`.
+Both are under a lease without an end, so only `release_unqueued` and `storage.ledger.batches` free them.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import Busy, CallClaim, ReserveResult, completion_of_row, reserve_budget
 from storage.schema import BATCH, EXAMPLES, FOREVER, GENERATIONS, READY, UNITS
 
-# Written out, not bound: an index of some rows serves only queries that name those rows in their text.
+# A literal, not a bound value: a partial index serves only queries whose text repeats its condition.
 AWAITING_BATCH = UNITS.c.lease_owner == literal_column("'batch'")
 ENQUEUED = and_(GENERATIONS.c.lease_owner == literal_column("'batch'"), GENERATIONS.c.done.is_(False))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRefusal:
-    """The provider refuses a call for good; `reason` is `bad_request` or `context_overflow`."""
+    """The provider's final refusal of a call; `reason` is `bad_request` or `context_overflow`."""
 
     reason: str
     detail: str
@@ -34,11 +33,10 @@ class BatchRefusal:
 def enqueue_for_batch(
     db: Database, owner: str, units: Sequence[ClaimedUnit], call: CallClaim, now: float
 ) -> ReserveResult | BatchRefusal:
-    """The stored answer; or the Refusal of the call that `units` waited for; or Busy, while a worker buys
-    it; or OverBudget; or None: the call is filed, now or before, and the units of `units` that `owner`
-    holds are parked.
+    """Enqueue the call of `units`, in the order of their requests, and let those that `owner` holds await it.
 
-    `units` are the units that one call is asked for, in the order of their requests.
+    Return None in that case, also if the call was enqueued before. Otherwise return the stored answer; the
+    refusal of the call that the units awaited; Busy while a worker buys the call; or OverBudget.
     """
     first, request, key = units[0], call.request, call.request.key
     row: dict[str, Any] = {
@@ -47,40 +45,40 @@ def enqueue_for_batch(
         "request": request.body(), "members": [unit.unit_id for unit in units],
         "batch": None, "finish_reason": None, "refusal": None,
         "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
-        "cost_nano_usd": call.hold, "created_at": now,
+        "cost_nano_usd": call.reservation, "created_at": now,
     }  # fmt: skip
     dialect = sqlite if db.is_sqlite else postgresql
     insert = dialect.insert(GENERATIONS).values(row)
     free = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < now)
     if first.generation == key:
-        # Who waited hears the refusal; whoever asks anew, a retry say, may file the call again.
+        # Units that awaited the call get its refusal; others, such as a retry, may enqueue it again.
         free = and_(free, GENERATIONS.c.finish_reason.is_(None))
     values: dict[str, Any] = {name: insert.excluded[name] for name in row if name != "key"}
-    # `units` may be the rest of those that it was first asked for.
+    # `units` may be only a part of those that the call was first made for.
     values["members"] = func.coalesce(GENERATIONS.c.members, insert.excluded["members"])
-    filed = insert.on_conflict_do_update(index_elements=["key"], set_=values, where=free)
+    statement = insert.on_conflict_do_update(index_elements=["key"], set_=values, where=free)
     with db.write() as connection:
-        is_new = connection.execute(filed.returning(GENERATIONS.c.key)).one_or_none()
+        is_new = connection.execute(statement.returning(GENERATIONS.c.key)).one_or_none()
         if is_new and (refused := reserve_budget(connection, [call], now)):
             return refused[key]
-        # The lock keeps an answer from arriving between this look and the parking.
-        found = connection.execute(
+        # The lock keeps an answer from arriving before the units await it.
+        current = connection.execute(
             select(GENERATIONS).where(GENERATIONS.c.key == key).with_for_update()
         ).one_or_none()
-        if found is None:
+        if current is None:
             return Busy()
-        if found.done:
-            return completion_of_row(found)
-        if found.lease_owner != BATCH:
-            if found.finish_reason is None:
+        if current.done:
+            return completion_of_row(current)
+        if current.lease_owner != BATCH:
+            if current.finish_reason is None:
                 return Busy()
-            return BatchRefusal(found.finish_reason, found.refusal or "")
+            return BatchRefusal(current.finish_reason, current.refusal or "")
         _set_awaiting(connection, owner, [unit.unit_id for unit in units], key)
     return None
 
 
 def requests_of_call(db: Database, key: str) -> list[str]:
-    """The requests of all units that a filed call was asked for, in its order; none if it was not filed."""
+    """Return the requests of all units of an enqueued call, in its order; none if it is not enqueued."""
     with db.read() as connection:
         members = connection.execute(
             select(GENERATIONS.c.members).where(GENERATIONS.c.key == key)
@@ -97,9 +95,9 @@ def requests_of_call(db: Database, key: str) -> list[str]:
 
 
 def release_unqueued(db: Database, run_id: str) -> int:
-    """Free the parked units of a run whose call is not filed any more; how many.
+    """Free the units of a run whose awaited call is no longer enqueued, and return how many.
 
-    It was answered, refused, or taken over by a worker while the run was not fed.
+    The call was answered, refused, or taken over by a worker while the run was not fed.
     """
     waits = exists().where(GENERATIONS.c.key == UNITS.c.generation, ENQUEUED)
     with db.write() as connection:
@@ -107,7 +105,7 @@ def release_unqueued(db: Database, run_id: str) -> int:
 
 
 def release_awaiting(connection: Connection, keys: Sequence[str]) -> None:
-    """Free the units of all runs that wait for these calls; the feeder sends them again at once."""
+    """Free the units of all runs that await these calls; the feeder sends them again at once."""
     connection.execute(_release_statement().where(UNITS.c.generation.in_(keys)))
 
 
@@ -120,7 +118,7 @@ def _release_statement() -> Any:
 
 
 def _set_awaiting(connection: Connection, owner: str, unit_ids: Sequence[int], key: str) -> None:
-    """The claim does not count: a unit that waits has not failed its worker."""
+    """Let units await a call. Their claim does not count, since it did not fail."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner, UNITS.c.state == READY)

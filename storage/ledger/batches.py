@@ -1,7 +1,4 @@
-"""Batches: filed calls on their way to the provider; their way back is `storage.ledger.batches`.
-
-What comes back from a batch: answers, refusals, and calls that have to be asked again.
-"""
+"""Batches of enqueued calls, and what the provider returns: answers, refusals, unanswered calls."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ from storage.ledger.purchases import clean_completion, cost_nano_usd
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
-# A line holds these many characters around a request at most: its key, the method, the path.
-AROUND = 200
+# Most characters of a line besides its request: key, method and path.
+MAX_OVERHEAD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +42,12 @@ class Batch:
     settled_at: float | None
 
 
-# Another run may have filed the call first; whoever needs the answer may fetch it.
+# Another run may have enqueued the call first; every run that needs the answer may fetch it.
 _NEEDED = exists().where(UNITS.c.generation == GENERATIONS.c.key, AWAITING_BATCH)
 
 
 def enqueued(db: Database, run_id: str) -> tuple[int, float]:
-    """How many calls that the run needs wait for a batch, and when the last of them was filed."""
+    """Return how many enqueued calls the run needs, and when the last of them was enqueued."""
     query = select(func.count(), func.coalesce(func.max(GENERATIONS.c.created_at), 0.0)).where(
         *_unbatched(run_id)
     )
@@ -60,7 +57,7 @@ def enqueued(db: Database, run_id: str) -> tuple[int, float]:
 
 
 def expects_more(db: Database, run_id: str, queues: Sequence[str]) -> bool:
-    """Whether units of these queues are ready or in a worker's hands: they may file calls soon."""
+    """Return True if units of these queues are ready or claimed: they may enqueue calls soon."""
     moving = exists().where(
         UNITS.c.run_id == run_id, UNITS.c.queue.in_(queues), UNITS.c.state == READY,
         or_(UNITS.c.lease_owner.is_(None), ~AWAITING_BATCH),
@@ -71,17 +68,17 @@ def expects_more(db: Database, run_id: str, queues: Sequence[str]) -> bool:
 
 def create_batch(
     db: Database, run_id: str, batch_id: str, endpoint_of: Callable[[Request], str], now: float,
-    *, most: int, most_bytes: int,
+    *, max_calls: int, max_bytes: int,
 ) -> Batch | None:  # fmt: skip
-    """Filed calls that the run needs, the oldest first, become a new batch; None if there are none.
+    """Make a new batch of enqueued calls that the run needs, the oldest first; None if there are none.
 
-    A batch has one model and one endpoint, at most `most` calls, and a file of at most `most_bytes`.
+    A batch has one model and one endpoint, at most `max_calls` calls, and a file of at most `max_bytes`.
     """
     query = (
         select(GENERATIONS.c.key, GENERATIONS.c.model, GENERATIONS.c.request)
         .where(*_unbatched(run_id))
         .order_by(GENERATIONS.c.created_at, GENERATIONS.c.key)
-        .limit(most)
+        .limit(max_calls)
         .with_for_update(skip_locked=True, of=GENERATIONS)
         .execution_options(yield_per=PAGE)
     )
@@ -89,16 +86,16 @@ def create_batch(
     kind: tuple[str, str] | None = None
     size = 0
     with db.write() as connection:
-        found = connection.execute(query)
-        for key, model, body in found:
-            size += len(json.dumps(body)) + AROUND
-            if keys and size > most_bytes:
+        calls = connection.execute(query)
+        for key, model, body in calls:
+            size += len(json.dumps(body)) + MAX_OVERHEAD
+            if keys and size > max_bytes:
                 break
-            its = (model, endpoint_of(Request.from_body(body)))
-            kind = kind or its
-            if its == kind:
+            kind_of_call = (model, endpoint_of(Request.from_body(body)))
+            kind = kind or kind_of_call
+            if kind_of_call == kind:
                 keys.append(key)
-        found.close()
+        calls.close()
         if kind is None:
             return None
         connection.execute(
@@ -115,7 +112,7 @@ def create_batch(
 
 
 def batch_requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]:
-    """Keys and requests of a batch in the order of their keys, in bounded memory."""
+    """Yield keys and requests of a batch in the order of their keys, in bounded memory."""
     query = (
         select(GENERATIONS.c.key, GENERATIONS.c.request)
         .where(GENERATIONS.c.batch == batch_id)
@@ -134,7 +131,7 @@ def batch_requests(db: Database, batch_id: str) -> Iterator[tuple[str, Request]]
 
 
 def unsettled(db: Database, run_id: str) -> list[Batch]:
-    """The run's batches that are on their way, the oldest first."""
+    """Return the run's batches that are not final, the oldest first."""
     query = (
         select(BATCHES)
         .where(BATCHES.c.run_id == run_id, BATCHES.c.state.in_(UNSETTLED))
@@ -144,15 +141,15 @@ def unsettled(db: Database, run_id: str) -> list[Batch]:
         return [Batch(**row) for row in connection.execute(query).mappings()]
 
 
-def set_state(db: Database, batch_id: str, state: str, **noted: Any) -> Batch:
-    """The batch is in this state from now on; `noted` are other columns of it."""
+def set_state(db: Database, batch_id: str, state: str, **columns: Any) -> Batch:
+    """Set the state of a batch, and other columns of it."""
     with db.write() as connection:
-        connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **noted))
+        connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(state=state, **columns))
         return read_batch(connection, batch_id)
 
 
 def adopt_orphans(db: Database, run_id: str, now: float) -> int:
-    """Take over batches that the run needs and nobody fetches, since their run is not fed; how many."""
+    """Take over batches that the run needs and whose own run is not fed; return how many."""
     fed = exists().where(RUNS.c.id == BATCHES.c.run_id, RUNS.c.feeder_until >= now)
     needed = exists().where(
         GENERATIONS.c.batch == BATCHES.c.id, ENQUEUED,
@@ -164,7 +161,7 @@ def adopt_orphans(db: Database, run_id: str, now: float) -> int:
             connection.scalars(update(BATCHES).where(orphaned).values(run_id=run_id).returning(BATCHES.c.id))
         )
         if adopted:
-            # Who fetches an answer pays for it.
+            # The run that fetches an answer pays for it.
             connection.execute(
                 update(GENERATIONS).where(GENERATIONS.c.batch.in_(adopted), ENQUEUED).values(run_id=run_id)
             )
@@ -185,9 +182,9 @@ def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
-    """Store answers by the keys of their calls, and free the units that wait for them.
+    """Store answers by the keys of their calls, and free the units that await them.
 
-    An answer that is already there stays. Settling twice changes nothing.
+    A stored answer is never replaced: storing twice changes nothing.
     """
     rows = [
         _answered(key, clean_completion(completion), price) for key, completion in sorted(answers, key=_key)
@@ -195,18 +192,18 @@ def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price
     if not rows:
         return
     with db.write() as connection:
-        _settle_budgets(connection, {row["its_key"]: row["cost_nano_usd"] for row in rows})
+        _settle_budgets(connection, {row["call_key"]: row["cost_nano_usd"] for row in rows})
         connection.execute(
             update(GENERATIONS)
-            .where(GENERATIONS.c.key == bindparam("its_key"), GENERATIONS.c.done.is_(False))
+            .where(GENERATIONS.c.key == bindparam("call_key"), GENERATIONS.c.done.is_(False))
             .values(done=True, lease_owner=None, lease_until=None, created_at=now),
             rows,
         )
-        release_awaiting(connection, [row["its_key"] for row in rows])
+        release_awaiting(connection, [row["call_key"] for row in rows])
 
 
 def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: float) -> None:
-    """The provider refuses these calls for good; the units that wait for them hear it when they ask."""
+    """Store the provider's final refusals; the units that await these calls get them when they ask again."""
     with db.write() as connection:
         _settle_budgets(connection, {key: 0 for key, _ in refusals})
         for key, refusal in sorted(refusals, key=_key):
@@ -225,13 +222,13 @@ def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], n
 
 
 def close_batch(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
-    """The batch is final: what it brought no answer to is filed again, for the next one."""
+    """Make the batch final, and enqueue its unanswered calls for the next one."""
     of_batch = GENERATIONS.c.batch == batch_id
-    asked = and_(of_batch, GENERATIONS.c.done.is_(False), GENERATIONS.c.finish_reason.is_not(None))
+    refused = and_(of_batch, GENERATIONS.c.done.is_(False), GENERATIONS.c.finish_reason.is_not(None))
     with db.write() as connection:
         numbers = {
             "answered": select(func.count()).where(of_batch, GENERATIONS.c.done.is_(True)),
-            "refused": select(func.count()).where(asked),
+            "refused": select(func.count()).where(refused),
         }
         counted = {name: connection.execute(query).scalar_one() for name, query in numbers.items()}
         connection.execute(update(GENERATIONS).where(of_batch, ENQUEUED).values(batch=None))
@@ -244,12 +241,12 @@ def close_batch(db: Database, batch_id: str, state: str, message: str, now: floa
 
 
 def _settle_budgets(connection: Connection, costs: Mapping[str, int]) -> None:
-    """What the calls cost, by key, takes the place of what was set aside for them."""
-    held = select(GENERATIONS.c.key, GENERATIONS.c.run_id, GENERATIONS.c.cost_nano_usd).where(
+    """Replace the reservations of calls by their costs."""
+    reserved = select(GENERATIONS.c.key, GENERATIONS.c.run_id, GENERATIONS.c.cost_nano_usd).where(
         GENERATIONS.c.key.in_(list(costs)), GENERATIONS.c.done.is_(False), GENERATIONS.c.cost_nano_usd > 0
     )
     differences: defaultdict[str, int] = defaultdict(int)
-    for row in connection.execute(held):
+    for row in connection.execute(reserved):
         differences[row.run_id] += costs[row.key] - row.cost_nano_usd
     budget.settle(connection, differences)
 
@@ -257,7 +254,7 @@ def _settle_budgets(connection: Connection, costs: Mapping[str, int]) -> None:
 def _answered(key: str, completion: Completion, price: Price) -> dict[str, Any]:
     usage = completion.usage
     return {
-        "its_key": key, "answer": completion.text, "refusal": completion.refusal,
+        "call_key": key, "answer": completion.text, "refusal": completion.refusal,
         "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
         "cached_tokens": usage.cached, "completion_tokens": usage.completion,
         "cost_nano_usd": cost_nano_usd(usage, price),

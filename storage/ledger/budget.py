@@ -1,7 +1,7 @@
-"""`budget_usd`: charged before a call, settled after it, counted anew where it seems used up.
+"""`budget_usd`: the cost of a call is reserved before it and settled after it.
 
-A run's `charged_nano_usd` is what it has bought and what its calls in flight may cost. A worker that was
-killed leaves its part behind; the next call that seems too dear finds that out.
+A run's `charged_nano_usd` is the price of what it bought plus the reservations of calls in flight. A killed
+worker leaves its reservations behind: they are counted again when a call seems too expensive.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RESERVE = (
     )
     .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
 )
-# Whether it would fit if the calls in flight cost nothing.
+# True if the call would fit if the calls in flight cost nothing.
 _FITS = select(
     select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0) + bindparam("cost"))
     .where(GENERATIONS.c.run_id == bindparam("run"), GENERATIONS.c.done)
@@ -42,8 +42,10 @@ _ADJUST = (
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """In billionths of a dollar; `limit` is None without a `budget_usd`. `charged` is what was bought and
-    what the calls in flight may cost."""
+    """Amounts in billionths of a dollar; `limit` is None without a `budget_usd`.
+
+    `charged` is the price of what was bought plus the reservations of calls in flight.
+    """
 
     limit: int | None
     charged: int
@@ -56,18 +58,18 @@ def read_budget(db: Database, run_id: str) -> Budget:
 
 
 class BudgetRefusal(Enum):
-    """Why a call may not be made: not before those in flight have told their price, or not at all."""
+    """A call may not be made until calls in flight are settled, or not at all."""
 
     UNTIL_SETTLED = "until settled"
     FOR_GOOD = "for good"
 
 
 def reserve(
-    connection: Connection, holds: Mapping[str, Sequence[tuple[str, int]]], now: float
+    connection: Connection, costs: Mapping[str, Sequence[tuple[str, int]]], now: float
 ) -> dict[str, BudgetRefusal]:
-    """`holds` gives (key, cost) of reserved calls by run. Returns the keys that the budget does not allow."""
+    """Charge (key, cost) of calls by run. Return the keys that the budget does not allow."""
     refused: dict[str, BudgetRefusal] = {}
-    for run_id, calls in sorted(holds.items()):
+    for run_id, calls in sorted(costs.items()):
         total = sum(cost for _, cost in calls)
         if connection.execute(_RESERVE, {"run": run_id, "cost": total}).rowcount:
             continue
@@ -80,7 +82,7 @@ def reserve(
 
 
 def settle(connection: Connection, differences: Mapping[str, int]) -> None:
-    """Add to what runs are charged, in billionths of a dollar; negative where less was used."""
+    """Adjust what runs are charged, by run, in billionths of a dollar; negative if less was used."""
     for run_id, cost in sorted(differences.items()):
         if cost:
             connection.execute(_ADJUST, {"run": run_id, "cost": cost})

@@ -1,4 +1,4 @@
-"""A worker owns a unit by a lease: taken with one conditional UPDATE, extended by a heartbeat."""
+"""A worker owns a unit by a lease: one conditional UPDATE takes it, a heartbeat extends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.ledger.dependants import DependantKey, release_dependants, skip_dep
 from storage.ledger.runs import planned_slots
 from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, READY, RUNNING, RUNS, UNITS, UPSTREAM_FAILED
 
-# A unit that was claimed so often and never finished takes its worker down with it.
+# A unit that was claimed more often and never finished kills its workers.
 MAX_CLAIMS = 20
 
 INPUTS: dict[str, tuple[str, ...]] = {
@@ -32,10 +32,10 @@ INPUTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClaimedUnit:
-    """A claimed unit with all it needs: `inputs` holds the results of the example's earlier steps.
+    """A claimed unit with its inputs, which are the results of the example's earlier steps.
 
-    `rejections` answers were not accepted so far; those before `budget_from` are forgiven by a retry.
-    `generation` is the call that it waited for, where that was filed for a batch.
+    `rejections` answers were not accepted so far; a retry forgives those before `budget_from`.
+    `generation` is the call of a batch that the unit waited for.
     """
 
     unit_id: int
@@ -84,7 +84,7 @@ _RESULTS = select(
 def claim_units(
     db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float
 ) -> list[ClaimedUnit]:
-    """Those of the units that are ready, under no live lease, and of a running run; now `owner`'s.
+    """Claim for `owner` and return those units that are ready, without a live lease, and of a running run.
 
     `now` is in seconds since the epoch, `lease` in seconds.
     """
@@ -99,16 +99,16 @@ def claim_units(
 
 
 def extend_leases(db: Database, owner: str, now: float, lease: float) -> None:
-    """Keep the units that `owner` holds, and the model calls that they wait for.
+    """Extend the leases of `owner`'s units and of the model calls that they wait for.
 
-    A call that was reserved for a unit and not bought is free a lease after the unit has ended.
+    A call that was reserved and not bought is free one lease after its unit has ended.
     """
     units = select(UNITS.c.id).where(UNITS.c.lease_owner == owner)
     calls = select(GENERATIONS.c.key).where(
         GENERATIONS.c.lease_owner == owner, GENERATIONS.c.unit_id.in_(units)
     )
     with db.write() as connection:
-        # What another transaction has locked is about to end. To wait for it could be a deadlock.
+        # Rows that another transaction has locked are about to end. Waiting for them could deadlock.
         for column, held in ((UNITS.c.id, units), (GENERATIONS.c.key, calls)):
             connection.execute(
                 update(column.table)
@@ -118,7 +118,7 @@ def extend_leases(db: Database, owner: str, now: float, lease: float) -> None:
 
 
 def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
-    """Give units back unfinished; they may be sent again at once, and the claim does not count."""
+    """Give units back unfinished. They can be sent again at once, and the claim does not count."""
     with db.write() as connection:
         connection.execute(
             update(UNITS)
@@ -128,7 +128,7 @@ def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
 
 
 def _fail_poison_unit(connection: Connection, unit: Any, now: float) -> None:
-    """Fail a unit that takes its workers down; what needs it is skipped, a vote goes on without it."""
+    """Fail a unit that kills its workers and skip its dependants; a vote goes on without it."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
@@ -141,11 +141,11 @@ def _fail_poison_unit(connection: Connection, unit: Any, now: float) -> None:
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
     step = (unit.stage, unit.variant, unit.sample)
 
-    def places(steps: Sequence[Step]) -> list[DependantKey]:
+    def keys(steps: Sequence[Step]) -> list[DependantKey]:
         return [DependantKey(unit.run_id, unit.example_id, each) for each in steps]
 
-    release_dependants(connection, places(gathering_dependants(slots, step)))
-    skip_dependants(connection, ((place, UPSTREAM_FAILED) for place in places(downstream(slots, step))), now)
+    release_dependants(connection, keys(gathering_dependants(slots, step)))
+    skip_dependants(connection, ((key, UPSTREAM_FAILED) for key in keys(downstream(slots, step))), now)
 
 
 def _tests(stored: dict[str, str] | None) -> AnswerTests | None:

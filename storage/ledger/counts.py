@@ -1,7 +1,4 @@
-"""Where a run stands, counted from the ledger.
-
-All runs at a glance, without their experiments.
-"""
+"""Counts and sums of a run: units by state, reasons, spending, latencies; and a summary of every run."""
 
 from __future__ import annotations
 
@@ -47,16 +44,16 @@ class Funnel:
         return total
 
     def variants(self, stage: str) -> dict[str, Counter[str]]:
-        found: dict[str, Counter[str]] = {}
+        by_variant: dict[str, Counter[str]] = {}
         for (_, of_stage, variant), states in self.rows.items():
             if stage == of_stage:
-                found.setdefault(variant, Counter()).update(states)
-        return found
+                by_variant.setdefault(variant, Counter()).update(states)
+        return by_variant
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a run bought itself; answers that an earlier run had paid for cost nothing."""
+    """Calls that a run bought itself; answers that an earlier run paid for cost nothing."""
 
     calls: int
     usage: Usage
@@ -75,17 +72,17 @@ class Spending:
 def funnel(db: Database, run_id: str, now: float) -> Funnel:
     cell = (UNITS.c.split, UNITS.c.stage, UNITS.c.variant)
     of_run = UNITS.c.run_id == run_id
-    # The first is answered by an index alone, which leads the second to ready units; one statement sees one
-    # moment.
+    # An index alone answers the first query and leads the second to ready units. One statement sees both at
+    # the same time.
     states = select(*cell, UNITS.c.state, func.count()).where(of_run).group_by(*cell, UNITS.c.state)
     live = (UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == READY, UNITS.c.lease_until >= now)
     flying = select(*cell, literal(IN_FLIGHT), func.count()).where(of_run, *live).group_by(*cell)
     counted = Funnel()
     with db.read() as connection:
-        for split, stage, variant, found, number in connection.execute(union_all(states, flying)):
+        for split, stage, variant, state, number in connection.execute(union_all(states, flying)):
             of_cell = counted.rows.setdefault((split, stage, variant), Counter())
-            of_cell[found] += number
-            if found == IN_FLIGHT:
+            of_cell[state] += number
+            if state == IN_FLIGHT:
                 of_cell[READY] -= number
     for of_cell in counted.rows.values():
         if not of_cell[READY]:
@@ -99,7 +96,7 @@ def spending(db: Database, run_id: str) -> Spending:
 
 
 def count_final_since(db: Database, run_id: str, since: float) -> int:
-    """Units done or failed since then: the run's recent speed."""
+    """Return how many units were done or failed since then."""
     query = select(func.count()).where(
         UNITS.c.run_id == run_id,
         UNITS.c.state.in_((DONE, FAILED)),
@@ -110,7 +107,7 @@ def count_final_since(db: Database, run_id: str, since: float) -> int:
 
 
 def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
-    """Failed units by reason."""
+    """Count failed units by reason."""
     return _reasons(
         db,
         select(UNITS.c.reason, func.count())
@@ -120,7 +117,7 @@ def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
 
 
 def rejection_reasons(db: Database, run_id: str) -> dict[str, int]:
-    """Rejected answers by reason, also of units that went on to succeed."""
+    """Count rejected answers by reason, also those of units that succeeded later."""
     return _reasons(
         db,
         select(REJECTIONS.c.reason, func.count())
@@ -130,7 +127,7 @@ def rejection_reasons(db: Database, run_id: str) -> dict[str, int]:
 
 
 def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
-    """Rejected answers by stage and reason, the most frequent reason first."""
+    """Count rejected answers by stage and reason, the most frequent reason first."""
     group = (REJECTIONS.c.stage, REJECTIONS.c.reason)
     query = (
         select(*group, func.count().label("number"))
@@ -138,22 +135,22 @@ def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
         .group_by(*group)
         .order_by(desc("number"), REJECTIONS.c.reason)
     )
-    found: dict[str, dict[str, int]] = {}
+    counted: dict[str, dict[str, int]] = {}
     with db.read() as connection:
         for stage, reason, number in connection.execute(query):
-            found.setdefault(stage, {})[reason] = int(number)
-    return found
+            counted.setdefault(stage, {})[reason] = int(number)
+    return counted
 
 
 def spending_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
-    """What the run bought itself for each stage."""
+    """Return what the run bought itself, by stage."""
     query = _spending(GENERATIONS.c.stage).where(*_bought(run_id)).group_by(GENERATIONS.c.stage)
     with db.read() as connection:
         return {stage: _as_spending(sums) for stage, *sums in connection.execute(query)}
 
 
 def answers_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
-    """What all answers that the run rests on, or rejected, are worth, whichever run bought them."""
+    """Return the price of all answers that the run uses or rejected, by stage, whichever run bought them."""
     asked = union(*(
         select(table.c.generation).where(table.c.run_id == run_id, table.c.generation.is_not(None))
         for table in (UNITS, REJECTIONS)
@@ -168,15 +165,15 @@ def answers_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
 
 
 def latencies(db: Database, run_id: str) -> dict[str, array[float]]:
-    """Seconds of each call that the run bought itself, by stage; calls in a batch have no latency."""
+    """Return the seconds of each call that the run bought itself, by stage; calls of batches have none."""
     query = select(GENERATIONS.c.stage, GENERATIONS.c.seconds).where(
         *_bought(run_id), GENERATIONS.c.seconds.is_not(None), GENERATIONS.c.batch.is_(None)
     )
-    found: dict[str, array[float]] = {}
+    by_stage: dict[str, array[float]] = {}
     with db.read() as connection:
         for stage, seconds in connection.execute(query):
-            found.setdefault(stage, array("d")).append(seconds)
-    return found
+            by_stage.setdefault(stage, array("d")).append(seconds)
+    return by_stage
 
 
 def _spending(*group: Any) -> Select[Any]:
@@ -202,7 +199,7 @@ def _reasons(db: Database, query: Select[Any]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Times are seconds since the epoch."""
+    """A run without its experiment. Times are seconds since the epoch."""
 
     id: str
     name: str
@@ -215,7 +212,7 @@ class RunSummary:
 
 
 def run_summaries(db: Database) -> list[RunSummary]:
-    """Newest first."""
+    """Return all runs, newest first."""
     columns = [RUNS.c[name] for name in RunSummary.__dataclass_fields__]
     with db.read() as connection:
         rows = connection.execute(select(*columns).order_by(RUNS.c.created_at.desc())).all()

@@ -1,4 +1,4 @@
-"""What waits for a step of the same example: set free, or told that it will not happen."""
+"""Units that depend on a step of the same example: released when it ends well, else skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.schema import READY, SKIPPED, UNITS, WAITING
 
 
 class DependantKey(NamedTuple):
-    """A unit by what it is for."""
+    """A unit named by its run, example and step."""
 
     run_id: str
     example_id: int
@@ -33,7 +33,7 @@ _BY_KEY = and_(
     UNITS.c.variant == bindparam("of_variant"),
     UNITS.c.sample == bindparam("of_sample"),
 )
-# A skipped unit has one need less too: a retry of what it lacked must find its count right.
+# Skipped units are counted down too: a retry of the missing step relies on their count.
 _RELEASE = (
     update(UNITS)
     .where(_BY_KEY, or_(UNITS.c.state == WAITING, UNITS.c.state == SKIPPED))
@@ -45,17 +45,17 @@ _RELEASE = (
 _SKIP = (
     update(UNITS)
     .where(_BY_KEY, UNITS.c.state == WAITING)
-    .values(state=SKIPPED, reason=bindparam("because"), finished_at=bindparam("now"))
+    .values(state=SKIPPED, reason=bindparam("skip_reason"), finished_at=bindparam("now"))
 )
 
 
-def release_dependants(connection: Connection, places: Iterable[DependantKey]) -> None:
-    """Each of the units has one need less; without needs it is ready."""
-    if rows := [place.parameters() for place in places]:
+def release_dependants(connection: Connection, keys: Iterable[DependantKey]) -> None:
+    """Count down the needs of these units; a unit without needs becomes ready."""
+    if rows := [key.parameters() for key in keys]:
         connection.execute(_RELEASE, rows)
 
 
-def skip_dependants(connection: Connection, places: Iterable[tuple[DependantKey, str]], now: float) -> None:
-    """Those of the units that wait will not happen; each place comes with its reason."""
-    if rows := [{**place.parameters(), "because": because, "now": now} for place, because in places]:
+def skip_dependants(connection: Connection, keys: Iterable[tuple[DependantKey, str]], now: float) -> None:
+    """Skip those of the units that wait; each key comes with the reason."""
+    if rows := [{**key.parameters(), "skip_reason": reason, "now": now} for key, reason in keys]:
         connection.execute(_SKIP, rows)

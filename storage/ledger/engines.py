@@ -1,4 +1,4 @@
-"""How full the engines of workers are, for whoever watches a run."""
+"""The load of the engines in worker processes, shown to people who watch a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.schema import ENGINES
 
 @dataclass(frozen=True, slots=True)
 class EngineReading:
-    """A model in a worker process; `updated_at` is when it was heard of last."""
+    """The load of a model in a worker process, reported at `updated_at`."""
 
     owner: str
     model: str
@@ -24,7 +24,7 @@ class EngineReading:
 
 
 def report_loads(db: Database, owner: str, loads: Mapping[str, LoadReading], now: float) -> None:
-    """What `owner` says of its models, in place of what it said before."""
+    """Replace the loads that `owner` reported for its models."""
     with db.write() as connection:
         for model, load in loads.items():
             values = {
@@ -43,7 +43,7 @@ def report_loads(db: Database, owner: str, loads: Mapping[str, LoadReading], now
 
 
 def engine_readings(db: Database, models: Collection[str], since: float) -> list[EngineReading]:
-    """Those of these models that were heard of since then."""
+    """Return the loads of these models that were reported since then."""
     query = (
         select(ENGINES)
         .where(ENGINES.c.model.in_(models), ENGINES.c.updated_at >= since)

@@ -1,9 +1,4 @@
-"""The examples of a run as its dataset gave them.
-
-Examples that share a key with one before them: neither ids nor requests are unique in a dataset.
-
-What is grown in a run: the seeds that are shown, and the candidates in the order of the gate.
-"""
+"""The examples of a run, their repeats, and what a run of growth made from them."""
 
 from __future__ import annotations
 
@@ -24,7 +19,7 @@ PAGE = 1000
 
 
 def examples(db: Database, run_id: str, split: str) -> Iterator[Example]:
-    """Of one split, in order, in bounded memory; without their tests."""
+    """Yield the examples of a split in order, without their tests, in bounded memory."""
     of_run = select(RUNS.c.dataset).where(RUNS.c.id == run_id).scalar_subquery()
     query = (
         select(EXAMPLES)
@@ -45,15 +40,18 @@ def examples(db: Database, run_id: str, split: str) -> Iterator[Example]:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """How many examples of its split come before an example with the same id, and with the same request, by
-    the number of the example in the ledger; an example that is not there is the first."""
+    """Examples that repeat the id, or the request, of an earlier one: neither is unique in a dataset.
+
+    Each maps an example (its id in the ledger) to the number of such earlier examples of its split; first
+    examples are left out.
+    """
 
     of_id: dict[int, int]
     of_request: dict[int, int]
 
 
 def repeats(db: Database, run_id: str) -> Repeats:
-    """Of all examples of a run."""
+    """Count the repeats of all examples of a run."""
     with db.read() as connection:
         dataset = connection.execute(select(RUNS.c.dataset).where(RUNS.c.id == run_id)).scalar_one()
         return Repeats(
@@ -72,7 +70,7 @@ def _repeats(connection: Connection, dataset: str, key: Column[str]) -> dict[int
 
 @dataclass(frozen=True, slots=True)
 class SeedExample:
-    """An example that a prompt shows; `name` is that of a train row or of a grown pair."""
+    """An example that a prompt shows; `name` names a train row or a grown pair."""
 
     name: str
     request: str
@@ -81,7 +79,7 @@ class SeedExample:
 
 @dataclass(frozen=True, slots=True)
 class GrownCandidate:
-    """A candidate and where it comes from: the call, its model, its round from 1, its anchor's train row."""
+    """A candidate and its origin: the call, its model, its round from 1, its anchor's train row."""
 
     candidate: GrowthCandidate
     generation: str
@@ -91,7 +89,7 @@ class GrownCandidate:
 
 
 def seed_ids(db: Database, run: Run) -> list[int]:
-    """The examples of the train split, each at the place of its row."""
+    """Return the ids of the train examples in the order of their rows."""
     query = (
         select(EXAMPLES.c.id)
         .where(EXAMPLES.c.dataset == run.dataset, EXAMPLES.c.split == TRAIN)
@@ -102,18 +100,18 @@ def seed_ids(db: Database, run: Run) -> list[int]:
 
 
 def seed_examples(db: Database, example_ids: Sequence[int]) -> list[SeedExample]:
-    """The examples in the order of `example_ids`; a few dozen at most."""
+    """Return the examples in the order of `example_ids`, a few dozen at most."""
     query = select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids))
     with db.read() as connection:
-        found = {
+        by_id = {
             row.id: SeedExample(seed_name(row.split, row.row), row.request, row.reference)
             for row in connection.execute(query)
         }
-    return [found[example_id] for example_id in example_ids]
+    return [by_id[example_id] for example_id in example_ids]
 
 
 def growth_filter(db: Database, run: Run) -> GrowthFilter:
-    """A gate that knows the run's dataset and no candidate yet."""
+    """Return a filter that knows the run's dataset and no candidate yet."""
 
     def named(split: str) -> Iterator[tuple[str, str]]:
         return ((seed_name(split, each.row), each.request) for each in examples(db, run.id, split))
@@ -122,13 +120,13 @@ def growth_filter(db: Database, run: Run) -> GrowthFilter:
 
 
 def candidates(db: Database, run: Run, rounds: int) -> Iterator[GrownCandidate]:
-    """Those of the first `rounds` rounds, by round, train row, sample and place, whoever wrote them when."""
+    """Yield the candidates of the first `rounds` rounds, by round, train row, sample and pair."""
     for number in range(1, rounds + 1):
         # Units are planned row by row, and within a row by sample.
         for row in iter_rows(db, run.id, stages=["grow"]):
             if round_of(row.variant) != number:
                 continue
             of_unit = tuple(row.result["shown"])
-            for place, (request, answer, flaw) in enumerate(row.result["pairs"], 1):
-                candidate = GrowthCandidate(grown_name(row.unit_id, place), request, answer, flaw, of_unit)
+            for pair, (request, answer, flaw) in enumerate(row.result["pairs"], 1):
+                candidate = GrowthCandidate(grown_name(row.unit_id, pair), request, answer, flaw, of_unit)
                 yield GrownCandidate(candidate, row.generation or "", row.model or "", number, row.number)

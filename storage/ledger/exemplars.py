@@ -1,7 +1,4 @@
-"""Synthetic examples as students are shown them.
-
-The earlier rationales of an example: those that are voted on, and those that were right.
-"""
+"""Exemplars that students are shown, and the earlier rationales of an example."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class Exemplar:
 
 
 def exemplar_pool(db: Database, run_id: str) -> list[int]:
-    """Train examples whose documentation is known, in order; the same for every cell."""
+    """Return the train examples whose documentation is known, in order; the same ones for every cell."""
     query = _train(run_id, UNITS.c.stage == "retrieve", UNITS.c.variant.in_(WORDINGS)).order_by(
         UNITS.c.example_id
     )
@@ -55,7 +52,7 @@ def exemplar_pool(db: Database, run_id: str) -> list[int]:
 
 
 def eligible_examples(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
-    """Members of the pool that have a rationale of this source; a right one, where `drop_wrong`."""
+    """Return the members of the pool with a rationale of this source; a right one if `drop_wrong`."""
     if source == "none":
         return frozenset(exemplar_pool(db, run.id))
     right = UNITS.c.result["correct"].as_boolean()
@@ -69,22 +66,22 @@ def eligible_examples(db: Database, run: Run, source: RationaleSource) -> frozen
 
 
 def asked_in_test(db: Database, run_id: str) -> dict[str, frozenset[int]]:
-    """The train examples of each question that test asks too: mostly of none."""
+    """Return the train examples of each question that the test split asks too; mostly there are none."""
     of_run = select(RUNS.c.dataset).where(RUNS.c.id == run_id).scalar_subquery()
     columns = (EXAMPLES.c.id, EXAMPLES.c.question_id, EXAMPLES.c.row)
     test, train = (select(*columns).where(EXAMPLES.c.dataset == of_run, EXAMPLES.c.split == split)
                    for split in (TEST, TRAIN))  # fmt: skip
-    found: defaultdict[str, set[int]] = defaultdict(set)
+    by_question: defaultdict[str, set[int]] = defaultdict(set)
     with db.read() as connection:
         asked = {question_of(name, row) for _, name, row in connection.execute(test)} - {""}
         for example, name, _ in connection.execute(train):
             if (question := group_of(name)) in asked:
-                found[question].add(example)
-    return {question: frozenset(examples) for question, examples in found.items()}
+                by_question[question].add(example)
+    return {question: frozenset(examples) for question, examples in by_question.items()}
 
 
 def request_vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
-    """(example, packed vector of the request) of the train examples, in order."""
+    """Return (example, packed vector of its request) of the train examples, in order."""
     query = (
         select(UNITS.c.example_id, UNITS.c.result["vector"].as_string())
         .where(
@@ -108,9 +105,11 @@ def load_exemplars(
     retrieval: str = "",
     of_round: int | None = None,
 ) -> list[Exemplar]:
-    """The examples in the order of `example_ids`. `retrieval` is the variant of the unit that found their
-    passages; without it, or where that one failed, they have none. Rationales are those of the round that
-    counts, or `of_round`."""
+    """Return the examples in the order of `example_ids`.
+
+    `retrieval` is the variant of the unit that retrieved their passages; without it, or if it failed, they
+    have none. Rationales are those of `of_round`, or of the round that counts.
+    """
     results: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
     with db.read() as connection:
         examples = {
@@ -134,7 +133,7 @@ def load_exemplars(
 def final_rationale(
     results: dict[tuple[str, str], dict[str, Any]], of_round: int | None = None
 ) -> dict[str, Any] | None:
-    """The right one if there is one, else the last: what is still wrong after all passes is kept."""
+    """Return the right rationale if there is one, else the last: it is kept although it is wrong."""
     rounds: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for _, variant in sorted((key for key in results if key[0] in REASONED), key=lambda key: pass_of(key[1])):
         stage = "rationalize" if pass_of(variant) else "rationale"
@@ -145,8 +144,10 @@ def final_rationale(
 
 
 def accepted_examples(db: Database, run_id: str, of_round: int) -> list[tuple[int, str]]:
-    """(example, question) of the train examples with a right rationale in a round, in order; the question
-    is empty where the dataset names none."""
+    """Return (example, question) of the train examples with a right rationale in a round, in order.
+
+    The question is empty if the dataset names none.
+    """
     query = (
         select(UNITS.c.example_id, EXAMPLES.c.question_id, EXAMPLES.c.row)
         .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
@@ -177,8 +178,8 @@ def _exemplar(
     of_round: int | None,
 ) -> Exemplar:
     first = results.get(("rationale", in_round(1)))
-    found = first if source == "first_pass" else final_rationale(results, of_round)
-    rationale = found["text"] if found and source != "none" else ""
+    chosen = first if source == "first_pass" else final_rationale(results, of_round)
+    rationale = chosen["text"] if chosen and source != "none" else ""
     retrieved = results.get(("retrieve", retrieval), {})
     augmented = results.get(("augment", ""), {})
     return Exemplar(
@@ -201,14 +202,14 @@ def _train(run_id: str, *conditions: ColumnElement[bool]) -> Select[tuple[int]]:
 
 @dataclass(frozen=True, slots=True)
 class RationaleSample:
-    """What a sample's unit stored, and the key of the call that it rests on."""
+    """The result of a sample's unit, and the key of its call."""
 
     result: dict[str, Any]
     generation: str | None
 
 
 def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
-    """The samples of the vote's example that did not fail, in the order in which they were drawn."""
+    """Return the samples of the vote's example that did not fail, in the order of drawing."""
     query = (
         select(UNITS.c.result, UNITS.c.generation)
         .where(
@@ -225,7 +226,7 @@ def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
 
 
 def count_right_before(db: Database, unit: ClaimedUnit) -> int:
-    """How many rationales of earlier passes of the round are right; samples are none, but the vote is."""
+    """Count the right rationales of earlier passes of the round: the vote counts, its samples do not."""
     query = (
         select(func.count())
         .select_from(UNITS)

@@ -1,7 +1,4 @@
-"""All that the ledger knows of one example in one run.
-
-What a run was answered, to be recorded (see `models.core.recording`). In bounded memory.
-"""
+"""The full history of one example in a run, and all answers of a run for recordings."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ from storage.database import Database
 from storage.ledger.purchases import completion_of_row
 from storage.schema import DONE, EXAMPLES, GENERATIONS, REJECTIONS, RUNS, UNITS
 
-# Of so many question ids at most the near ones are looked for.
+# Question ids that are compared when similar ones are looked for.
 MAX_COMPARED = 20_000
 MAX_SIMILAR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """A generation. `run` bought it; `seconds` is None where it came in a batch or from a recording."""
+    """A generation, bought by `run`. `seconds` is None if it came from a batch or a recording."""
 
     key: str
     run: str
@@ -44,7 +41,7 @@ class RecordedCall:
 
 @dataclass(frozen=True, slots=True)
 class RejectedAnswer:
-    """An answer that was not accepted; times are seconds since the epoch."""
+    """An answer that was not accepted; `at` is in seconds since the epoch."""
 
     attempt: int
     reason: str
@@ -55,8 +52,8 @@ class RejectedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UnitHistory:
-    """`worker` ended it at `ended`; of units of earlier releases it is not known. What a judge
-    model said of a rationale is `judged`."""
+    """A unit with its calls. `worker` is None for units of early releases; `judged` is the call in which a
+    judge model gave its verdict on a rationale."""
 
     id: int
     stage: str
@@ -89,7 +86,7 @@ class ExampleHistory:
 
 
 def example_histories(db: Database, run_id: str, question_id: str) -> list[ExampleHistory]:
-    """Every example of the run with this id, train before test; none where the run has no such id."""
+    """Return every example of the run with this id, train before test."""
     query = (
         select(EXAMPLES)
         .join(RUNS, RUNS.c.dataset == EXAMPLES.c.dataset)
@@ -107,7 +104,7 @@ def example_histories(db: Database, run_id: str, question_id: str) -> list[Examp
 
 
 def similar_question_ids(db: Database, run_id: str, question_id: str) -> list[str]:
-    """Ids of the run that look like this one, at most NEAR: those that begin with it first."""
+    """Return up to MAX_SIMILAR ids of the run that begin with this one, or else look like it."""
     ids = (
         select(EXAMPLES.c.question_id)
         .distinct()
@@ -124,18 +121,18 @@ def similar_question_ids(db: Database, run_id: str, question_id: str) -> list[st
 
 
 def _units(connection: Connection, run_id: str, example_id: int) -> tuple[UnitHistory, ...]:
-    found = connection.execute(
+    units = connection.execute(
         select(UNITS).where(UNITS.c.run_id == run_id, UNITS.c.example_id == example_id).order_by(UNITS.c.id)
     ).all()
     rejections: defaultdict[int, list[Any]] = defaultdict(list)
     for row in connection.execute(
         select(REJECTIONS)
-        .where(REJECTIONS.c.unit_id.in_([unit.id for unit in found]))
+        .where(REJECTIONS.c.unit_id.in_([unit.id for unit in units]))
         .order_by(REJECTIONS.c.attempt)
     ):
         rejections[row.unit_id].append(row)
-    rows = [*found, *(row for of_unit in rejections.values() for row in of_unit)]
-    verdicts = {unit.id: (unit.result or {}).get("verdict", {}).get("generation") for unit in found}
+    rows = [*units, *(row for of_unit in rejections.values() for row in of_unit)]
+    verdicts = {unit.id: (unit.result or {}).get("verdict", {}).get("generation") for unit in units}
     keys = {*(row.generation for row in rows), *verdicts.values()}
     calls = _calls(connection, {key for key in keys if key})
     return tuple(
@@ -148,7 +145,7 @@ def _units(connection: Connection, run_id: str, example_id: int) -> tuple[UnitHi
             ),
             calls.get(verdicts[unit.id]) if verdicts[unit.id] != unit.generation else None,
         )
-        for unit in found
+        for unit in units
     )  # fmt: skip
 
 
@@ -165,13 +162,13 @@ def _calls(connection: Connection, keys: Iterable[str]) -> dict[str | None, Reco
 
 
 PAGE = 500
-# What a judge model said of a rationale stands in what its unit stored.
+# The units of these stages store the verdict of a judge model in their results.
 JUDGED = ("rationale", "rationalize")
 VERDICT = UNITS.c.result["verdict", "generation"].as_string()
 
 
 class Generation(NamedTuple):
-    """`request` is its body; `cost` is in billionths of a dollar."""
+    """A stored model call. `request` is its body; `cost` is in billionths of a dollar."""
 
     key: str
     stage: str
@@ -181,7 +178,7 @@ class Generation(NamedTuple):
 
 
 class Augmented(NamedTuple):
-    """`text` is None where nothing was accepted."""
+    """The augmentation of an example; `text` is None if no answer was accepted."""
 
     split: str
     question_id: str
@@ -189,17 +186,17 @@ class Augmented(NamedTuple):
 
 
 def generations(db: Database, run_id: str) -> Iterator[Generation]:
-    """All answers that units of the run rest on or rejected, whichever run bought them; by their keys."""
-    asked = [
+    """Yield all answers that units of the run use or rejected, whichever run bought them, in key order."""
+    keys = [
         select(table.c.generation).where(table.c.run_id == run_id, table.c.generation.is_not(None))
         for table in (UNITS, REJECTIONS)
     ]
-    asked.append(
+    keys.append(
         select(VERDICT).where(UNITS.c.run_id == run_id, UNITS.c.stage.in_(JUDGED), VERDICT.is_not(None))
     )
     query = (
         select(GENERATIONS)
-        .where(GENERATIONS.c.done.is_(True), GENERATIONS.c.key.in_(union(*asked)))
+        .where(GENERATIONS.c.done.is_(True), GENERATIONS.c.key.in_(union(*keys)))
         .order_by(GENERATIONS.c.key)
     )
     with db.read() as connection:
@@ -208,7 +205,7 @@ def generations(db: Database, run_id: str) -> Iterator[Generation]:
 
 
 def augmented(db: Database, run_id: str) -> Iterator[Augmented]:
-    """What each example was given of replies to several; in the order of the dataset."""
+    """Yield the augmentation of each example, in the order of the dataset."""
     query = (
         select(UNITS.c.split, EXAMPLES.c.question_id, UNITS.c.state, UNITS.c.result)
         .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)

@@ -1,4 +1,4 @@
-"""How a unit ends: its result, what it paid, and what that sets free, in one transaction."""
+"""The end of a unit: its result, its purchase and the release of its dependants, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from storage.schema import DONE, FAILED, READY, REJECTIONS, UNITS
 
 @dataclass(frozen=True, slots=True)
 class UnitOutcome:
-    """`result` of a unit that is done, or `reason` and `detail` of one that failed; `rejection` is the
-    last answer that was not accepted, where that is why.
+    """How a unit ended: with a `result`, or failed with `reason` and `detail`.
 
-    `dependants` are the steps of the same example that need one step less; `skips` are those that will not
-    happen, and `skip_reason` says why: `already_correct` or `upstream_failed`.
+    `rejection` is the last answer that was not accepted, if the unit failed for it. `dependants` are the
+    steps of the same example that need one step less; `skips` are those that will not happen, and
+    `skip_reason` is `already_correct` or `upstream_failed`.
     """
 
     unit: ClaimedUnit
@@ -39,45 +39,41 @@ class UnitOutcome:
 
 
 def finish_units(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> int:
-    """Store outcomes; how many were news. A unit that is already final stays as it is."""
+    """Store outcomes and return how many were new. A unit that is already final stays as it is."""
     with db.write() as connection:
-        # In one order everywhere, so that two transactions do not wait for each other.
+        # One order everywhere, so that two transactions never wait for each other.
         ordered = sorted(outcomes, key=lambda outcome: outcome.unit.unit_id)
         record_purchase(connection, ((each.unit, each.purchase) for each in ordered if each.purchase), now)
-        news = _news(connection, ordered)
-        if news:
-            connection.execute(_END, [_end(outcome, now) for outcome in news])
-        for outcome in news:
+        new = _first_outcomes(connection, ordered)
+        if new:
+            connection.execute(_END, [_end(outcome, now) for outcome in new])
+        for outcome in new:
             if outcome.rejection:
-                attempt = outcome.unit.rejections
-                _store_rejection(
-                    connection, outcome.unit, outcome.rejection, attempt, outcome.generation, now
-                )
-        release_dependants(
-            connection, (_dependant_key(each.unit, step) for each in news for step in each.dependants)
-        )
-        skips = ((_dependant_key(each.unit, step), each.skip_reason) for each in news for step in each.skips)
+                unit = outcome.unit
+                _record(connection, unit, outcome.rejection, unit.rejections, outcome.generation, now)
+        release_dependants(connection, (_key(each.unit, step) for each in new for step in each.dependants))
+        skips = ((_key(each.unit, step), each.skip_reason) for each in new for step in each.skips)
         skip_dependants(connection, skips, now)
-        return len(news)
+        return len(new)
 
 
 def record_rejection(db: Database, unit: ClaimedUnit, rejection: Rejection, attempt: int, generation: str,
            purchase: Purchase | None, now: float) -> None:  # fmt: skip
-    """Keep an answer that is not accepted; the unit goes on. Recording it twice changes nothing."""
+    """Record an answer that is not accepted; the unit goes on. Recording it twice changes nothing."""
     with db.write() as connection:
         if purchase:
             record_purchase(connection, [(unit, purchase)], now)
-        _store_rejection(connection, unit, rejection, attempt, generation, now)
+        _record(connection, unit, rejection, attempt, generation, now)
 
 
 def keep_purchase(db: Database, unit: ClaimedUnit, purchase: Purchase, now: float) -> None:
-    """Store an answer that was paid for, whatever becomes of its unit."""
+    """Store an answer that was paid for, even if its unit is lost."""
     with db.write() as connection:
         record_purchase(connection, [(unit, purchase)], now)
 
 
-def _news(connection: Connection, outcomes: Sequence[UnitOutcome]) -> list[UnitOutcome]:
-    """Those whose units are open, one for each; nobody else can end them before this transaction does."""
+def _first_outcomes(connection: Connection, outcomes: Sequence[UnitOutcome]) -> list[UnitOutcome]:
+    """Return one outcome for each unit that is still open, and lock these units."""
     unit_ids = [outcome.unit.unit_id for outcome in outcomes]
     still_open = set(connection.scalars(_STILL_OPEN, {"unit_ids": unit_ids}))
     first = {outcome.unit.unit_id: outcome for outcome in reversed(outcomes)}
@@ -96,13 +92,13 @@ def _end(outcome: UnitOutcome, now: float) -> dict[str, Any]:
     }
 
 
-def _dependant_key(unit: ClaimedUnit, step: Step) -> DependantKey:
+def _key(unit: ClaimedUnit, step: Step) -> DependantKey:
     return DependantKey(unit.run_id, unit.example_id, step)
 
 
-def _store_rejection(connection: Connection, unit: ClaimedUnit, rejection: Rejection, attempt: int,
+def _record(connection: Connection, unit: ClaimedUnit, rejection: Rejection, attempt: int,
             generation: str | None, now: float) -> None:  # fmt: skip
-    """The next attempt has another number, so that it asks again instead of reading this answer."""
+    """Count the rejection, so that the next attempt has another number and asks again."""
     counted = {"of_unit": unit.unit_id, "of_attempt": attempt}
     if connection.execute(_COUNT_REJECTION, counted).rowcount:
         connection.execute(

@@ -1,4 +1,4 @@
-"""Model calls are bought once: looked up by the hash of the request, claimed before the call."""
+"""Each model call is bought once: looked up by the hash of its request, and reserved before it is made."""
 
 from __future__ import annotations
 
@@ -23,42 +23,43 @@ from storage.schema import BATCH, GENERATIONS, RUNNING, RUNS
 
 @dataclass(frozen=True, slots=True)
 class CallClaim:
-    """A request that a unit wants answered. `hold` is set aside for it in the run's budget until its
-    price is known, in billionths of a dollar; 0 where the run has none."""
+    """A request that a unit wants answered.
+
+    The run's budget sets `reservation` aside until the price is known, in billionths of a dollar; 0 without
+    a budget.
+    """
 
     unit: ClaimedUnit
     request: Request
-    hold: int = 0
+    reservation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """An answer that was paid for and is not yet in the ledger. `seconds` is the call's latency, `hold`
-    what was set aside for it."""
+    """An answer that is paid for and not yet in the ledger. `seconds` is the call's latency."""
 
     request: Request
     completion: Completion
     cost_nano_usd: int
     seconds: float
-    hold: int = 0
+    reservation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Ask again: another unit is buying this answer at the moment, or the budget is set aside for calls
-    in flight that may turn out cheaper."""
+    """Ask again later: another unit is buying the answer, or calls in flight reserve the whole budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverBudget:
-    """The run's budget does not allow this call, whatever those in flight cost."""
+    """The run's budget does not allow this call, even if calls in flight turn out to be free."""
 
 
 ReserveResult = Completion | Busy | OverBudget | None
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
-    """Exact up to the last step, which rounds the whole to billionths of a dollar.
+    """Return the cost in billionths of a dollar, rounded once at the end.
 
     cost = (prompt - cached) * input + cached * cached_input + completion * output
     """
@@ -74,8 +75,10 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
 def reserve(
     db: Database, owner: str, calls: Sequence[CallClaim], now: float, lease: float
 ) -> list[ReserveResult]:
-    """For each call the stored answer, or Busy, or OverBudget; or None, and then the caller owns the
-    purchase. Of calls with one key the first owns it."""
+    """Return the stored answer, Busy or OverBudget for each call; None if the caller owns the purchase now.
+
+    If several calls have one key, the first owns it.
+    """
     first: dict[str, CallClaim] = {}
     for call in calls:
         first.setdefault(call.request.key, call)
@@ -86,32 +89,32 @@ def reserve(
         stored = {row.key: row for row in connection.execute(_STORED, {"keys": others})} if others else {}
         ours = [call for key, call in first.items() if key in owned]
         refused = reserve_budget(connection, ours, now)
-    found: list[ReserveResult] = []
+    results: list[ReserveResult] = []
     for call in calls:
         key = call.request.key
         if key in refused:
-            found.append(refused[key])
+            results.append(refused[key])
         elif key in owned and first[key] is call:
-            found.append(None)
+            results.append(None)
         else:
-            found.append(_answer(stored.get(key)))
-    return found
+            results.append(_answer(stored.get(key)))
+    return results
 
 
 def completion_of_row(row: Any) -> Completion:
-    """The answer in a generation that is done."""
+    """Return the answer in the row of a generation that is done."""
     usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
     return Completion(row.answer, row.finish_reason, usage, row.refusal)
 
 
 def clean_completion(completion: Completion) -> Completion:
-    """No database stores null characters or lone surrogates in text."""
+    """Remove null characters and lone surrogates, which no database stores in text."""
     text, refusal = completion.text, completion.refusal
     return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
 
 
 def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
-    """Whether the run runs, and the call is still reserved for `owner`: not another's by now, nor bought."""
+    """Return True if the run is running and the call is still reserved for `owner` and not bought."""
     ours = exists().where(
         GENERATIONS.c.key == key, GENERATIONS.c.lease_owner == owner, GENERATIONS.c.done.is_(False)
     )
@@ -121,7 +124,7 @@ def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
 
 
 def abandon(db: Database, owner: str, key: str) -> None:
-    """The call brought no answer; whoever needs it next may buy it at once."""
+    """Drop the reservation of a call without an answer, so that others can buy it at once."""
     with db.write() as connection:
         gone = connection.execute(_ABANDON, {"of_key": key, "owner": owner}).one_or_none()
         if gone:
@@ -131,10 +134,10 @@ def abandon(db: Database, owner: str, key: str) -> None:
 def record_purchase(
     connection: Connection, bought: Iterable[tuple[ClaimedUnit, Purchase]], now: float
 ) -> None:
-    """Store answers, usage and cost, within the transaction of the units that asked.
+    """Store answers, usage and cost, in the transaction of the units that asked.
 
-    An answer that is already there stays: if a lease ran out in mid-call and two were bought, every
-    row built on the first remains true.
+    A stored answer is never replaced: if a lease expired during a call and the answer was bought twice, all
+    rows built on the first one stay true.
     """
     purchases = {purchase.request.key: (unit, purchase) for unit, purchase in bought}
     if not purchases:
@@ -143,21 +146,23 @@ def record_purchase(
     connection.execute(_record_statement(connection.dialect.name == "sqlite"), rows)
     differences: defaultdict[str, int] = defaultdict(int)
     for unit, purchase in purchases.values():
-        if purchase.hold:
-            differences[unit.run_id] += purchase.cost_nano_usd - purchase.hold
+        if purchase.reservation:
+            differences[unit.run_id] += purchase.cost_nano_usd - purchase.reservation
     budget.settle(connection, differences)
 
 
 def reserve_budget(
     connection: Connection, owned: Sequence[CallClaim], now: float
 ) -> dict[str, Busy | OverBudget]:
-    """Set aside what newly reserved calls may cost. Of those that the budget does not allow the
-    reservations are gone; returns what to tell their units."""
-    holds: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    """Set aside what newly reserved calls may cost.
+
+    Delete the reservations that the budget does not allow, and return what to tell their units.
+    """
+    costs: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
     for call in owned:
-        if call.hold:
-            holds[call.unit.run_id].append((call.request.key, call.hold))
-    refused = budget.reserve(connection, holds, now)
+        if call.reservation:
+            costs[call.unit.run_id].append((call.request.key, call.reservation))
+    refused = budget.reserve(connection, costs, now)
     if refused:
         connection.execute(delete(GENERATIONS).where(GENERATIONS.c.key.in_(list(refused))))
     return {
@@ -170,7 +175,7 @@ def _reservation_row(owner: str, call: CallClaim, now: float, lease: float) -> d
         "key": call.request.key, "run_id": call.unit.run_id, "unit_id": call.unit.unit_id,
         "stage": call.unit.stage, "model": call.request.model, "done": False, "lease_owner": owner,
         "lease_until": now + lease, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
-        "cost_nano_usd": call.hold, "created_at": now,
+        "cost_nano_usd": call.reservation, "created_at": now,
     }  # fmt: skip
 
 
@@ -211,9 +216,9 @@ _ABANDON = (
 def _reserve_statement(is_sqlite: bool) -> Any:
     insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
     renewed = ("run_id", "unit_id", "stage", "lease_owner", "lease_until", "cost_nano_usd", "created_at")
-    # `created_at` is the moment of the reservation: a lease that ended before it is over.
+    # `created_at` is the time of the reservation: a lease that ended earlier has expired.
     now = insert.excluded.created_at
-    # Nobody fetches the answers of a batch while its run is not fed: waiting for them would have no end.
+    # Nobody fetches the answers of a batch while its run is not fed: waiting for them would never end.
     fetched = exists().where(RUNS.c.id == GENERATIONS.c.run_id, RUNS.c.feeder_until >= now)
     unfetched = and_(GENERATIONS.c.lease_owner == BATCH, ~fetched)
     abandoned = and_(GENERATIONS.c.done.is_(False), or_(GENERATIONS.c.lease_until < now, unfetched))

@@ -1,4 +1,4 @@
-"""Finished rows: exemplars for prompts, predictions for tables, synthetic data for export."""
+"""Units with their examples and answers, for tables, exports and the list of failures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Column, Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.core.pipeline.stages import STAGES
@@ -19,8 +19,8 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A unit beside its example. `model` and `cost_nano_usd` are of the answer it rests on, `oracle`
-    the ids of its right passages."""
+    """A unit with its example. `model` and `cost_nano_usd` are those of its answer, `oracle` the ids of the
+    right passages, `number` is the example's row."""
 
     unit_id: int
     example_id: int
@@ -45,7 +45,7 @@ class ResultRow:
 
     @property
     def verdict(self) -> str | None:
-        """The generation in which a judge model gave its verdict on a rationale."""
+        """Return the key of the call in which a judge model gave its verdict on a rationale."""
         return (self.result.get("verdict") or {}).get("generation")
 
 
@@ -58,10 +58,10 @@ def iter_rows(
     split: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[ResultRow]:
-    """In the order of planning, in bounded memory; of some hundred `examples` at most.
+    """Yield units in the order of planning, in bounded memory; `examples` are a few hundred at most.
 
-    Pages are ranges of the primary key; an index on the run, which an expression cannot use, would be
-    sorted anew for each.
+    A page is a range of the primary key. The concatenation keeps the database from the index on the run,
+    which it would sort again for each page.
     """
     of_run = UNITS.c.run_id if examples is not None else UNITS.c.run_id.concat("")
     query = (
@@ -75,26 +75,25 @@ def iter_rows(
         .order_by(UNITS.c.id)
         .limit(PAGE)
     )
-    before, last = _range(db, run_id)
+    after, last = _range(db, run_id)
     while True:
         with db.read() as connection:
-            page = connection.execute(query.where(UNITS.c.id > before, UNITS.c.id <= last)).all()
-        for found in page:
-            yield _row(found)
+            page = connection.execute(query.where(UNITS.c.id > after, UNITS.c.id <= last)).all()
+        yield from map(_row, page)
         if len(page) < PAGE:
             return
-        before = page[-1].id
+        after = page[-1].id
 
 
 def _range(db: Database, run_id: str) -> tuple[int, int]:
-    """All units of the run have numbers above the first and up to the second."""
+    """Return the range (after, last) of the ids of the run's units."""
     query = select(func.min(UNITS.c.id), func.max(UNITS.c.id)).where(UNITS.c.run_id == run_id)
     with db.read() as connection:
         first, last = connection.execute(query).one()
     return (first or 1) - 1, last or 0
 
 
-def _select(*wanted: ColumnElement[bool]) -> Select[Any]:
+def _select(*conditions: ColumnElement[bool]) -> Select[Any]:
     columns = (
         UNITS.c.id, UNITS.c.example_id, UNITS.c.split, EXAMPLES.c.row, EXAMPLES.c.question_id,
         EXAMPLES.c.request, EXAMPLES.c.reference, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample,
@@ -106,18 +105,18 @@ def _select(*wanted: ColumnElement[bool]) -> Select[Any]:
         select(*columns)
         .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
         .outerjoin(GENERATIONS, GENERATIONS.c.key == UNITS.c.generation)
-        .where(*wanted)
+        .where(*conditions)
     )
 
 
-def _row(found: Any) -> ResultRow:
-    values = list(found)
+def _row(row: Any) -> ResultRow:
+    values = list(row)
     values[15] = values[15] or {}
     return ResultRow(*values)
 
 
 def example_ids(db: Database, run_id: str, split: str) -> list[int]:
-    """The examples of a split, in their order."""
+    """Return the examples of a split, in order."""
     query = (
         select(UNITS.c.example_id)
         .distinct()
@@ -129,7 +128,7 @@ def example_ids(db: Database, run_id: str, split: str) -> list[int]:
 
 
 def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[str]:
-    """Of all examples of these splits, in no order; in bounded memory."""
+    """Yield the question ids of these splits, in no order, in bounded memory."""
     query = (
         select(EXAMPLES.c.question_id)
         .join(RUNS, RUNS.c.dataset == EXAMPLES.c.dataset)
@@ -140,36 +139,30 @@ def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[s
 
 
 def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
-    """What was asked, by the key of the generation."""
+    """Return the requests of generations by key."""
     return {key: Request.from_body(body) for key, body in request_bodies(db, keys).items()}
 
 
 def request_bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
-    """What was asked, as `Request.body` wrote it, by the key of the generation."""
-    found: dict[str, JSON] = {}
-    with db.read() as connection:
-        for start in range(0, len(keys), PAGE):
-            query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
-                GENERATIONS.c.key.in_(keys[start : start + PAGE])
-            )
-            found |= {key: body for key, body in connection.execute(query) if body}
-    return found
+    """Return the requests of generations by key, in the form of `Request.body`."""
+    return {key: body for key, body in _by_key(db, keys, GENERATIONS.c.request) if body}
 
 
 def costs(db: Database, keys: Sequence[str]) -> dict[str, int]:
-    """What calls cost, in billionths of a dollar, by the key of the generation."""
-    found: dict[str, int] = {}
+    """Return the costs of generations by key, in billionths of a dollar."""
+    return dict(_by_key(db, keys, GENERATIONS.c.cost_nano_usd))
+
+
+def _by_key(db: Database, keys: Sequence[str], column: Column[Any]) -> Iterator[tuple[str, Any]]:
+    query = select(GENERATIONS.c.key, column)
     with db.read() as connection:
         for start in range(0, len(keys), PAGE):
-            query = select(GENERATIONS.c.key, GENERATIONS.c.cost_nano_usd).where(
-                GENERATIONS.c.key.in_(keys[start : start + PAGE])
-            )
-            found |= {row.key: row.cost_nano_usd for row in connection.execute(query)}
-    return found
+            page = query.where(GENERATIONS.c.key.in_(keys[start : start + PAGE]))
+            yield from ((key, value) for key, value in connection.execute(page))
 
 
 def shared_calls(db: Database, run_id: str, stage: str) -> dict[str, int]:
-    """How many units of the stage rest on one call, for each call on which more than one does."""
+    """Return how many units of the stage use each call that more than one uses."""
     number = func.count()
     query = (
         select(UNITS.c.generation, number)
@@ -184,7 +177,7 @@ def shared_calls(db: Database, run_id: str, stage: str) -> dict[str, int]:
 def results(
     db: Database, run_id: str, stage: str, examples: Sequence[int]
 ) -> dict[tuple[int, str], dict[str, Any]]:
-    """What units of the stage stored, by example and variant; of some hundred examples at most."""
+    """Return the results of the stage by example and variant, for a few hundred examples at most."""
     query = select(UNITS.c.example_id, UNITS.c.variant, UNITS.c.result).where(
         UNITS.c.run_id == run_id,
         UNITS.c.example_id.in_(examples),
@@ -196,22 +189,22 @@ def results(
 
 
 def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[ResultRow]:
-    """The dead-letter table: units that failed, with the reason."""
-    found = iter_rows(db, run_id, stages=STAGES, states=(FAILED,))
-    return (row for row in found if reason in (None, row.reason))
+    """Yield the failed units, or those that failed for `reason`."""
+    failed = iter_rows(db, run_id, stages=STAGES, states=(FAILED,))
+    return (row for row in failed if reason in (None, row.reason))
 
 
-def failed_page(db: Database, run_id: str, reason: str | None, after: int, most: int) -> list[ResultRow]:
-    """A page of them: the first `most` units whose id is above `after`."""
-    wanted = [UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED]
-    wanted += [UNITS.c.reason == reason] if reason is not None else []
-    query = _select(*wanted, UNITS.c.id > after).order_by(UNITS.c.id).limit(most)
+def failed_page(db: Database, run_id: str, reason: str | None, after: int, limit: int) -> list[ResultRow]:
+    """Return a page of `failures`: the first `limit` units whose id is above `after`."""
+    conditions = [UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED]
+    conditions += [UNITS.c.reason == reason] if reason is not None else []
+    query = _select(*conditions, UNITS.c.id > after).order_by(UNITS.c.id).limit(limit)
     with db.read() as connection:
-        return [_row(found) for found in connection.execute(query)]
+        return [_row(row) for row in connection.execute(query)]
 
 
 def rejected_texts(db: Database, unit_id: int) -> list[tuple[str, str, str | None]]:
-    """(reason, detail, raw text) of each answer of a unit that was not accepted, in order."""
+    """Return (reason, detail, raw text) of each rejected answer of a unit, in order."""
     query = (
         select(REJECTIONS.c.reason, REJECTIONS.c.detail, GENERATIONS.c.answer)
         .outerjoin(GENERATIONS, GENERATIONS.c.key == REJECTIONS.c.generation)
@@ -219,4 +212,4 @@ def rejected_texts(db: Database, unit_id: int) -> list[tuple[str, str, str | Non
         .order_by(REJECTIONS.c.attempt)
     )
     with db.read() as connection:
-        return [(found.reason, found.detail, found.answer) for found in connection.execute(query)]
+        return [(row.reason, row.detail, row.answer) for row in connection.execute(query)]

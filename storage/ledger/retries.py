@@ -1,4 +1,4 @@
-"""Failed units are tried again, and what was skipped for want of them waits once more."""
+"""Retry failed units, and let the units that were skipped for them wait again."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ PAGE = 500
 
 
 def retry(db: Database, run: Run, reason: str | None = None) -> int:
-    """Send failed units again when the run goes on, and let wait again what was skipped for want of
-    them; how many are sent. A sample is not, once the others were voted on: its answer would count for
-    nothing."""
+    """Make failed units ready again, let units skipped for them wait, and return how many are ready.
+
+    A sample is not retried once the others were voted on: its answer would not count.
+    """
     with db.write() as connection:
         state = connection.execute(
             select(RUNS.c.state).where(RUNS.c.id == run.id).with_for_update()
@@ -64,7 +65,7 @@ def retry(db: Database, run: Run, reason: str | None = None) -> int:
 
 
 def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
-    """A vote that had no samples is retried by way of them."""
+    """Select failed units; a vote without samples is retried through its samples."""
     vote = UNITS.alias("vote")
     of_sample = [
         or_(
@@ -77,20 +78,20 @@ def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
     ]
     without = and_(vote.c.state == FAILED, vote.c.reason == NO_SAMPLES)
     unvoted = exists().where(*of_sample, or_(vote.c.state == WAITING, without)).correlate(UNITS)
-    wanted = [
+    conditions = [
         UNITS.c.state == FAILED,
         UNITS.c.reason.is_distinct_from(NO_SAMPLES),
         or_(UNITS.c.variant.not_in(SAMPLES), unvoted),
     ]
     if reason == NO_SAMPLES:
-        return [*wanted, exists().where(*of_sample, without).correlate(UNITS)]
-    return [*wanted, UNITS.c.reason == reason] if reason else wanted
+        return [*conditions, exists().where(*of_sample, without).correlate(UNITS)]
+    return [*conditions, UNITS.c.reason == reason] if reason else conditions
 
 
 def _wait_for_samples_again(
     connection: Connection, run_id: str, example_ids: Sequence[int], vote: Step
 ) -> None:
-    """The votes have one need more; one that failed without samples waits for them again."""
+    """Count up the needs of votes; a vote that failed without samples waits again."""
     without = and_(UNITS.c.state == FAILED, UNITS.c.reason == NO_SAMPLES)
     for start in range(0, len(example_ids), PAGE):
         connection.execute(

@@ -1,4 +1,4 @@
-"""Examples and runs enter the ledger; every unit of a run is planned before the first is sent."""
+"""Runs and their examples. Every unit of a run is planned before the first is sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from storage.schema import (
 )
 
 BATCH = 2000
-# What decides what a run of growth grows, and what decides nothing of any other.
+# Keys that decide what a run of growth makes, and keys that change nothing in other runs.
 GROWN_FROM: Mapping[str, Any] = {
     **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed"), True),
     "task": {"prompts": {"grow"}},
@@ -64,17 +64,17 @@ class Run:
 
 
 def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
-    """The units that each example gets, by split."""
+    """Return the units that each example gets, by split."""
     return {TRAIN: train_slots(experiment), TEST: eval_slots(experiment)}
 
 
 def nano_usd(dollars: float | None) -> int | None:
-    """Billionths of a dollar: sums of prices stay whole numbers."""
+    """Convert to billionths of a dollar, so that sums stay whole numbers."""
     return None if dollars is None else round(Decimal(str(dollars)) * 10**9)
 
 
 def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
-    """SHA-256 over all rows in order."""
+    """Return the SHA-256 of all rows in order."""
     digest = hashlib.sha256()
     for split, examples in sorted(splits.items()):
         for example in examples:
@@ -93,7 +93,7 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
 
 
 def config_hash(experiment: Experiment, dataset: str) -> str:
-    """The same experiment on the same data is the same run, wherever the files lie."""
+    """Return a hash that is equal for the same experiment on the same data, whatever their paths."""
     if experiment.grow.enabled:
         config = experiment.model_dump(
             mode="json", include=GROWN_FROM, exclude={"dataset": {"path"}, **MUTABLE_KEYS}
@@ -102,13 +102,13 @@ def config_hash(experiment: Experiment, dataset: str) -> str:
         config = experiment.model_dump(
             mode="json", exclude={"dataset": {"path"}, **FOR_GROWTH, **MUTABLE_KEYS}
         )
-        if experiment.rationale.rounds == 1:  # runs of before there were rounds go on
+        if experiment.rationale.rounds == 1:  # keeps runs that were planned before rounds existed
             del config["rationale"]["rounds"]
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 
 def find_run(db: Database, experiment: Experiment, dataset: str) -> Run | None:
-    """The latest run of this very experiment on this very data."""
+    """Return the latest run of this experiment on this data."""
     query = (
         select(RUNS)
         .where(RUNS.c.config_hash == config_hash(experiment, dataset))
@@ -121,7 +121,7 @@ def find_run(db: Database, experiment: Experiment, dataset: str) -> Run | None:
 
 
 def load_run(db: Database, run_id: str) -> Run:
-    """The run of this id, or of an unambiguous beginning of one. Raises UsageError."""
+    """Return the run with this id or unambiguous prefix of an id. Raise UsageError if there is none."""
     query = select(RUNS).where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(2)
     with db.read() as connection:
         exact = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one_or_none()
@@ -134,14 +134,14 @@ def load_run(db: Database, run_id: str) -> Run:
 
 
 def list_runs(db: Database) -> list[Run]:
-    """All runs, newest first."""
+    """Return all runs, newest first."""
     with db.read() as connection:
         rows = connection.execute(select(RUNS).order_by(RUNS.c.created_at.desc())).all()
     return [_run(row) for row in rows]
 
 
 def running_runs(db: Database) -> list[Run]:
-    """Those that are to be fed, oldest first."""
+    """Return the running runs, oldest first."""
     query = select(RUNS).where(RUNS.c.state == RUNNING).order_by(RUNS.c.created_at)
     with db.read() as connection:
         rows = connection.execute(query).all()
@@ -158,7 +158,7 @@ def still_running(db: Database, run_ids: Sequence[str]) -> set[str]:
 def plan_run(
     db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
 ) -> Run:
-    """Write the run and all of its units, or nothing at all."""
+    """Write the run and all of its units in one transaction."""
     dataset = dataset_hash(splits)
     slots = planned_slots(experiment)
     values = {
@@ -180,7 +180,7 @@ def plan_run(
 
 
 def update_mutable(db: Database, run: Run, experiment: Experiment) -> Run:
-    """Give the run the limits and the budget of `experiment`, which is the run's own in all else."""
+    """Give the run the mutable keys of `experiment`; all other keys are equal."""
     if experiment.model_dump(include=set(MUTABLE_KEYS)) != run.experiment.model_dump(
         include=set(MUTABLE_KEYS)
     ):
@@ -194,7 +194,7 @@ def update_mutable(db: Database, run: Run, experiment: Experiment) -> Run:
 
 
 def start_run(db: Database, run_id: str, now: float) -> None:
-    """The run is fed from now on, again if it was paused or interrupted."""
+    """Set the run running, also if it was paused or interrupted."""
     with db.write() as connection:
         connection.execute(
             update(RUNS)
@@ -204,7 +204,7 @@ def start_run(db: Database, run_id: str, now: float) -> None:
 
 
 def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -> bool:
-    """Workers claim no more units of the run; those in flight are finished. False: it did not run."""
+    """Stop claims of the run's units; those in flight are finished. Return False if it was not running."""
     state = PAUSED if paused else INTERRUPTED
     with db.write() as connection:
         stopped = connection.execute(
@@ -216,7 +216,7 @@ def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -
 
 
 def run_state(db: Database, run_id: str) -> tuple[str, str]:
-    """State of the run, and the message that goes with it."""
+    """Return the state of the run and its message."""
     with db.read() as connection:
         row = connection.execute(select(RUNS.c.state, RUNS.c.message).where(RUNS.c.id == run_id)).one()
     return row.state, row.message
@@ -243,7 +243,7 @@ def _import_examples(
     )  # fmt: skip
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for batch in _batches(rows):
-        # Two runs on the same data may be planned at the same time.
+        # Another run on the same data may be planned at the same time.
         connection.execute(dialect.insert(EXAMPLES).on_conflict_do_nothing(), batch)
     return list(connection.scalars(known))
 
@@ -251,8 +251,11 @@ def _import_examples(
 def _units(
     run_id: str, split: str, example_ids: Sequence[int], slots: list[Slot]
 ) -> Iterator[dict[str, Any]]:
-    """Example by example, so that the first rows are finished first; but cell by cell where prompts begin
-    alike, so that a server finds the beginning in its cache. Units are fed in this order."""
+    """Yield units in the order in which they are fed.
+
+    Rows come one after the other, so that the first are finished first. Slots whose prompts begin alike come
+    cell by cell, so that a server finds the beginning in its cache.
+    """
     alike = groupby((slot for slot in slots if slot.together), lambda slot: (slot.variant, slot.sample))
     turns = [[slot for slot in slots if not slot.together], *(list(cell) for _, cell in alike)]
     for turn, example_id in ((turn, example_id) for turn in turns for example_id in example_ids):
@@ -265,8 +268,8 @@ def _units(
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, BATCH)):
+    iterator = iter(rows)
+    while batch := list(islice(iterator, BATCH)):
         yield batch
 
 

@@ -1,7 +1,4 @@
-"""What should be on the queues: the feeder's questions to the ledger.
-
-What the runs have of each queue, and could have: feeders share the workers out by it.
-"""
+"""The feeder's queries: who feeds a run, which units to send, what to release, and each run's demand."""
 
 from __future__ import annotations
 
@@ -32,7 +29,10 @@ from storage.schema import (
 def claim_feeding(
     db: Database, run_id: str, feeder: str, now: float, lease: float, dead: str | None = None
 ) -> str:
-    """Become or stay the one feeder of a run; returns who is. `dead` names a feeder known to be gone."""
+    """Become or stay the one feeder of a run if it is free, and return its feeder.
+
+    `dead` names a feeder that is known to have ended.
+    """
     free = or_(
         RUNS.c.feeder.is_(None),
         RUNS.c.feeder == feeder,
@@ -47,14 +47,14 @@ def claim_feeding(
 
 
 def current_feeder(db: Database, run_id: str, now: float) -> str:
-    """The feeder of a run, or nothing where none is alive."""
+    """Return the live feeder of a run, or an empty string."""
     query = select(RUNS.c.feeder).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
     with db.read() as connection:
         return connection.execute(query).scalar() or ""
 
 
 def stop_feeding(db: Database, run_id: str, feeder: str) -> None:
-    """Stop feeding; another may begin at once."""
+    """Stop feeding a run; another feeder can begin at once."""
     with db.write() as connection:
         connection.execute(
             update(RUNS)
@@ -66,11 +66,10 @@ def stop_feeding(db: Database, run_id: str, feeder: str) -> None:
 def take_sendable(
     db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
 ) -> list[tuple[int, str, str]]:
-    """(unit, stage, example such as `test/12`) of at most `limit` ready units with neither a live lease nor
-    a recent message.
+    """Return (unit, stage, example such as `test/12`) of up to `limit` ready units to send.
 
-    They are noted as sent before they are sent: a crash in between costs `patience` seconds, after
-    which they are taken again.
+    They have neither a live lease nor a message of the last `patience` seconds. They are marked as sent
+    before they are sent: a crash in between delays them by `patience`.
     """
     with db.write() as connection:
         sendable = _sendable(run_id, queue, now, patience).limit(limit)
@@ -91,7 +90,7 @@ def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: fl
 
 
 def open_barrier(db: Database, run: Run) -> bool:
-    """Once every train unit is final, set free what waits for synthetic exemplars; True if just now."""
+    """Release the units that wait for exemplars once every train unit is final; True if this call did it."""
     with db.read() as connection:
         if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, TRAIN):
             return False
@@ -116,8 +115,10 @@ def open_barrier(db: Database, run: Run) -> bool:
 
 
 def open_rounds(db: Database, run: Run) -> int:
-    """Set free the units of each round whose predecessor is final; how many. It is decided by counting, so
-    it may be asked again at any time: a unit that waits for its round alone has one need left."""
+    """Release the units of each round whose predecessor is final, and return how many.
+
+    Calling it again is harmless: a unit that waits only for its round has one need left.
+    """
     freed = 0
     for number in range(2, round_count(run.experiment) + 1):
         if _has_open_among(db, run.id, units_of_round(run.experiment, number - 1)):
@@ -140,12 +141,12 @@ def open_rounds(db: Database, run: Run) -> int:
 
 
 def finish_run(db: Database, run_id: str, now: float) -> bool:
-    """Mark the run as finished if every unit is final; True if it is."""
+    """Mark the run as finished if every unit is final; return True if so."""
     with db.read() as connection:
         if _has_open(connection, run_id, None):
             return False
     with db.write() as connection:
-        # Asked again under the lock that a retry takes, too: it opens units.
+        # Checked again under the lock that a retry takes too, since a retry makes units ready.
         connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
         if _has_open(connection, run_id, None):
             return False
@@ -172,15 +173,15 @@ def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[An
 
 
 def _has_open_among(db: Database, run_id: str, variants: Mapping[Stage, Sequence[str]]) -> bool:
-    """Whether a train unit of these variants, by stage, is not final."""
+    """Return True if a train unit of these variants, by stage, is not final."""
     of_run = (UNITS.c.run_id == run_id, UNITS.c.split == TRAIN)
-    found = [
+    open_units = [
         exists().where(*of_run, UNITS.c.state == state, UNITS.c.stage == stage, UNITS.c.variant.in_(names))
         for stage, names in variants.items()
         for state in OPEN
     ]
     with db.read() as connection:
-        return bool(connection.execute(select(or_(*found))).scalar_one())
+        return bool(connection.execute(select(or_(*open_units))).scalar_one())
 
 
 def _barrier_is_open(connection: Connection, run_id: str) -> bool:
@@ -189,7 +190,7 @@ def _barrier_is_open(connection: Connection, run_id: str) -> bool:
 
 
 def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
-    """Asked state by state, so that the index answers it without counting."""
+    """Return True if a unit is not final. A query per state lets the index answer without counting."""
     splits: Sequence[str] = (split,) if split else ("train", "test")
     query = select(
         or_(
@@ -204,12 +205,12 @@ def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
 
 
 def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
-    """Units in workers' hands by (queue, run)."""
+    """Count claimed units by (queue, run)."""
     group = (UNITS.c.queue, UNITS.c.run_id)
     query = (
         select(*group, func.count())
         .where(
-            # As two ranges, so that units whose calls are in a batch are not even looked at.
+            # Two ranges of the index exclude units that await a batch without reading them.
             or_(UNITS.c.lease_owner < BATCH, UNITS.c.lease_owner > BATCH),
             UNITS.c.lease_until >= now,
             UNITS.c.state == READY,
@@ -220,9 +221,11 @@ def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
         return {(queue, run): int(number) for queue, run, number in connection.execute(query)}
 
 
-def demand_by_run(db: Database, queue: str, most: int) -> dict[str, int]:
-    """Units of each running run that are in this queue, in workers' hands, or could be; counted up to
-    `most`, so that a run of a million costs no more than another."""
+def demand_by_run(db: Database, queue: str, limit: int) -> dict[str, int]:
+    """Count the ready units of each running run in this queue, claimed or not, up to `limit` a run.
+
+    The limit keeps the query cheap for a run of a million units.
+    """
     ready = (
         select(literal(1))
         .where(
@@ -232,17 +235,17 @@ def demand_by_run(db: Database, queue: str, most: int) -> dict[str, int]:
             or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != BATCH),
         )
         .correlate(RUNS)
-        .limit(most)
+        .limit(limit)
         .subquery()
     )
     number = select(func.count()).select_from(ready).scalar_subquery()
     with db.read() as connection:
-        found = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == RUNNING))
-        return {run: int(count) for run, count in found}
+        demands = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == RUNNING))
+        return {run: int(count) for run, count in demands}
 
 
 def unclaimed_units(db: Database, unit_ids: Sequence[int], now: float) -> set[int]:
-    """Those that no worker has taken up."""
+    """Return the units that no worker has claimed."""
     query = select(UNITS.c.id).where(
         UNITS.c.id.in_(unit_ids),
         UNITS.c.state == READY,

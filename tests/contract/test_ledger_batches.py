@@ -46,7 +46,7 @@ def file_all(hand: Hand) -> list[Request]:
 
 
 def gather(hand: Hand, name: str = "b1", run_id: str = "small-1", **limits: int) -> Batch | None:
-    limits = {"most": 100, "most_bytes": MEGABYTE} | limits
+    limits = {"max_calls": 100, "max_bytes": MEGABYTE} | limits
     return batches.create_batch(hand.db, run_id, name, batch_endpoint, hand.clock(), **limits)
 
 
@@ -92,15 +92,15 @@ def test_enqueued_calls_become_a_batch(hand: Hand) -> None:
 
 def test_the_oldest_calls_go_first_and_the_rest_in_the_next_batch(hand: Hand) -> None:
     keys = [request.key for request in file_all(hand)]
-    assert sorted(keys[:4]) == gathered(hand, "b1", most=4)
-    assert sorted(keys[4:]) == gathered(hand, "b2", most=4)
+    assert sorted(keys[:4]) == gathered(hand, "b1", max_calls=4)
+    assert sorted(keys[4:]) == gathered(hand, "b2", max_calls=4)
 
 
 def test_a_file_does_not_grow_beyond_its_limit(hand: Hand) -> None:
     file_all(hand)
-    assert len(gathered(hand, "b1", most_bytes=800)) == 2
+    assert len(gathered(hand, "b1", max_bytes=800)) == 2
     # One call is sent, however long it is.
-    assert len(gathered(hand, "b2", most_bytes=1)) == 1
+    assert len(gathered(hand, "b2", max_bytes=1)) == 1
 
 
 def test_a_batch_has_one_model_and_one_endpoint(hand: Hand, clock: Clock) -> None:
@@ -117,7 +117,7 @@ def test_a_batch_has_one_model_and_one_endpoint(hand: Hand, clock: Clock) -> Non
 
 def test_racing_producers_gather_a_call_once(hand: Hand) -> None:
     file_all(hand)
-    made = race(4, lambda number: gather(hand, f"b{number}", most=2))
+    made = race(4, lambda number: gather(hand, f"b{number}", max_calls=2))
     keys = [key for batch in made if batch for key in keys_of(hand, batch.id)]
     assert len(keys) == len(set(keys))
     assert sum(batch.requests for batch in made if batch) == len(keys)

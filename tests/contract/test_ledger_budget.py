@@ -32,8 +32,8 @@ def works(hand: Hand) -> list[ClaimedUnit]:
     return hand.take(TRAIN, "augment")
 
 
-def call(work: ClaimedUnit, number: int, hold: int = 3 * CENT) -> CallClaim:
-    return CallClaim(work, request(f"call {number}"), hold)
+def call(work: ClaimedUnit, number: int, reservation: int = 3 * CENT) -> CallClaim:
+    return CallClaim(work, request(f"call {number}"), reservation)
 
 
 def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[ReserveResult]:
@@ -47,7 +47,7 @@ def charged(hand: Hand) -> int:
 
 def pay(hand: Hand, asked: CallClaim, cost: int) -> None:
     bought = Purchase(asked.request, Completion("x", "stop", purchase(asked.request).completion.usage), cost,
-                      0.1, asked.hold)  # fmt: skip
+                      0.1, asked.reservation)  # fmt: skip
     outcomes.finish_units(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
