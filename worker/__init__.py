@@ -1,1 +1,1 @@
-"""Consumes units from the queues. Started by Celery: `celery -A worker worker -Q QUEUES -P threads -c N`."""
+"""Executes the units of the queues. Start it with `celery -A worker worker -Q QUEUES -P threads -c N`."""

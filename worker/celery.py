@@ -1,7 +1,7 @@
-"""The Celery application that `celery -A worker` finds. Nothing is read or opened before it is used.
+"""The Celery application that `celery -A worker` finds. Importing it reads and opens nothing.
 
-How soon a worker is back once Redis is: Celery waits longer from try to try, up to half a minute, and has
-no setting for it.
+Celery doubles its waits up to half a minute when Redis is away, and has no setting for it; PromptConnection
+shortens them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def _before_flower(context: Context, *_: Any) -> None:
         guard()
 
 
-# Celery adds preload options to each of its commands, those of plugins too, and asks them first. This one
-# is never given: it is where Starmill comes between `celery -A worker flower` and Flower.
+# Celery calls preload options before each command, also before commands of plugins. Nobody gives this one:
+# its callback guards Flower when `celery -A worker flower` starts.
 app.user_options["preload"].add(
     CeleryOption(["--guard"], hidden=True, expose_value=False, is_eager=True, callback=_before_flower)
 )
@@ -41,8 +41,8 @@ MAX_RECONNECT_SECONDS = 4
 
 class PromptConnection(Connection):
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        wanted = {"interval_max": MAX_RECONNECT_SECONDS, **kwargs}
-        return super().ensure_connection(*args, **wanted)  # type: ignore[no-untyped-call]  # kombu has no types
+        kwargs.setdefault("interval_max", MAX_RECONNECT_SECONDS)
+        return super().ensure_connection(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu has no types
 
 
 class PromptAMQP(AMQP):  # type: ignore[misc]  # Celery has no types

@@ -8,14 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
-from models.core.errors import (
-    AccessError,
-    BadRequest,
-    BudgetUsedUp,
-    ServiceError,
-    TaskFolderError,
-    WorkerUnusable,
-)
+from models.core import errors
 from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
@@ -77,19 +70,19 @@ async def _execute_group(
         log.debug("released")
         await runtime.ledger.release(units)
         return ()
-    except (AccessError, BudgetUsedUp, ServiceError) as error:
+    except (errors.AccessError, errors.BudgetUsedUp, errors.ServiceError) as error:
         # No unit can succeed until a person changes something: pause the run, fail no unit.
         log.warning("run %s is paused: %s", run_id, error)
         await runtime.ledger(runs.stop_run, run_id, str(error), paused=True)
         await runtime.ledger.release(units)
         return ()
-    except WorkerUnusable as error:
+    except errors.WorkerUnusable as error:
         await runtime.ledger.release(units)
         runtime.fatal(str(error))
         return ()
-    except TaskFolderError as error:
+    except errors.TaskFolderError as error:
         outcomes = [context.failed(unit, "task_folder", str(error)) for unit in units]
-    except BadRequest as error:
+    except errors.BadRequest as error:
         outcomes = [context.refused(unit, error) for unit in units]
     except Exception as error:
         log.exception("run %s: %s of units %s broke", run_id, stage, [unit.unit_id for unit in units])

@@ -1,7 +1,7 @@
-"""Flower behind one password. `celery -A worker flower` and `python -m worker.flower` both come through here.
+"""Flower behind one password, for `celery -A worker flower` and `python -m worker.flower`.
 
-Flower asks for a login page by page, and leaves some out: `/metrics`, `/healthcheck`. Here the application
-asks once, before any handler is chosen.
+Flower checks the login page by page and leaves out some, such as `/metrics` and `/healthcheck`. Here the
+application checks it once, before it chooses a handler.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from storage.logs import configure_logging
 from storage.settings import load_settings
 
 USER = "starmill"
-# What Flower's own settings (FLOWER_*, flowerconfig.py, options) may change; its own defaults listen
-# everywhere, keep ten times as many tasks, and hide what a task is about.
+# Flower's own settings (FLOWER_*, flowerconfig.py, options) may override these. Its own defaults listen on
+# all addresses, keep ten times more tasks, and hide the arguments of tasks.
 DEFAULTS = {
     "address": "127.0.0.1",
     "max_tasks": 10_000,
     "max_workers": 500,
     "tasks_columns": "name,args,state,worker,received,runtime,uuid",
 }
-OTHER_ADDRESSES = ("basic_auth", "auth")
+OTHER_LOGINS = ("basic_auth", "auth")
 
 
 class GuardedFlower(Flower):  # type: ignore[misc]
-    """Every route needs user and password, those for files and for what does not exist too."""
+    """Every route needs user and password, also routes of files and unknown routes."""
 
     def __init__(self, options: Any = options, **more: Any) -> None:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         login = _login()
-        if given := [name for name in OTHER_ADDRESSES if getattr(options, name)]:
+        if given := [name for name in OTHER_LOGINS if getattr(options, name)]:
             _exit_with(f"set STARMILL_DASHBOARD_PASSWORD instead of Flower's {' and '.join(given)}")
-        # Flower's pages check it once more, and its API demands that there is one.
+        # Flower's pages check it again, and its API needs one.
         options.basic_auth = [login]
         self._expected = login.encode()
         super().__init__(options=options, **more)
@@ -51,11 +51,11 @@ class GuardedFlower(Flower):  # type: ignore[misc]
     def get_handler_delegate(
         self, request: HTTPServerRequest, target_class: type[RequestHandler], *args: Any, **kwargs: Any
     ) -> Any:
-        if self._may_see(request):
+        if self._is_authorized(request):
             return super().get_handler_delegate(request, target_class, *args, **kwargs)
         return super().get_handler_delegate(request, Locked)
 
-    def _may_see(self, request: HTTPServerRequest) -> bool:
+    def _is_authorized(self, request: HTTPServerRequest) -> bool:
         kind, _, credentials = request.headers.get("Authorization", "").partition(" ")
         try:
             given = base64.b64decode(credentials, validate=True)
@@ -65,7 +65,7 @@ class GuardedFlower(Flower):  # type: ignore[misc]
 
 
 class Locked(RequestHandler):
-    """401 whatever is asked for, so that nobody learns what there is."""
+    """Answers every request with 401, so that it does not show which pages exist."""
 
     def prepare(self) -> None:
         self.set_status(401)
@@ -73,11 +73,11 @@ class Locked(RequestHandler):
         self.finish("Log in.")
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing is done here that another site could have asked for."""
+        """Skip the check: nothing is changed here."""
 
 
 def guard() -> None:
-    """Make Flower's command, which is about to run, use GuardedFlower and safer defaults."""
+    """Make Flower's command use GuardedFlower and safer defaults, before it runs."""
     _login()
     for name, value in DEFAULTS.items():
         setattr(options, name, value)
@@ -100,7 +100,7 @@ def _exit_with(message: str) -> None:
 
 
 def main() -> None:
-    """`celery -A worker flower`, under a name that tells it from workers, and after all work."""
+    """Run `celery -A worker flower` as a process with a name of its own and low priority."""
     from celery.bin.celery import celery
 
     os.nice(10)

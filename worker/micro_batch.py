@@ -1,4 +1,4 @@
-"""Many small transactions become few: what is asked for at about the same time shares one."""
+"""Fewer transactions: items that come at about the same time share one."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Units wait for the ledger between calls, never in the middle of one: a little patience costs no speed.
+# Units use the ledger between calls, never during one, so this wait costs no speed.
 LINGER_SECONDS = 0.02
 MAX_ITEMS = 200
 
 
 class MicroBatch(Generic[Item, Result]):
-    """`together` does a list of items in one transaction and gives a result for each, in order.
+    """`process` handles a list of items in one transaction and returns a result for each, in order.
 
-    Awaiting an item waits for its transaction. Where the transaction fails, each item is tried alone, so
-    that none fails for another's sake. One batch is under way at a time; lives on one event loop.
+    Awaiting an item waits for its transaction. If the transaction fails, each item is tried alone, so that
+    one bad item does not fail the others. One batch runs at a time. Belongs to one event loop.
     """
 
     def __init__(
         self,
-        together: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         linger: float = LINGER_SECONDS,
     ) -> None:
-        self._together = together
+        self._process = process
         self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._pump: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
-        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, done))
-        if self._pump is None:
-            # A context of its own: what is logged in there is not about whoever came first.
-            self._pump = asyncio.create_task(self._run(), context=Context())
-        return await done
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None:
+            # A fresh context: log lines of the batch must not name the unit that came first.
+            self._running = asyncio.create_task(self._run(), context=Context())
+        return await future
 
     async def _run(self) -> None:
         try:
@@ -46,25 +46,21 @@ class MicroBatch(Generic[Item, Result]):
                 if len(self._waiting) < MAX_ITEMS:
                     await asyncio.sleep(self._linger)
                 batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
-                await self._do(batch)
+                await self._run_batch(batch)
         finally:
-            self._pump = None
+            self._running = None
 
-    async def _do(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._together([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 (it is raised where it belongs)
+            results = await self._process([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 (it is raised in the callers)
             if len(batch) == 1:
-                _fail(batch[0][1], error)
+                if not batch[0][1].done():
+                    batch[0][1].set_exception(error)
                 return
             for each in batch:
-                await self._do([each])
+                await self._run_batch([each])
             return
-        for (_, done), result in zip(batch, results, strict=True):
-            if not done.done():
-                done.set_result(result)
-
-
-def _fail(done: asyncio.Future[Result], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

@@ -1,4 +1,4 @@
-"""Celery tasks: a message in, one call. Who may do the work, and what came of it, stands in the ledger."""
+"""Celery tasks: a message in, one call. The ledger decides who may execute a unit, and stores its result."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from worker.execute_unit import execute_units
 
 
 def _task(stage: str) -> Callable[..., None]:
-    def unit(run_id: str, unit_ids: list[int]) -> None:
-        """`run_id` is there for people who watch the queue; the units know their run."""
-        # Not taken back: what Celery says in this thread after the task is about it. The next sets its own.
+    def execute(run_id: str, unit_ids: list[int]) -> None:
+        """`run_id` is for people who watch the queue; units know their run."""
+        # Not reset: Celery's own log lines after the task are about it. The next task sets its own fields.
         set_about(run=run_id, stage=stage, unit=",".join(map(str, unit_ids)))
         runtime = process.runtime()
         runtime.wait_for(execute_units(runtime, unit_ids))
 
-    task: Callable[..., None] = app.task(name=task_name(stage), acks_late=True)(unit)
+    task: Callable[..., None] = app.task(name=task_name(stage), acks_late=True)(execute)
     return task
 
 

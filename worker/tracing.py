@@ -1,13 +1,13 @@
-"""OpenTelemetry traces of units, where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER asks for them.
+"""OpenTelemetry traces of units, if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER asks for them.
 
-    unit answer            one for each unit; run, stage, unit, example, variant, and how it ended
+    unit answer            one for each unit: run, stage, unit, example, variant, and its outcome
       claim
       wait for limit       until the limits of all workers let the call start
-      chat gpt-4o-mini     the call, after the GenAI semantic conventions
+      chat gpt-4o-mini     the call, by the GenAI semantic conventions
       commit
 
-A call or a search that serves several units hangs below the first of them; the others link to that one. No
-prompt, answer or message of an error is ever told. Off, each place that tells something costs one `if`.
+A call or a search that serves several units hangs below the first of them; the others link to that one. Spans
+never hold a prompt, an answer or an error message. Without tracing, each point of it costs one `if`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 log = logging.getLogger(__name__)
-# Most time for the last spans when the worker stops: the collector may be away.
-LAST_SECONDS = 5.0
-ASKED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+# For the last spans when the worker stops: the collector may be away.
+MAX_CLOSE_SECONDS = 5.0
+ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 NO_SPAN = nullcontext(None)
 _provider: TracerProvider | None = None
 _tracer: Any = None
 
 
 def open_tracing(worker: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Trace from now on, if the environment asks for it. Says so where it cannot be done."""
+    """Trace from now on, if the environment asks for it. Log a warning if that is impossible."""
     global _provider, _tracer  # noqa: PLW0603 (one for each process, as its logs are)
     if not _wanted(environment):
         return
@@ -63,26 +63,26 @@ def _wanted(environment: Mapping[str, str]) -> bool:
     if exporter not in {"", "otlp"}:
         log.warning("OTEL_TRACES_EXPORTER=%s: traces are sent as otlp, or not at all (none)", exporter)
         return False
-    return exporter == "otlp" or any(environment.get(name) for name in ASKED_BY)
+    return exporter == "otlp" or any(environment.get(name) for name in ENDPOINT_VARIABLES)
 
 
 def close_tracing() -> None:
-    """Send what is left, as far as there is someone who takes it."""
+    """Send the remaining spans, if the collector accepts them in time."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider:
         thread = threading.Thread(target=provider.shutdown, daemon=True)
         thread.start()
-        thread.join(LAST_SECONDS)
+        thread.join(MAX_CLOSE_SECONDS)
 
 
 def span(name: str) -> AbstractContextManager[Span | None]:
-    """A part of a unit's life."""
+    """Trace a part of a unit's execution."""
     return NO_SPAN if _tracer is None else _span(name, {})
 
 
 def call_span(request: Request) -> AbstractContextManager[Span | None]:
-    """A call to a model. To be told by `answered` what came of it."""
+    """Trace a call to a model; `answered` adds its result."""
     if _tracer is None:
         return NO_SPAN
     operation = "chat" if request.prompt is None else "text_completion"
@@ -103,19 +103,19 @@ def answered(call: Span, completion: Completion) -> None:
 def unit_spans(
     units: Sequence[ClaimedUnit], claimed: tuple[int, int]
 ) -> AbstractContextManager[dict[int, Span] | None]:
-    """The lives of units that end together, from when they were being claimed (ns since the epoch) on; by
-    unit, to be told by `ended`."""
+    """Trace units that end together; `ended` adds their outcomes. `claimed` is the begin and end of their
+    claim, in ns since the epoch. The spans are by unit id."""
     return NO_SPAN if _tracer is None else _unit_spans(units, claimed)
 
 
 def ended(spans: Mapping[int, Span], outcomes: Sequence[UnitOutcome]) -> None:
-    """How they ended; a unit that was given back is in none of the outcomes."""
+    """Add the outcomes. A released unit has none."""
     from opentelemetry.trace import StatusCode
 
     for outcome in outcomes:
-        ended_span = spans[outcome.unit.unit_id]
-        ended_span.set_attribute("starmill.outcome", outcome.reason or "done")
-        ended_span.set_status(StatusCode.ERROR if outcome.reason else StatusCode.OK)
+        unit_span = spans[outcome.unit.unit_id]
+        unit_span.set_attribute("starmill.outcome", outcome.reason or "done")
+        unit_span.set_status(StatusCode.ERROR if outcome.reason else StatusCode.OK)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _span(name: str, attributes: Mapping[str, str]) -> Iterator[Span]:
         try:
             yield opened
         except BaseException as error:
-            # Its name only: the message may quote what was asked.
+            # The name only: the message may quote a prompt.
             opened.set_attribute("error.type", type(error).__name__)
             opened.set_status(StatusCode.ERROR)
             raise
@@ -150,15 +150,14 @@ def _unit_spans(units: Sequence[ClaimedUnit], claimed: tuple[int, int]) -> Itera
             "starmill.example": f"{unit.split}/{unit.example.row}",
             "starmill.variant": unit.variant,
         }
-        spans[unit.unit_id] = span_ = tracer.start_span(
-            f"unit {unit.stage}", start_time=began, attributes=about, links=links
-        )
-        links = links or [Link(span_.get_span_context())]
-        tracer.start_span("claim", context=set_span_in_context(span_), start_time=began).end(claimed[1])
+        unit_span = tracer.start_span(f"unit {unit.stage}", start_time=began, attributes=about, links=links)
+        spans[unit.unit_id] = unit_span
+        links = links or [Link(unit_span.get_span_context())]
+        tracer.start_span("claim", context=set_span_in_context(unit_span), start_time=began).end(claimed[1])
     first = spans[units[0].unit_id]
     try:
         with use_span(first, record_exception=False, set_status_on_exception=False):
             yield spans
     finally:
-        for span_ in spans.values():
-            span_.end()
+        for unit_span in spans.values():
+            unit_span.end()

@@ -130,9 +130,9 @@ def asking_process(gateway: GatewayProcess, server: OpenAIServer) -> Iterator[su
     """A process of its own that asks QUESTION, and ends with 0 when it is answered."""
     code = (
         "import sys; from tests.support.gateway import QUESTION; "
-        "from models.adapters.backends.gateway_client import Gateway; "
+        "from models.adapters.backends.gateway_client import GatewayClient; "
         "from tests.openai_server.calls import ask; "
-        "ask(sys.argv[1], QUESTION, Gateway(sys.argv[2]))"
+        "ask(sys.argv[1], QUESTION, GatewayClient(sys.argv[2]))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, server.url, gateway.setting], cwd=REPOSITORY

@@ -1,9 +1,9 @@
-"""The gateway that holds the HTTP calls of workers.
+"""The gateway that makes the HTTP calls of workers.
 
     STARMILL_GATEWAY_URL=http://:TOKEN@127.0.0.1:8081 python -m worker.gateway
 
-Prints `{"url": "http://127.0.0.1:8081"}` as soon as it listens. At SIGTERM or SIGINT it takes no more calls,
-and ends when those that a worker waits for are answered.
+Prints `{"url": "http://127.0.0.1:8081"}` as soon as it listens. At SIGTERM or SIGINT it accepts no more calls
+and ends when those that workers wait for are answered.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from storage.settings import load_settings
 from worker.gateway.answer_cache import AnswerCache
 from worker.gateway.relay import Relay, application
 
-# Less than the patience of those who stop it, and would kill it then.
-LAST_SECONDS = 25.0
+# Less than launchers wait before they kill a process that they stop.
+SHUTDOWN_SECONDS = 25.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 2 where it cannot start."""
+    """Return the exit code, 2 if the gateway cannot start."""
     options = _parser().parse_args(argv)
     try:
         settings = load_settings()
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         url, token = address_and_token(settings.gateway_url.get_secret_value())
         configure_logging(settings.log_level, settings.log_format)
         port = options.port if options.port is not None else urlsplit(url).port or 0
-        shelf = AnswerCache(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
-        asyncio.run(_serve(application(Relay(shelf), token), options.host, port))
+        cache = AnswerCache(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
+        asyncio.run(_serve(application(Relay(cache), token), options.host, port))
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -56,18 +56,18 @@ def _parser() -> argparse.ArgumentParser:
         "--hold-seconds", type=float, default=3600.0, help="how long an answer waits for its commit"
     )
     parser.add_argument(
-        "--hold-mib", type=float, default=256.0, help="most MiB of answers; the oldest go first"
+        "--hold-mib", type=float, default=256.0, help="maximum MiB of answers; the oldest go first"
     )
     return parser
 
 
 async def _serve(app: web.Application, host: str, port: int) -> None:
-    """Until a signal. Raises ServiceError where the port cannot be had."""
+    """Serve until a signal. Raise ServiceError if the port cannot be used."""
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    # A handler whose worker is gone ends; the call that it waited for does not.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_SECONDS, handler_cancellation=True)
+    # If a worker disconnects, its handler is cancelled; the call goes on.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handler_cancellation=True)
     await runner.setup()
     try:
         try:

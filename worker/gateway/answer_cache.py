@@ -1,7 +1,4 @@
-"""Answers that were bought and may not be in the ledger yet.
-
-Calls in flight: one for each key, whoever and however many wait for it.
-"""
+"""Answers that were bought and may not be in the ledger yet, and the calls in flight, one for each key."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-# Of an answer beside its body: headers, key, places in dictionaries.
+# The memory of an answer besides its body: headers, key, dictionary entries.
 OVERHEAD_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """What comes back for a call. `relayed` means that the provider said it, not the gateway."""
+    """The response to a call. `relayed` is true if it is the provider's, false if it is the gateway's own."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,11 +29,11 @@ class CachedAnswer:
 
 
 class AnswerCache:
-    """Holds answers for `seconds` and up to `most_bytes`; the oldest go first. `clock` gives seconds."""
+    """Holds answers for `seconds` and up to `max_bytes`; the oldest go first. `clock` gives seconds."""
 
-    def __init__(self, seconds: float, most_bytes: int, clock: Callable[[], float]) -> None:
-        self._seconds, self._most_bytes, self._clock = seconds, most_bytes, clock
-        # In the order of their time.
+    def __init__(self, seconds: float, max_bytes: int, clock: Callable[[], float]) -> None:
+        self._seconds, self._max_bytes, self._clock = seconds, max_bytes, clock
+        # Oldest first.
         self._held: dict[str, tuple[float, CachedAnswer]] = {}
         self.bytes = 0
 
@@ -45,8 +42,8 @@ class AnswerCache:
 
     def get(self, key: str) -> CachedAnswer | None:
         self.trim()
-        found = self._held.get(key)
-        return found[1] if found else None
+        entry = self._held.get(key)
+        return entry[1] if entry else None
 
     def put(self, key: str, answer: CachedAnswer) -> None:
         self.forget([key])
@@ -56,34 +53,34 @@ class AnswerCache:
 
     def forget(self, keys: Iterable[str]) -> None:
         for key in keys:
-            if found := self._held.pop(key, None):
-                self.bytes -= found[1].size
+            if entry := self._held.pop(key, None):
+                self.bytes -= entry[1].size
 
     def trim(self) -> None:
-        """Drop what is too old or too much."""
+        """Drop answers that are too old or too many."""
         oldest = self._clock() - self._seconds
         while self._held:
             key, (since, _) = next(iter(self._held.items()))
-            if since > oldest and self.bytes <= self._most_bytes:
+            if since > oldest and self.bytes <= self._max_bytes:
                 return
             self.forget([key])
 
 
 class CallsInFlight:
-    def __init__(self, shelf: AnswerCache) -> None:
-        self.shelf = shelf
+    def __init__(self, cache: AnswerCache) -> None:
+        self.cache = cache
         self._running: dict[str, asyncio.Task[CachedAnswer]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
     async def ask(self, key: str, buy: Callable[[], Awaitable[CachedAnswer]]) -> CachedAnswer:
-        """The answer that is held, or that of the call in flight, or bought now.
+        """Return the held answer, or wait for the call in flight, or buy.
 
-        A caller that is cancelled leaves the call as it is. Only answers are held: an error goes to all
-        who wait for it, and whoever asks next asks anew.
+        A call goes on if a caller is cancelled. Errors are not held: one goes to all callers that wait, and
+        the next caller buys again.
         """
-        if held := self.shelf.get(key):
+        if held := self.cache.get(key):
             return held
         if key not in self._running:
             self._running[key] = asyncio.create_task(self._run(key, buy))
@@ -100,5 +97,5 @@ class CallsInFlight:
         finally:
             del self._running[key]
         if answer.bought:
-            self.shelf.put(key, answer)
+            self.cache.put(key, answer)
         return answer

@@ -1,7 +1,4 @@
-"""The side of the gateway that asks providers.
-
-The side of the gateway that workers and operators ask.
-"""
+"""The HTTP server that workers and operators call, and its client for calls to providers."""
 
 from __future__ import annotations
 
@@ -17,45 +14,34 @@ import aiohttp
 from aiohttp import BasicAuth, hdrs, web
 from aiohttp.typedefs import Handler
 
-from models.adapters.backends.gateway_client import (
-    CALL,
-    FORGET,
-    FORGET_ALL,
-    HEALTH,
-    KEY,
-    RELAYED,
-    SECONDS,
-    TOKEN,
-    UPSTREAM,
-)
+from models.adapters.backends import gateway_client
 from models.adapters.backends.openai import CONNECT_SECONDS, is_loopback
 from models.adapters.tcp_keepalive import open_socket
 from worker.gateway.answer_cache import AnswerCache, CachedAnswer, CallsInFlight
 
 log = logging.getLogger(__name__)
-# What a worker reads of an answer, beside its body.
-PASSED_BACK = {"content-type", "date", "retry-after", "retry-after-ms"}
-LIMITS = "x-ratelimit-"
+# Headers of an answer that workers read.
+RESPONSE_HEADERS = {"content-type", "date", "retry-after", "retry-after-ms"}
+LIMIT_PREFIX = "x-ratelimit-"
 
 
 class Upstream:
-    """Providers elsewhere are asked through a proxy that the environment names, those here are not."""
+    """Calls to providers. Those on other hosts go through the proxy that the environment names."""
 
     def __init__(self) -> None:
-        self._near, self._far = _session(trust_env=False), _session(trust_env=True)
+        self._local, self._remote = _session(trust_env=False), _session(trust_env=True)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> CachedAnswer:
-        """What the provider answers; 502 or 504 where it does not, 400 where it cannot be asked.
-
-        Neither headers nor texts are logged.
-        """
-        session = self._near if is_loopback(url) else self._far
+        """Return the provider's response; 502 or 504 if there is none, 400 if the request cannot be sent.
+        Headers and texts are not logged."""
+        session = self._local if is_loopback(url) else self._remote
         try:
             async with (
                 asyncio.timeout(seconds),
                 session.post(url, data=body, headers=headers, allow_redirects=False) as response,
             ):
-                return CachedAnswer(response.status, _passed_back(response.headers), await response.read())
+                kept = _response_headers(response.headers)
+                return CachedAnswer(response.status, kept, await response.read())
         except TimeoutError:
             return _no_answer(504, url, "no answer in time")
         except ValueError as error:
@@ -64,8 +50,8 @@ class Upstream:
             return _no_answer(502, url, f"no answer: {type(error).__name__}")
 
     async def close(self) -> None:
-        await self._near.close()
-        await self._far.close()
+        await self._local.close()
+        await self._remote.close()
 
 
 def _session(trust_env: bool) -> aiohttp.ClientSession:
@@ -77,11 +63,11 @@ def _session(trust_env: bool) -> aiohttp.ClientSession:
     )
 
 
-def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
+def _response_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in headers.items()
-        if name.lower() in PASSED_BACK or name.lower().startswith(LIMITS)
+        if name.lower() in RESPONSE_HEADERS or name.lower().startswith(LIMIT_PREFIX)
     }
 
 
@@ -91,42 +77,42 @@ def _no_answer(status: int, url: str, what: str) -> CachedAnswer:
     return CachedAnswer(status, {"Content-Type": "text/plain"}, f"{where}: {what}".encode(), relayed=False)
 
 
-LONGEST_BODY = 64 * 2**20
+MAX_BODY_BYTES = 64 * 2**20
 TRIM_SECONDS = 60.0
-# Of the connection between worker and gateway; and our own.
-KEPT_HERE = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "expect"}
-OURS = "x-starmill-"
+# Headers for the connection between worker and gateway, and the gateway's own: not sent to providers.
+HOP_HEADERS = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "expect"}
+OWN_PREFIX = "x-starmill-"
 
 
 class Relay:
-    def __init__(self, shelf: AnswerCache) -> None:
-        self.calls = CallsInFlight(shelf)
+    def __init__(self, cache: AnswerCache) -> None:
+        self.calls = CallsInFlight(cache)
         self._upstream: Upstream | None = None
 
     async def call(self, http: web.Request) -> web.Response:
         self._forget(http)
         try:
-            url, key, seconds = _asked(http.headers)
+            url, key, seconds = _parse_call(http.headers)
         except (KeyError, ValueError) as error:
             return web.Response(status=400, text=f"not a call: {error}")
-        body, headers = await http.read(), _passed_on(http.headers)
+        body, headers = await http.read(), _request_headers(http.headers)
         upstream = self._upstream
         assert upstream is not None
         answer = await self.calls.ask(key, lambda: upstream.post(url, headers, body, seconds))
-        ours = {RELAYED: "1"} if answer.relayed else {}
-        return web.Response(status=answer.status, body=answer.body, headers={**answer.headers, **ours})
+        own = {gateway_client.RELAYED: "1"} if answer.relayed else {}
+        return web.Response(status=answer.status, body=answer.body, headers={**answer.headers, **own})
 
     async def forget(self, http: web.Request) -> web.Response:
         self._forget(http)
         return web.Response(status=204)
 
     async def health(self, _: web.Request) -> web.Response:
-        shelf = self.calls.shelf
-        shelf.trim()
-        return web.json_response({"running": len(self.calls), "held": len(shelf), "held_bytes": shelf.bytes})
+        cache = self.calls.cache
+        cache.trim()
+        return web.json_response({"running": len(self.calls), "held": len(cache), "held_bytes": cache.bytes})
 
-    async def opened(self, _: Any) -> AsyncIterator[None]:
-        """While the server runs."""
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        """Open what is needed while the server runs."""
         self._upstream = Upstream()
         trimming = asyncio.create_task(self._keep_trimming())
         yield
@@ -135,22 +121,21 @@ class Relay:
         await self._upstream.close()
 
     async def _keep_trimming(self) -> None:
-        """Also while nobody asks."""
         while True:
             await asyncio.sleep(TRIM_SECONDS)
-            self.calls.shelf.trim()
+            self.calls.cache.trim()
 
     def _forget(self, http: web.Request) -> None:
-        if keys := http.headers.get(FORGET):
-            self.calls.shelf.forget(keys.split(","))
+        if keys := http.headers.get(gateway_client.FORGET):
+            self.calls.cache.forget(keys.split(","))
 
 
 def application(relay: Relay, token: str) -> web.Application:
-    app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_guard(token)])
-    app.router.add_post(CALL, relay.call)
-    app.router.add_post(FORGET_ALL, relay.forget)
-    app.router.add_get(HEALTH, relay.health)
-    app.cleanup_ctx.append(relay.opened)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_guard(token)])
+    app.router.add_post(gateway_client.CALL, relay.call)
+    app.router.add_post(gateway_client.FORGET_ALL, relay.forget)
+    app.router.add_get(gateway_client.HEALTH, relay.health)
+    app.cleanup_ctx.append(relay.lifespan)
     return app
 
 
@@ -159,37 +144,38 @@ def _guard(token: str) -> Any:
 
     @web.middleware
     async def guard(http: web.Request, handler: Handler) -> web.StreamResponse:
-        if not hmac.compare_digest(_given(http.headers).encode(errors="surrogateescape"), expected):
+        if not hmac.compare_digest(_token(http.headers).encode(errors="surrogateescape"), expected):
             return web.Response(status=401, text="another token is needed")
         return await handler(http)
 
     return guard
 
 
-def _given(headers: Mapping[str, str]) -> str:
-    """The token in its own header, or as the password that is part of the URL."""
-    if TOKEN in headers:
-        return headers[TOKEN]
+def _token(headers: Mapping[str, str]) -> str:
+    """Return the token from its own header, or from the password of the URL."""
+    if gateway_client.TOKEN in headers:
+        return headers[gateway_client.TOKEN]
     try:
         return str(BasicAuth.decode(headers.get(hdrs.AUTHORIZATION, "")).password)
     except ValueError:
         return ""
 
 
-def _asked(headers: Mapping[str, str]) -> tuple[str, str, float]:
-    """Provider's URL, key, seconds. Raises KeyError or ValueError."""
-    url, key, seconds = headers[UPSTREAM], headers[KEY], float(headers[SECONDS])
+def _parse_call(headers: Mapping[str, str]) -> tuple[str, str, float]:
+    """Return the provider's URL, the key and the timeout in seconds. Raise KeyError or ValueError."""
+    url, key = headers[gateway_client.UPSTREAM], headers[gateway_client.KEY]
+    seconds = float(headers[gateway_client.SECONDS])
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{UPSTREAM} is no URL")
+        raise ValueError(f"{gateway_client.UPSTREAM} is no URL")
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{SECONDS} is no time")
+        raise ValueError(f"{gateway_client.SECONDS} is no time")
     return url, key, seconds
 
 
-def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+def _request_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in headers.items()
-        if name.lower() not in KEPT_HERE and not name.lower().startswith(OURS)
+        if name.lower() not in HOP_HEADERS and not name.lower().startswith(OWN_PREFIX)
     }
