@@ -28,7 +28,7 @@ def marks(rows: list[QualityCandidate], *names: str, test: Any = (), **settings:
 
 
 def places(rows: list[QualityCandidate], name: str, **more: Any) -> list[tuple[int, int | None]]:
-    return [(mark.place, mark.other) for mark in marks(rows, name, **more)]
+    return [(mark.row, mark.other) for mark in marks(rows, name, **more)]
 
 
 @given(st.lists(TEXTS, max_size=30), st.sampled_from([0.5, 0.7, 0.9, 1.0]))
@@ -94,7 +94,7 @@ def test_a_duplicate_counts_once_as_exact_or_near() -> None:
         QualityCandidate(LONG, "f()"),
         QualityCandidate(LONG + " please", "f()"),
     ]
-    both = [(mark.place, mark.filter) for mark in marks(rows, "exact", "near", near=0.7)]
+    both = [(mark.row, mark.filter) for mark in marks(rows, "exact", "near", near=0.7)]
     assert both == [(1, "exact"), (2, "near")]
     assert places(rows, "near", near=0.7) == [(1, 0), (2, 0)]
 
@@ -147,7 +147,7 @@ def test_agreement_length_script_and_hints() -> None:
         QualityCandidate("sort x", "sorted(x)", "It sorts the list x", leaks=True),
         QualityCandidate("sort x", "sorted(x)", "It \x01\x02\x03\ufffd\ufffd the list x"),
     ]
-    marked = {(mark.place, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
+    marked = {(mark.row, mark.filter) for mark in marks(rows, "agreement", "length", "script", "hint_leak")}
     assert marked == {
         (0, "agreement"), (1, "length"), (2, "script"), (3, "hint_leak"), (4, "hint_leak"), (5, "script"),
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_later_rows_change_no_mark(rows: list[QualityCandidate], count: int) -> 
     """Right rows go in first: the others cannot cast one out. Near ones are told by all rows at once."""
     names = [name for name in FILTERS if name != "near"]
     first = marks(rows[:count], *names)
-    assert [mark for mark in marks(rows, *names) if mark.place < count] == first
+    assert [mark for mark in marks(rows, *names) if mark.row < count] == first
 
 
 def test_settings_have_short_forms(tmp_path: Path) -> None:

@@ -1,13 +1,7 @@
-"""All scores of a set of answers, from what is counted in each row.
+"""Scores of answers from counts of each row, pass@k, and scores of a ranking of passages.
 
-A row's stats are 45 whole numbers, and the scores of any set of rows are functions of their sum: a million
-rows need no texts in memory, and a bootstrap draws rows without looking at them again.
-
-pass@k: how often at least one of k samples meets the tests (Chen et al. 2021, formula 1).
-
-What a ranking of passages is worth to a request whose right passages are known.
-
-The scores that a report may show.
+A row's stats are 45 whole numbers, and all scores of a set of rows are functions of their sum. So a million
+rows need no texts in memory, and a bootstrap draws rows without reading them again.
 """
 
 from __future__ import annotations
@@ -19,16 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.core.answers.extraction import answer_code, strip_marks
+from models.core.metrics import text_metrics
 from models.core.metrics.significance import Floats, Interval, bootstrap
-from models.core.metrics.text_metrics import (
-    bleu_stats,
-    char_bleu,
-    char_bleu_stats,
-    chrf_stats,
-    corpus_bleu,
-    corpus_chrf,
-    token_f1,
-)
 from models.core.programs import normal_form, parse_python
 
 _BLEU, _CHAR, _CHRF = slice(0, 10), slice(10, 20), slice(20, 38)
@@ -39,33 +25,33 @@ MILLION = 1_000_000
 
 
 def row_stats(prediction: str, reference: str, right: bool | None = None) -> NDArray[np.int64]:
-    """What all scores need to know of one row, shape [WIDTH]. `right` is what the run's own rule says of it;
-    without one, equality as it stands.
+    """Return the counts of one row for all scores, shape [WIDTH].
 
-    Equal as it stands, but for white space, and as a syntax tree (or but for white space, where Python
-    cannot parse it) are three flags; that the prediction parses is a fourth.
+    `right` is the verdict of the run's rule, by default equality. Flags mark that the row is equal, equal but
+    for white space, equal as a syntax tree (or but for white space if Python cannot parse it), and that the
+    prediction parses.
     """
     normalised = prediction.split() == reference.split()
     tree = normalised or normal_form(prediction) == normal_form(reference)
     equal = prediction == reference
-    f1 = round(MILLION * token_f1(prediction, reference))
+    f1 = round(MILLION * text_metrics.token_f1(prediction, reference))
     right = equal if right is None else right
     flags = (equal, normalised, tree, parse_python(prediction) is not None, right, f1, True)
     return np.concatenate(
         [
-            bleu_stats(prediction, reference),
-            char_bleu_stats(prediction, reference),
-            chrf_stats(prediction, reference),
+            text_metrics.bleu_stats(prediction, reference),
+            text_metrics.char_bleu_stats(prediction, reference),
+            text_metrics.chrf_stats(prediction, reference),
             np.array(flags, dtype=np.int64),
         ]
     )
 
 
 def as_judged(rule: str, prediction: str, reference: str) -> tuple[str, str]:
-    """Both texts as a set of rules compares them.
+    """Return both texts in the form that a set of rules compares.
 
-    `paper` takes them as they stand. `strict` takes what follows the last "the answer is", where that is
-    said, and less blanks, colons, backquotes and closing full stops around either.
+    `paper` compares raw texts. `strict` takes the text after the last "the answer is", if there is one, and
+    strips blanks, colons, backquotes and closing full stops from both.
     """
     if rule == "paper":
         return prediction, reference
@@ -83,10 +69,10 @@ def _share(column: int, whole: int = 1) -> Callable[[Floats], Floats]:
 
 # In percent. Each maps sums of stats, shape [..., WIDTH], to scores, shape [...].
 SCORES: Mapping[str, Callable[[Floats], Floats]] = {
-    "bleu4": lambda sums: corpus_bleu(sums[..., _BLEU]),
-    "char_bleu": lambda sums: corpus_bleu(sums[..., _CHAR], smooth=True),
+    "bleu4": lambda sums: text_metrics.corpus_bleu(sums[..., _BLEU]),
+    "char_bleu": lambda sums: text_metrics.corpus_bleu(sums[..., _CHAR], smooth=True),
     "exact_match": _share(_EXACT),
-    "chrf": lambda sums: corpus_chrf(sums[..., _CHRF]),
+    "chrf": lambda sums: text_metrics.corpus_chrf(sums[..., _CHRF]),
     "normalised_match": _share(_NORMALISED),
     "tree_match": _share(_TREE),
     "parse_rate": _share(_PARSES),
@@ -96,27 +82,28 @@ SCORES: Mapping[str, Callable[[Floats], Floats]] = {
 
 
 def scores(stats: ArrayLike) -> dict[str, float]:
-    """Every score of rows with these stats, shape [rows, WIDTH]; all 0 where there are no rows."""
+    """Return every score of rows with these stats, shape [rows, WIDTH]; all 0 without rows."""
     sums = np.asarray(stats, dtype=np.int64).reshape(-1, WIDTH).sum(axis=0)
-    found = {name: float(of(sums.astype(np.float64))) for name, of in SCORES.items()}
-    return {**found, "char_bleu": char_bleu(sums[_CHAR])}
+    values = {name: float(score_of(sums.astype(np.float64))) for name, score_of in SCORES.items()}
+    return values | {"char_bleu": text_metrics.char_bleu(sums[_CHAR])}
 
 
 def intervals(stats: ArrayLike, seed: int = 0) -> dict[str, Interval]:
-    """The 95 % bootstrap interval of every score of these rows, at least one."""
-    return {name: bootstrap(stats, of, seed) for name, of in SCORES.items()}
+    """Return the 95 % bootstrap interval of every score of these rows, at least one."""
+    return {name: bootstrap(stats, score_of, seed) for name, score_of in SCORES.items()}
 
 
 def score(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Every score of predictions against their references. ValueError where their numbers differ."""
+    """Return every score of predictions against their references. Raise ValueError if their numbers
+    differ."""
     return scores([row_stats(*pair) for pair in zip(predictions, references, strict=True)])
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """The unbiased estimate in percent for one row: 100 (1 - C(n - c, k) / C(n, k)), where `correct` (c) of
-    `samples` (n) are right.
+    """Estimate how often at least one of k samples meets the tests (Chen et al. 2021, formula 1), in percent.
 
-    ValueError where fewer than k samples were drawn, or more are right than were drawn.
+    Unbiased for one row of which `correct` (c) of `samples` (n) are right: 100 (1 - C(n - c, k) / C(n, k)).
+    Raise ValueError if n < k or c > n.
     """
     if not 1 <= k <= samples:
         raise ValueError(f"pass@{k} needs at least {k} samples and k above 0, found {samples}")
@@ -126,30 +113,29 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def mean_pass_at_k(rows: Sequence[tuple[int, int]], k: int) -> float:
-    """The mean over rows of (samples, correct); 0 where there are no rows."""
+    """Return the mean over rows of (samples, correct); 0 without rows."""
     return sum(pass_at_k(samples, correct, k) for samples, correct in rows) / len(rows) if rows else 0.0
 
 
-def recall(found: Sequence[str], right: Sequence[str], k: int) -> float:
-    """The share of the `right` ids, at least one, among the first `k` found, each id counted once."""
+def recall(ranking: Sequence[str], right: Sequence[str], k: int) -> float:
+    """Return the share of the `right` ids, at least one, among the first `k` distinct ids of the ranking."""
     wanted = set(right)
-    return len(wanted.intersection(list(dict.fromkeys(found))[:k])) / len(wanted)
+    return len(wanted.intersection(list(dict.fromkeys(ranking))[:k])) / len(wanted)
 
 
-def reciprocal_rank(found: Sequence[str], right: Sequence[str]) -> float:
-    """1 / the place of the first right id, from 1; 0 where none is found."""
-    wanted = set(right)
-    places = (place for place, name in enumerate(dict.fromkeys(found), 1) if name in wanted)
-    return 1 / next(places, float("inf"))
+def reciprocal_rank(ranking: Sequence[str], right: Sequence[str]) -> float:
+    """Return 1 / the rank of the first right id, from 1; 0 if none is in the ranking."""
+    ranks = (rank for rank, name in enumerate(dict.fromkeys(ranking), 1) if name in right)
+    return 1 / next(ranks, float("inf"))
 
 
 def mean_percent(values: Sequence[float]) -> float:
-    """0 where there are no values."""
+    """Return the mean in percent; 0 without values."""
     return 100 * sum(values) / len(values) if values else 0.0
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """The 95 % bootstrap interval of the mean of at least one value, in percent."""
+    """Return the 95 % bootstrap interval of the mean of at least one value, in percent."""
 
     def mean(sums: Floats) -> Floats:
         return 100 * sums[:, 0] / len(values)

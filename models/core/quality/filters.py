@@ -1,11 +1,8 @@
-"""What of the test split stands in train rows: whole requests, whole answers, questions, words in a row.
-
-All filters over one set of rows: rows go in one by one, marks come out.
-"""
+"""Quality filters over one set of rows, and overlaps of train rows with the test split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,13 +21,13 @@ OVERLAP_KINDS: tuple[OverlapKind, ...] = ("request", "answer", "question", "word
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A train row repeats test row `other`; `shared` are the words in a row that both have.
+    """A train row repeats test row `other`; `shared` are the consecutive words of both.
 
     request   all words of the request
     answer    the answer, in the form that the task compares: code by syntax tree
     question  the id of the question: another phrasing of the same
-    words     words in a row of the request
-    code      words in a row of the code
+    words     consecutive words of the request
+    code      consecutive words of the code
     """
 
     kind: OverlapKind
@@ -44,9 +41,9 @@ class Overlap:
 
 
 class TestSplit:
-    """Memory grows with the test split, not with what is compared with it."""
+    """The test split, with which train rows are compared. Memory grows with the test split only."""
 
-    # For pytest: the name is the domain's.
+    # Pytest must not collect it.
     __test__ = False
 
     def __init__(self, settings: Contamination, form_of: Callable[[str], str] = normal_form) -> None:
@@ -56,42 +53,42 @@ class TestSplit:
         self._words: dict[int, int] = {}
         self._code: dict[int, int] = {}
 
-    def add(self, place: int, request: str, answer: str, question: str = "") -> None:
-        """`place` is what an overlap will name. `question` is empty where rows name none."""
+    def add(self, row: int, request: str, answer: str, question: str = "") -> None:
+        """Add a test row, which overlaps name by `row`. `question` is empty if rows name none."""
         for kind, key in self._keys(request, self._form_of(answer), question):
-            self._whole.setdefault((kind, key), place)
-        for known, text in ((self._words, request), (self._code, answer)):
-            for run in ngrams(words(text), self._settings.ngram):
-                known.setdefault(hash(run), place)
+            self._whole.setdefault((kind, key), row)
+        for rows, text in ((self._words, request), (self._code, answer)):
+            for ngram in ngrams(words(text), self._settings.ngram):
+                rows.setdefault(hash(ngram), row)
 
     def overlap(self, request: str, prose: str, answer: str, form: str, question: str = "") -> Overlap | None:
-        """The strongest overlap of a train row. `prose` is whatever else it says in words, `form` the normal
+        """Return the strongest overlap of a train row. `prose` is the rest of its words, `form` the normal
         form of its answer."""
         for kind, key in self._keys(request, form, question):
             if (other := self._whole.get((kind, key))) is not None:
                 return Overlap(kind, other)
         return (
-            self._run("words", self._words, request)
-            or self._run("words", self._words, prose)
-            or (self._run("code", self._code, answer) if self._settings.answers else None)
+            self._shared_words("words", self._words, request)
+            or self._shared_words("words", self._words, prose)
+            or (self._shared_words("code", self._code, answer) if self._settings.answers else None)
         )
 
-    def _run(self, kind: OverlapKind, known: dict[int, int], text: str) -> Overlap | None:
-        """The first words in a row that a test row has, too, with all that follow in both."""
+    def _shared_words(self, kind: OverlapKind, rows: dict[int, int], text: str) -> Overlap | None:
+        """Return the first consecutive words that a test row has, too, with all that follow in both."""
         shared: list[str] = []
-        place = -1
-        for run in ngrams(words(text), self._settings.ngram):
-            other = known.get(hash(run))
-            if shared and other != place:
+        row = -1
+        for ngram in ngrams(words(text), self._settings.ngram):
+            other = rows.get(hash(ngram))
+            if shared and other != row:
                 break
             if other is not None:
-                place, shared = other, [*shared, run[-1]] if shared else list(run)
-        return Overlap(kind, place, tuple(shared)) if shared else None
+                row, shared = other, [*shared, ngram[-1]] if shared else list(ngram)
+        return Overlap(kind, row, tuple(shared)) if shared else None
 
     def _keys(self, request: str, form: str, question: str) -> list[tuple[OverlapKind, object]]:
         keys: list[tuple[OverlapKind, object]] = []
-        if said := words(request):
-            keys.append(("request", hash(said)))
+        if tokens := words(request):
+            keys.append(("request", hash(tokens)))
         if form and self._settings.answers:
             keys.append(("answer", hash(form)))
         if question:
@@ -101,9 +98,12 @@ class TestSplit:
 
 @dataclass(frozen=True, slots=True)
 class QualityCandidate:
-    """A row to be looked at. `rationale` is empty for a row of a dataset; `question` is what paraphrases
-    share, empty where rows name none; `agreement` the share of samples that agree, where there was a vote;
-    `leaks` says that it is known to mention its hint."""
+    """A row to be judged.
+
+    `rationale` is empty for a row of a dataset. `question` is shared by paraphrases, empty if rows name none.
+    `agreement` is the share of samples that agree, if there was a vote. `leaks` marks a known mention of the
+    hint.
+    """
 
     request: str
     code: str
@@ -115,16 +115,19 @@ class QualityCandidate:
 
     @property
     def text(self) -> str:
-        """What duplicates are told by."""
+        """The text in which near duplicates are found."""
         return f"{self.request}\n{self.rationale or self.code}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`filter` marks the row that was added at `place`, and says `why`. `other` is the place of the earlier
-    row that it is like; of the test row, where the filter is `contamination`. `kind` tells apart how."""
+    """A filter's mark on `row`, counted from 0 as added, with its reason.
 
-    place: int
+    `other` is the earlier row that it is like, or the test row if the filter is `contamination`. `kind`
+    separates the ways to fail.
+    """
+
+    row: int
     filter: str
     why: str
     other: int | None = None
@@ -132,8 +135,10 @@ class Mark:
 
 
 class Filters:
-    """The filters of `names`, with the settings given or their defaults. Of rows that are alike the first
-    stays. Memory grows by about a kilobyte a row; nothing is compared all with all."""
+    """The filters of `names`, with settings or defaults. Rows are added one by one; marks come out.
+
+    The first of equal rows stays. Memory grows by about a kilobyte a row; not all pairs are compared.
+    """
 
     def __init__(
         self,
@@ -142,8 +147,8 @@ class Filters:
         test: Iterable[tuple[str, str, str]] = (),
         form_of: Callable[[str], str] = normal_form,
     ) -> None:
-        """`test` holds request, answer and question of the rows of the test split; answers are the same where
-        `form_of` them is."""
+        """Set up the filters. `test` has request, answer and question of the rows of the test split; answers
+        are equal if `form_of` them is."""
         self._form_of = form_of
         self._names = [name for name in FILTERS if name in names]
         self._length = settings.length or Length()
@@ -153,88 +158,82 @@ class Filters:
         self._contamination = settings.contamination or Contamination()
         self._test = TestSplit(self._contamination, form_of)
         if "contamination" in names:
-            for place, row in enumerate(test):
-                self._test.add(place, *row)
+            for index, row in enumerate(test):
+                self._test.add(index, *row)
         self._seen: dict[tuple[str, int], int] = {}
         self._marks: list[Mark] = []
         self._count = 0
 
-    def add(self, row: QualityCandidate) -> None:
-        place = self._count
+    def add(self, candidate: QualityCandidate) -> None:
+        row = self._count
         self._count += 1
-        form = self._form_of(row.code) if self._names_any("code", "contamination") else ""
+        form = self._form_of(candidate.code) if {"code", "contamination"}.intersection(self._names) else ""
         for name in self._names:
-            if name != "near" and (mark := _LOOKS[name](self, place, row, form)):
+            if name != "near" and (mark := _CHECKS[name](self, row, candidate, form)):
                 self._marks.append(mark)
         if self._near:
-            self._near.add(row.text)
+            self._near.add(candidate.text)
 
     def marks(self) -> list[Mark]:
-        """Of all rows added so far, in their order."""
-        near = self._near.pairs() if self._near else {}
-        exact = {mark.place for mark in self._marks if mark.filter == "exact"}
-        found = [*self._marks, *self._nearly(near, exact)]
+        """Return the marks of all rows added so far, in their order."""
+        # Rows with the same words are marked as exact duplicates only, if that filter is on.
+        exact = {mark.row for mark in self._marks if mark.filter == "exact"}
+        near = self._near.pairs().items() if self._near else ()
+        why = "most of its phrases are an earlier row's"
+        marks = [*self._marks, *(Mark(row, "near", why, other) for row, other in near if row not in exact)]
         order = list(FILTERS)
-        return sorted(found, key=lambda mark: (mark.place, order.index(mark.filter)))
+        return sorted(marks, key=lambda mark: (mark.row, order.index(mark.filter)))
 
-    def _names_any(self, *names: str) -> bool:
-        return any(name in self._names for name in names)
+    def _exact(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        # Hashes of 64 bits: two of a million different rows collide with a chance of 10^-7.
+        text = (candidate.rationale or candidate.code).split()
+        key = "exact", hash((" ".join(candidate.request.casefold().split()), *text))
+        first = self._seen.setdefault(key, row)
+        return None if first == row else Mark(row, "exact", "the same text as an earlier row", first)
 
-    def _nearly(self, near: Mapping[int, int], exact: set[int]) -> Iterator[Mark]:
-        """What is said in the same words is the business of `exact`, where that is asked."""
-        for place, other in near.items():
-            if place not in exact:
-                yield Mark(place, "near", "most of its phrases are an earlier row's", other)
+    def _code(self, row: int, _candidate: QualityCandidate, form: str) -> Mark | None:
+        first = self._seen.setdefault(("code", hash(form)), row) if form else row
+        return None if first == row else Mark(row, "code", "the code of an earlier row", first)
 
-    def _exact(self, place: int, row: QualityCandidate, _form: str) -> Mark | None:
-        # Hashes of 64 bits: in a million rows, two that differ are taken for one with a chance of 10^-7.
-        said = (" ".join(row.request.casefold().split()), *(row.rationale or row.code).split())
-        first = self._seen.setdefault(("exact", hash(said)), place)
-        return None if first == place else Mark(place, "exact", "the same text as an earlier row", first)
+    def _hint_leak(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        leaks = candidate.leaks or mentions_hint(candidate.rationale, candidate.request)
+        return Mark(row, "hint_leak", "mentions its hint") if leaks else None
 
-    def _code(self, place: int, _row: QualityCandidate, form: str) -> Mark | None:
-        first = self._seen.setdefault(("code", hash(form)), place) if form else place
-        return None if first == place else Mark(place, "code", "the code of an earlier row", first)
-
-    def _hint_leak(self, place: int, row: QualityCandidate, _form: str) -> Mark | None:
-        leaks = row.leaks or mentions_hint(row.rationale, row.request)
-        return Mark(place, "hint_leak", "mentions its hint") if leaks else None
-
-    def _contaminated(self, place: int, row: QualityCandidate, form: str) -> Mark | None:
-        prose = f"{row.augmentation}\n{row.rationale}"
-        found = self._test.overlap(row.request, prose, row.code, form, row.question)
-        if found is None:
+    def _contaminated(self, row: int, candidate: QualityCandidate, form: str) -> Mark | None:
+        prose = f"{candidate.augmentation}\n{candidate.rationale}"
+        overlap = self._test.overlap(candidate.request, prose, candidate.code, form, candidate.question)
+        if overlap is None:
             return None
-        shared = f": {' '.join(found.shared)}" if found.shared else ""
-        return Mark(place, "contamination", f"{found}{shared}", found.other, found.kind)
+        shared = f": {' '.join(overlap.shared)}" if overlap.shared else ""
+        return Mark(row, "contamination", f"{overlap}{shared}", overlap.other, overlap.kind)
 
-    def _agreed(self, place: int, row: QualityCandidate, _form: str) -> Mark | None:
-        if row.agreement is None or row.agreement >= self._agreement.least:
+    def _agreed(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        if candidate.agreement is None or candidate.agreement >= self._agreement.least:
             return None
-        return Mark(place, "agreement", f"{100 * row.agreement:.0f} % of its samples agree")
+        return Mark(row, "agreement", f"{100 * candidate.agreement:.0f} % of its samples agree")
 
-    def _measured(self, place: int, row: QualityCandidate, _form: str) -> Mark | None:
-        count = len((row.rationale or row.request).split())
+    def _measured(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        count = len((candidate.rationale or candidate.request).split())
         if self._length.least <= count <= self._length.most:
             return None
         kind = "short" if count < self._length.least else "long"
-        return Mark(place, "length", f"too {kind}: {count} words", kind=kind)
+        return Mark(row, "length", f"too {kind}: {count} words", kind=kind)
 
-    def _written(self, place: int, row: QualityCandidate, _form: str) -> Mark | None:
-        share = share_in_script(f"{row.request}\n{row.rationale}", self._script.name)
+    def _written(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        share = share_in_script(f"{candidate.request}\n{candidate.rationale}", self._script.name)
         if share >= self._script.least:
             return None
-        return Mark(place, "script", f"{100 * share:.0f} % of its letters are {self._script.name}")
+        return Mark(row, "script", f"{100 * share:.0f} % of its letters are {self._script.name}")
 
 
 def _near_duplicates(settings: Near) -> NearDuplicates:
-    # Every command reads these filters' settings; few need numpy.
+    # Every command reads the settings of filters; few need numpy.
     from models.core.quality.near_duplicates import NearDuplicates
 
     return NearDuplicates(settings.threshold)
 
 
-_LOOKS: Mapping[str, Callable[[Filters, int, QualityCandidate, str], Mark | None]] = {
+_CHECKS: Mapping[str, Callable[[Filters, int, QualityCandidate, str], Mark | None]] = {
     "exact": Filters._exact,
     "code": Filters._code,
     "hint_leak": Filters._hint_leak,

@@ -1,8 +1,8 @@
-"""Near duplicates among 100,000s of texts: MinHash (Broder, 1997) with bands, each find checked exactly.
+"""Near duplicates among 100,000s of texts: MinHash (Broder, 1997) with bands, each pair checked exactly.
 
-A text is the set of its phrases of three words. Two texts whose signatures agree in a whole band are compared
-by the true share of common phrases, so nothing is found that is none; a pair right at the threshold is missed
-at most once in twenty times. A text costs about 150 bytes, and 4 for each phrase.
+A text is the set of its phrases of three words. Two texts with equal signatures in a whole band are compared
+by the true share of common phrases, so there are no false finds; a pair right at the threshold is missed in
+at most 5 % of cases. A text costs about 150 bytes, and 4 for each phrase.
 """
 
 from __future__ import annotations
@@ -19,58 +19,60 @@ from models.core.words import ngrams, words
 PHRASE = 3
 HASHES = 128
 RECALL = 0.95
-# Texts of one band that are unlike each other, and that each further text of it is compared with.
+# The largest number of different texts of one band with which each further text is compared.
 MAX_LEADERS = 32
 Phrases = NDArray[np.uint32]
 
 
 class NearDuplicates:
-    """Texts are added one by one; `pairs` finds those that are nearly an earlier one."""
+    """Near duplicates of texts that are added one by one."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._rows = rows_of_band(threshold)
         self._bands = HASHES // self._rows
-        draw = np.random.default_rng(0)
-        self._factors = draw.integers(0, 2**64, HASHES, np.uint64) | np.uint64(1)
-        self._summands = draw.integers(0, 2**64, HASHES, np.uint64)
-        self._mix = draw.integers(0, 2**64, self._rows, np.uint64) | np.uint64(1)
+        rng = np.random.default_rng(0)
+        self._factors = rng.integers(0, 2**64, HASHES, np.uint64) | np.uint64(1)
+        self._summands = rng.integers(0, 2**64, HASHES, np.uint64)
+        self._mix = rng.integers(0, 2**64, self._rows, np.uint64) | np.uint64(1)
         self._keys = array("Q")
         self._phrases = array("I")
         self._ends = array("Q", [0])
-        self._places = array("Q")
+        # Numbers of the added texts that have words.
+        self._numbers = array("Q")
         self._count = 0
 
     def add(self, text: str) -> None:
-        """A text without words is like no other."""
+        """Add a text. A text without words is like no other."""
         phrases = phrases_of(text)
         if len(phrases):
             self._keys.frombytes(self._bands_of(phrases).tobytes())
             self._phrases.frombytes(phrases.tobytes())
             self._ends.append(len(self._phrases))
-            self._places.append(self._count)
+            self._numbers.append(self._count)
         self._count += 1
 
     def pairs(self) -> dict[int, int]:
-        """Place of each text that is nearly an earlier one, and the place of that; the earlier one is itself
-        nearly none. Texts that are alike through a third are counted together."""
-        found: dict[int, int] = {}
+        """Map the number of each near duplicate, from 0, to that of the earlier text. The earlier text is no
+        near duplicate itself: texts that are alike through a third belong together."""
+        earlier: dict[int, int] = {}
         for group in self._groups():
-            self._compare(group, found)
-        for place in sorted(found):  # the earlier one is settled first
-            found[place] = found.get(found[place], found[place])
-        return {self._places[place]: self._places[other] for place, other in found.items()}
+            self._compare(group, earlier)
+        for index in sorted(earlier):  # the earlier text is settled first
+            earlier[index] = earlier.get(earlier[index], earlier[index])
+        return {self._numbers[index]: self._numbers[other] for index, other in earlier.items()}
 
     def _bands_of(self, phrases: Phrases) -> NDArray[np.uint64]:
-        """[bands]: what two texts share if their least hashes are equal in the whole band."""
+        """Return a key for each band, [bands], equal for texts with equal minimum hashes in the whole
+        band."""
         # Multiply and shift modulo 2^64 (Dietzfelbinger et al., 1997); the lower bits are thrown away.
         hashes = (phrases.astype(np.uint64)[:, None] * self._factors + self._summands) >> np.uint64(32)
-        least = hashes.min(axis=0)[: self._bands * self._rows].reshape(self._bands, self._rows)
-        mixed: NDArray[np.uint64] = (least * self._mix).sum(axis=1, dtype=np.uint64)
+        minima = hashes.min(axis=0)[: self._bands * self._rows].reshape(self._bands, self._rows)
+        mixed: NDArray[np.uint64] = (minima * self._mix).sum(axis=1, dtype=np.uint64)
         return mixed
 
     def _groups(self) -> Iterator[list[int]]:
-        """Texts that share a band, in their order, band by band."""
+        """Yield groups of texts that share a band, in their order, band by band."""
         for keys in np.frombuffer(self._keys, np.uint64).reshape(-1, self._bands).T:
             order = np.argsort(keys, kind="stable")
             ends = np.append(np.flatnonzero(np.diff(keys[order])) + 1, len(order))
@@ -79,40 +81,41 @@ class NearDuplicates:
             for start, end in zip(starts[several], ends[several], strict=True):
                 yield order[start:end].tolist()
 
-    def _compare(self, group: list[int], found: dict[int, int]) -> None:
+    def _compare(self, group: list[int], earlier: dict[int, int]) -> None:
         leaders: list[int] = []
-        for place in group:
-            if place in found:
+        for index in group:
+            if index in earlier:
                 continue
-            like = next((other for other in leaders if self._share(place, other) >= self._threshold), None)
+            like = next((other for other in leaders if self._share(index, other) >= self._threshold), None)
             if like is not None:
-                found[place] = like
+                earlier[index] = like
             elif len(leaders) < MAX_LEADERS:
-                leaders.append(place)
+                leaders.append(index)
 
-    def _share(self, place: int, other: int) -> float:
-        return jaccard(self._phrases_at(place), self._phrases_at(other))
+    def _share(self, index: int, other: int) -> float:
+        return jaccard(self._phrases_at(index), self._phrases_at(other))
 
-    def _phrases_at(self, place: int) -> Phrases:
-        start, end = self._ends[place], self._ends[place + 1]
+    def _phrases_at(self, index: int) -> Phrases:
+        start, end = self._ends[index], self._ends[index + 1]
         return np.array(self._phrases[start:end], np.uint32)
 
 
 def phrases_of(text: str) -> Phrases:
-    """Sorted hashes of the phrases of a text; a shorter text is one phrase."""
-    said = words(text)
-    phrases = ngrams(said, PHRASE) or ([said] if said else [])
+    """Return sorted hashes of the phrases of a text; a shorter text is one phrase."""
+    tokens = words(text)
+    phrases = ngrams(tokens, PHRASE) or ([tokens] if tokens else [])
     return np.unique(np.array([zlib.crc32(" ".join(phrase).encode()) for phrase in phrases], np.uint32))
 
 
 def jaccard(some: Phrases, others: Phrases) -> float:
-    """Common phrases by all phrases."""
+    """Return common phrases / all phrases."""
     common = len(np.intersect1d(some, others, assume_unique=True))
     return common / (len(some) + len(others) - common)
 
 
 def rows_of_band(threshold: float) -> int:
-    """As many hashes in a band as leave a pair at the threshold a chance of RECALL to be found."""
+    """Return the largest number of hashes in a band with which a pair at the threshold is found in RECALL
+    cases."""
     return max(
         (rows for rows in range(1, HASHES + 1) if 1 - (1 - threshold**rows) ** (HASHES // rows) >= RECALL),
         default=1,

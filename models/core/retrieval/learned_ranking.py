@@ -1,9 +1,8 @@
 """A ranking learned from solved examples: boosted trees (LightGBM) on the evidence of each candidate.
 
-What an example says of itself must not count when it is learned from. Leaving out its own question is not
-enough where new requests ask for passages that no example names: the votes of others would look better than
-they are. So each draw also hides one of the example's own passages from the votes, with all examples that
-name it.
+An example must not vote for itself while the ranking learns from it. Leaving out its question is not enough:
+new requests may ask for passages that no example names, and then the votes of others would look too good. So
+each draw also hides one of the example's passages from the votes, with all examples that name it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """Solved examples to learn from, each with at least one passage: `answers` are rows of the corpus."""
+    """Solved examples to learn from. `answers` are rows of the corpus, at least one for each example."""
 
     requests: Sequence[str]
     question_ids: Sequence[str]
@@ -51,15 +50,15 @@ def learn(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> str:
-    """The ranking as LightGBM writes it. `passages` are the corpus' vectors; `progress` hears (examples seen,
-    examples to see)."""
+    """Return the ranking as LightGBM writes it. `passages` are the corpus' vectors; `progress` is called with
+    (examples seen, examples to see)."""
     import lightgbm
 
     tables, labels, sizes = [], [], []
     total = DRAWS * len(lessons.requests)
     for draw in range(DRAWS):
         for start in range(0, len(lessons.requests), AT_ONCE):
-            for table, label in _seen(lessons, start, draw, seed, passages, lexicon, solved):
+            for table, label in _labelled(lessons, start, draw, seed, passages, lexicon, solved):
                 tables.append(table)
                 labels.append(label)
                 sizes.append(len(label))
@@ -71,7 +70,7 @@ def learn(
     return str(booster.model_to_string())
 
 
-def _seen(
+def _labelled(
     lessons: Lessons,
     start: int,
     draw: int,
@@ -82,17 +81,17 @@ def _seen(
 ) -> list[tuple[Floats, NDArray[np.int8]]]:
     part = slice(start, start + AT_ONCE)
 
-    def admitted(place: int) -> NDArray[np.bool_]:
-        row = start + place
+    def admitted(index: int) -> NDArray[np.bool_]:
+        row = start + index
         hidden = random.Random(f"{seed}/{draw}/{row}").choice(lessons.answers[row])
         return solved.others(lessons.question_ids[row]) & solved.without(hidden)
 
     evidence = gather(
         lessons.requests[part], lessons.whole[part], lessons.bare[part], passages, lexicon, solved, admitted
     )
-    seen = []
-    for place, found in enumerate(evidence):
-        rows = found.candidates()
-        label = np.isin(rows, np.array(lessons.answers[start + place])).astype(np.int8)
-        seen.append((features(found, rows, lexicon), label))
-    return seen
+    labelled = []
+    for row, each in enumerate(evidence, start):
+        candidates = each.candidates()
+        label = np.isin(candidates, np.array(lessons.answers[row])).astype(np.int8)
+        labelled.append((features(each, candidates, lexicon), label))
+    return labelled

@@ -1,4 +1,4 @@
-"""The words of a corpus: BM25 (Robertson and Zaragoza 2009), and which words name a passage."""
+"""The words of a corpus: BM25 (Robertson and Zaragoza 2009), and the words of passages' names."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from models.core.words import terms
 
 Matrix: TypeAlias = "sparse.csr_array"
 Floats = NDArray[np.float32]
-# Documents are paragraphs: a word that is said twice counts little more than one said once.
+# Documents are paragraphs, so a repeated word counts little more than a single one.
 K1 = 0.9
 B = 0.4
-# Beginning of a signature, in characters: the rest is often sample code.
+# Characters of a signature that count. The rest is often sample code.
 SIGNATURE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """What the words of the `vocabulary` say of each passage.
+    """The words of each passage, as columns or rows of a `vocabulary`.
 
-    `weights` and `name_weights`, [vocabulary, passages], hold BM25's of the whole passage and of its name;
-    `names` and `last`, [passages, vocabulary], mark the words of the dotted name and of its last part.
-    `libraries` are numbered in `library`, [passages]; `text_length` is in characters.
+    `weights` and `name_weights`, [vocabulary, passages], are BM25 weights in the whole passage and in its
+    name. `names` and `last`, [passages, vocabulary], mark the words of the dotted name and of its last part.
+    `library`, [passages], holds indices of `libraries`; `text_length` is in characters.
     """
 
     vocabulary: Mapping[str, int]
@@ -43,25 +43,24 @@ class Lexicon:
     text_length: Floats
 
     def bag(self, texts: Sequence[str]) -> Matrix:
-        """Which words of the vocabulary each text holds, [texts, vocabulary]."""
-        found = [{self.vocabulary[term] for term in terms(text) if term in self.vocabulary} for text in texts]
-        return _matrix([dict.fromkeys(words, 1.0) for words in found], len(self.vocabulary))
+        """Mark the words of each text, [texts, vocabulary]."""
+        bags = ({self.vocabulary[term] for term in terms(text) if term in self.vocabulary} for text in texts)
+        return _matrix((dict.fromkeys(bag, 1.0) for bag in bags), len(self.vocabulary))
 
 
 def build_lexicon(passages: Iterable[Passage]) -> Lexicon:
-    """The lexicon of a corpus, at least one passage."""
+    """Return the lexicon of a corpus of at least one passage."""
     vocabulary: dict[str, int] = {}
     whole, names, last, libraries, lengths = [], [], [], [], []
     for passage in passages:
         own = f"{passage.library} {passage.name}"
-        said = f"{own} {passage.text} {passage.signature[:SIGNATURE]}"
-        whole.append(_counts(said, vocabulary))
+        whole.append(_counts(f"{own} {passage.text} {passage.signature[:SIGNATURE]}", vocabulary))
         names.append(_counts(own, vocabulary))
         last.append(_counts(passage.name.rpartition(".")[2], vocabulary))
         libraries.append(passage.library)
         lengths.append(len(passage.text))
     known = sorted(set(libraries))
-    place = {name: number for number, name in enumerate(known)}
+    index = {name: number for number, name in enumerate(known)}
     idf = _idf(whole, len(vocabulary))
     return Lexicon(
         vocabulary=vocabulary,
@@ -71,7 +70,7 @@ def build_lexicon(passages: Iterable[Passage]) -> Lexicon:
         names=_matrix(_marks(names), len(vocabulary)),
         last=_matrix(_marks(last), len(vocabulary)),
         libraries=known,
-        library=np.array([place[name] for name in libraries], dtype=np.int64),
+        library=np.array([index[name] for name in libraries], dtype=np.int64),
         text_length=np.array(lengths, dtype=np.float32),
     )
 

@@ -1,20 +1,14 @@
-"""How a passage looks in a prompt. Whole or cut down, it stays a passage; one without a name is a text that
-is shown as it is.
+"""The passages that a prompt shows: the choice among recorded hits, their form, controls, and ledger records.
 
-Which passages are shown of those that a search recorded. It asks no index: every choice can be tried on
-the same records.
-
-Controls: what is shown in place of what was found, to tell apart what documentation says, what noise
-does, and what length does.
-
-Hits as the ledger keeps them.
+No index is asked, so that every choice can be tried on the same records. Controls are shown in place of hits,
+to measure the effects of content, noise and length apart.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -22,25 +16,26 @@ from models.core.experiment.passages import Selection
 from models.core.types import Hit, Passage
 
 SIGNATURE = re.compile(r"[\w.\s@*]*\(")
-# A full stop ends a sentence where another begins after it, but not within `e.g. Path`.
+# A full stop ends a sentence if another one begins after it, but not within `e.g. Path`.
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bcf)(?<!\bvs)[.!?](?=\s+[^\sa-z])")
 
 
 def passage_line(passage: Passage) -> str:
-    """`name(arguments): text`; the text alone where there is no name."""
+    """Return `name(arguments): text`, or the text alone if the passage has no name."""
     return f"{passage_heading(passage)}: {passage.text}" if passage.name else passage.text
 
 
 def passage_heading(passage: Passage) -> str:
-    """`name(arguments)`."""
-    # Some corpora hold sample code where the signature should be: it is no label.
+    """Return `name(arguments)`."""
+    # Some corpora have sample code in place of the signature.
     declared = SIGNATURE.match(passage.signature)
     arguments = passage.signature[declared.end() - 1 :] if declared else ""
     return f"{passage.name.removesuffix('()')}{arguments}"
 
 
 def cut_passage(passage: Passage, config: Selection) -> Passage:
-    """As much of the passage as `form` and `labelled` show."""
+    """Return the part of the passage that `form` and `labelled` show. A passage without a name stays
+    whole."""
     if not passage.name:
         return passage
     if config.form == "signature":
@@ -51,8 +46,8 @@ def cut_passage(passage: Passage, config: Selection) -> Passage:
 
 
 def present(passages: Iterable[Passage], config: Selection) -> tuple[Passage, ...]:
-    """`passages`, best first, in the form and order in which prompts show them; joined to one text where
-    they are not labelled."""
+    """Return `passages`, best first, in the form and order of prompts; unlabelled ones are joined to one
+    text."""
     shown = [cut_passage(passage, config) for passage in passages]
     if config.order == "best_last":
         shown.reverse()
@@ -62,7 +57,7 @@ def present(passages: Iterable[Passage], config: Selection) -> tuple[Passage, ..
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first full stop, question or exclamation mark that ends a sentence."""
+    """Return `text` up to the first full stop, question or exclamation mark that ends a sentence."""
     end = SENTENCE_END.search(text)
     return text[: end.end()] if end else text
 
@@ -72,34 +67,34 @@ def _text(text: str) -> Passage:
 
 
 CHARACTERS_PER_TOKEN = 4
-# How many more hits are recorded where duplicates among them are left out.
+# The number of additional hits if duplicates are left out.
 ROOM_FOR_DUPLICATES = 10
 
 
 def search_depth(config: Selection) -> int:
-    """How many hits `select` needs to see."""
+    """Return the number of hits that `select` needs."""
     return 2 * config.top_k + ROOM_FOR_DUPLICATES if config.distinct else config.top_k
 
 
 def select(hits: Sequence[Hit], config: Selection) -> list[Hit]:
-    """Those of the recorded `hits`, best first, whose passages are shown. A control was made to measure when
-    it was recorded: all of it."""
+    """Return the recorded `hits`, best first, that are shown. Of a control all are: it was cut when
+    recorded."""
     return list(hits) if config.control else choose(hits, config)
 
 
 def choose(hits: Sequence[Hit], config: Selection) -> list[Hit]:
-    """Those of `hits`, best first, that are shown where no control takes their place.
+    """Return the `hits`, best first, that are shown without a control.
 
-    Those whose scores are high enough; without duplicates; `top_k` of them; up to the first that the token
-    budget has no room for, a token counted as four characters.
+    They have a sufficient score and no duplicates, are at most `top_k`, and end before the first that exceeds
+    the token budget, a token counted as four characters.
     """
-    least = _least_score(hits, config)
-    kept = [hit for hit in hits if least is None or hit.score >= least]
+    min_score = _min_score(hits, config)
+    kept = [hit for hit in hits if min_score is None or hit.score >= min_score]
     return within_budget((_distinct(kept) if config.distinct else kept)[: config.top_k], config)
 
 
 def within_budget(hits: Sequence[Hit], config: Selection) -> list[Hit]:
-    """The hits up to the first that no longer fits."""
+    """Return the hits before the first that exceeds the token budget."""
     if config.token_budget is None:
         return list(hits)
     room = config.token_budget * CHARACTERS_PER_TOKEN
@@ -113,17 +108,17 @@ def within_budget(hits: Sequence[Hit], config: Selection) -> list[Hit]:
     return fitting
 
 
-def _least_score(hits: Sequence[Hit], config: Selection) -> float | None:
-    least = [config.min_score] if config.min_score is not None else []
+def _min_score(hits: Sequence[Hit], config: Selection) -> float | None:
+    minima = [config.min_score] if config.min_score is not None else []
     if config.relative_score is not None and hits:
         best = hits[0].score
-        # As far below a negative best as below a positive one.
-        least.append(best - (1 - config.relative_score) * abs(best))
-    return max(least, default=None)
+        # The distance to a negative best is that to a positive one.
+        minima.append(best - (1 - config.relative_score) * abs(best))
+    return max(minima, default=None)
 
 
 def _distinct(hits: Sequence[Hit]) -> list[Hit]:
-    """Those whose name and text, but for white space, no better one has."""
+    """Leave out hits with the name, or the text but for white space, of a better one."""
     seen: set[tuple[str, str]] = set()
     kept = []
     for hit in hits:
@@ -135,7 +130,7 @@ def _distinct(hits: Sequence[Hit]) -> list[Hit]:
     return kept
 
 
-# Candidates that a random passage of the right length is taken from, for each passage to replace.
+# Candidates for each random passage; the one with the nearest length is taken.
 DRAWN = 16
 FILLER = (
     "This paragraph stands here to take up room and says nothing about the question. It can be read or "
@@ -145,16 +140,16 @@ FILLER = (
 
 
 def oracle_passages(right: Sequence[Passage], config: Selection) -> list[Hit]:
-    """The right passages, in the dataset's order, as many as `top_k` and the token budget allow."""
+    """Return the right passages in the dataset's order, within `top_k` and the token budget."""
     return within_budget(_hits(right[: config.top_k], 1.0), config)
 
 
 def random_passages(
-    shown: Sequence[Passage], drawn: Sequence[Passage], but: Collection[str], config: Selection
+    shown: Sequence[Passage], drawn: Sequence[Passage], excluded: Collection[str], config: Selection
 ) -> list[Hit]:
-    """For each passage that the search would have `shown` one of `drawn`, none twice: that whose shown
-    length is nearest. No passage whose id is in `but` is one of them."""
-    left = [passage for passage in drawn if passage.id not in but]
+    """Return one of `drawn` with the nearest length for each passage that the search would have `shown`, none
+    twice and none whose id is in `excluded`."""
+    left = [passage for passage in drawn if passage.id not in excluded]
     taken = []
     for passage in shown[: len(left)]:
         wanted = shown_length(passage, config)
@@ -165,12 +160,12 @@ def random_passages(
 
 
 def filler_passages(shown: Sequence[Passage], config: Selection) -> list[Hit]:
-    """For each passage that the search would have `shown` as many characters of FILLER."""
+    """Return FILLER of the same length for each passage that the search would have `shown`."""
     return _hits([_filler(shown_length(passage, config)) for passage in shown], 0.0)
 
 
 def shown_length(passage: Passage, config: Selection) -> int:
-    """Characters of the passage as it is shown."""
+    """Return the number of characters that are shown of the passage."""
     return len(passage_line(cut_passage(passage, config)))
 
 
@@ -187,17 +182,16 @@ DECIMALS = 6
 
 
 def hit_record(hit: Hit) -> dict[str, Any]:
-    """The passage with its score, and the parts of the score by name."""
+    """Return the ledger's record of a hit: the passage, its score, and the parts of the score by name."""
     scores = {name: round(score, DECIMALS) for name, score in hit.scores.items()}
     return {**asdict(hit.passage), "score": round(hit.score, DECIMALS), "scores": scores}
 
 
 def hits_from_records(records: Iterable[Mapping[str, Any]]) -> list[Hit]:
-    """What a unit of the stage retrieve recorded, in that order."""
-    return [_from_record(record) for record in records]
-
-
-def _from_record(record: Mapping[str, Any]) -> Hit:
-    passage = Passage(record["id"], record["name"], record["signature"], record["text"], record["library"])
-    # Runs of earlier releases have no parts.
-    return Hit(passage, record.get("score", 0.0), record.get("scores", {}))
+    """Return the hits that a unit of the stage retrieve recorded, in their order."""
+    hits = []
+    for record in records:
+        passage = Passage(**{field.name: record[field.name] for field in fields(Passage)})
+        # Runs of earlier releases have no scores.
+        hits.append(Hit(passage, record.get("score", 0.0), record.get("scores", {})))
+    return hits

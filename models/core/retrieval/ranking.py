@@ -1,9 +1,4 @@
-"""All that speaks for each passage of a corpus, for a batch of queries.
-
-A candidate in numbers, for the learned ranking.
-
-Ways to rank the passages of a corpus for a query: evidence in, the best rows with their scores out.
-"""
+"""Ways to rank the passages of a corpus for a query: evidence in, the best rows with their scores out."""
 
 from __future__ import annotations
 
@@ -16,12 +11,12 @@ from numpy.typing import NDArray
 
 from models.core.experiment.passages import EvidenceWeights
 from models.core.retrieval.lexicon import Lexicon, Matrix
-from models.core.retrieval.solved_examples import SolvedExamples, Votes
+from models.core.retrieval.solved_examples import SolvedExamples, Votes, no_votes
 from models.core.words import without_literals
 
 Floats = NDArray[np.float32]
 Admitted = Callable[[int], NDArray[np.bool_]]
-# Candidates that each voice brings; the union is ranked.
+# Candidates from each kind of evidence; their union is ranked.
 FROM_DENSE = 100
 FROM_WORDS = 60
 FROM_SOLVED = 60
@@ -30,9 +25,12 @@ FROM_POPULAR = 40
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """For one query. Of shape [passages]: similarity of the whole and the `bare` request (its literals left
-    out), BM25 of both and of names, and the `votes` of solved examples. `words` and `bare_words` mark the
-    query's words, [vocabulary]."""
+    """The evidence for each passage, given one query.
+
+    Arrays of shape [passages]: similarity to the whole request and to the `bare` request without literals,
+    BM25 of both and of names, and the `votes` of solved examples. `words` and `bare_words`, [vocabulary],
+    mark the query's words.
+    """
 
     request: str
     dense: Floats
@@ -45,15 +43,15 @@ class Evidence:
     votes: Votes | None
 
     def candidates(self) -> NDArray[np.int64]:
-        """Rows of the passages worth ranking, ascending."""
-        voices = [(self.dense, FROM_DENSE), (self.bare, FROM_DENSE), (self.bm25, FROM_WORDS)]
+        """Return rows of the passages worth ranking, ascending."""
+        sources = [(self.dense, FROM_DENSE), (self.bare, FROM_DENSE), (self.bm25, FROM_WORDS)]
         if self.votes:
-            voices += [(self.votes.share, FROM_SOLVED), (self.votes.popular, FROM_POPULAR)]
-        return np.unique(np.concatenate([top(scores, count) for scores, count in voices]))
+            sources += [(self.votes.share, FROM_SOLVED), (self.votes.popular, FROM_POPULAR)]
+        return np.unique(np.concatenate([top(scores, count) for scores, count in sources]))
 
 
 def top(scores: Floats, count: int) -> NDArray[np.int64]:
-    """The rows of the `count` best, in no order."""
+    """Return the rows of the `count` best scores, in no order."""
     if count >= len(scores):
         return np.arange(len(scores))
     return np.argpartition(-scores, count)[:count]
@@ -68,9 +66,11 @@ def gather(
     solved: SolvedExamples | None = None,
     admitted: Admitted | None = None,
 ) -> list[Evidence]:
-    """The evidence of each request, whose vectors are `whole` and `bare`, [requests, d]; `passages` are the
-    corpus' vectors, [passages, d]. `admitted` says which solved examples may speak for a request, by its
-    place."""
+    """Return the evidence of each request, whose vectors are `whole` and `bare`, [requests, d].
+
+    `passages` are the corpus' vectors, [passages, d]. `admitted` marks the solved examples that may vote for
+    the request of an index.
+    """
     words, bare_words = (
         lexicon.bag(texts) for texts in (requests, [without_literals(request) for request in requests])
     )
@@ -78,20 +78,26 @@ def gather(
     bm25, bare_bm25 = _scores(words, lexicon.weights), _scores(bare_words, lexicon.weights)
     name_bm25 = _scores(words, lexicon.name_weights)
     similarities = solved.similarities(whole, bare) if solved else None
-    found = []
-    for place, request in enumerate(requests):
+    evidence = []
+    for i, request in enumerate(requests):
         votes = None
         if solved and admitted and similarities is not None:
-            votes = solved.votes(
-                similarities[place], admitted(place), lexicon.library, len(lexicon.libraries)
-            )
-        found.append(
+            votes = solved.votes(similarities[i], admitted(i), lexicon.library, len(lexicon.libraries))
+        marks, bare_marks = words[[i]].toarray()[0], bare_words[[i]].toarray()[0]
+        evidence.append(
             Evidence(
-                request, dense[place], bare_dense[place], bm25[place], bare_bm25[place], name_bm25[place],
-                words[[place]].toarray()[0], bare_words[[place]].toarray()[0], votes,
+                request,
+                dense[i],
+                bare_dense[i],
+                bm25[i],
+                bare_bm25[i],
+                name_bm25[i],
+                marks,
+                bare_marks,
+                votes,
             )
-        )  # fmt: skip
-    return found
+        )
+    return evidence
 
 
 def _scores(words: Matrix, weights: Matrix) -> Floats:
@@ -108,35 +114,34 @@ FEATURES = (
 
 
 def features(evidence: Evidence, rows: NDArray[np.int64], lexicon: Lexicon) -> Floats:
-    """[rows, FEATURES] of the passages in these rows."""
-    found = evidence
-    votes = found.votes or _silence(len(found.dense), len(lexicon.libraries))
+    """Return the features of the passages in these rows, [rows, FEATURES]."""
+    votes = evidence.votes or no_votes(len(evidence.dense), len(lexicon.libraries))
     names, last = lexicon.names[rows], lexicon.last[rows]
     name_length, last_length = _length(names), _length(last)
     constant = np.ones(len(rows), dtype=np.float32)
     columns = [
-        found.dense[rows],
-        found.bare[rows],
-        found.dense[rows] - found.dense.max(),
-        found.bare[rows] - found.bare.max(),
-        found.bm25[rows],
-        found.bare_bm25[rows],
-        found.name_bm25[rows],
-        found.bm25[rows] / max(float(found.bm25.max()), 1e-6),
+        evidence.dense[rows],
+        evidence.bare[rows],
+        evidence.dense[rows] - evidence.dense.max(),
+        evidence.bare[rows] - evidence.bare.max(),
+        evidence.bm25[rows],
+        evidence.bare_bm25[rows],
+        evidence.name_bm25[rows],
+        evidence.bm25[rows] / max(float(evidence.bm25.max()), 1e-6),
         votes.share[rows],
         votes.nearest[rows],
         np.log1p(votes.popular[rows]),
         votes.library[lexicon.library[rows]],
         votes.certainty * constant,
-        names @ found.bare_words,
-        names @ found.words / name_length,
-        last @ found.bare_words / last_length,
-        last @ (found.bare_words * lexicon.idf),
-        libraries_named(found.request, lexicon)[lexicon.library[rows]],
-        _feature_ranks(found.dense[rows]),
-        _feature_ranks(found.bare[rows]),
-        _feature_ranks(found.bm25[rows]),
-        _feature_ranks(votes.share[rows]),
+        names @ evidence.bare_words,
+        names @ evidence.words / name_length,
+        last @ evidence.bare_words / last_length,
+        last @ (evidence.bare_words * lexicon.idf),
+        libraries_named(evidence.request, lexicon)[lexicon.library[rows]],
+        _ranks(evidence.dense[rows]),
+        _ranks(evidence.bare[rows]),
+        _ranks(evidence.bm25[rows]),
+        _ranks(votes.share[rows]),
         name_length,
         lexicon.text_length[rows],
     ]
@@ -144,27 +149,15 @@ def features(evidence: Evidence, rows: NDArray[np.int64], lexicon: Lexicon) -> F
 
 
 def libraries_named(request: str, lexicon: Lexicon) -> Floats:
-    """1 for each library whose name, less a version, stands in the request; shape [libraries]."""
-    said = request.lower()
-    named = [bool(name) and name.lower().rstrip("0123456789.~") in said for name in lexicon.libraries]
+    """Return 1 for each library whose name without its version is in the request, [libraries]."""
+    text = request.lower()
+    named = [bool(name) and name.lower().rstrip("0123456789.~") in text for name in lexicon.libraries]
     return np.array(named, dtype=np.float32)
-
-
-def _silence(passages: int, libraries: int) -> Votes:
-    none = np.zeros(passages, dtype=np.float32)
-    return Votes(none, none, none, np.zeros(libraries, dtype=np.float32), 0.0)
 
 
 def _length(marks: Matrix) -> Floats:
     lengths: Floats = np.maximum(np.asarray(marks.sum(axis=1)).ravel(), 1).astype(np.float32)
     return lengths
-
-
-def _feature_ranks(scores: Floats) -> Floats:
-    """0 for the best."""
-    ranks = np.empty(len(scores), dtype=np.float32)
-    ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    return ranks
 
 
 # Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
@@ -174,7 +167,7 @@ Predict = Callable[[Floats], NDArray[np.float64]]
 
 
 class Ranked(NamedTuple):
-    """A row of the corpus, its score, and what that was made of."""
+    """A row of the corpus, its score, and the parts of the score by name."""
 
     row: int
     score: float
@@ -182,14 +175,14 @@ class Ranked(NamedTuple):
 
 
 def bm25(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
-    """By words alone."""
+    """Rank by words alone."""
     scores = evidence.bare_bm25 if strip else evidence.bm25
     rows = top(scores, depth)
     return _best(rows, scores[rows], depth, {"bm25": scores[rows]})
 
 
 def fusion(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
-    """By the sum of 1 / (60 + rank) in the dense order and in that of BM25."""
+    """Rank by the sum of 1 / (60 + rank) in the dense order and in that of BM25."""
     dense = evidence.bare if strip else evidence.dense
     words = evidence.bare_bm25 if strip else evidence.bm25
     count = max(FROM_DENSE, depth)
@@ -199,43 +192,44 @@ def fusion(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
 
 
 def weighted(evidence: Evidence, lexicon: Lexicon, weights: EvidenceWeights, depth: int) -> list[Ranked]:
-    """By a weighted sum of scores, each at most about 1."""
+    """Rank by a weighted sum of scores, each at most about 1."""
     rows = evidence.candidates()
-    found = _columns(features(evidence, rows, lexicon))
+    columns = _columns(features(evidence, rows, lexicon))
     scores = (
-        weights.dense * (found["dense"] + found["bare"]) / 2
-        + weights.bm25 * found["bm25_share"]
-        + weights.symbols * found["last_cover"]
-        + weights.library * (found["library"] + found["library_named"])
-        + weights.solved * found["solved"]
+        weights.dense * (columns["dense"] + columns["bare"]) / 2
+        + weights.bm25 * columns["bm25_share"]
+        + weights.symbols * columns["last_cover"]
+        + weights.library * (columns["library"] + columns["library_named"])
+        + weights.solved * columns["solved"]
     )
-    return _best(rows, scores, depth, {name: found[name] for name in PARTS})
+    return _best(rows, scores, depth, {name: columns[name] for name in PARTS})
 
 
 def learned(evidence: Evidence, lexicon: Lexicon, predict: Predict, depth: int) -> list[Ranked]:
-    """By a ranking that was learned from solved examples; `predict` maps [rows, FEATURES] to scores."""
+    """Rank by a model that learned from solved examples; `predict` maps [rows, FEATURES] to scores."""
     rows = evidence.candidates()
     table = features(evidence, rows, lexicon)
-    found = _columns(table)
-    return _best(rows, predict(table), depth, {name: found[name] for name in PARTS})
+    columns = _columns(table)
+    return _best(rows, predict(table), depth, {name: columns[name] for name in PARTS})
 
 
 def _columns(table: Floats) -> dict[str, Floats]:
-    return {name: table[:, place] for place, name in enumerate(FEATURES)}
+    return {name: table[:, column] for column, name in enumerate(FEATURES)}
 
 
 def _best(
     rows: NDArray[np.int64], scores: NDArray[np.floating], depth: int, parts: Mapping[str, Floats]
 ) -> list[Ranked]:
-    """Ties in the order of rows, which is that of the passages' keys."""
+    """Sort by score; ties stay in the order of rows, which is that of the passages' keys."""
     order = np.lexsort((rows, -scores))[:depth]
     return [
-        Ranked(int(rows[place]), float(scores[place]), {name: float(of[place]) for name, of in parts.items()})
-        for place in order
+        Ranked(int(rows[i]), float(scores[i]), {name: float(part[i]) for name, part in parts.items()})
+        for i in order
     ]
 
 
 def _ranks(scores: Floats) -> NDArray[np.float64]:
+    """Return 0 for the best score, 1 for the next."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     return ranks

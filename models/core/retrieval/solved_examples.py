@@ -1,7 +1,4 @@
-"""Solved examples: requests whose right passages are known speak for these passages.
-
-Train requests by how near they are to each other and to a test request.
-"""
+"""Train requests as vectors: their votes for passages, and the choice of exemplars by distance."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import base64
 import random
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,8 @@ from scipy import sparse
 from models.core.words import group_of
 
 Floats = NDArray[np.float32]
-# How fast the voice of an example fades with its distance: similarities of unit vectors are divided by it.
+# Similarities of unit vectors are divided by it before the softmax of votes: smaller means fewer examples
+# count.
 SHARPNESS = 0.06
 LIBRARY_SHARPNESS = 0.15
 NEAREST = 20
@@ -25,9 +24,12 @@ NEAREST = 20
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """For each passage: the `share` of votes, its similarity to the `nearest` example that names it (0 where
-    none of the nearest does), and how `popular` it is among all. `library` is the share of each library;
-    `certainty` is the similarity of the very nearest example."""
+    """The votes of solved examples for each passage.
+
+    `share` is its share of votes, `nearest` its similarity to the nearest example that names it (0 if none of
+    the nearest does), `popular` the number of examples that name it. `library` is the share of each library,
+    `certainty` the similarity of the very nearest example.
+    """
 
     share: Floats
     nearest: Floats
@@ -36,10 +38,18 @@ class Votes:
     certainty: float
 
 
+def no_votes(passages: int, libraries: int) -> Votes:
+    zeros = np.zeros(passages, dtype=np.float32)
+    return Votes(zeros, zeros, zeros, np.zeros(libraries, dtype=np.float32), 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class SolvedExamples:
-    """`whole` and `bare` are vectors of the requests as they are and without literals, [examples, d], of unit
-    length; `groups` names the question of each; `answers` marks its passages, [examples, passages]."""
+    """Requests whose right passages are known, and so vote for these passages.
+
+    `whole` and `bare` are unit vectors of the requests with and without literals, [examples, d]. `groups`
+    names the question of each; `answers` marks its passages, [examples, passages].
+    """
 
     whole: Floats
     bare: Floats
@@ -47,18 +57,18 @@ class SolvedExamples:
     answers: sparse.csr_array
 
     def similarities(self, whole: Floats, bare: Floats) -> Floats:
-        """[queries, examples] of queries given by both their vectors."""
+        """Return the similarities of queries, given by both their vectors, [queries, examples]."""
         sums: Floats = unit(whole) @ self.whole.T + unit(bare) @ self.bare.T
         return sums / np.float32(2)
 
     def votes(
         self, similarity: Floats, admitted: NDArray[np.bool_], library: NDArray[np.int64], libraries: int
     ) -> Votes:
-        """What the `admitted` examples say of a query with these similarities, both of shape [examples]."""
+        """Return the votes of the `admitted` examples for a query with these similarities, both
+        [examples]."""
         passages = self.answers.shape[1]
         if not admitted.any():
-            none = np.zeros(passages, dtype=np.float32)
-            return Votes(none, none, none, np.zeros(libraries, dtype=np.float32), 0.0)
+            return no_votes(passages, libraries)
         near = np.where(admitted, similarity, -np.inf)
         best = float(near.max())
         transposed = self.answers.T
@@ -66,11 +76,11 @@ class SolvedExamples:
         for row in np.argsort(-near, kind="stable")[:NEAREST][::-1]:
             if admitted[row]:
                 nearest[self._answers_of(row)] = near[row]
-        voices = np.exp((near - best) / SHARPNESS)
+        weights = np.exp((near - best) / SHARPNESS)
         wide = transposed @ np.exp((near - best) / LIBRARY_SHARPNESS)
         shares = np.bincount(library, weights=wide, minlength=libraries)
         return Votes(
-            share=(transposed @ (voices / voices.sum())).astype(np.float32),
+            share=(transposed @ (weights / weights.sum())).astype(np.float32),
             nearest=nearest,
             popular=(transposed @ admitted.astype(np.float32)).astype(np.float32),
             library=(shares / max(shares.sum(), 1e-9)).astype(np.float32),
@@ -78,11 +88,11 @@ class SolvedExamples:
         )
 
     def others(self, question_id: str) -> NDArray[np.bool_]:
-        """Which examples are of other questions; a paraphrase would give the answer away."""
+        """Mark the examples of other questions; a paraphrase would give the answer away."""
         return np.asarray(self.groups != group_of(question_id))
 
     def without(self, passage: int) -> NDArray[np.bool_]:
-        """Which examples do not name the passage of this row."""
+        """Mark the examples that do not name the passage of this row."""
         admitted = np.ones(len(self.groups), dtype=np.bool_)
         admitted[self.answers[:, [passage]].nonzero()[0]] = False
         return admitted
@@ -94,13 +104,13 @@ class SolvedExamples:
 
 
 def unit(vectors: Floats) -> Floats:
-    """`vectors` at length one; a vector of nothing stays what it is."""
+    """Scale `vectors` to length one; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def answer_matrix(answers: Sequence[Sequence[int]], passages: int) -> sparse.csr_array:
-    """[examples, passages], 1 where a passage answers an example."""
+    """Return a matrix that is 1 if a passage answers an example, [examples, passages]."""
     ends = np.cumsum([0, *map(len, answers)])
     rows = np.array([row for rows in answers for row in rows], dtype=np.int32)
     return sparse.csr_array(
@@ -108,14 +118,14 @@ def answer_matrix(answers: Sequence[Sequence[int]], passages: int) -> sparse.csr
     )
 
 
-# Of so many that may come next the one is taken that covers most.
+# Candidates for the next exemplar; the one that covers most is taken.
 CANDIDATES = 16
-# Half the squared distance of unit vectors, at most.
+# The largest half of a squared distance of unit vectors.
 FARTHEST = 2.0
 
 
 def pack_vector(vector: Floats) -> str:
-    """A vector as the ledger keeps it: of unit length, in half precision, as base64."""
+    """Encode a vector for the ledger: unit length, half precision, base64."""
     length = max(float(np.linalg.norm(vector)), 1e-12)
     return base64.b64encode((vector / np.float32(length)).astype("<f2").tobytes()).decode()
 
@@ -126,56 +136,51 @@ def unpack_vector(text: str) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingIndex:
-    """`vectors` of the train requests, [examples, d], of unit length."""
+    """Unit vectors of the train requests, [examples, d]."""
 
     ids: Sequence[int]
     vectors: Floats
 
     @classmethod
     def of(cls, records: Iterable[tuple[int, str]]) -> EmbeddingIndex:
-        """From (example, packed vector)."""
-        found = list(records)
-        vectors = np.stack([unpack_vector(vector) for _, vector in found]) if found else np.zeros((0, 1))
-        return cls([example for example, _ in found], vectors.astype(np.float32))
+        """Build the index from pairs of an example and its packed vector."""
+        pairs = list(records)
+        vectors = np.stack([unpack_vector(vector) for _, vector in pairs]) if pairs else np.zeros((0, 1))
+        return cls([example for example, _ in pairs], vectors.astype(np.float32))
 
     def nearest(self, vector: Floats, among: Container[int], count: int) -> list[int]:
-        """The `count` examples of `among` that are nearest, the very nearest first."""
+        """Return the `count` nearest examples of `among`, the nearest first."""
         if not self.ids:
             return []
         order = np.argsort(-(self.vectors @ vector), kind="stable")
-        chosen: list[int] = []
-        for row in order:
-            if len(chosen) == count:
-                break
-            if self.ids[row] in among:
-                chosen.append(self.ids[row])
-        return chosen
+        return list(islice((self.ids[row] for row in order if self.ids[row] in among), count))
 
     def diverse(self, among: Container[int], count: int, seed: str) -> list[int]:
-        """`count` examples of `among` that cover all train requests, fewer where there are no more.
+        """Return `count` examples of `among` that cover all train requests, or fewer if there are no more.
 
-        Greedy k-means++ (Arthur and Vassilvitskii, 2007): of CANDIDATES drawn with a chance that grows
-        with the squared distance to what was met, the one that leaves the least of it. Examples that are
-        not in `among` are met and passed over, so that the sets of one seed share what they can.
+        Greedy k-means++ (Arthur and Vassilvitskii, 2007): CANDIDATES are drawn with a chance that grows with
+        the squared distance to the visited examples, and the one that leaves the smallest distances is
+        visited next. Examples outside of `among` are visited but not returned, so that the sets of one seed
+        overlap.
         """
-        draw = random.Random(seed)
+        rng = random.Random(seed)
         wanted = min(count, sum(example in among for example in self.ids))
         far: Floats = np.full(len(self.ids), FARTHEST, dtype=np.float32)
-        met = np.zeros(len(self.ids), dtype=np.bool_)
+        visited = np.zeros(len(self.ids), dtype=np.bool_)
         chosen: list[int] = []
         while len(chosen) < wanted:
-            row, far = self._next(far, met, draw)
-            met[row] = True
+            row, far = self._next(far, visited, rng)
+            visited[row] = True
             if self.ids[row] in among:
                 chosen.append(self.ids[row])
         return chosen
 
-    def _next(self, far: Floats, met: NDArray[np.bool_], draw: random.Random) -> tuple[int, Floats]:
-        """The row to meet next, and how far each example is from the nearest that was met."""
-        sums = np.cumsum(np.where(met, 0, far), dtype=np.float64)
-        if sums[-1] <= 0:  # only copies of what was met are left
-            return int(np.flatnonzero(~met)[0]), far
-        points = [draw.random() * sums[-1] for _ in range(CANDIDATES)]
+    def _next(self, far: Floats, visited: NDArray[np.bool_], rng: random.Random) -> tuple[int, Floats]:
+        """Return the row to visit next, and the distance of each example to the nearest visited one."""
+        sums = np.cumsum(np.where(visited, 0, far), dtype=np.float64)
+        if sums[-1] <= 0:  # only copies of visited examples are left
+            return int(np.flatnonzero(~visited)[0]), far
+        points = [rng.random() * sums[-1] for _ in range(CANDIDATES)]
         rows = np.searchsorted(sums, points, side="right")
         rows = np.minimum(rows, np.searchsorted(sums, sums[-1]))  # a product may be rounded up
         left = np.minimum(far, np.maximum(0, 1 - self.vectors[rows] @ self.vectors.T))
