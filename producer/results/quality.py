@@ -1,9 +1,4 @@
-"""The sets that filters look at: what a run has made, and the train split of a dataset.
-
-What the filters find in a set: counts, examples, and the rows that an export leaves out.
-
-Filters of quality on the rows of a run, or on a dataset before there is one.
-"""
+"""Quality filters on the rows of a run, or on the train split of a dataset, and the rows that they mark."""
 
 from __future__ import annotations
 
@@ -30,8 +25,8 @@ from storage.schema import TEST, TRAIN
 
 @dataclass(frozen=True, slots=True)
 class QualityRow:
-    """A row of the set: `number` is its train row, `unit` the unit of its rationale, 0 where there is none.
-    `right` says that its rationale is correct; a row of a dataset always is."""
+    """A row of the set. `number` is its train row, `unit` the unit of its rationale, or 0. `right` says that
+    its rationale is correct, which holds for each row of a dataset."""
 
     candidate: QualityCandidate
     number: int
@@ -41,19 +36,18 @@ class QualityRow:
 
 
 class QualityRowSet(Protocol):
-    """Read anew at each iteration: its rows need no memory."""
+    """Rows that each iteration reads anew, so that they need no memory."""
 
     def __iter__(self) -> Iterator[QualityRow]: ...
 
     def test(self) -> Iterator[Example]:
-        """The test split that no row should repeat."""
+        """Return the test split, which no row should repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSet:
-    """The rows that `starmill export` writes. Right rows come first, so that of rows that are alike a wrong
-    one never stands for a right one, and a right row is marked or not whether or not wrong ones are asked
-    for."""
+    """The rows that `starmill export` writes, right ones first: a wrong row never replaces a similar right
+    one, and the marks of right rows do not depend on the wrong ones."""
 
     db: Database
     run: Run
@@ -117,7 +111,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class MarkedRow:
-    """A marked row to look at, and what it is like: `other` is an earlier row, or a row of the test split."""
+    """A marked row, and the text of the `other` row that it resembles: an earlier one, or a test row."""
 
     mark: Mark
     row: QualityRow
@@ -127,21 +121,21 @@ class MarkedRow:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Units whose rows an export leaves out, and how many rows each filter marked; one row may be marked by
-    several."""
+    """Units whose rows an export leaves out, and the number of marks of each filter. Filters may mark the
+    same row."""
 
     units: frozenset[int] = frozenset()
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        said = ", ".join(f"{name} {self.counts[name]:,}" for name in FILTERS if name in self.counts)
-        return f"left out {len(self.units):,} rows that filters mark: {said}"
+        marked = ", ".join(f"{name} {self.counts[name]:,}" for name in FILTERS if name in self.counts)
+        return f"left out {len(self.units):,} rows that filters mark: {marked}"
 
 
 @dataclass(frozen=True, slots=True)
 class QualityFindings:
-    """`names` are the filters that looked. `right` of `rows` have a right rationale; `units` and `is_right`
-    hold the unit and the verdict of each row by its place."""
+    """The marks of the filters `names`. `right` of the `rows` have a right rationale; `units` and `is_right`
+    hold the unit and the verdict of each row by its index."""
 
     names: tuple[str, ...]
     rows: int
@@ -155,34 +149,35 @@ class QualityFindings:
         return [mark for mark in self.marks if mark.filter == name]
 
     def of_right(self, name: str) -> int:
-        """How many right rows the filter marks."""
-        return sum(self.is_right[mark.place] for mark in self.marks if mark.filter == name)
+        """Count the right rows that the filter marks."""
+        return sum(self.is_right[mark.row] for mark in self.marks if mark.filter == name)
 
     def kinds(self, name: str) -> dict[str, int]:
-        """How the filter's marks came about, the most frequent first; empty where it tells nothing apart."""
+        """Count the filter's marks by kind, the most frequent first; empty for a filter without kinds."""
         return dict(Counter(mark.kind for mark in self.marked(name) if mark.kind).most_common())
 
     def test_rows_repeated(self) -> int:
-        """How many test rows some row repeats, as far as each row's first overlap tells."""
+        """Count the test rows that a row repeats; only the first overlap of each row is known."""
         return len({mark.other for mark in self.marked("contamination")})
 
     def left(self, names: Iterable[str]) -> int:
-        """How many right rows none of these filters marks."""
-        heeded = set(names)
-        out = {mark.place for mark in self.marks if mark.filter in heeded}
-        return self.right - sum(self.is_right[place] for place in out)
+        """Count the right rows that none of these filters marks."""
+        filters = set(names)
+        marked = {mark.row for mark in self.marks if mark.filter in filters}
+        return self.right - sum(self.is_right[index] for index in marked)
 
 
 def find_marks(
     rows: QualityRowSet, settings: Quality, names: Sequence[str], rule: str = "tree"
 ) -> QualityFindings:
-    """All rows in one pass; marks are computed anew from the rows each time, and stored nowhere. Answers are
-    the same where they have the same form by the correctness `rule`."""
-    test_rows = [0]
+    """Mark all rows in one pass; marks are stored nowhere. Answers with the same form by the correctness
+    `rule` are equal."""
+    test_rows = 0
 
     def test() -> Iterable[tuple[str, str, str]]:
+        nonlocal test_rows
         for row in rows.test():
-            test_rows[0] += 1
+            test_rows += 1
             yield row.request, row.reference, question_of(row.question_id, row.row)
 
     filters = Filters(settings, names, test(), form_of(rule))
@@ -192,52 +187,52 @@ def find_marks(
         units.append(listed.unit)
         is_right.append(listed.right)
     return QualityFindings(
-        tuple(name for name in FILTERS if name in names), len(units), sum(is_right), test_rows[0],
+        tuple(name for name in FILTERS if name in names), len(units), sum(is_right), test_rows,
         filters.marks(), units, is_right,
     )  # fmt: skip
 
 
 def mark_examples(
-    rows: QualityRowSet, found: QualityFindings, most: int = EXAMPLES
+    rows: QualityRowSet, findings: QualityFindings, max_examples: int = EXAMPLES
 ) -> dict[str, list[MarkedRow]]:
-    """The first marks of each filter, and of each kind that it tells apart, with the rows themselves."""
+    """Return the first marks of each filter and each of its kinds, with the rows themselves."""
     chosen: defaultdict[str, list[Mark]] = defaultdict(list)
-    for name in found.names:
-        of_kind: Counter[str] = Counter()
-        for mark in found.marked(name):
-            if of_kind[mark.kind] < most:
-                of_kind[mark.kind] += 1
+    for name in findings.names:
+        by_kind: Counter[str] = Counter()
+        for mark in findings.marked(name):
+            if by_kind[mark.kind] < max_examples:
+                by_kind[mark.kind] += 1
                 chosen[name].append(mark)
     marks = [mark for several in chosen.values() for mark in several]
     earlier = {mark.other for mark in marks if mark.filter != "contamination"}
-    texts = _at({*(mark.place for mark in marks), *earlier}, rows)
-    of_test = {mark.other for mark in marks if mark.filter == "contamination"}
-    tests = _at(of_test, rows.test())
+    marked = _pick({*(mark.row for mark in marks), *earlier}, rows)
+    repeated = {mark.other for mark in marks if mark.filter == "contamination"}
+    tests = _pick(repeated, rows.test())
 
     def show(mark: Mark) -> MarkedRow:
-        row = texts[mark.place]
+        row = marked[mark.row]
         if mark.other is None:
             return MarkedRow(mark, row)
         if mark.filter == "contamination":
             test = tests[mark.other]
             return MarkedRow(mark, row, f"{test.request}\n{test.reference}", test.row)
-        other = texts[mark.other]
+        other = marked[mark.other]
         return MarkedRow(mark, row, other.candidate.text, other.number)
 
     return {name: [show(mark) for mark in several] for name, several in chosen.items()}
 
 
 def find_left_out(db: Database, run: Run, names: Sequence[str], *, accepted: bool) -> LeftOut:
-    """What an export of the run leaves out where it heeds these filters."""
+    """Find the rows that an export with these filters leaves out."""
     experiment = run.experiment
     rows = SyntheticSet(db, run, accepted)
-    found = find_marks(rows, experiment.quality, names, experiment.rationale.correctness)
-    units = frozenset(found.units[mark.place] for mark in found.marks)
-    return LeftOut(units, Counter({name: len(found.marked(name)) for name in found.names}))
+    findings = find_marks(rows, experiment.quality, names, experiment.rationale.correctness)
+    units = frozenset(findings.units[mark.row] for mark in findings.marks)
+    return LeftOut(units, Counter({name: len(findings.marked(name)) for name in findings.names}))
 
 
 def parse_filters(given: str) -> tuple[str, ...]:
-    """Filters named on a command line: some, `all` or `none`. Raises UsageError."""
+    """Parse filters of a command line: names, `all` or `none`. Raise UsageError for others."""
     names = [name.strip() for name in given.split(",")]
     if names in ([NONE], [ALL]):
         return tuple(FILTERS) if names == [ALL] else ()
@@ -247,8 +242,8 @@ def parse_filters(given: str) -> tuple[str, ...]:
     return tuple(name for name in FILTERS if name in names)
 
 
-def _at(places: Iterable[int | None], items: Iterable[T]) -> dict[int, T]:
-    """The items at these places; no more are read than needed."""
-    wanted = {place for place in places if place is not None}
+def _pick(indices: Iterable[int | None], items: Iterable[T]) -> dict[int, T]:
+    """Return the items by these indices, and read no more than needed."""
+    wanted = {index for index in indices if index is not None}
     end = max(wanted, default=-1) + 1
-    return {place: item for place, item in enumerate(islice(items, end)) if place in wanted}
+    return {index: item for index, item in enumerate(islice(items, end)) if index in wanted}

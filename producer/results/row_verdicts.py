@@ -60,8 +60,8 @@ def read_verdicts(db: Database, run: Run) -> Verdicts:
     The tests of its row judge an answer if they can run, else the run's own rule, else equality."""
     verdicts: Verdicts = {}
     for example in synthetic_examples(db, run):
-        if example.tried:
-            first, final = example.tried[0], example.final
+        if example.rationales:
+            first, final = example.rationales[0], example.final
             if first.stage == "rationale":
                 cell = CellVerdicts(TRAIN, "rationale", FIRST_PASS)
                 _verdict(verdicts, cell, first).add(bool(first.result["correct"]))

@@ -1,13 +1,4 @@
-"""Texts of JSONL rows, and what is wrong where they are not there.
-
-Right answers that stand in a file of their own.
-
-What a file of rationales holds: how many are right by each rule, and how the others fail.
-
-Judging texts that stand in files, whoever wrote them.
-
-Scores of `{"question_id", "prediction", "reference"}` lines.
-"""
+"""Scores of prediction files and audits of rationale files: JSON lines, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -29,9 +20,9 @@ from storage.jsonl import read_objects
 
 
 def text_field(path: Path, line: int, row: dict[str, Any], *names: str) -> str:
-    """The text under the first of `names` that the row has. A null is an empty text: nothing was answered.
+    """Return the text under the first of `names` that the row has; null is an empty text: no answer.
 
-    Raises DatasetError.
+    Raise DatasetError if there is none.
     """
     name = next((name for name in names if name in row), None)
     if name is None:
@@ -45,7 +36,7 @@ def text_field(path: Path, line: int, row: dict[str, Any], *names: str) -> str:
 
 
 def key_field(path: Path, line: int, row: dict[str, Any]) -> str:
-    """The row's `question_id`, a text or a whole number. Raises DatasetError."""
+    """Return the row's `question_id`, a text or a whole number, or raise DatasetError."""
     value = row.get("question_id")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DatasetError(path, line, "needs a 'question_id', a text or a whole number")
@@ -53,22 +44,22 @@ def key_field(path: Path, line: int, row: dict[str, Any]) -> str:
 
 
 class References:
-    """`{"question_id", "reference"}` lines, or a JSON array of DocPrompting's rows (`cmd`); of several
-    references of an id the last counts. Raises DatasetError with file, line and reason."""
+    """Reference answers from `{"question_id", "reference"}` lines, or a JSON array of DocPrompting's rows
+    (`cmd`). The last reference of an id counts. Raises DatasetError with file, line and reason."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         rows = json_rows(path) if path.suffix == ".json" else read_objects(path)
-        self._of = {
+        self._by_id = {
             key_field(path, number, row): text_field(path, number, row, "reference", "cmd")
             for number, row in rows
         }
 
     def of(self, key: str, path: Path, line: int) -> str:
-        """For the row with this id, which stands in `path`. Raises DatasetError."""
-        if key not in self._of:
+        """Return the reference for a row on `line` of `path`, or raise DatasetError."""
+        if key not in self._by_id:
             raise DatasetError(path, line, f"question_id {key} has no reference in {self._path}")
-        return self._of[key]
+        return self._by_id[key]
 
 
 EXAMPLES = 3
@@ -76,7 +67,10 @@ EXAMPLES = 3
 
 @dataclass(slots=True)
 class Audit:
-    """`examples` holds the first few (question id, text) of each failure mode; of leaks, all ids are kept."""
+    """Counts of a file of rationales: right ones by rule, failures by mode.
+
+    `examples` holds the first few (question id, text) of each failure mode; `leaks` holds all ids.
+    """
 
     n: int = 0
     correct: Counter[str] = field(default_factory=Counter)
@@ -87,17 +81,17 @@ class Audit:
     def add(self, key: str, text: str, request: str, reference: str) -> None:
         self.n += 1
         self.correct.update(rule for rule in RULES if is_correct(rule, text, reference))
-        found = failure_modes(text, request)
-        self.modes.update(found)
-        if "hint_leak" in found:
+        modes = failure_modes(text, request)
+        self.modes.update(modes)
+        if "hint_leak" in modes:
             self.leaks.append(key)
-        for mode in found:
+        for mode in modes:
             shown = self.examples.setdefault(mode, [])
             if len(shown) < EXAMPLES:
                 shown.append((key, text))
 
     def counts(self) -> dict[str, Any]:
-        """As `audit --json` prints them."""
+        """Return the document of `audit --json`."""
         return {
             "n": self.n,
             "correct": {rule: self.correct[rule] for rule in RULES},
@@ -109,20 +103,20 @@ class Audit:
 
 
 def audit_file(path: Path, reference: Path) -> Audit:
-    """Reads `{"question_id", "rationale", "query"}` lines one by one; each row counts. `reference` is a file
-    of References. Raises DatasetError with file, line and reason."""
+    """Audit `{"question_id", "rationale", "query"}` lines one by one; each row counts. `reference` is a file
+    of References. Raise DatasetError with file, line and reason."""
     references = References(reference)
-    found = Audit()
+    audit = Audit()
     for number, row in read_objects(path):
         key = key_field(path, number, row)
         right = references.of(key, path, number)
         text = text_field(path, number, row, "rationale", "text")
-        asked = next((name for name in ("query", "request") if name in row), None)
-        request = text_field(path, number, row, asked) if asked else ""
-        found.add(key, text, request, right)
-    if not found.n:
+        request_name = next((name for name in ("query", "request") if name in row), None)
+        request = text_field(path, number, row, request_name) if request_name else ""
+        audit.add(key, text, request, right)
+    if not audit.n:
         raise DatasetError(path, None, "holds no rows")
-    return found
+    return audit
 
 
 # How predictions are compared with references.
@@ -131,7 +125,7 @@ Rules = Literal["paper", "strict"]
 
 @dataclass(frozen=True, slots=True)
 class FileScores:
-    """Scores and 95 % intervals in percent, by name; `repeated` rows gave way to a later one of their id."""
+    """Scores and 95 % intervals in percent, by name. A later row of the same id replaced `repeated` rows."""
 
     n: int
     repeated: int
@@ -142,27 +136,26 @@ class FileScores:
 def score_file(
     path: Path, rules: Rules, references: References | None = None, *, with_intervals: bool = False
 ) -> FileScores:
-    """Reads line by line, and keeps a few hundred bytes a row. Where an id repeats, its last row counts.
-    Rows bring their own references, unless `references` are given.
+    """Score `{"question_id", "prediction", "reference"}` lines; `references` replace those of the rows.
 
-    Raises DatasetError with file, line and reason.
+    The last row of an id counts. Memory takes a few hundred bytes per row. Raise DatasetError with file, line
+    and reason.
     """
     # 4 bytes a number: no row has two thousand million n-grams.
-    stats, places, read = array("i"), dict[str, int](), 0
+    stats, indices, read = array("i"), dict[str, int](), 0
     for number, row in read_objects(path):
         key = key_field(path, number, row)
         right = references.of(key, path, number) if references else text_field(path, number, row, "reference")
         pair = as_judged(rules, text_field(path, number, row, "prediction"), right)
-        found = array("i", row_stats(*pair).tolist())
-        place = places.setdefault(key, len(places)) * WIDTH
-        stats[place : place + WIDTH] = found
+        start = indices.setdefault(key, len(indices)) * WIDTH
+        stats[start : start + WIDTH] = array("i", row_stats(*pair).tolist())
         read += 1
-    if not places:
+    if not indices:
         raise DatasetError(path, None, "holds no rows")
     table = np.frombuffer(stats, dtype=np.int32).reshape(-1, WIDTH)
     return FileScores(
-        n=len(places),
-        repeated=read - len(places),
+        n=len(indices),
+        repeated=read - len(indices),
         scores=scores(table),
         intervals=intervals(table) if with_intervals else {},
     )

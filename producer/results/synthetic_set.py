@@ -1,7 +1,4 @@
-"""What the teacher made of a train example: the rows of the synthetic set.
-
-What a run has grown, judged and written: rows that load as a train split, and those that were dropped.
-"""
+"""The rows that a run made: the teacher's work on each train example, and grown requests."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from models.core.experiment.options import Dataset, Fields
+from models.core.experiment.options import Fields
 from models.core.growth import DROPS, Drop
 from models.core.pipeline.rounds import SAMPLES, deciding_round, pass_of, round_of
 from models.core.pipeline.stages import WORDINGS
@@ -34,88 +31,76 @@ Source = Literal["first_pass", "star", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class SyntheticExample:
-    """The finished units of one train example; `tried` are its rationales in the order of the passes, those
-    of the round that counts where there are several `rounds`. Where the first was voted on, `samples` are
-    those that it was chosen from. `shown` is the documentation that the teacher was shown."""
+    """The finished units of one train example.
+
+    `rationales` are in the order of the passes; with several `rounds`, they are those of the round that
+    counts. If the first was elected, `samples` are its candidates. The teacher was `shown` documentation.
+    """
 
     augment: ResultRow | None
     retrieve: ResultRow | None
-    tried: tuple[ResultRow, ...]
+    rationales: tuple[ResultRow, ...]
     samples: tuple[ResultRow, ...] = ()
     shown: tuple[Hit, ...] = ()
     rounds: tuple[tuple[ResultRow, ...], ...] = ()
 
     @property
     def right(self) -> tuple[ResultRow, ...]:
-        """The rationales that are right; more than one only where the experiment stops later."""
-        return tuple(row for row in self.tried if row.result["correct"])
+        """The right rationales; there are several only if the experiment stops later."""
+        return tuple(row for row in self.rationales if row.result["correct"])
 
     @property
     def final(self) -> ResultRow | None:
         """The first right rationale if there is one, else the last."""
-        return next(iter(self.right or self.tried[-1:]), None)
+        return next(iter(self.right or self.rationales[-1:]), None)
 
     @property
     def source(self) -> Source | None:
-        """How the final rationale came about; None where there is none."""
+        """The source of the final rationale, if there is one."""
         return rationale_source(self.final) if self.final else None
 
-    def led_to(self, row: ResultRow) -> tuple[ResultRow, ...]:
-        """The rationales up to `row`, from the one after the right one before it."""
-        end = self.tried.index(row)
-        start = max((place + 1 for place in range(end) if self.tried[place].result["correct"]), default=0)
-        return self.tried[start : end + 1]
+    def leading_to(self, row: ResultRow) -> tuple[ResultRow, ...]:
+        """Return the rationales up to `row` that follow an earlier right one."""
+        end = self.rationales.index(row)
+        right = (index for index in range(end) if self.rationales[index].result["correct"])
+        return self.rationales[max(right, default=-1) + 1 : end + 1]
 
 
 def rationale_source(rationale: ResultRow) -> Source:
-    """How it came about."""
     if not rationale.result["correct"]:
         return "wrong"
     return "star" if rationale.stage == "rationalize" else "first_pass"
 
 
-def pass_number(row: ResultRow) -> int:
-    """0 for the first rationale, then the number of the rationalization pass."""
-    return pass_of(row.variant)
-
-
 def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
-    """Train examples with at least one finished unit, in order, in bounded memory."""
+    """Yield train examples with at least one finished unit, in order, in bounded memory."""
+    numbers = range(1, run.experiment.rationale.rounds + 1)
     finished = iter_rows(db, run.id, stages=STAGES, split=TRAIN)
     for _, units in groupby(finished, key=lambda row: row.example_id):
-        of_stage: dict[str, list[ResultRow]] = {stage: [] for stage in STAGES}
+        by_stage: dict[str, list[ResultRow]] = {stage: [] for stage in STAGES}
         samples: list[ResultRow] = []
         for unit in units:
-            (samples if unit.variant in SAMPLES else of_stage[unit.stage]).append(unit)
-        rounds = _rounds(run, of_stage["rationale"] + of_stage["rationalize"])
-        tried = deciding_round(rounds, lambda row: bool(row.result["correct"]))
-        # The searches of alternatives are for students.
-        retrieve = next((unit for unit in of_stage["retrieve"] if unit.variant in WORDINGS), None)
-        found = hits_from_records(retrieve.result.get("passages", ())) if retrieve else []
+            (samples if unit.variant in SAMPLES else by_stage[unit.stage]).append(unit)
+        passes = sorted(by_stage["rationale"] + by_stage["rationalize"], key=lambda row: pass_of(row.variant))
+        rounds = tuple(tuple(row for row in passes if round_of(row.variant) == number) for number in numbers)
+        rationales = deciding_round(rounds, lambda row: bool(row.result["correct"]))
+        decided = round_of(rationales[0].variant) if rationales else None
+        # Only students are shown the searches of alternatives.
+        retrieve = next((unit for unit in by_stage["retrieve"] if unit.variant in WORDINGS), None)
+        hits = hits_from_records(retrieve.result.get("passages", ())) if retrieve else []
         yield SyntheticExample(
-            next(iter(of_stage["augment"]), None),
+            next(iter(by_stage["augment"]), None),
             retrieve,
-            tuple(tried),
-            tuple(sample for sample in samples if tried and _round_of(sample) == _round_of(tried[0])),
-            tuple(select(found, run.experiment.passages)),
+            tuple(rationales),
+            tuple(sample for sample in samples if round_of(sample.variant) == decided),
+            tuple(select(hits, run.experiment.passages)),
             rounds,
         )
 
 
-def _rounds(run: Run, rationales: list[ResultRow]) -> tuple[tuple[ResultRow, ...], ...]:
-    """Those of each round, in the order of the passes."""
-    ordered = sorted(rationales, key=pass_number)
-    numbers = range(1, run.experiment.rationale.rounds + 1)
-    return tuple(tuple(row for row in ordered if _round_of(row) == number) for number in numbers)
-
-
-def _round_of(row: ResultRow) -> int:
-    return round_of(row.variant)
-
-
 @dataclass
 class GrowthYield:
-    """How many pairs came of each round, from the first, and how many were kept; and dropped, by reason."""
+    """Pairs that growth made and kept, by round, and dropped, by reason."""
 
     pairs: Counter[int] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
@@ -134,34 +119,33 @@ class GrowthYield:
 
 
 def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | None) -> GrowthYield:
-    """Judge every candidate of the run in order. Both files are JSON lines, and appear when they are whole;
-    without a name none is written. Raises UsageError."""
-    fields = _fields(run.experiment.dataset)
-    found = GrowthYield()
+    """Judge every candidate of the run in order, and write kept and dropped ones as JSON lines.
+
+    A file appears when it is complete; without a name none is written. Raise UsageError.
+    """
+    dataset = run.experiment.dataset
+    # The other loaders do not read such rows.
+    fields = dataset.fields if dataset.loader == "jsonl" else Fields()
+    growth = GrowthYield()
     with ExitStack() as stack:
         kept_lines, dropped_lines = _opened(stack, output), _opened(stack, dropped)
         for grown, drop in judge_candidates(db, run):
-            found.pairs[grown.round] += 1
+            growth.pairs[grown.round] += 1
             row = _row(run, grown, fields)
             if drop is None:
-                found.kept[grown.round] += 1
+                growth.kept[grown.round] += 1
                 _write(kept_lines, row)
             else:
-                found.dropped[drop.reason] += 1
+                growth.dropped[drop.reason] += 1
                 why = {"reason": drop.reason, "other": drop.other or None, "score": drop.score}
                 _write(dropped_lines, row | {"dropped": why})
-    return found
+    return growth
 
 
 def judge_candidates(db: Database, run: Run) -> Iterator[tuple[GrownCandidate, Drop | None]]:
-    gate = examples.growth_filter(db, run)
+    growth_filter = examples.growth_filter(db, run)
     for grown in examples.candidates(db, run, run.experiment.grow.rounds):
-        yield grown, gate.judge(grown.candidate)
-
-
-def _fields(dataset: Dataset) -> Fields:
-    """Names that the loader `jsonl` reads; the other loaders read no such rows."""
-    return dataset.fields if dataset.loader == "jsonl" else Fields()
+        yield grown, growth_filter.judge(grown.candidate)
 
 
 def _row(run: Run, grown: GrownCandidate, fields: Fields) -> dict[str, Any]:

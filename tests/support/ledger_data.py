@@ -132,9 +132,9 @@ class LedgerRun:
             return UnitOutcome(work, answer, generation=bought.request.key, purchase=bought,
                            dependants=dependants(slots, work.step))  # fmt: skip
         sample = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
-        moves: dict[str, Any] = {"feeds": dependants(slots, work.step)}
+        moves: dict[str, Any] = {"dependants": dependants(slots, work.step)}
         if sample.result["correct"]:
-            moves = {"skips": downstream(slots, work.step), "because": ALREADY_CORRECT}
+            moves = {"skips": downstream(slots, work.step), "skip_reason": ALREADY_CORRECT}
         return UnitOutcome(work, sample.result | answer, generation=sample.generation, **moves)
 
     def _purchase(self, work: ClaimedUnit, text: str | None) -> Purchase:

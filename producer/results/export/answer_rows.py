@@ -1,9 +1,4 @@
-"""The students' answers: one row per cell of the grid, test example and seed.
-
-The dead-letter table: units that failed, with every answer that was rejected on the way.
-
-A run's generations as a recording that `teacher.recording` can name.
-"""
+"""Exported rows of students' answers, of failed units, and of generations as a recording."""
 
 from __future__ import annotations
 
@@ -15,14 +10,8 @@ from models.core.pipeline.grid import Cell, Searches, cells
 from models.core.recording import recorded_row
 from models.core.retrieval.passage_selection import hits_from_records, select
 from models.core.types import JSON
-from producer.results.export.columns import (
-    Shape,
-    dollars,
-    in_batches,
-    prompt_sha256,
-    starmill_version,
-    unit_name,
-)
+from producer.results.export import columns
+from producer.results.export.columns import Shape
 from storage.database import Database
 from storage.ledger.history import augmented, generations
 from storage.ledger.queries import ResultRow, failures, iter_rows, rejected_texts, request_bodies, results
@@ -68,55 +57,57 @@ ANSWER: Shape = {
 
 
 def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
-    """Finished answers of shape ANSWER; `prediction` and `exact_match` are null where not judged yet,
-    `execution` where not executed. `exemplars` are rows of the train split; `dropped`
-    counts what the model's context had no room for."""
+    """Yield finished answers of shape ANSWER, by cell of the grid, test example and seed.
+
+    `prediction` and `exact_match` are null if not judged yet, `execution` if not executed. `exemplars` are
+    rows of the train split; the model's context had no room for those `dropped`.
+    """
     grid = {cell.name: cell for cell in cells(run.experiment)}
     searches = Searches.read(run.experiment.passages)
-    for batch in in_batches(_answers(db, run)):
-        asked = request_bodies(db, [answer.generation for answer, _ in batch if answer.generation])
-        found = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
+    for batch in columns.in_batches(_answers(db, run)):
+        requests = request_bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        searched = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
         for answer, judge in batch:
             cell = grid[answer.variant]
             row = _row(run, cell, answer, judge)
-            provenance = _provenance(run, cell, answer, asked.get(answer.generation or ""))
-            provenance["passages"] = _shown(cell, answer, searches, found)
+            provenance = _provenance(run, cell, answer, requests.get(answer.generation or ""))
+            provenance["passages"] = _shown(cell, answer, searches, searched)
             yield {**row, "provenance": provenance}
 
 
 def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
-    """Each with its judge, where that is done: they are planned one after the other."""
+    """Yield each answer with its judge if that is done: they are planned one after the other."""
     finished = iter_rows(db, run.id, stages=("answer", "judge"), split=TEST)
     for _, units in groupby(finished, key=lambda unit: (unit.example_id, unit.variant, unit.sample)):
-        of_stage = {unit.stage: unit for unit in units}
-        if answer := of_stage.get("answer"):
-            yield answer, of_stage.get("judge")
+        by_stage = {unit.stage: unit for unit in units}
+        if answer := by_stage.get("answer"):
+            yield answer, by_stage.get("judge")
 
 
 def _shown(
-    cell: Cell, answer: ResultRow, searches: Searches, found: dict[tuple[int, str], dict[str, Any]]
+    cell: Cell, answer: ResultRow, searches: Searches, searched: dict[tuple[int, str], dict[str, Any]]
 ) -> list[str]:
-    """Ids of the documentation of the request itself, best first: what its prompt had room for."""
+    """Return ids of the passages that the prompt had room for, best first."""
     if not cell.retrieval:
         return []
-    record = found.get((answer.example_id, searches.unit_name(cell.wording, cell.retrieval)), {})
+    record = searched.get((answer.example_id, searches.unit_name(cell.wording, cell.retrieval)), {})
     chosen = select(hits_from_records(record.get("passages", ())), searches.choices[cell.retrieval])
     return [hit.passage.id for hit in chosen[: answer.result.get("passages", 0)]]
 
 
 def _provenance(run: Run, cell: Cell, answer: ResultRow, body: JSON | None) -> dict[str, Any]:
-    """`rule` is how the prediction is taken from the answer."""
+    """Return the origin of an answer; `rule` names how the prediction is taken from it."""
     return {
         "run": run.id,
         "experiment": run.name,
         "model": answer.model or run.experiment.student(cell.student).model_name,
-        "unit": unit_name(answer),
+        "unit": columns.unit_name(answer),
         "generation": answer.generation,
-        "prompt_sha256": prompt_sha256(body),
+        "prompt_sha256": columns.prompt_sha256(body),
         "passages": [],
         "rule": run.experiment.judge.extraction,
-        "cost_usd": dollars(answer.cost_nano_usd or 0),
-        "starmill": starmill_version(),
+        "cost_usd": columns.dollars(answer.cost_nano_usd or 0),
+        "starmill": columns.starmill_version(),
     }
 
 
@@ -167,7 +158,7 @@ FAILURE: Shape = {
 
 
 def failure_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
-    """Failed units of shape FAILURE. A rejected `text` is null where the provider sent none."""
+    """Yield failed units of shape FAILURE. A rejected `text` is null if the provider sent none."""
     for unit in failures(db, run.id):
         yield {
             "unit": unit.unit_id,
@@ -190,10 +181,17 @@ def failure_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
 
 
 def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
-    """Every answer with the request for it; and where one call augments several requests, what each of them
-    was given: when the run is repeated, others may be asked for together."""
+    """Yield every answer with its request, as a recording that `teacher.recording` can name.
+
+    If one call augments several requests, each of their results follows: a repeated run may group others.
+    """
     for key, stage, request, completion, cost in generations(db, run.id):
-        yield {"key": key, "stage": stage, **recorded_row(request, completion), "cost_usd": dollars(cost)}
+        yield {
+            "key": key,
+            "stage": stage,
+            **recorded_row(request, completion),
+            "cost_usd": columns.dollars(cost),
+        }
     if run.experiment.augment.batch_size > 1:
-        for found in augmented(db, run.id):
-            yield {"stage": "augment", **found._asdict()}
+        for augmentation in augmented(db, run.id):
+            yield {"stage": "augment", **augmentation._asdict()}

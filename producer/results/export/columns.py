@@ -1,8 +1,6 @@
-"""The columns of exported rows, without reference to a format: a type, a list of one, or a mapping.
+"""The parts that exported rows of all kinds share: column types, provenance, and counts.
 
-What an exported row says of where it comes from, beyond what its unit stores.
-
-What is counted while rows go by: they are read once.
+The type of a column is `str`, `int`, `float` or `bool`, a list of one type, or a mapping of names to types.
 """
 
 from __future__ import annotations
@@ -40,23 +38,23 @@ def dollars(nano_usd: float) -> float:
     return round(nano_usd / 1e9, 12)
 
 
-# So many rows are looked up together.
-AT_ONCE = 100
+# The rows of one look-up in the ledger.
+BATCH_SIZE = 100
 T = TypeVar("T")
 
 
 def unit_name(unit: ResultRow) -> str:
-    """`train/17/rationalize/pass-1/0`: split, row, stage, variant and sample; the same in every run."""
+    """Return split, row, stage, variant and sample, such as `train/17/rationalize/pass-1/0`. The name is the
+    same in every run."""
     return "/".join(map(str, (unit.split, unit.number, unit.stage, unit.variant, unit.sample)))
 
 
 def prompt_sha256(body: Mapping[str, Any] | None) -> str | None:
-    """SHA-256 of the prompt or the messages that a model was sent, whichever model it was, hexadecimal.
-    None where nothing was asked."""
+    """Return the hexadecimal SHA-256 of a request's prompt or messages, without its model, or None."""
     if body is None:
         return None
-    words = body["prompt"] if "prompt" in body else body["messages"]
-    text = json.dumps(words, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    prompt = body["prompt"] if "prompt" in body else body["messages"]
+    text = json.dumps(prompt, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -67,21 +65,23 @@ def starmill_version() -> str:
 
 def in_batches(items: Iterable[T]) -> Iterator[list[T]]:
     remaining = iter(items)
-    while batch := list(islice(remaining, AT_ONCE)):
+    while batch := list(islice(remaining, BATCH_SIZE)):
         yield batch
 
 
 def prompt_text(body: JSON) -> str:
-    """The words of a request as one text, each message under its role."""
+    """Return the prompt of a request as one text, each message under its role."""
     if "prompt" in body:
         return str(body["prompt"])
-    return "\n\n".join(f"[{said['role']}]\n{said['content']}" for said in body["messages"])
+    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in body["messages"])
 
 
 @dataclass(slots=True)
 class Tally:
-    """Rows by split (one, without a name, where there are no splits) and by source, variant or stage; dollars
-    of all; and the generation that the first rests on."""
+    """Counts of rows by split and by source, variant or stage, their cost, and the first row's generation.
+
+    Rows without splits count under an empty name.
+    """
 
     splits: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)

@@ -1,9 +1,10 @@
-"""The dataset card of a Hugging Face folder: what the rows are, how they came about, what they lack."""
+"""The dataset card of a Hugging Face folder: contents, origin and flaws of its rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,23 +37,23 @@ CORRECT = {
     "execution": "its code passes the tests of its row, or, where there are none, has the reference's tree",
 }
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-PROMPT_SHOWN = 4000
+MAX_PROMPT = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`documentation` is what passages in the rows were taken from, `asked` the request that the first row
-    rests on."""
+    """The parts of a card. `documentation` names the sources of passages in the rows; `request` is that of
+    the first row."""
 
     run: Run
     selection: RowSelection
     layout: Layout
     tally: Tally
     documentation: Sequence[Attribution] = ()
-    asked: JSON | None = None
+    request: JSON | None = None
 
     def text(self) -> str:
-        """README.md of the folder."""
+        """Return README.md of the folder."""
         sections = {
             "": [WHAT[self.selection.what]],
             "Counts": self._counts(),
@@ -80,7 +81,7 @@ class Card:
             "pretty_name": f"{self.run.name} ({self.selection.what})",
             "task_categories": ["text-generation"],
             "tags": ["synthetic", "starmill", *([task.name] if (task := self.run.experiment.task) else [])],
-            "size_categories": [next((name for most, name in SIZES if count < most), "n>1M")],
+            "size_categories": [next((name for limit, name in SIZES if count < limit), "n>1M")],
             "configs": [
                 {
                     "config_name": "default",
@@ -109,7 +110,7 @@ class Card:
 
     def _making(self) -> list[str]:
         experiment, run = self.run.experiment, self.run
-        teacher = experiment.teacher
+        teacher, judge = experiment.teacher, experiment.judge.model
         params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
         return [
             f"- run: {run.id} of experiment {run.name}, made with Starmill {starmill_version()}",
@@ -117,11 +118,7 @@ class Card:
             f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`",
             *(f"- student: {student.name}, `{student.model_name}`" for student in experiment.students),
             f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
-            *(
-                [f"- judge: `{judge.model_name}`"]
-                if experiment.asks_judge and (judge := experiment.judge.model)
-                else []
-            ),
+            *([f"- judge: `{judge.model_name}`"] if experiment.asks_judge and judge else []),
             *_options(experiment.rationale),
             f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
             "times at most; the hint is not part of the data",
@@ -129,28 +126,28 @@ class Card:
         ]
 
     def _left_out(self) -> list[str]:
-        said = []
+        lines = []
         if self.selection.what == "synthetic":
-            said.append("- examples without any rationale: those failed, or are not done")
+            lines.append("- examples without any rationale: those failed, or are not done")
         if self.selection.accepted:
-            said.append("- rationales that are not correct, and those that mention their hint")
+            lines.append("- rationales that are not correct, and those that mention their hint")
         if self.layout.shuffle is not None:
-            said.append(f"- the order of the dataset: rows are shuffled with seed {self.layout.shuffle}")
+            lines.append(f"- the order of the dataset: rows are shuffled with seed {self.layout.shuffle}")
         if self.layout.splits:
             shares = ", ".join(f"{name} {share:g}" for name, share in self.layout.splits.items())
-            said.append(
+            lines.append(
                 f"- of each split the questions of the others: {shares}, seed {self.layout.split_seed}"
             )
-        return said + _filtered(self.selection)
+        return lines + _filtered(self.selection)
 
     def _prompt(self) -> list[str]:
-        """Of other rows the words differ, and the seeds that are shown."""
-        if not self.asked:
+        """Show the prompt of the first row; other rows have other texts and seeds."""
+        if not self.request:
             return []
-        words = prompt_text(self.asked)
-        shown = words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}\n..."
+        prompt = prompt_text(self.request)
+        shown = prompt if len(prompt) <= MAX_PROMPT else f"{prompt[:MAX_PROMPT]}\n..."
         # No text of a row may end the block.
-        fence = "`" * max(3, 1 + max(map(len, _runs(shown, "`")), default=0))
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", shown)), default=0))
         return ["What was asked for the first row:", "", f"{fence}text", shown, fence]
 
     def _licence(self) -> list[str]:
@@ -161,41 +158,38 @@ class Card:
         ]
 
 
-def _runs(text: str, char: str) -> Iterator[str]:
-    return (part for part in "".join(each if each == char else " " for each in text).split())
-
-
 def _notices(documentation: Sequence[Attribution]) -> list[str]:
-    return (
-        ["Passages were taken from:", "", *(f"- {said}" for said in documentation)] if documentation else []
-    )
+    if not documentation:
+        return []
+    return ["Passages were taken from:", "", *(f"- {attribution}" for attribution in documentation)]
 
 
 def _filtered(selection: RowSelection) -> list[str]:
     if not selection.left_out.counts:
         return []
     marked = selection.left_out.counts
-    said = [
-        f"    - {name}: {marked[name]:,} (a row that {FILTERS[name]})" for name in FILTERS if name in marked
-    ]
     return [
         f"- rows that filters marked, which may mark a row more than once: {len(selection.left_out.units):,}",
-        *said,
+        *(
+            f"    - {name}: {marked[name]:,} (a row that {FILTERS[name]})"
+            for name in FILTERS
+            if name in marked
+        ),
     ]
 
 
 def _options(rationale: Rationale) -> list[str]:
-    said = []
+    lines = []
     if (samples := rationale.samples) > 1:
-        said.append(f"- the first rationale of a request is that of {samples} whose answer most agree on")
+        lines.append(f"- the first rationale of a request is that of {samples} whose answer most agree on")
     if (rounds := rationale.rounds) > 1:
-        said.append(
+        lines.append(
             f"- requests were reasoned about in {rounds} rounds, each shown right rationales of the one "
             "before; the latest right one counts"
         )
-    if (most := rationale.stop_at) > 1:
-        said.append(f"- each right rationale of a request is a row of its own, {most} at most")
-    return said
+    if (limit := rationale.stop_at) > 1:
+        lines.append(f"- each right rationale of a request is a row of its own, {limit} at most")
+    return lines
 
 
 def _flaws(run: Run, selection: RowSelection) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which rows of a run are exported, and what they look like."""
+"""The selection of exported rows, and their form."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ Style = Literal["raw", "chat"]
 
 @dataclass(frozen=True, slots=True)
 class RowSelection:
-    """`accepted` keeps synthetic examples with a right rationale only. `filters` are those of
-    `core.quality` whose marked rows are left out; None are the experiment's own, which `accepted` heeds.
-    Raises UsageError where one of these or `style` is asked of other rows than synthetic ones, or a format
-    other than jsonl of generations, whose requests have no columns."""
+    """The rows that an export writes.
+
+    `accepted` keeps synthetic examples with a right rationale only. `filters` leave out the rows that they
+    mark; None means the experiment's own filters if `accepted`. Raise UsageError if these or `style` are
+    given for other rows than synthetic ones, or another format than jsonl for generations, which have no
+    columns.
+    """
 
     what: RowKind = "synthetic"
     style: Style = "raw"
@@ -47,7 +50,7 @@ class RowSelection:
 
 
 def apply_filters(db: Database, run: Run, selection: RowSelection) -> RowSelection:
-    """The selection with the rows that its filters mark left out."""
+    """Return the selection without the rows that its filters mark."""
     names = selection.filters
     if names is None:
         names = run.experiment.quality.heeded if selection.accepted else ()
@@ -57,14 +60,13 @@ def apply_filters(db: Database, run: Run, selection: RowSelection) -> RowSelecti
 
 
 def select_rows(db: Database, run: Run, selection: RowSelection) -> Iterator[dict[str, Any]]:
-    """JSON values of the selection's shape, in the order of the dataset, in bounded memory."""
+    """Yield JSON values of the selection's shape, in the order of the dataset, in bounded memory."""
     if selection.what == "synthetic":
         make = as_chat if selection.style == "chat" else as_row
         return synthetic_rows(db, run, make, accepted=selection.accepted, without=selection.left_out.units)
     return _ROWS[selection.what](db, run)
 
 
-# Of rows with columns.
 _SHAPES: Mapping[RowKind, Shape] = {"synthetic": SYNTHETIC, "answers": ANSWER, "failures": FAILURE}
 _ROWS: Mapping[RowKind, Callable[[Database, Run], Iterator[dict[str, Any]]]] = {
     "answers": answer_rows,

@@ -1,24 +1,14 @@
-"""The synthetic set: each train example with its augmentation, documentation and final rationale, or with
-each of its right ones."""
+"""The exported synthetic set: train examples with augmentation, documentation and rationale."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Any
 
-from models.core.pipeline.rounds import round_of
+from models.core.pipeline.rounds import pass_of, round_of
 from models.core.types import JSON
-from producer.results.export.columns import (
-    PASSAGE,
-    PROVENANCE,
-    Shape,
-    dollars,
-    in_batches,
-    prompt_sha256,
-    starmill_version,
-    unit_name,
-)
-from producer.results.synthetic_set import SyntheticExample, pass_number, rationale_source, synthetic_examples
+from producer.results.export import columns
+from producer.results.export.columns import PASSAGE, PROVENANCE, Shape
+from producer.results.synthetic_set import SyntheticExample, rationale_source, synthetic_examples
 from storage.database import Database
 from storage.ledger.queries import ResultRow, costs, request_bodies, shared_calls
 from storage.ledger.runs import Run
@@ -44,31 +34,28 @@ SYNTHETIC: Shape = {
 }
 CHAT: Shape = {
     "messages": [{"role": str, "content": str}],
-    "question_id": str,
-    "row": int,
-    "reference": str,
-    "correct": bool,
-    "source": str,
-    "hint_leak": bool,
-    "pass": int,
-    "provenance": PROVENANCE,
+    **{name: SYNTHETIC[name] for name in ("question_id", "row", "reference", "correct")},
+    **{name: SYNTHETIC[name] for name in ("source", "hint_leak", "pass", "provenance")},
 }
-Json = dict[str, Any]
-Make = Callable[[SyntheticExample, ResultRow, Json], Json]
+Make = Callable[[SyntheticExample, ResultRow, JSON], JSON]
 
 
 def synthetic_rows(
     db: Database, run: Run, make: Make, *, accepted: bool, without: Container[int] = ()
-) -> Iterator[Json]:
-    """Train examples that have a rationale, in the order of the train split; one with several right ones
-    is a row for each. Rationales of the units `without` are left out."""
+) -> Iterator[JSON]:
+    """Yield train examples that have a rationale, in order; each right rationale makes a row of its own.
+
+    Rationales of the units `without` are left out.
+    """
     shared = shared_calls(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
-    for batch in in_batches(_chosen(db, run, accepted, without)):
-        asked = request_bodies(db, [rationale.generation for _, rationale in batch if rationale.generation])
-        verdicts = costs(db, [unit.verdict for example, _ in batch
-                              for unit in (*example.samples, *example.tried) if unit.verdict])  # fmt: skip
+    for batch in columns.in_batches(_chosen(db, run, accepted, without)):
+        requests = request_bodies(
+            db, [rationale.generation for _, rationale in batch if rationale.generation]
+        )
+        units = (unit for example, _ in batch for unit in (*example.samples, *example.rationales))
+        verdicts = costs(db, [unit.verdict for unit in units if unit.verdict])
         for example, rationale in batch:
-            body = asked.get(rationale.generation or "")
+            body = requests.get(rationale.generation or "")
             yield make(example, rationale, _provenance(run, example, rationale, shared, body, verdicts))
 
 
@@ -76,16 +63,16 @@ def _chosen(
     db: Database, run: Run, accepted: bool, without: Container[int]
 ) -> Iterator[tuple[SyntheticExample, ResultRow]]:
     for example in synthetic_examples(db, run):
-        chosen = example.right or (() if accepted else example.tried[-1:])
+        chosen = example.right or (() if accepted else example.rationales[-1:])
         for rationale in (row for row in chosen if row.unit_id not in without):
             yield example, rationale
 
 
-def as_row(example: SyntheticExample, final: ResultRow, provenance: Json) -> Json:
-    """A row of shape SYNTHETIC. `pass` is 0 for the first rationale."""
+def as_row(example: SyntheticExample, final: ResultRow, provenance: JSON) -> JSON:
+    """Return a row of shape SYNTHETIC. `pass` is 0 for the first rationale."""
     augmented = example.augment.result if example.augment else {}
     return {
-        "prompt": f"{_asked(example, final)}\n\n",
+        "prompt": f"{_prompt(example, final)}\n\n",
         "completion": final.result["text"],
         "question_id": final.question_id,
         "row": final.number,
@@ -102,22 +89,22 @@ def as_row(example: SyntheticExample, final: ResultRow, provenance: Json) -> Jso
         "source": rationale_source(final),
         "hint_leak": bool(final.result.get("hint_leak")),
         "round": round_of(final.variant),
-        "pass": pass_number(final),
+        "pass": pass_of(final.variant),
         "provenance": provenance,
     }
 
 
-def as_chat(example: SyntheticExample, final: ResultRow, provenance: Json) -> Json:
-    """A row of shape CHAT, as fine-tuning takes it: the query with its documentation, and the rationale."""
+def as_chat(example: SyntheticExample, final: ResultRow, provenance: JSON) -> JSON:
+    """Return a row of shape CHAT for fine-tuning: the query with its documentation, and the rationale."""
     row = as_row(example, final, provenance)
     messages = [
-        {"role": "user", "content": _asked(example, final)},
+        {"role": "user", "content": _prompt(example, final)},
         {"role": "assistant", "content": row["rationale"]},
     ]
     return {"messages": messages, **{name: row[name] for name in CHAT if name != "messages"}}
 
 
-def _asked(example: SyntheticExample, final: ResultRow) -> str:
+def _prompt(example: SyntheticExample, final: ResultRow) -> str:
     documents = [f"{hit.passage.name}{hit.passage.signature}\n{hit.passage.text}" for hit in example.shown]
     return "\n\n".join([_query(example, final), *(["Documentation:", *documents] if documents else [])])
 
@@ -134,16 +121,18 @@ def _provenance(
     shared: Mapping[str, int],
     body: JSON | None,
     verdicts: Mapping[str, int],
-) -> Json:
-    """`generations` are the calls that the row rests on, in order, the final rationale's last, each
-    before the verdict of a judge model on it, whose cost `verdicts` knows. A vote rests on all samples, and
-    is itself the call of the elected one. Another right rationale of an example begins where the one before
-    it ended: no call is paid for in two rows."""
-    tried = example.led_to(final)
-    first = tried[0] is example.tried[0]
-    elected = {unit.generation for unit in tried}
+) -> JSON:
+    """Return the origin and the cost of a row.
+
+    `generations` are the calls that the row rests on, in order, each before the verdict of a judge model on
+    it; `verdicts` holds the costs of those. A vote rests on all samples; its own call is that of the elected
+    one. A later right rationale counts only the calls after the earlier one: no call is paid in two rows.
+    """
+    rationales = example.leading_to(final)
+    first = rationales[0] is example.rationales[0]
+    elected = {unit.generation for unit in rationales}
     lost = [sample for sample in example.samples if first and sample.generation not in elected]
-    units = [unit for unit in (example.augment, *lost, *tried) if unit and unit.generation]
+    units = [unit for unit in (example.augment, *lost, *rationales) if unit and unit.generation]
     paid = [unit for unit in units if first or unit is not example.augment]
     cost = sum((unit.cost_nano_usd or 0) / shared.get(unit.generation or "", 1) for unit in paid)
     cost += sum(verdicts.get(unit.verdict or "", 0) for unit in units)
@@ -151,11 +140,11 @@ def _provenance(
         "run": run.id,
         "experiment": run.name,
         "teacher": final.model or run.experiment.teacher.model_name,
-        "unit": unit_name(final),
+        "unit": columns.unit_name(final),
         "generations": [key for unit in units for key in (unit.generation, unit.verdict) if key],
-        "prompt_sha256": prompt_sha256(body),
+        "prompt_sha256": columns.prompt_sha256(body),
         "passages": [hit.passage.id for hit in example.shown],
         "rule": run.experiment.rationale.correctness,
-        "cost_usd": dollars(cost),
-        "starmill": starmill_version(),
+        "cost_usd": columns.dollars(cost),
+        "starmill": columns.starmill_version(),
     }

@@ -1,6 +1,4 @@
-"""Rows as one Parquet file, written in batches.
-
-The formats: rows in, one complete file or folder out, in bounded memory.
+"""The formats of an export: rows in, one complete file or folder out, in bounded memory.
 
 jsonl, parquet   PATH is a file; with splits a folder of SPLIT.jsonl or SPLIT.parquet
 hf               PATH is a folder of README.md and data/SPLIT-00000-of-00001.parquet
@@ -38,7 +36,7 @@ _ALIASES = {str: "string", int: "int64", float: "double", bool: "bool"}
 
 @contextmanager
 def parquet_file(path: Path, shape: Shape) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What is called with each row. Raises ServiceError where pyarrow is missing."""
+    """Open a Parquet file, and return a function that adds a row. Raise ServiceError without pyarrow."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -63,7 +61,7 @@ def parquet_file(path: Path, shape: Shape) -> Iterator[Callable[[dict[str, Any]]
 
 
 def _arrow(pyarrow: Any, shape: Any) -> Any:
-    """The Arrow type of a shape; a mapping becomes a struct."""
+    """Return the Arrow type of a shape; a mapping becomes a struct."""
     if isinstance(shape, dict):
         return pyarrow.struct([pyarrow.field(name, _arrow(pyarrow, part)) for name, part in shape.items()])
     if isinstance(shape, list):
@@ -72,7 +70,7 @@ def _arrow(pyarrow: Any, shape: Any) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Arrow's strings are UTF-8, which has no place for half a surrogate pair."""
+    """Replace lone surrogates, which Arrow's UTF-8 strings cannot hold."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -83,7 +81,7 @@ def _storable(value: Any) -> Any:
 Rows = Iterable[dict[str, Any]]
 Add = Callable[[dict[str, Any]], None]
 HF_SPLIT = "train"
-# Of the dataset, by what is exported.
+# The splits of the dataset that rows of each kind come from.
 SPLITS: Mapping[RowKind, tuple[str, ...]] = {
     "synthetic": (TRAIN,), "answers": (TEST,), "failures": (TRAIN, TEST),
 }  # fmt: skip
@@ -91,12 +89,12 @@ SPLITS: Mapping[RowKind, tuple[str, ...]] = {
 
 @contextmanager
 def jsonl_file(path: Path, _shape: Shape) -> Iterator[Add]:
-    """What is called with each row."""
+    """Open a file of JSON lines, and return a function that adds a row."""
     encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
     with path.open("wb") as file:
 
         def add(row: dict[str, Any]) -> None:
-            # Half a surrogate pair, which a model may emit, becomes the escape that JSON has for it.
+            # A lone surrogate, which a model may emit, becomes its JSON escape.
             file.write(encode(row).encode("utf-8", "backslashreplace") + b"\n")
 
         yield add
@@ -112,15 +110,14 @@ FILES: Mapping[str, Callable[[Path, Shape], AbstractContextManager[Add]]] = {
 def write_rows(
     db: Database, run: Run, rows: Rows, path: Path, selection: RowSelection, layout: Layout
 ) -> Tally:
-    """The rows as `selection.format`, complete or not at all. Raises UsageError where `path` cannot be."""
+    """Write the rows as `selection.format`, all of them or none. Raise UsageError for an unusable `path`."""
     if layout.shuffle is not None:
         rows = shuffled(rows, layout.shuffle, path.parent)
     if not layout.splits and selection.format != "hf":
         with replacing_file(path) as temporary:
             return _write(rows, {"": temporary}, selection)
-    names = list(layout.splits) or [HF_SPLIT]
-    places = {name: _place(name, selection.format) for name in names}
-    _refuse_others(path, list(places.values()))
+    names = {name: _file_name(name, selection.format) for name in layout.splits or [HF_SPLIT]}
+    _refuse_others(path, list(names.values()))
     splitter = None
     if layout.splits:
         ids = question_ids(db, run.id, SPLITS[selection.what])
@@ -128,7 +125,7 @@ def write_rows(
 
         splitter = Splitter.of(layout.splits, layout.split_seed, ids)
     with replacing_folder(path) as temporary:
-        files = {name: temporary / place for name, place in places.items()}
+        files = {split: temporary / name for split, name in names.items()}
         next(iter(files.values())).parent.mkdir(exist_ok=True)
         tally = _write(rows, files, selection, splitter)
         if selection.format == "hf":
@@ -137,7 +134,7 @@ def write_rows(
     return tally
 
 
-def _place(split: str, format_: str) -> str:
+def _file_name(split: str, format_: str) -> str:
     return f"data/{split}-00000-of-00001.parquet" if format_ == "hf" else f"{split}.{format_}"
 
 
@@ -156,18 +153,17 @@ def _write(
     return tally
 
 
-def _refuse_others(path: Path, places: list[str]) -> None:
-    """What an earlier export with other splits left there would be loaded together with these rows."""
-    folder = (path / places[0]).parent
-    for file in sorted(folder.glob(f"*{Path(places[0]).suffix}")) if folder.is_dir() else ():
-        if (place := file.relative_to(path).as_posix()) not in places:
-            raise UsageError(f"-o {path}: holds {place}, which is not part of this export and would be "
+def _refuse_others(path: Path, names: list[str]) -> None:
+    """Raise UsageError if a file of an earlier export with other splits would be loaded with these rows."""
+    folder = (path / names[0]).parent
+    for file in sorted(folder.glob(f"*{Path(names[0]).suffix}")) if folder.is_dir() else ():
+        if (name := file.relative_to(path).as_posix()) not in names:
+            raise UsageError(f"-o {path}: holds {name}, which is not part of this export and would be "
                              "loaded with it; remove it, or name another folder")  # fmt: skip
 
 
 def _card(db: Database, run: Run, selection: RowSelection, layout: Layout, tally: Tally) -> str:
-    asked = request_bodies(db, [tally.generation]) if tally.generation else {}
+    requests = request_bodies(db, [tally.generation]) if tally.generation else {}
     index = index_path(run.experiment.passages, load_settings().root)
-    return Card(
-        run, selection, layout, tally, read_attributions(index), asked.get(tally.generation or "")
-    ).text()
+    attributions = read_attributions(index)
+    return Card(run, selection, layout, tally, attributions, requests.get(tally.generation or "")).text()

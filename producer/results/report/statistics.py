@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from models.core.answers.checks import FAILURE_MODES, failure_modes
 from models.core.pipeline.grid import Cell, cells
-from models.core.pipeline.rounds import SAMPLES
+from models.core.pipeline.rounds import SAMPLES, pass_of
 from models.core.pipeline.stages import train_wording
 from producer.results.report.samples import printable
-from producer.results.synthetic_set import SyntheticExample, pass_number, synthetic_examples
+from producer.results.synthetic_set import SyntheticExample, synthetic_examples
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.counts import Funnel
@@ -117,17 +117,17 @@ class _StatisticsTally:
             self.seen["augmented"] += 1
             self.words["augmentation"] += _words(example.augment.result.get("augmentation"))
         self.seen["retrieved"] += example.retrieve is not None
-        for number, tried in enumerate(example.rounds, 1):
-            self._add_round(number, tried)
+        for number, rationales in enumerate(example.rounds, 1):
+            self._add_round(number, rationales)
         if example.final and example.source:
             self.seen["final"] += 1
             self.seen[example.source] += 1
             self.words["rationale"] += _words(example.final.result.get("text"))
 
-    def _add_round(self, round_number: int, tried: Sequence[ResultRow]) -> None:
+    def _add_round(self, round_number: int, rationales: Sequence[ResultRow]) -> None:
         wrong = True
-        for rationale in tried:
-            number, right = pass_number(rationale), bool(rationale.result["correct"])
+        for rationale in rationales:
+            number, right = pass_of(rationale.variant), bool(rationale.result["correct"])
             self.seen["tried", round_number, number] += wrong
             self.seen["correct", round_number, number] += wrong and right
             wrong = wrong and not right
