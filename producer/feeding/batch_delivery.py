@@ -17,15 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
+import tenacity
 from sqlalchemy.exc import InterfaceError, OperationalError
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
 
 from models.adapters.backends.batch_api import (
     BatchClient,
@@ -222,7 +215,7 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 TICK_SECONDS = 0.5
 STOP_SECONDS = 10.0
 TRANSIENT = (TransportError, OperationalError, InterfaceError)
-_backoff = wait_random_exponential(multiplier=0.5, max=60)
+_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=60)
 
 
 @contextmanager
@@ -244,11 +237,11 @@ def deliver_batches(db: Database, run: Run) -> Iterator[None]:
 
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     set_about(run=run.id)
-    retrying = Retrying(
-        retry=retry_if_exception_type(TRANSIENT),
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(TRANSIENT),
         wait=_wait,
-        sleep=sleep_using_event(stop),
-        stop=stop_when_event_set(stop),
+        sleep=tenacity.sleep_using_event(stop),
+        stop=tenacity.stop_when_event_set(stop),
         before_sleep=_log_retry,
         reraise=True,
     )
@@ -264,7 +257,7 @@ def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
         retrying(runs.stop_run, db, run.id, message, paused=True)
 
 
-def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: Retrying) -> None:
+def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: tenacity.Retrying) -> None:
     client = BatchClient(run.experiment.teacher)
     try:
         delivery = BatchDelivery(db, run, client)
@@ -274,7 +267,7 @@ def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: Retryin
         client.close()
 
 
-def _wait(state: RetryCallState) -> float:
+def _wait(state: tenacity.RetryCallState) -> float:
     """Return the seconds to wait. Retry-After wins."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, RateLimited) and error.retry_after is not None:
@@ -282,7 +275,7 @@ def _wait(state: RetryCallState) -> float:
     return _backoff(state)
 
 
-def _log_retry(state: RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     cause = getattr(error, "orig", error)
     log.warning("batches: %s; trying again in %.1f s", cause, state.upcoming_sleep)

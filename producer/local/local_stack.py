@@ -12,13 +12,7 @@ from pathlib import Path
 from models.core.errors import ServiceError
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.experiment.experiment import Experiment
-from producer.local.services import (
-    flower_service,
-    gateway_service,
-    model_service,
-    redis_service,
-    worker_services,
-)
+from producer.local import services
 from producer.local.supervisor import Supervisor
 from storage.settings import Settings
 
@@ -53,25 +47,25 @@ def local_stack(
         try:
             redis_url = settings.redis_url
             if redis_url is None:
-                service, redis_url = redis_service(folder, logs)
+                service, redis_url = services.redis_service(folder, logs)
                 supervisor.start(service)
             embedded_url = settings.embedded_url
             endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.examined]
             if experiment.asks_judge and experiment.judge.model:
                 endpoints.append(experiment.judge.model)
             if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):
-                service, embedded_url = model_service(logs)
+                service, embedded_url = services.model_service(logs)
                 supervisor.start(service)
             gateway_url = settings.gateway_url
             if gateway_url is None and gateway:
-                service, gateway_url = gateway_service(settings, logs)
+                service, gateway_url = services.gateway_service(settings, logs)
                 supervisor.start(service)
             urls = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
             used = settings.model_copy(update=urls)
-            for service in worker_services(experiment, used, logs):
+            for service in services.worker_services(experiment, used, logs):
                 supervisor.start(service)
             login = ""
-            if flower and (service_and_login := flower_service(used, folder, logs)):
+            if flower and (service_and_login := services.flower_service(used, folder, logs)):
                 service, login = service_and_login
                 supervisor.start(service)
             yield LocalStack(supervisor, used, login)

@@ -27,7 +27,7 @@ RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """How much is used of the limits `name`, which the teacher and students in `endpoints` share."""
+    """The use of the limits `name`, which the teacher and students in `endpoints` share."""
 
     name: str
     endpoints: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The routes. Whatever is not public is behind the guard, which stands around them all."""
+"""The routes of the run page. The guard around them protects all that is not public."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, TooMan
 from producer.serve.metrics import exposition
 from producer.serve.pages import HERE, list_context, render, run_context
 from producer.serve.report_tables import TableMaker
-from producer.serve.snapshots import RunSnapshot, RunSnapshots, Streams
+from producer.serve.snapshots import RunSnapshot, SnapshotCache, Streams
 from storage.ledger import queries
-from storage.ledger.counts import RunLine
+from storage.ledger.counts import RunSummary
 from storage.schema import PAUSED, RUNNING
 
 PAGE = 50
@@ -42,7 +42,7 @@ SCRAPED = 20
 SCRAPE_SECONDS = 8.0
 MAX_FORM_BYTES = 4096
 OWN_PAGES = re.compile(r"/(runs/[\w.-]+(/failures)?)?")
-# The report brings its style and script along, whose hash its own policy names; it may touch nothing else.
+# The report holds its own style and script, whose hash its own policy names; it may load nothing else.
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -51,11 +51,11 @@ REPORT_POLICY = (
 
 @dataclass(frozen=True)
 class Site:
-    """What the routes share."""
+    """The routes, and the state that they share."""
 
-    readings: RunSnapshots
+    snapshots: SnapshotCache
     tables: TableMaker
-    doors: Sessions
+    sessions: Sessions
     streams: Streams
 
     async def runs(self, http: Request) -> Response:
@@ -64,69 +64,70 @@ class Site:
 
     async def runs_events(self, http: Request) -> Response:
         start = _integer(http, "start")
-        return self.streams.stream(lambda: self._draw_runs(start), lambda: self._goes_on(http))
+        return self.streams.stream(lambda: self._draw_runs(start), lambda: self._is_logged_in(http))
 
     async def run(self, http: Request) -> Response:
-        line = await self._line(http)
-        return HTMLResponse(render("run.html", live=await self._draw_run(line.id), line=line))
+        run = await self._requested_run(http)
+        return HTMLResponse(render("run.html", live=await self._draw_run(run.id), run=run))
 
     async def run_events(self, http: Request) -> Response:
-        line = await self._line(http)
-        return self.streams.stream(lambda: self._draw_run(line.id), lambda: self._goes_on(http))
+        run = await self._requested_run(http)
+        return self.streams.stream(lambda: self._draw_run(run.id), lambda: self._is_logged_in(http))
 
     async def run_json(self, http: Request) -> Response:
-        reading = await self._read(http)
-        return JSONResponse({**reading.status.document(), "counted_at": reading.at})
+        snapshot = await self._snapshot(http)
+        return JSONResponse({**snapshot.status.document(), "counted_at": snapshot.at})
 
     async def failures(self, http: Request) -> Response:
-        reading = await self._read(http)
+        snapshot = await self._snapshot(http)
         reason, after = http.query_params.get("reason"), _integer(http, "after")
-        found = await self.readings.ask(queries.failed, reading.line.id, reason, after, PAGE + 1)
+        units = await self.snapshots.query(queries.failed_page, snapshot.run.id, reason, after, PAGE + 1)
         rejected = {
-            row.unit_id: await self.readings.ask(queries.rejected_texts, row.unit_id) for row in found[:PAGE]
+            row.unit_id: await self.snapshots.query(queries.rejected_texts, row.unit_id)
+            for row in units[:PAGE]
         }
         page = render(
             "failures.html",
-            line=reading.line,
-            reasons=reading.status.failures,
+            run=snapshot.run,
+            reasons=snapshot.status.failures,
             reason=reason,
-            rows=found[:PAGE],
+            rows=units[:PAGE],
             rejected=rejected,
-            following=found[PAGE - 1].unit_id if len(found) > PAGE else None,
+            following=units[PAGE - 1].unit_id if len(units) > PAGE else None,
             after=after,
             longest=TEXT,
         )
         return HTMLResponse(page)
 
     async def report(self, http: Request) -> Response:
-        line = await self._line(http)
-        self.tables.begin(line)
-        if self.tables.known(line.id) is None:
-            await self.tables.made()
-        made = self.tables.known(line.id)
-        if made is None:
+        run = await self._requested_run(http)
+        self.tables.begin(run)
+        if self.tables.known(run.id) is None:
+            await self.tables.finished()
+        tables = self.tables.known(run.id)
+        if tables is None:
             raise HTTPException(503, "the report is being made: try again in a moment")
         return FileResponse(
-            made.report,
+            tables.report,
             media_type="text/html; charset=utf-8",
             headers={"Content-Security-Policy": REPORT_POLICY},
         )
 
     async def metrics(self, _: Request) -> Response:
-        lines = list((await self.readings.runs()).values())
-        live = [line for line in lines if line.state in {RUNNING, PAUSED}]
-        others = [line for line in lines if line not in live][: max(0, SCRAPED - len(live))]
-        chosen = sorted([*live, *others], key=lambda line: -line.created_at)
-        counting = [asyncio.create_task(self.readings.read(line.id)) for line in chosen]
+        runs = list((await self.snapshots.runs()).values())
+        live = [run for run in runs if run.state in {RUNNING, PAUSED}]
+        others = [run for run in runs if run not in live][: max(0, SCRAPED - len(live))]
+        chosen = sorted([*live, *others], key=lambda run: -run.created_at)
+        counting = [asyncio.create_task(self.snapshots.read(run.id)) for run in chosen]
         if counting:
-            # A scrape does not wait for a large run; the next one finds it counted.
+            # A scrape does not wait for a large run: the next scrape reads its counts.
             done, pending = await asyncio.wait(counting, timeout=SCRAPE_SECONDS)
             for task in pending:
                 task.cancel()
             if not pending and done and all(task.exception() for task in done):
                 raise ServiceError(str(next(iter(done)).exception()))
-        found = [reading for line in chosen if (reading := self.readings.known(line.id))]
-        return Response(exposition(found, time.time()), media_type=CONTENT_TYPE_LATEST)
+        known = [snapshot for run in chosen if (snapshot := self.snapshots.known(run.id))]
+        return Response(exposition(known, time.time()), media_type=CONTENT_TYPE_LATEST)
 
     async def login_page(self, http: Request) -> Response:
         return HTMLResponse(
@@ -139,63 +140,63 @@ class Site:
         form = parse_qs(await _body(http))
         following = _next_page(form.get("next", [""])[0])
         try:
-            if self.doors.accepts(form.get("password", [""])[0], address_of(http.scope)):
-                return self._enter(http, following)
+            if self.sessions.accepts(form.get("password", [""])[0], address_of(http.scope)):
+                return self._log_in(http, following)
         except TooManyTries as error:
             page = render("login.html", following=following, says=f"{error}.")
             return HTMLResponse(page, 429, {"Retry-After": str(round(error.seconds + 0.5))})
         return HTMLResponse(render("login.html", following=following, says="That is not the password."), 401)
 
-    def _enter(self, http: Request, following: str) -> Response:
+    def _log_in(self, http: Request, following: str) -> Response:
         reply = RedirectResponse(following, 303)
         reply.set_cookie(
-            COOKIE, self.doors.open_session(), max_age=int(SESSION_SECONDS), httponly=True, samesite="strict",
-            # Whoever speaks TLS for us says so; a lie only makes the cookie useless to the liar.
+            COOKIE, self.sessions.open_session(), max_age=int(SESSION_SECONDS), httponly=True,
+            samesite="strict",
+            # A proxy with TLS says so; a client that lies only makes its own cookie useless.
             secure="https" in (http.url.scheme, http.headers.get("x-forwarded-proto")),
         )  # fmt: skip
         return reply
 
     async def logout(self, http: Request) -> Response:
         if token := http.scope.get("session"):
-            self.doors.end_session(token)
+            self.sessions.end_session(token)
         reply = RedirectResponse("/login", 303)
         reply.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return reply
 
-    async def _line(self, http: Request) -> RunLine:
-        line = (await self.readings.runs()).get(http.path_params["run"])
-        if line is None:
+    async def _requested_run(self, http: Request) -> RunSummary:
+        run = (await self.snapshots.runs()).get(http.path_params["run"])
+        if run is None:
             raise HTTPException(404, "no such run")
-        return line
+        return run
 
-    async def _read(self, http: Request) -> RunSnapshot:
-        return await self.readings.read((await self._line(http)).id)
+    async def _snapshot(self, http: Request) -> RunSnapshot:
+        return await self.snapshots.read((await self._requested_run(http)).id)
 
-    def _goes_on(self, http: Request) -> bool:
-        """A page whose session has ended shows no more."""
+    def _is_logged_in(self, http: Request) -> bool:
         token = http.scope.get("session")
-        return token is None or self.doors.knows(token)
+        return token is None or self.sessions.knows(token)
 
     async def _draw_run(self, run_id: str) -> str:
         try:
-            reading = await self.readings.latest(run_id)
+            snapshot = await self.snapshots.latest(run_id)
         except KeyError:
             raise HTTPException(404, "no such run") from None
-        self.tables.begin(reading.line)
-        return render("_run.html", **run_context(reading), tables=self.tables.known(run_id))
+        self.tables.begin(snapshot.run)
+        return render("_run.html", **run_context(snapshot), tables=self.tables.known(run_id))
 
     async def _draw_runs(self, start: int) -> str:
-        lines = list((await self.readings.runs()).values())
-        shown = lines[start : start + PAGE]
-        for line in shown:
-            await self.readings.begin(line.id)
-        known = {line.id: found for line in shown if (found := self.readings.known(line.id))}
-        more = start + PAGE if len(lines) > start + PAGE else None
+        runs = list((await self.snapshots.runs()).values())
+        shown = runs[start : start + PAGE]
+        for run in shown:
+            await self.snapshots.begin(run.id)
+        known = {run.id: snapshot for run in shown if (snapshot := self.snapshots.known(run.id))}
+        more = start + PAGE if len(runs) > start + PAGE else None
         return render("_runs.html", runs=list_context(shown, known), start=start, more=more, page=PAGE)
 
 
 def application(site: Site, hosts: Collection[str] = ()) -> Guard:
-    """Raises nothing: whatever goes wrong later is a page that says so in one line."""
+    """Return the application behind its guard. Errors become pages with one line."""
     routes = [
         Route("/", site.runs),
         Route("/events", site.runs_events),
@@ -213,7 +214,7 @@ def application(site: Site, hosts: Collection[str] = ()) -> Guard:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     handlers = {HTTPException: _http_error, ServiceError: _unavailable}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), site.doors, hosts)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), site.sessions, hosts)
 
 
 async def _healthcheck(_: Request) -> Response:
@@ -257,5 +258,5 @@ def _integer(http: Request, name: str) -> int:
 
 
 def _next_page(path: str | None) -> str:
-    """The page after the login: one of ours."""
+    """Return the page to show after the login, only one of our own."""
     return path if path and OWN_PAGES.fullmatch(path) else "/"

@@ -1,10 +1,7 @@
-"""Who may come in: one password, sessions that are handed out for it, and patience with wrong ones.
+"""Access to the run page: one password, sessions, delays after wrong tries, host names and security headers.
 
-A session is a random token that only this process knows: there is nothing to forge, leaving ends it for
-good, and so does a restart. Programs give the password with each request instead.
-
-The one way in, around every route: the name under which we are called, the password, the headers.
-"""
+A session is a random token that only this process knows, so it cannot be forged; logout and a restart end it.
+Programs send the password with each request instead."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ MAX_ADDRESSES = 10_000
 
 
 class TooManyTries(Exception):
-    """Nothing is compared for another `seconds`."""
+    """An address may not try again for another `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"too many wrong passwords: try again in {seconds:.0f} s")
@@ -41,7 +38,7 @@ class TooManyTries(Exception):
 
 
 class Sessions:
-    """`clock` gives steady seconds."""
+    """The password, open sessions, and wrong tries by address. `clock` gives steady seconds."""
 
     def __init__(self, password: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._password = _digest(password)
@@ -50,26 +47,29 @@ class Sessions:
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def accepts(self, password: str, address: str) -> bool:
-        """Whether it is the password; after FREE_TRIES wrong ones from an address each costs twice the
-        pause of the one before. Raises TooManyTries."""
-        now, who = self._clock(), _network(address)
-        tries, since = self._wrong.get(who, (0, now))
+        """Return whether this is the password.
+
+        After FREE_TRIES wrong ones from a network, each doubles the pause before the next try. Raise
+        TooManyTries during the pause.
+        """
+        now, network = self._clock(), _network(address)
+        tries, since = self._wrong.get(network, (0, now))
         if now - since > MEMORY_SECONDS:
             tries = 0
         pause = min(MAX_PAUSE, 2.0 ** (tries - FREE_TRIES)) if tries >= FREE_TRIES else 0.0
         if now - since < pause:
             raise TooManyTries(pause - (now - since))
         if hmac.compare_digest(_digest(password), self._password):
-            self._wrong.pop(who, None)
+            self._wrong.pop(network, None)
             return True
-        self._wrong[who] = tries + 1, now
-        self._wrong.move_to_end(who)
+        self._wrong[network] = tries + 1, now
+        self._wrong.move_to_end(network)
         while len(self._wrong) > MAX_ADDRESSES:
             self._wrong.popitem(last=False)
         return False
 
     def open_session(self) -> str:
-        """The token of a new one."""
+        """Open a session and return its token."""
         token = secrets.token_urlsafe(32)
         self._sessions[_digest(token)] = self._clock() + SESSION_SECONDS
         while len(self._sessions) > MAX_SESSIONS:
@@ -84,17 +84,17 @@ class Sessions:
 
 
 def _digest(text: str) -> bytes:
-    """Of one length, whatever was given."""
+    """Return a digest of fixed length, safe to compare."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def _network(address: str) -> str:
-    """Whoever has one address of IPv6 has 2^64 of them."""
+    """Return the /64 network of an IPv6 address, since its owner has all of it; else the address."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 COOKIE = "starmill_session"
@@ -115,12 +115,15 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses whatever is not public to whoever has neither session nor password; a route that is added
-    is behind it. `hosts` are names that may be asked for, beside addresses and localhost."""
+    """Refuses every request that has neither session nor password, except for public pages.
 
-    def __init__(self, app: ASGIApp, doors: Sessions, hosts: Collection[str] = ()) -> None:
+    A new route is protected by default. `hosts` are names under which the page may be requested, beside
+    addresses and localhost.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, hosts: Collection[str] = ()) -> None:
         self.app = app
-        self.doors = doors
+        self.sessions = sessions
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,34 +137,34 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
-        if not self._is_ours(headers.get("host", "")):
+        if not self._is_our_host(headers.get("host", "")):
             return PlainTextResponse("not a name of this server; see `starmill serve --help`\n", 421)
         if path in {LOGIN, HEALTH} or path.startswith(STATIC):
             return None
         token = session_of(headers)
-        if token and self.doors.knows(token):
+        if token and self.sessions.knows(token):
             scope["session"] = token
             return None
         return self._without_session(scope, headers, path)
 
     def _without_session(self, scope: Scope, headers: Headers, path: str) -> Response | None:
         try:
-            given = password_of(headers)
-            if given is not None and self.doors.accepts(given, address_of(scope)):
+            password = password_of(headers)
+            if password is not None and self.sessions.accepts(password, address_of(scope)):
                 return None
         except TooManyTries as error:
             wait = {"Retry-After": str(round(error.seconds + 0.5))}
             return PlainTextResponse(f"{error}\n", 429, wait)
-        if given is None and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+        if password is None and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{LOGIN}?next={quote(path)}", 303)
-        # Browsers ask for a password by themselves where they are offered Basic: on no page of ours.
+        # Browsers open their own password dialog for Basic: offer it on no page of ours.
         kind = "Basic" if path == METRICS else "Bearer"
         return PlainTextResponse(
             "a password is needed\n", 401, {"WWW-Authenticate": f'{kind} realm="starmill"'}
         )
 
-    def _is_ours(self, host: str) -> bool:
-        """A page elsewhere can make its own name point here, but no name is an address (DNS rebinding)."""
+    def _is_our_host(self, host: str) -> bool:
+        """Return whether the Host header is an address or one of our names, against DNS rebinding."""
         name = host.lower()
         name = name[: name.find("]") + 1] if name.startswith("[") else name.partition(":")[0]
         try:
@@ -184,7 +187,7 @@ def session_of(headers: Headers) -> str | None:
 
 
 def password_of(headers: Headers) -> str | None:
-    """As HTTP Basic, of any user, or as a bearer token."""
+    """Return the password of HTTP Basic, whatever the user, or the bearer token."""
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return given.strip()
@@ -197,11 +200,11 @@ def password_of(headers: Headers) -> str | None:
 
 
 def _with_headers(send: Send) -> Send:
-    async def dressed(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 
-    return dressed
+    return send_with_headers

@@ -1,4 +1,4 @@
-"""What Prometheus reads; deploy/METRICS.md tells the same names."""
+"""The metrics that Prometheus reads. deploy/METRICS.md lists the same names."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Samples(Collector):
             self.families[name] = kind(name, meaning, labels=labels)
 
     def add(self, name: str, value: float | None, *labels: str) -> None:
-        """Nothing where the value is not known."""
+        """Add a sample, unless the value is None."""
         family = self.families[f"starmill_{name}"]
         if value is not None:
             assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
@@ -76,18 +76,18 @@ class Samples(Collector):
         return iter(self.families.values())
 
 
-def exposition(readings: Iterable[RunSnapshot], now: float) -> bytes:
-    """Text format of Prometheus; `now` is seconds since the epoch."""
+def exposition(snapshots: Iterable[RunSnapshot], now: float) -> bytes:
+    """Return the text format of Prometheus. `now` is in seconds since the epoch."""
     samples, limits = Samples(), dict[str, LimitUse]()
-    for reading in readings:
-        _add_run(samples, reading.status)
-        for engine in reading.status.engines:
+    for snapshot in snapshots:
+        _add_run(samples, snapshot.status)
+        for engine in snapshot.status.engines:
             if engine.alive:
-                _add_engine(samples, reading.line.id, engine)
-        samples.add("reading_age_seconds", max(0.0, now - reading.at), reading.line.id)
-        samples.add("reading_duration_seconds", reading.seconds, reading.line.id)
-        for limit in reading.status.limits:
-            # Newest first: what it says of a limit holds.
+                _add_engine(samples, snapshot.run.id, engine)
+        samples.add("reading_age_seconds", max(0.0, now - snapshot.at), snapshot.run.id)
+        samples.add("reading_duration_seconds", snapshot.seconds, snapshot.run.id)
+        for limit in snapshot.status.limits:
+            # The newest run comes first: its values of a limit win.
             limits.setdefault(limit.name, limit)
     for name, limit in limits.items():
         _add_limit(samples, name, limit)
@@ -112,8 +112,8 @@ def _add_run(samples: Samples, status: Status) -> None:
         samples.add("tokens_total", getattr(spending.usage, kind), run, kind)
     samples.add("cost_dollars_total", spending.dollars, run)
     samples.add("charged_dollars", status.budget.charged / 1e9, run)
-    most = status.budget.limit
-    samples.add("budget_dollars", None if most is None else most / 1e9, run)
+    budget = status.budget.limit
+    samples.add("budget_dollars", None if budget is None else budget / 1e9, run)
     for reason, number in status.rejections.items():
         samples.add("rejections_total", number, run, reason)
     for reason, number in status.failures.items():
@@ -122,10 +122,10 @@ def _add_run(samples: Samples, status: Status) -> None:
 
 def _add_limit(samples: Samples, name: str, limit: LimitUse) -> None:
     use = limit.use
-    for of in (REQUESTS, TOKENS, IN_FLIGHT):
-        samples.add(f"limit_{of}", use.used[of], name)
-        samples.add("limit_allowed", use.allowed.get(of), name, of)
-        samples.add("limit_use_ratio", use.shares.get(of), name, of)
+    for unit in (REQUESTS, TOKENS, IN_FLIGHT):
+        samples.add(f"limit_{unit}", use.used[unit], name)
+        samples.add("limit_allowed", use.allowed.get(unit), name, unit)
+        samples.add("limit_use_ratio", use.shares.get(unit), name, unit)
     samples.add("limit_calls_total", use.calls, name)
     samples.add("limit_refused_total", use.refused, name)
     samples.add("limit_blocked_seconds", use.blocked, name)
@@ -133,11 +133,11 @@ def _add_limit(samples: Samples, name: str, limit: LimitUse) -> None:
 
 
 def _add_engine(samples: Samples, run: str, engine: EngineStatus) -> None:
-    whose, load = (run, engine.student, engine.worker), engine.load
-    samples.add("engine_sequences", load.running, *whose, "running")
-    samples.add("engine_sequences", load.waiting, *whose, "waiting")
-    samples.add("engine_capacity", load.capacity, *whose)
-    samples.add("engine_occupancy_ratio", load.occupancy, *whose)
-    samples.add("engine_busy_seconds_total", load.busy_seconds, *whose)
-    samples.add("engine_tokens_total", load.usage.prompt, *whose, "prompt")
-    samples.add("engine_tokens_total", load.usage.completion, *whose, "completion")
+    labels, load = (run, engine.student, engine.worker), engine.load
+    samples.add("engine_sequences", load.running, *labels, "running")
+    samples.add("engine_sequences", load.waiting, *labels, "waiting")
+    samples.add("engine_capacity", load.capacity, *labels)
+    samples.add("engine_occupancy_ratio", load.occupancy, *labels)
+    samples.add("engine_busy_seconds_total", load.busy_seconds, *labels)
+    samples.add("engine_tokens_total", load.usage.prompt, *labels, "prompt")
+    samples.add("engine_tokens_total", load.usage.completion, *labels, "completion")

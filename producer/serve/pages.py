@@ -1,4 +1,4 @@
-"""A run in the words and bars of its page."""
+"""The values that the templates of the run page show."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from models.core.pipeline.stages import STAGES
 from producer.progress import text
 from producer.progress.status import Status
 from producer.serve.snapshots import RunSnapshot
-from storage.ledger.counts import IN_FLIGHT, RunLine
+from storage.ledger.counts import IN_FLIGHT, RunSummary
 from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED
 
 HERE = Path(__file__).parent
-# Drawn in this order; what is left of a bar has not begun.
+# The parts of a bar, in this order; the rest of it has not begun.
 DRAWN = (DONE, SKIPPED, FAILED, IN_FLIGHT)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Units of one row of a funnel. `parts` are (class, start, width) in percent."""
+    """The units of one row of a funnel. `parts` are (class, start, width) in percent."""
 
     name: str
     planned: int
@@ -49,12 +49,12 @@ def final_share(states: Counter[str]) -> float:
     return 100 * sum(states[state] for state in FINAL) / max(1, states.total())
 
 
-def run_context(reading: RunSnapshot) -> dict[str, Any]:
-    """What the page of a run shows."""
-    status = reading.status
+def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
+    """Return the values of the page of a run."""
+    status = snapshot.status
     funnel, budget = status.funnel, status.budget
     return {
-        "line": reading.line,
+        "run": snapshot.run,
         "status": status,
         "whole": bar("all units", status.units),
         "stages": [bar(stage, states) for stage in STAGES if (states := funnel.total(stage=stage)).total()],
@@ -66,18 +66,21 @@ def run_context(reading: RunSnapshot) -> dict[str, Any]:
         else None,
         "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
         "engines": [engine for engine in status.engines if engine.alive],
-        "counted": moment(reading.at, seconds=True),
-        "took": f"{reading.seconds:.1f} s",
+        "counted": moment(snapshot.at, seconds=True),
+        "took": f"{snapshot.seconds:.1f} s",
     }
 
 
-def list_context(lines: list[RunLine], known: dict[str, RunSnapshot]) -> list[dict[str, Any]]:
-    """What the page of all runs shows; of a run that was not counted yet, what its row says."""
+def list_context(runs: list[RunSummary], known: dict[str, RunSnapshot]) -> list[dict[str, Any]]:
+    """Return the values of the list of runs.
+
+    A run that was not counted yet has only its row of the ledger.
+    """
     return [
-        {"line": line, "found": found and found.status, "bar": found and bar("", found.status.units),
-         "eta": found and eta(found.status), "dollars": found and text.dollars(found.status)}
-        for line in lines
-        for found in [known.get(line.id)]
+        {"run": run, "status": status, "bar": status and bar("", status.units),
+         "eta": status and eta(status), "dollars": status and text.dollars(status)}
+        for run in runs
+        for status in [known[run.id].status if run.id in known else None]
     ]  # fmt: skip
 
 
@@ -95,17 +98,17 @@ def moment(at: float | None, seconds: bool = False) -> str:
     )
 
 
-def render(name: str, **words: Any) -> str:
-    return _templates().get_template(name).render(**words)
+def render(name: str, **values: Any) -> str:
+    return _environment().get_template(name).render(**values)
 
 
 @cache
-def _templates() -> Environment:
-    # Everything is escaped: rows hold what models and users wrote.
-    found = Environment(
+def _environment() -> Environment:
+    # Everything is escaped: rows hold text of models and users.
+    environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    found.filters["number"] = lambda value: f"{value:,.0f}"
-    found.filters["moment"] = moment
-    return found
+    environment.filters["number"] = lambda value: f"{value:,.0f}"
+    environment.filters["moment"] = moment
+    return environment

@@ -1,7 +1,7 @@
-"""The tables of a run so far, made by a process of its own: what a report takes of memory goes with it.
+"""The tables of a run so far, made by a process of its own, so that its memory is freed when it ends.
 
-python -m producer.serve.report_tables RUN STEM: writes the tables of a run as a part of a page to STEM.part
-and the whole report as a page to STEM.html.
+`python -m producer.serve.report_tables RUN STEM` writes the tables as a part of a page to STEM.part, and the
+whole report as a page to STEM.html.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from producer.files import replacing_file
 from producer.results.report.build import build_report
 from producer.results.report.html.page import render_html, tables
 from storage.ledger import runs
-from storage.ledger.counts import RunLine
+from storage.ledger.counts import RunSummary
 from storage.schema import FINISHED
 
 MIN_REST = 20.0
@@ -33,9 +33,12 @@ MAX_KEPT = 32
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`html` is a part of a page, `report` the file of the whole one; `ended` is of the steady clock."""
+    """The tables of a run. `html` is a part of a page, `report` the file of the whole report.
 
-    line: RunLine
+    `ended` is a time of the steady clock.
+    """
+
+    run: RunSummary
     html: str
     report: Path
     at: float
@@ -44,7 +47,7 @@ class Tables:
 
 
 class TableMaker:
-    """One report at a time, and in all no more than a tenth of the time. `folder` is for its files."""
+    """Makes one report at a time, for at most a tenth of the time. `folder` is for its files."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
@@ -56,15 +59,15 @@ class TableMaker:
     def known(self, run_id: str) -> Tables | None:
         return self._known.get(run_id)
 
-    def begin(self, line: RunLine) -> None:
-        """Have them made, if that is due and no others are being made."""
-        known = self._known.get(line.id)
-        if self._making or self._clock() < self._rest_until or (known and not self._is_due(known, line)):
+    def begin(self, run: RunSummary) -> None:
+        """Begin to make the tables, if that is due and no others are being made."""
+        known = self._known.get(run.id)
+        if self._making or self._clock() < self._rest_until or (known and not self._is_due(known, run)):
             return
-        self._making = asyncio.get_running_loop().create_task(self._make(line))
+        self._making = asyncio.get_running_loop().create_task(self._make(run))
 
-    async def made(self) -> None:
-        """Return when those that are being made are there."""
+    async def finished(self) -> None:
+        """Return when the tables that are being made are there."""
         if self._making:
             await asyncio.shield(self._making)
 
@@ -74,34 +77,34 @@ class TableMaker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._making
 
-    def _is_due(self, known: Tables, line: RunLine) -> bool:
-        if known.line == line and line.state == FINISHED:
+    def _is_due(self, known: Tables, run: RunSummary) -> bool:
+        if known.run == run and run.state == FINISHED:
             return False
         return self._clock() - known.ended >= MIN_REST
 
-    async def _make(self, line: RunLine) -> None:
+    async def _make(self, run: RunSummary) -> None:
         began, now = self._clock(), time.time()
-        stem = self._folder / sha256(line.id.encode()).hexdigest()
+        stem = self._folder / sha256(run.id.encode()).hexdigest()
         try:
-            if await _run_process(line.id, stem):
+            if await _run_process(run.id, stem):
                 html = stem.with_suffix(".part").read_text("utf-8")
                 ended = self._clock()
-                self._keep(Tables(line, html, stem.with_suffix(".html"), now, ended - began, ended))
+                self._keep(Tables(run, html, stem.with_suffix(".html"), now, ended - began, ended))
         finally:
-            # Also after a failure: it would take as long again.
+            # Rest after a failure, too: the next try takes as long.
             self._rest_until = self._clock() + REST * (self._clock() - began)
             self._making = None
 
     def _keep(self, tables: Tables) -> None:
-        self._known[tables.line.id] = tables
-        self._known.move_to_end(tables.line.id)
+        self._known[tables.run.id] = tables
+        self._known.move_to_end(tables.run.id)
         while len(self._known) > MAX_KEPT:
             _, oldest = self._known.popitem(last=False)
             oldest.report.unlink(missing_ok=True)
 
 
 async def _run_process(run_id: str, stem: Path) -> bool:
-    """Whether the files were written; the process has told on standard error why not."""
+    """Return whether the files were written. If not, the process has printed why."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "producer.serve.report_tables", run_id, str(stem),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
@@ -118,7 +121,7 @@ NICE = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Write the files. Return the exit code."""
     run_id, stem = arguments
     os.nice(NICE)  # workers and feeder come first
     try:

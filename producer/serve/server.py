@@ -1,4 +1,4 @@
-"""The server of the run page: from a free port to a clean end."""
+"""The server of the run page: bind the port, serve, stop on a signal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.auth import Sessions
 from producer.serve.report_tables import TableMaker
-from producer.serve.snapshots import RunSnapshots, Streams
+from producer.serve.snapshots import SnapshotCache, Streams
 from storage.database import Database
 from storage.settings import Settings
 
@@ -30,18 +30,18 @@ SHUTDOWN_SECONDS = 5
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ours say to the streams, too, that it is time to go."""
+        """Leave signals to our own handlers, which close the streams, too."""
         yield
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises ServiceError where the port cannot be had."""
+    """Bind the port. Raise ServiceError if it cannot be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen()  # whoever reads the address may ask at once
+        listener.listen()  # a client may connect as soon as the address is printed
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -52,7 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     db: Database, settings: Settings, password: str, listener: socket.socket, hosts: Collection[str]
 ) -> None:
-    """Until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM."""
     with tempfile.TemporaryDirectory(prefix="starmill-serve-") as folder:
         asyncio.run(_serve(db, settings, password, listener, hosts, Path(folder)))
 
@@ -65,25 +65,25 @@ async def _serve(
     hosts: Collection[str],
     folder: Path,
 ) -> None:
-    readings, tables, streams = RunSnapshots(db, LimitWatch(settings)), TableMaker(folder), Streams()
-    app = application(Site(readings, tables, Sessions(password), streams), hosts)
-    # Below ERROR it tells that it starts and ends, and of whatever a stranger sends.
+    snapshots, tables, streams = SnapshotCache(db, LimitWatch(settings)), TableMaker(folder), Streams()
+    app = application(Site(snapshots, tables, Sessions(password), streams), hosts)
+    # Below ERROR it logs start and end, and every malformed request of a stranger.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    # Who connects is who asks: an address that the client itself tells would get around the slow-down.
+    # Count wrong tries by the real address: a client could send any other in a header.
     server = _Server(uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     ))  # fmt: skip
 
-    def leave() -> None:
+    def stop() -> None:
         streams.close()
         server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, leave)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await server.serve([listener])
     finally:
         await tables.close()
-        readings.close()
+        snapshots.close()

@@ -1,9 +1,8 @@
-"""What the ledger says of runs, counted once for all who watch.
+"""Snapshots of runs, counted once for all who watch, and the event streams that show them.
 
-Counting a million units takes seconds. One run is counted at a time, and in all no more than a tenth of
-the time, however many watch; in between everybody sees what was counted last.
-
-Server-sent events: the live part of a page, anew whenever it is counted anew.
+A snapshot is the status of a run at one moment. Counting a million units takes seconds, so one run is counted
+at a time, and counting takes at most a tenth of the time, however many watch. In between all see the last
+snapshot.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from models.core.errors import ServiceError
 from producer.progress.status import LimitWatch, Status, read_status
 from storage.database import Database
 from storage.ledger import runs as ledger_runs
-from storage.ledger.counts import RunLine, run_lines
+from storage.ledger.counts import RunSummary, run_summaries
 from storage.schema import FINISHED, RUNNING
 
 T = TypeVar("T")
 FRESH_SECONDS = 1.0
 STILL_SECONDS = 30.0
-# Times what counting took: a twelfth of the time for runs that go on, a fiftieth for the others.
+# After counting for a second, rest for so many seconds; longer for runs that stand still.
 REST, STILL_REST = 12.0, 50.0
 MAX_KEPT = 256
 FORGOTTEN_SECONDS = 120.0
@@ -38,105 +37,111 @@ FORGOTTEN_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """`at` is when it was counted, since the epoch; `seconds` how long that took; `ended` is of the steady
-    clock."""
+    """The status of a run, counted `at` seconds since the epoch.
 
-    line: RunLine
+    Counting took `seconds`, and `ended` at this time of the steady clock.
+    """
+
+    run: RunSummary
     status: Status
     at: float
     seconds: float
     ended: float
 
 
-class RunSnapshots:
-    """Belongs to one event loop. All methods raise ServiceError while the database is away."""
+class SnapshotCache:
+    """The newest snapshot of each run, for one event loop.
+
+    All methods raise ServiceError without a database.
+    """
 
     def __init__(self, db: Database, limits: LimitWatch, clock: Callable[[], float] = time.monotonic) -> None:
         self.db = db
         self._limits = limits
         self._clock = clock
         self._counting = ThreadPoolExecutor(1, "counting")
-        self._asking = ThreadPoolExecutor(2, "asking")
+        self._querying = ThreadPoolExecutor(2, "querying")
         self._known: OrderedDict[str, RunSnapshot] = OrderedDict()
-        self._asked: dict[str, float] = {}
+        self._requested_at: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[RunSnapshot]] = {}
-        self._lines: dict[str, RunLine] = {}
-        self._listed = -FRESH_SECONDS
+        self._runs: dict[str, RunSummary] = {}
+        self._listed_at = -FRESH_SECONDS
         self._listing = asyncio.Lock()
 
-    async def runs(self) -> dict[str, RunLine]:
-        """All runs by id, newest first."""
+    async def runs(self) -> dict[str, RunSummary]:
+        """Return all runs by id, newest first."""
         async with self._listing:
-            if self._clock() - self._listed >= FRESH_SECONDS:
+            if self._clock() - self._listed_at >= FRESH_SECONDS:
                 began = self._clock()
-                found = await self.ask(run_lines)
-                self._lines = {line.id: line for line in found}
-                self._listed = self._clock() + REST * (self._clock() - began)
-        return self._lines
+                self._runs = {run.id: run for run in await self.query(run_summaries)}
+                self._listed_at = self._clock() + REST * (self._clock() - began)
+        return self._runs
 
     def known(self, run_id: str) -> RunSnapshot | None:
-        """What was counted last."""
+        """Return the last snapshot, if there is one."""
         return self._known.get(run_id)
 
     async def read(self, run_id: str) -> RunSnapshot:
-        """As fresh as it may be. Raises KeyError for a run that there is not."""
-        line = (await self.runs())[run_id]
-        self._asked[run_id] = self._clock()
+        """Return the newest snapshot, counted anew if that is due.
+
+        Raise KeyError if the run does not exist.
+        """
+        run = (await self.runs())[run_id]
+        self._requested_at[run_id] = self._clock()
         known = self._known.get(run_id)
-        if known and not self._is_due(known, line):
+        if known and not self._is_due(known, run):
             return known
-        return await asyncio.shield(self._begin(line))
+        return await asyncio.shield(self._begin(run))
 
     async def latest(self, run_id: str) -> RunSnapshot:
-        """What is known, at once; it is counted anew meanwhile, if that is due. Raises KeyError."""
+        """Return the last snapshot at once, and begin a new one if that is due. Raise KeyError."""
         await self.begin(run_id)
         return self._known.get(run_id) or await self.read(run_id)
 
     async def begin(self, run_id: str) -> None:
-        """Have it counted without waiting for it, if that is due. Raises KeyError."""
-        line = (await self.runs())[run_id]
-        self._asked[run_id] = self._clock()
+        """Begin a new snapshot if that is due, and do not wait for it. Raise KeyError."""
+        run = (await self.runs())[run_id]
+        self._requested_at[run_id] = self._clock()
         known = self._known.get(run_id)
-        if known is None or self._is_due(known, line):
-            self._begin(line)
+        if known is None or self._is_due(known, run):
+            self._begin(run)
 
-    async def ask(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Something small of the ledger, off the loop."""
-        return await self._in(self._asking, lambda: function(self.db, *args, **kwargs))
+    async def query(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a short query of the ledger outside of the loop."""
+        return await self._in(self._querying, lambda: function(self.db, *args, **kwargs))
 
     def close(self) -> None:
         self._counting.shutdown(cancel_futures=True)
-        self._asking.shutdown(cancel_futures=True)
+        self._querying.shutdown(cancel_futures=True)
 
-    def _is_due(self, known: RunSnapshot, line: RunLine) -> bool:
-        if known.line == line and line.state == FINISHED:
+    def _is_due(self, known: RunSnapshot, run: RunSummary) -> bool:
+        if known.run == run and run.state == FINISHED:
             return False
-        goes_on = line.state == RUNNING
-        if known.line != line:
+        is_running = run.state == RUNNING
+        if known.run != run:
             rest = FRESH_SECONDS
-        elif goes_on:
-            rest = max(FRESH_SECONDS, REST * self._round(goes_on))
+        elif is_running:
+            rest = max(FRESH_SECONDS, REST * self._seconds_per_round(is_running))
         else:
-            rest = max(STILL_SECONDS, STILL_REST * self._round(goes_on))
+            rest = max(STILL_SECONDS, STILL_REST * self._seconds_per_round(is_running))
         return self._clock() - known.ended >= rest
 
-    def _round(self, goes_on: bool) -> float:
-        """Seconds that it takes to count every run that somebody watches and that goes on, or that may be
-        changed by hand."""
+    def _seconds_per_round(self, is_running: bool) -> float:
+        """Return the seconds that it takes to count every watched run that runs, or that stands still."""
         since = self._clock() - FORGOTTEN_SECONDS
         return sum(
             each.seconds
             for each in self._known.values()
-            if each.line.state != FINISHED
-            and (each.line.state == RUNNING) == goes_on
-            and self._asked.get(each.line.id, since) > since
+            if each.run.state != FINISHED
+            and (each.run.state == RUNNING) == is_running
+            and self._requested_at.get(each.run.id, since) > since
         )
 
-    def _begin(self, line: RunLine) -> asyncio.Task[RunSnapshot]:
-        task = self._tasks.get(line.id)
+    def _begin(self, run: RunSummary) -> asyncio.Task[RunSnapshot]:
+        task = self._tasks.get(run.id)
         if task is None:
-            task = self._tasks[line.id] = asyncio.get_running_loop().create_task(self._count(line))
-            task.add_done_callback(lambda done: self._end(line.id, done))
+            task = self._tasks[run.id] = asyncio.get_running_loop().create_task(self._count(run))
+            task.add_done_callback(lambda done: self._end(run.id, done))
         return task
 
     def _end(self, run_id: str, done: asyncio.Task[RunSnapshot]) -> None:
@@ -147,16 +152,16 @@ class RunSnapshots:
         self._known.move_to_end(run_id)
         while len(self._known) > MAX_KEPT:
             oldest, _ = self._known.popitem(last=False)
-            self._asked.pop(oldest, None)
+            self._requested_at.pop(oldest, None)
 
-    async def _count(self, line: RunLine) -> RunSnapshot:
-        return await self._in(self._counting, lambda: self._read(line))
+    async def _count(self, run: RunSummary) -> RunSnapshot:
+        return await self._in(self._counting, lambda: self._read(run))
 
-    def _read(self, line: RunLine) -> RunSnapshot:
+    def _read(self, run: RunSummary) -> RunSnapshot:
         began, now = self._clock(), time.time()
-        status = read_status(self.db, ledger_runs.load_run(self.db, line.id), now, self._limits)
+        status = read_status(self.db, ledger_runs.load_run(self.db, run.id), now, self._limits)
         ended = self._clock()
-        return RunSnapshot(line, status, now, ended - began, ended)
+        return RunSnapshot(run, status, now, ended - began, ended)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -172,7 +177,7 @@ MAX_STREAMS = 200
 
 
 class Streams:
-    """All that are open; `close` ends them."""
+    """The open event streams of pages. `close` ends them."""
 
     def __init__(self) -> None:
         self._open = 0
@@ -182,7 +187,7 @@ class Streams:
         self._closing.set()
 
     def stream(self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]) -> Response:
-        """Sends what `draw` gives as often as it changes, while `goes_on`."""
+        """Return a stream that sends the result of `draw` each time it changes, while `goes_on`."""
         if self._open >= MAX_STREAMS:
             return PlainTextResponse("too many pages are open\n", 503, {"Retry-After": "60"})
         return StreamingResponse(
@@ -193,7 +198,7 @@ class Streams:
         self, draw: Callable[[], Awaitable[str]], goes_on: Callable[[], bool]
     ) -> AsyncIterator[str]:
         self._open += 1
-        shown, said = "", time.monotonic()
+        shown, sent_at = "", time.monotonic()
         try:
             while goes_on():
                 pause = TICK_SECONDS
@@ -203,10 +208,10 @@ class Streams:
                     drawn, pause = shown, AWAY_SECONDS
                 now = time.monotonic()
                 if drawn != shown:
-                    shown, said = drawn, now
+                    shown, sent_at = drawn, now
                     yield "event: page\n" + "".join(f"data: {line}\n" for line in drawn.splitlines()) + "\n"
-                elif now - said >= SILENCE_SECONDS:
-                    said = now
+                elif now - sent_at >= SILENCE_SECONDS:
+                    sent_at = now
                     yield ": still here\n\n"
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), pause)

@@ -16,7 +16,7 @@ from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.auth import HEADERS, Sessions
 from producer.serve.report_tables import TableMaker
-from producer.serve.snapshots import RunSnapshots, Streams
+from producer.serve.snapshots import SnapshotCache, Streams
 from storage.database import Database
 from storage.ledger import counts
 from storage.schema import FAILED
@@ -44,14 +44,14 @@ def site(home: Home) -> Iterator[Served]:
 def routes(tmp_path: Path) -> list[tuple[str, str]]:
     """(method, path) of every route of the application, of a run that there is."""
     db = Database("sqlite://")
-    readings = RunSnapshots(db, LimitWatch(load_settings()))
-    app = application(Site(readings, TableMaker(tmp_path), Sessions("x"), Streams())).app
+    snapshots = SnapshotCache(db, LimitWatch(load_settings()))
+    app = application(Site(snapshots, TableMaker(tmp_path), Sessions("x"), Streams())).app
     pairs = []
     for route in app.routes:  # type: ignore[attr-defined]
         assert isinstance(route, Route | Mount), "a kind of route that this test does not know"
         for method in getattr(route, "methods", None) or {"GET"}:
             pairs.append((method, route.path.replace("{run}", RUN)))
-    readings.close()
+    snapshots.close()
     db.close()
     return pairs
 

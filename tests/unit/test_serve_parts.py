@@ -12,7 +12,7 @@ from producer.progress.status import LimitWatch, Status, read_status
 from producer.serve import snapshots as readings_module
 from producer.serve.auth import FREE_TRIES, MAX_PAUSE, MAX_SESSIONS, SESSION_SECONDS, Sessions, TooManyTries
 from producer.serve.metrics import FAMILIES
-from producer.serve.snapshots import REST, RunSnapshots
+from producer.serve.snapshots import REST, SnapshotCache
 from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
@@ -33,47 +33,47 @@ def test_every_metric_is_in_the_list_and_no_other() -> None:
 
 
 def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
-    doors = Sessions("right", clock)
+    sessions = Sessions("right", clock)
     pauses = []
     for _ in range(12):
         try:
-            assert not doors.accepts("wrong", "10.0.0.1")
+            assert not sessions.accepts("wrong", "10.0.0.1")
         except TooManyTries as error:
             pauses.append(error.seconds)
             with pytest.raises(TooManyTries):
-                doors.accepts("right", "10.0.0.1")
+                sessions.accepts("right", "10.0.0.1")
             clock.advance(error.seconds)
-            assert not doors.accepts("wrong", "10.0.0.1")
+            assert not sessions.accepts("wrong", "10.0.0.1")
     assert pauses == [1, 2, 4, 8, 16, 32, MAX_PAUSE, MAX_PAUSE, MAX_PAUSE][: len(pauses)]
     assert len(pauses) == 12 - FREE_TRIES
     # Others are not held up, and who waits gets in.
-    assert doors.accepts("right", "10.0.0.2")
+    assert sessions.accepts("right", "10.0.0.2")
     clock.advance(MAX_PAUSE)
-    assert doors.accepts("right", "10.0.0.1")
-    assert not doors.accepts("wrong", "10.0.0.1")
+    assert sessions.accepts("right", "10.0.0.1")
+    assert not sessions.accepts("wrong", "10.0.0.1")
 
 
 def test_a_network_of_ipv6_is_one_address(clock: Clock) -> None:
-    doors = Sessions("right", clock)
+    sessions = Sessions("right", clock)
     for last in range(FREE_TRIES):
-        assert not doors.accepts("", f"2001:db8::{last}")
+        assert not sessions.accepts("", f"2001:db8::{last}")
     with pytest.raises(TooManyTries):
-        doors.accepts("right", "2001:db8::ffff")
-    assert doors.accepts("right", "2001:db8:1::1")
+        sessions.accepts("right", "2001:db8::ffff")
+    assert sessions.accepts("right", "2001:db8:1::1")
 
 
 def test_sessions_end(clock: Clock) -> None:
-    doors = Sessions("right", clock)
-    first, second = doors.open_session(), doors.open_session()
+    sessions = Sessions("right", clock)
+    first, second = sessions.open_session(), sessions.open_session()
     assert first != second
-    doors.end_session(first)
-    assert [doors.knows(token) for token in (first, second, "", "x")] == [False, True, False, False]
+    sessions.end_session(first)
+    assert [sessions.knows(token) for token in (first, second, "", "x")] == [False, True, False, False]
     clock.advance(SESSION_SECONDS)
-    assert not doors.knows(second)
-    oldest = doors.open_session()
+    assert not sessions.knows(second)
+    oldest = sessions.open_session()
     for _ in range(MAX_SESSIONS):
-        doors.open_session()
-    assert not doors.knows(oldest)
+        sessions.open_session()
+    assert not sessions.knows(oldest)
 
 
 class Counted:
@@ -103,20 +103,20 @@ def test_viewers_share_one_reading_and_reading_takes_a_tenth_of_the_time(
     counted = Counted(clock, seconds, monkeypatch)
 
     async def watch() -> None:
-        readings = RunSnapshots(db, LimitWatch(load_settings()), clock)
-        together = await asyncio.gather(*(readings.read("one") for _ in range(50)))
+        snapshots = SnapshotCache(db, LimitWatch(load_settings()), clock)
+        together = await asyncio.gather(*(snapshots.read("one") for _ in range(50)))
         assert counted.times == ["one"]
         assert len({id(each) for each in together}) == 1
-        await readings.read("two")
+        await snapshots.read("two")
         begin, before = clock(), len(counted.times)
         for _ in range(2000):
             clock.advance(1)
-            await asyncio.gather(*(readings.read(run) for run in ("one", "two", "one")))
+            await asyncio.gather(*(snapshots.read(run) for run in ("one", "two", "one")))
         spent = seconds * (len(counted.times) - before)
         assert 0.06 < spent / (clock() - begin) <= 0.1
         with pytest.raises(KeyError):
-            await readings.read("three")
-        readings.close()
+            await snapshots.read("three")
+        snapshots.close()
 
     asyncio.run(watch())
     assert REST > 10
@@ -133,14 +133,14 @@ def test_a_finished_run_is_counted_once(
     counted = Counted(clock, 0.01, monkeypatch)
 
     async def watch() -> None:
-        readings = RunSnapshots(db, LimitWatch(load_settings()), clock)
+        snapshots = SnapshotCache(db, LimitWatch(load_settings()), clock)
         for _ in range(5):
             clock.advance(1000)
-            assert (await readings.read("done")).status.state == "finished"
+            assert (await snapshots.read("done")).status.state == "finished"
         runs.start_run(db, "done", clock())
         clock.advance(1000)
-        assert (await readings.read("done")).status.state == "running"
-        readings.close()
+        assert (await snapshots.read("done")).status.state == "running"
+        snapshots.close()
 
     asyncio.run(watch())
     assert counted.times == ["done", "done"]
