@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.core.experiment.endpoints import Student
-from models.core.prompts.rendering import Extent, dropped, extents, first_that_fits
+from models.core.prompts.rendering import Extent, dropped, first_that_fits, shrink
 
 wholes = st.builds(Extent, st.integers(0, 6), st.lists(st.integers(0, 4), max_size=6).map(tuple))
 
@@ -22,7 +22,7 @@ def size(extent: Extent, request: int = 10) -> int:
 
 
 def test_passages_of_exemplars_go_before_the_requests_own_and_exemplars_last() -> None:
-    assert extents(Extent(2, (1, 2))) == [
+    assert shrink(Extent(2, (1, 2))) == [
         Extent(2, (1, 2)),
         Extent(2, (1, 1)),
         Extent(2, (1, 0)),
@@ -36,7 +36,7 @@ def test_passages_of_exemplars_go_before_the_requests_own_and_exemplars_last() -
 
 @given(wholes)
 def test_one_thing_at_a_time_is_left_out_until_the_request_stands_alone(whole: Extent) -> None:
-    ways = extents(whole)
+    ways = shrink(whole)
     assert ways[0] == whole
     assert ways[-1] == Extent(0, ())
     for before, after in pairwise(ways):
@@ -54,7 +54,7 @@ def test_one_thing_at_a_time_is_left_out_until_the_request_stands_alone(whole: E
 
 @given(wholes, st.integers(0, 150))
 def test_fitting_drops_no_more_than_needed(whole: Extent, room: int) -> None:
-    ways = extents(whole)
+    ways = shrink(whole)
     index = first_that_fits(ways, lambda extent: size(extent) <= room)
     assert index == next((at for at, extent in enumerate(ways) if size(extent) <= room), len(ways))
 
@@ -67,12 +67,12 @@ def test_prompt_that_fits_is_counted_once(whole: Extent) -> None:
         tried.append(extent)
         return True
 
-    assert first_that_fits(extents(whole), fits) == 0
+    assert first_that_fits(shrink(whole), fits) == 0
     assert tried == [whole]
 
 
 def test_a_long_prompt_is_not_counted_at_every_step() -> None:
-    ways, tried = extents(Extent(100, (100,) * 64)), []
+    ways, tried = shrink(Extent(100, (100,) * 64)), []
 
     def fits(extent: Extent) -> bool:
         tried.append(extent)

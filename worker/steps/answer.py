@@ -37,17 +37,17 @@ async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
         return to_student(student, apply_format(student.prompt_format, text, stop), (unit.sample, attempt))
 
     whole = Extent(len(chosen), tuple(len(exemplar.passages) for exemplar in exemplars))
-    asked, extent = await _ask(context, unit, student, rendering.extents(whole), render)
-    if isinstance(asked.value, Rejection):
-        return context.rejected(asked.unit, asked.value, asked.generation, asked.purchase)
+    checked, extent = await _ask(context, unit, student, rendering.shrink(whole), render)
+    if isinstance(checked.value, Rejection):
+        return context.rejected(checked.unit, checked.value, checked.generation, checked.purchase)
     result = {
-        "text": asked.value,
+        "text": checked.value,
         "exemplars": [exemplar.row for exemplar in exemplars[: len(extent.exemplars)]],
         "passages": extent.passages,
         "dropped": rendering.dropped(whole, extent),
-        "truncated": asked.completion.finish_reason == "length",
+        "truncated": checked.completion.finish_reason == "length",
     }
-    return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)
 
 
 async def _ask(

@@ -1,7 +1,4 @@
-"""Models to ask: where they are, what limits them, what they cost.
-
-Students: the models under test, and how a worker runs one itself.
-"""
+"""Models to ask, the teacher, judge and students: their addresses, limits and prices."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_secret(url: str) -> str:
-    # A run's configuration stands in the ledger.
+    # A run's configuration is in the ledger.
     if "@" in urlsplit(url).netloc:
         raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
     return url
@@ -66,12 +63,12 @@ TIMEOUT = 120.0  # seconds
 class Endpoint(StrictModel):
     """A model that is asked.
 
-    `embedded` is the small model that ships with the `embedded` extra. `rpm`, `tpm` (requests and tokens
-    a minute) and `max_concurrency` (calls in flight) bound all workers together; without `rpm` and `tpm`
-    the limits are learned from what the server says. `timeout` is in seconds.
+    `embedded` is the small model of the extra `embedded`. `rpm`, `tpm` (requests and tokens per minute) and
+    `max_concurrency` (calls in flight) limit all workers together; without `rpm` and `tpm` the limits are
+    learned from the server's answers. `timeout` is in seconds.
 
-    `replay` asks nobody: `recording` is a file of recorded answers, seen by all workers. `recording_sha256`
-    is what the file has to be; it is filled in when a run is planned.
+    `replay` asks nobody: `recording` is a file of recorded answers that all workers can read.
+    `recording_sha256` is its hash, filled in when a run is planned.
     """
 
     model: str = ""
@@ -92,7 +89,7 @@ class Endpoint(StrictModel):
         return without_secret(url) if url else url
 
     def _require_recording(self, backend: str) -> None:
-        """Raises ValueError where a replay lacks what it needs, or another backend has a recording."""
+        """Raise ValueError if a replay lacks its recording or model, or another backend has a recording."""
         if backend == "replay" and not (self.recording and self.model):
             raise ValueError("backend replay needs a recording, and the model whose answers were recorded")
         if backend != "replay" and (self.recording or self.recording_sha256):
@@ -100,8 +97,8 @@ class Endpoint(StrictModel):
 
 
 class Teacher(Endpoint):
-    """`direct` asks call by call; `batch` hands files of calls to the provider's Batch API and waits up to
-    a day for each, at half the price."""
+    """The model that writes data. `direct` asks call by call; `batch` sends files of calls to the provider's
+    Batch API and waits up to a day for each, at half the price."""
 
     name: Name = "teacher"
     backend: Literal["openai", "embedded", "replay"]
@@ -122,7 +119,7 @@ class Teacher(Endpoint):
 
 
 class JudgeModel(Teacher):
-    """A model that says whether an answer is right."""
+    """A model that judges answers."""
 
     name: Name = "judge"
     delivery: Literal["direct"] = "direct"
@@ -133,11 +130,11 @@ LOCAL = ("vllm", "transformers")
 
 
 class EngineSettings(StrictModel):
-    """How a worker opens the model of backend `vllm` or `transformers`.
+    """Options with which a worker opens the model of backend `vllm` or `transformers`.
 
-    `tokenizer` names another folder or model than the weights. `max_num_seqs` is how many prompts are
-    answered at once. `gpu_memory_utilization` is the share of a GPU's memory (without one, of the
-    machine's) that vLLM takes for weights and cache.
+    `tokenizer` names its folder or model if that is not the model's own. `max_num_seqs` is the number of
+    prompts answered at once. `gpu_memory_utilization` is the share of a GPU's memory (without a GPU, of the
+    machine's) that vLLM uses for weights and cache.
     """
 
     tokenizer: str = ""
@@ -150,11 +147,12 @@ class EngineSettings(StrictModel):
 
 
 class Student(Endpoint):
-    """`server` is any server of the OpenAI protocol, `replicas` further addresses of the same; `vllm` and
-    `transformers` run the model in the worker. `model` is then a folder or a name that the hub knows.
-    `replay` answers from a recording.
+    """A model under test.
 
-    `max_model_len` is the most tokens of a prompt and its answer together.
+    `server` is any server of the OpenAI protocol, `replicas` are more addresses of the same model. `vllm` and
+    `transformers` run the model in the worker; `model` is then a folder or a name on the hub. `replay`
+    answers from a recording. `max_model_len` is the largest number of tokens of a prompt and its answer
+    together.
     """
 
     name: Name = "student"
@@ -171,7 +169,7 @@ class Student(Endpoint):
             raise ValueError("backend server needs a model and a base_url")
         self._require_recording(self.backend)
         if self.backend == "replay":
-            # It stands for a student of another backend, whose other settings stay as they were.
+            # It replaces a student of another backend and keeps the settings of that one.
             return self
         if self.runs_in_worker and not self.model:
             raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
@@ -179,7 +177,7 @@ class Student(Endpoint):
             raise ValueError(
                 f"backend {self.backend} runs in the worker and has no base_url; take backend server"
             )
-        # Whoever waits here for an answer waits for this machine's own work, not for a connection.
+        # An answer here takes the time of this machine's own work, not that of a connection.
         if self.runs_in_worker and self.timeout != TIMEOUT:
             raise ValueError(
                 f"backend {self.backend} runs in the worker and knows no timeout; leave it out, and bound an "

@@ -1,4 +1,4 @@
-"""The experiment: everything that changes results, validated before anything starts."""
+"""The experiment: all settings that change results, validated before anything starts."""
 
 from __future__ import annotations
 
@@ -18,24 +18,15 @@ from pydantic import (
 
 from models.core.answers.extraction import Extraction
 from models.core.correctness import Correctness
+from models.core.experiment import options
 from models.core.experiment.endpoints import Count, JudgeModel, Name, StrictModel, Student, Teacher, Whole
-from models.core.experiment.options import (
-    DEFAULT_METRICS,
-    Augment,
-    Dataset,
-    Grow,
-    Metric,
-    Quality,
-    Rationale,
-    as_list,
-)
 from models.core.experiment.passages import Passages
 from models.core.experiment.task_folder import TaskFolder
 from models.core.programs import ProgramLimits
 
 RationaleSource = Literal["none", "first_pass", "star"]
 ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
-# The ledger keeps names of cells of at most 128 characters.
+# Keeps names of cells within the 128 characters of the ledger's column.
 LONGEST_NAME = 56
 
 
@@ -58,15 +49,17 @@ def _retrieval(value: Any) -> Any:
 
 
 class Grid(StrictModel):
-    """Axes of the ablation; `pipeline.grid.cells` multiplies them. `retrieval` is false, true (the section
-    `passages` as it stands), or the name of one of its alternatives. `exemplars` are drawn at random for
-    each test row, fixed for all, the nearest to the request, or fixed and such that they cover all."""
+    """Axes of the ablation; `pipeline.grid.cells` multiplies them.
+
+    `retrieval` is false, true (the section `passages`), or the name of one of its alternatives. `exemplars`
+    are drawn at random for each test row, fixed for all, the nearest to the request, or fixed and diverse.
+    """
 
     shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
     retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
     augment_test: list[bool] = Field([False])
-    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(as_list)] = Field(["random"])
+    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(options.as_list)] = Field(["random"])
     seeds: list[Whole] = Field([0])
 
     _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "exemplars", "seeds")(_unique)
@@ -79,13 +72,16 @@ class Grid(StrictModel):
 
 
 class Judge(StrictModel):
-    """`execution` runs answers against the tests of their rows, each program within `limits`. By the rule
-    `correctness` an answer counts as right, which is the metric `accuracy`. `metrics` are what reports show.
-    `model` gives the verdicts of correctness `model`, here and for rationales."""
+    """The judgement of students' answers.
+
+    `execution` runs answers against the tests of their rows, each program within `limits`. The rule
+    `correctness` decides the metric `accuracy`. Reports show `metrics`. `model` gives the verdicts of
+    correctness `model`, here and for rationales.
+    """
 
     extraction: Extraction = "strict"
     correctness: Correctness | None = None
-    metrics: list[Metric] = Field(list(DEFAULT_METRICS))
+    metrics: list[options.Metric] = Field(list(options.DEFAULT_METRICS))
     model: Annotated[JudgeModel, BeforeValidator(_backend_or_mapping)] | None = None
     execution: Annotated[bool, Field(strict=True)] = False
     limits: ProgramLimits = ProgramLimits()
@@ -100,8 +96,8 @@ class Judge(StrictModel):
 
 
 class UnitsPerTask(StrictModel):
-    """How many units one Celery task carries at most. A task costs more than the rest of a call does; the
-    units of one are claimed, called and finished each for itself, but for searches and judgements."""
+    """The largest number of units in one Celery task. Units of one task are claimed, called and finished one
+    by one, except searches and judgements."""
 
     augment: Count = 8
     retrieve: Count = 16
@@ -112,7 +108,7 @@ class UnitsPerTask(StrictModel):
     grow: Count = 8
 
 
-# What steers a run without changing its results: a run goes on when these are changed.
+# Settings that may change during a run, since results do not depend on them.
 LIMITS = dict.fromkeys(("rpm", "tpm", "max_concurrency", "timeout"), True)
 ENGINE = {"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "enforce_eager"}
 MUTABLE_KEYS: Mapping[str, Any] = {
@@ -125,21 +121,21 @@ MUTABLE_KEYS: Mapping[str, Any] = {
 
 
 class Experiment(StrictModel):
-    """`budget_usd` is what all calls of a run may cost together. `task` is a task folder, read and filled in
-    when the file is; only configurations written before there were task folders lack it."""
+    """An experiment. `budget_usd` limits the cost of all calls of a run together. `task` is the task folder;
+    only configurations of releases before task folders lack it."""
 
     name: Name
     task: TaskFolder | None = None
-    dataset: Dataset
+    dataset: options.Dataset
     passages: Passages = Passages()
     teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)]
     students: Annotated[list[Annotated[Student, BeforeValidator(_backend_or_mapping)]], Field(min_length=1)]
-    augment: Augment = Augment()
-    rationale: Rationale = Rationale()
+    augment: options.Augment = options.Augment()
+    rationale: options.Rationale = options.Rationale()
     grid: Grid = Grid()
     judge: Judge = Judge()
-    quality: Quality = Quality()
-    grow: Grow = Grow()
+    quality: options.Quality = options.Quality()
+    grow: options.Grow = options.Grow()
     units_per_task: UnitsPerTask = UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0
@@ -156,7 +152,7 @@ class Experiment(StrictModel):
     @classmethod
     def _retrieval_is_known(cls, grid: Grid, info: ValidationInfo) -> Grid:
         passages = info.data.get("passages")
-        if passages is None:  # what is wrong there is said first
+        if passages is None:  # its own error is reported
             return grid
         for name in grid.retrieval:
             if isinstance(name, str) and name not in passages.alternatives:
@@ -207,17 +203,17 @@ class Experiment(StrictModel):
 
     @property
     def executes(self) -> bool:
-        """Whether workers run what models wrote."""
+        """True if workers run code that models wrote."""
         return not self.grow.enabled and (self.judge.execution or self.rationale.correctness == "execution")
 
     @property
     def examined(self) -> Sequence[Student]:
-        """The students that a run asks; none where it grows requests."""
+        """The students that a run asks; none if it grows requests."""
         return [] if self.grow.enabled else self.students
 
     @property
     def asks_judge(self) -> bool:
-        """Whether a judge model gives verdicts."""
+        """True if a judge model gives verdicts."""
         return not self.grow.enabled and "model" in (self.judge.correctness, self.rationale.correctness)
 
     def student(self, name: str) -> Student:
@@ -225,5 +221,5 @@ class Experiment(StrictModel):
 
 
 def slug(text: str) -> str:
-    """`text` as part of a queue or collection name."""
+    """Return `text` as part of a queue or collection name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "unnamed"

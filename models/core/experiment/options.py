@@ -1,11 +1,4 @@
-"""Where examples come from, as an experiment names it.
-
-What the teacher is asked to write, and the human seeds it follows: augmentations and rationales.
-
-The section `grow` of an experiment.
-
-The section `quality` of an experiment: which filters exports heed, and where they draw the line.
-"""
+"""Sections of an experiment: `dataset`, `augment`, `rationale`, `grow` and `quality`, and the metrics."""
 
 from __future__ import annotations
 
@@ -28,15 +21,15 @@ def as_list(value: Any) -> Any:
 
 
 class Split(StrictModel):
-    """Train examples feed the teacher, test examples judge the students."""
+    """A file of train examples for the teacher, or of test examples for the students."""
 
     file: str
     limit: Count | None = None
 
 
 class Fields(StrictModel):
-    """Which key of a JSONL row holds what. `id` may be absent from a row; its number stands in. So may
-    `tests` (code, or a list of it), `entry_point`, `prefix` and `suffix`, by which answers are executed."""
+    """The keys of a JSONL row. A row without `id` gets its number. `tests` (code or a list of it),
+    `entry_point`, `prefix` and `suffix` are optional; they execute answers."""
 
     request: str = "request"
     reference: str = "reference"
@@ -49,7 +42,7 @@ class Fields(StrictModel):
 
 
 class Dataset(StrictModel):
-    """`tests` names ODEX files whose rows give their tests to the examples with the same request."""
+    """The source of examples. `tests` names ODEX files whose tests go to examples with the same request."""
 
     loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
     path: str
@@ -69,7 +62,7 @@ class AugmentationSeed(StrictModel):
 
 
 class SeedPassage(StrictModel):
-    """Documentation that a human example shows."""
+    """Documentation in a human example."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     name: str = ""
@@ -78,7 +71,7 @@ class SeedPassage(StrictModel):
 
 
 class RationaleSeed(StrictModel):
-    """A human example of a rationale; what was retrieved are `passages`, or `documentation`, one text."""
+    """A human example of a rationale, with `passages` or `documentation` (one text)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
     request: str = Field(validation_alias=AliasChoices("request", "query"))
@@ -88,7 +81,8 @@ class RationaleSeed(StrictModel):
 
 
 class Augment(StrictModel):
-    """`seeds` may name a JSONL file in the experiment file; without, those of the task folder are used."""
+    """Augmentations of requests. The experiment file may name a JSONL file of `seeds`; the default are those
+    of the task folder."""
 
     enabled: bool = True
     batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
@@ -97,15 +91,18 @@ class Augment(StrictModel):
 
 
 class Rationale(StrictModel):
-    """`passes` is the number of rationalizations; `retries` how often an answer without
-    code, answer sentence or end is asked for again before it counts as wrong. `hint` is how the
-    right answer is given away: appended as in the paper, or by asking why it is right. `drop_wrong`
-    keeps wrong rationales out of the exemplars (the paper shows them). `seeds` is like augment's.
-    `samples` first rationales are drawn for each example, and where there is more than one the `vote`
-    chooses between their codes (self-consistency, Wang et al., 2022). An example goes on through its
-    passes until `stop_at` of its rationales are right. All this is done in each of the `rounds`, with right
-    rationales of the round before as exemplars (STaR, Zelikman et al., 2022). Correctness `execution` means
-    that the tests pass; a row without tests is compared by `tree`."""
+    """Rationales of train examples.
+
+    `samples` first rationales are drawn for each example; of several, a `vote` on their codes elects one
+    (self-consistency, Wang et al., 2022). Then follow up to `passes` rationalizations, until `stop_at`
+    rationales of the example are right. All of this is repeated in `rounds`, with right rationales of the
+    round before as exemplars (STaR, Zelikman et al., 2022).
+
+    `retries` is the number of new calls for an answer without code, answer sentence or end before it counts
+    as wrong. `hint` appends the right answer as in the paper, or asks to explain it. `drop_wrong` keeps wrong
+    rationales out of the exemplars (the paper shows them). Correctness `execution` means that the tests pass;
+    a row without tests is compared by `tree`. `seeds` are like those of `augment`.
+    """
 
     correctness: Literal[Correctness, "execution"] = "strict"
     passes: Annotated[Whole, Field(ge=0, le=MAX_PASSES)] = 1
@@ -128,10 +125,13 @@ class Rationale(StrictModel):
 
 
 class Grow(StrictModel):
-    """Each train example is the anchor of `samples` calls in each of the `rounds`. A call shows `shown`
-    examples, from round 2 on a quarter of them grown ones, and asks for `requests` more. Kept is what has
-    from `least` to `most` words and a ROUGE-L F below `threshold` to every request there is. `enabled` makes
-    a run one of growth and of nothing else; the command sets it."""
+    """Growth of requests.
+
+    Each train example is the anchor of `samples` calls in each of the `rounds`. A call shows `shown`
+    examples, from round 2 on a quarter of them grown ones, and asks for `requests` more. A request is kept if
+    it has from `least` to `most` words and a ROUGE-L F below `threshold` to every other request. `enabled`,
+    set by the command, makes a run that only grows requests.
+    """
 
     enabled: Annotated[bool, Field(strict=True)] = False
     shown: Annotated[Whole, Field(ge=1, le=64)] = 8
@@ -150,11 +150,11 @@ class Grow(StrictModel):
         return self
 
     def grown_shown(self, number: int) -> int:
-        """How many of the examples shown in round `number`, from 1, are grown ones, if there are any."""
+        """Return the number of grown ones among the examples shown in round `number`, from 1."""
         return 0 if number == 1 else self.shown // 4
 
 
-# What each filter says of a row that it marks, for people.
+# A description of the rows that each filter marks, in plain words.
 FILTERS: Mapping[str, str] = {
     "exact": "has the request and text of an earlier row, but for white space",
     "code": "has the answer of an earlier row, code by syntax tree",
@@ -168,7 +168,8 @@ FILTERS: Mapping[str, str] = {
 
 
 def _switch(main: str = "") -> Callable[[Any], Any]:
-    """`true` is a filter with its defaults, `false` none; another value is that of the key `main`."""
+    """Return a validator: `true` is a filter with defaults, `false` none, another value that of the key
+    `main`."""
 
     def read(value: Any) -> Any:
         if isinstance(value, bool):
@@ -183,27 +184,27 @@ class Plain(StrictModel):
 
 
 class Near(StrictModel):
-    """`threshold` is the share of phrases of three words (Jaccard) from which two rows are nearly one."""
+    """Near duplicates. `threshold` is the smallest share of common phrases of three words (Jaccard)."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
 
 
 class Contamination(StrictModel):
-    """`ngram` words in a row that a test row has, too, mark a train row; as does the whole request of a
-    test row, or its question; or, with `answers`, its code."""
+    """Overlap with the test split: `ngram` consecutive words of a test row, its whole request, its question,
+    or, with `answers`, its code."""
 
     ngram: Annotated[Whole, Field(ge=3, le=50)] = 8
     answers: Annotated[bool, Field(strict=True)] = True
 
 
 class Agreement(StrictModel):
-    """`least` is the share of samples that must agree; only rows that were voted on are marked."""
+    """Agreement in a vote. `least` is the smallest share of samples; rows without a vote are not marked."""
 
     least: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class Length(StrictModel):
-    """Words of a rationale, or of a request where there is none."""
+    """The number of words of a rationale, or of the request if there is none."""
 
     least: Annotated[Whole, Field(ge=0)] = 3
     most: Count = 400
@@ -216,15 +217,15 @@ class Length(StrictModel):
 
 
 class Script(StrictModel):
-    """`least` is the share of letters that belong to the script `name`, as Unicode names it (`latin`,
-    `cyrillic`, `hangul`, ...). Replacement and control characters are letters of none."""
+    """Writing. `least` is the smallest share of letters of the Unicode script `name` (`latin`, `cyrillic`,
+    `hangul`, ...). Replacement and control characters are letters of no script."""
 
     name: Annotated[str, Field(pattern=r"^[a-z]+$")] = "latin"
     least: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
 class Quality(StrictModel):
-    """Filters that `export --only accepted` heeds; a filter that is not named is counted, not heeded."""
+    """Filters that `export --only accepted` applies. Other filters are only counted."""
 
     exact: Annotated[Plain | None, BeforeValidator(_switch())] = None
     code: Annotated[Plain | None, BeforeValidator(_switch())] = None

@@ -1,4 +1,4 @@
-"""The section `passages` of the experiment: the documentation, how it is found, what of it is shown."""
+"""The section `passages` of the experiment: the corpus, the search, and the selection that prompts show."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from models.core.experiment.endpoints import Count, StrictModel, Whole
 Method = Literal["dense", "bm25", "fusion", "weighted", "learned"]
 Control = Literal["oracle", "random", "filler"]
 
-# What a cell of the grid calls the section as it stands; alternatives are called by their own names.
+# The name of the section in a cell of the grid. Alternatives have their own names.
 BASE: Final = "retrieval"
-# Words that say something else where cells and tables name an alternative.
-TAKEN = {BASE, "augmented", "first_pass", "no", "none", "star", "yes"}
+# Words with another meaning in cells and tables.
+RESERVED_NAMES = {BASE, "augmented", "first_pass", "no", "none", "star", "yes"}
 
 
 def _is_free(name: str) -> str:
-    if name in TAKEN:
+    if name in RESERVED_NAMES:
         raise ValueError(f"{name} means something else in the names of cells; call it otherwise")
     return name
 
@@ -37,7 +37,7 @@ AlternativeName = Annotated[
 
 
 class EvidenceWeights(StrictModel):
-    """What `method: weighted` adds up for each candidate; scores of dense and bm25 are standardised first."""
+    """The weights of `method: weighted`; scores of dense and bm25 are standardised first."""
 
     dense: float = 1.0
     bm25: float = 0.15
@@ -47,7 +47,7 @@ class EvidenceWeights(StrictModel):
 
 
 class Corpus(StrictModel):
-    """What decides the index: import `packages` (or `stdlib`), or the file `path`; and the `encoder`."""
+    """The content of the index: import `packages` (or `stdlib`), or the file `path`; and the `encoder`."""
 
     source: Literal["installed", "jsonl", "devdocs", "sphinx"] = "installed"
     path: str | None = None
@@ -56,9 +56,11 @@ class Corpus(StrictModel):
 
 
 class Search(StrictModel):
-    """How documentation is found: `strip_literals` (quoted literals and variables leave the query); `query`
-    (an augmentation is joined to the request, as in the paper, or each of its steps is embedded apart and
-    added); `reranker` (a folder)."""
+    """The search for documentation.
+
+    `strip_literals` removes quoted literals and variables from the query. `query` joins an augmentation to
+    the request as in the paper, or embeds and adds each of its steps. `reranker` is a folder.
+    """
 
     method: Method = "dense"
     query: Literal["joined", "steps"] = "joined"
@@ -68,12 +70,12 @@ class Search(StrictModel):
 
 
 class Selection(StrictModel):
-    """What is shown of what was found.
+    """The passages of a search that are shown.
 
-    `min_score` is the least score, `relative_score` the least share of the best one; `distinct` leaves out
-    passages of a name or text that is shown already; `token_budget` is for all passages of a request. Not
-    `labelled` with name and arguments, the texts are joined to one, as in the paper. A `control` shows
-    other passages in place of those found: the right ones, or as much random or empty text.
+    `min_score` is the smallest score, `relative_score` the smallest share of the best score. `distinct`
+    leaves out passages with a name or text that is already shown. `token_budget` limits all passages of a
+    request. Texts that are not `labelled` with name and arguments are joined to one, as in the paper. A
+    `control` shows other passages: the right ones, or random or empty text of the same length.
     """
 
     top_k: Annotated[Whole, Field(ge=1, le=100)] = 3
@@ -94,7 +96,7 @@ class Selection(StrictModel):
 
 
 class Alternative(Selection, Search):
-    """The keys of `passages` that differ; only these are kept when the experiment is frozen."""
+    """The keys of `passages` that differ. Only these are kept when the experiment is frozen."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,9 +113,9 @@ class Alternative(Selection, Search):
 
 
 class Passages(Selection, Search, Corpus):
-    """The corpus, the search, and what is shown of what was found.
+    """The corpus, the search, and the selection.
 
-    `alternatives` name further ways to search and show; the grid's axis `retrieval` takes their names.
+    `alternatives` name other searches and selections, for the grid's axis `retrieval`.
     """
 
     alternatives: dict[AlternativeName, Alternative] = Field({})
@@ -133,15 +135,15 @@ class Passages(Selection, Search, Corpus):
             try:
                 resolved = self.named(name)
             except ValidationError as error:
-                said = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise ValueError(f"alternatives.{name}: {said}") from None
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"alternatives.{name}: {message}") from None
             if same := [other for other, passages in known if passages == resolved]:
                 raise ValueError(f"alternatives.{name} is the same as {same[0]}; change a key, or remove it")
             known.append((f"alternatives.{name}", resolved))
         return self
 
     def named(self, name: str) -> Passages:
-        """The settings that a cell's `retrieval` names: BASE, or an alternative. Raises KeyError."""
+        """Return the settings that a cell's `retrieval` names, BASE or an alternative. Raise KeyError."""
         if name == BASE:
             return self
         return Passages.model_validate(self._bare().model_dump() | self.alternatives[name].model_dump())

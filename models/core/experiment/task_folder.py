@@ -1,15 +1,13 @@
-"""A task folder as a run keeps it: what models are asked, in which words, and by what an answer is judged.
+"""A task folder in a run's configuration: prompt templates, and the module that judges answers.
 
-The producer reads the folder; its texts then travel in the run's configuration, so that workers on other
-machines need no file of it.
+The producer reads the folder. Its texts are part of the run's configuration, so that workers on other
+machines need no files of it. The folder's `task.py` has a parser, a judge, or both, written by the user and
+trusted:
 
-The `task.py` of a task folder: a parser, a judge, or both, written by the user and trusted as such.
+    def extract(text: str) -> str                        find the answer in a student's text
+    def correct(answer: str, reference: str) -> bool     tell if an answer is right
 
-    def extract(text: str) -> str                        what of a student's answer counts
-    def correct(answer: str, reference: str) -> bool     whether an answer is right
-
-Its source travels in the configuration of a run, and workers execute it: an answer decides what is asked
-next, so that a judge elsewhere would be one more hop for each unit. Who may write to the ledger may thus run
+Workers execute it, because the verdict decides the next call. So everyone who may write to the ledger may run
 code in the workers.
 """
 
@@ -29,8 +27,8 @@ from models.core.experiment.endpoints import Name, StrictModel
 
 
 class Prompts(StrictModel):
-    """The source of each prompt template. Without `augment` requests cannot be augmented, without `grow` no
-    new ones be grown; `verdict` asks a judge model."""
+    """The source of each prompt template. `augment`, `verdict` (for a judge model) and `grow` are
+    optional."""
 
     augment: str = ""
     rationale: str
@@ -40,8 +38,8 @@ class Prompts(StrictModel):
 
 
 class TaskFolder(StrictModel):
-    """`stop` are texts at which the answer of a student with prompt format `raw` ends, where it would go on
-    with an example of its own. `module` is the source of the folder's `task.py`: trusted code, which workers
+    """A task folder. `stop` are texts that end the answer of a student with prompt format `raw`, before it
+    invents an example. `module` is the source of the folder's `task.py`, trusted code that workers
     execute."""
 
     name: Name
@@ -52,7 +50,7 @@ class TaskFolder(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class TaskModule:
-    """What the module defines; calls raise TaskFolderError with its file and line."""
+    """The functions of a `task.py`. Calls raise TaskFolderError with its file and line."""
 
     name: str
     functions: dict[str, Callable[..., Any]]
@@ -63,33 +61,33 @@ class TaskModule:
     def correct(self, answer: str, reference: str) -> bool:
         return bool(self._call("correct", answer, reference))
 
-    def _call(self, function: str, *given: str) -> Any:
+    def _call(self, function: str, *arguments: str) -> Any:
         if function not in self.functions:
             raise TaskFolderError(
                 self.name, None, f"has no function {function}; define it, or take another rule"
             )
         try:
-            return self.functions[function](*given)
+            return self.functions[function](*arguments)
         except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
             raise _broken(self.name, error) from None
 
 
 @lru_cache(maxsize=32)
 def load_module(source: str, file: str = "task.py") -> TaskModule:
-    """The module of this source, executed once a process. Raises TaskFolderError with file and line."""
+    """Execute the module of this source, once per process. Raise TaskFolderError with file and line."""
     name = f"{file}@{hashlib.sha256(source.encode()).hexdigest()[:12]}"
-    found: dict[str, Any] = {"__name__": "starmill_task"}
+    namespace: dict[str, Any] = {"__name__": "starmill_task"}
     try:
-        exec(compile(source, name, "exec"), found)  # noqa: S102 (the user's own, see above)
+        exec(compile(source, name, "exec"), namespace)  # noqa: S102 (the user's own, see above)
     except SyntaxError as error:
         raise TaskFolderError(name, error.lineno, f"is no Python: {error.msg}") from None
     except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
         raise _broken(name, error) from None
     names = ("extract", "correct")
-    return TaskModule(name, {each: found[each] for each in names if callable(found.get(each))})
+    return TaskModule(name, {each: namespace[each] for each in names if callable(namespace.get(each))})
 
 
 def _broken(name: str, error: Exception) -> TaskFolderError:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
-    said = " ".join(str(error).split())
-    return TaskFolderError(name, lines[-1] if lines else None, f"{type(error).__name__}: {said}")
+    message = " ".join(str(error).split())
+    return TaskFolderError(name, lines[-1] if lines else None, f"{type(error).__name__}: {message}")

@@ -1,17 +1,5 @@
-"""Prompts as a pure function of what is asked, found and shown, in the words of a task folder.
-
-What of a prompt is left out where the model's context is too short for all of it.
-
-Documentation goes first, worked examples next, the request never. Documentation of the examples goes before
-the request's own: it only shows a form, while the request's is what there is to answer from. The passage of
-the lowest rank goes first, and the exemplar that was drawn last.
-
-Prompt formats: how a student's text is put to models that were tuned on a template.
-
-Every format holds the same text (documentation, worked examples, request), so that formats can be compared.
-Worked examples are not turned into earlier turns of a conversation: a model would be shown answers that it
-never gave, and its template would stand between what the grid varies.
-"""
+"""Prompts rendered with the templates of a task folder, cut to a model's context, in a student's prompt
+format."""
 
 from __future__ import annotations
 
@@ -30,19 +18,19 @@ HintStyle = Literal["paper", "explain"]
 
 
 class PromptRenderer:
-    """The templates of a task folder. Whatever renders raises TaskFolderError."""
+    """Renders prompts with the templates of a task folder. Every method raises TaskFolderError."""
 
     def __init__(self, folder: TaskFolder) -> None:
         self.folder = folder
 
     def augmentation(self, request: str, seeds: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
-        """Asks for one sentence on what `request` requires; seeds are (request, augmentation)."""
+        """Ask for one sentence on what `request` requires; seeds are (request, augmentation)."""
         template = self._template("augment")
         turns = [(template.render("user", request=asked), answered) for asked, answered in seeds]
         return _chat(template.render("system"), turns, template.render("user", request=request))
 
     def augmentations(self, requests: Sequence[str], seeds: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
-        """Asks for one numbered sentence for each of several requests (the paper: 20 at a time)."""
+        """Ask for one numbered sentence for each of several requests (the paper: 20 at a time)."""
         template = self._template("augment")
         seeded = (_numbered([request for request, _ in seeds]), _numbered([answer for _, answer in seeds]))
         return _chat(template.render("many"), [seeded] if seeds else [], _numbered(requests))
@@ -55,23 +43,23 @@ class PromptRenderer:
         hint: str | None = None,
         hint_style: HintStyle = "explain",
     ) -> tuple[Message, ...]:
-        """Asks for the steps from request and documentation to the answer. `hint` is the right answer, given
-        away with the last request only."""
+        """Ask for the steps from request and documentation to the answer. `hint` is the right answer, shown
+        with the last request only."""
         template = self._template("rationale")
 
         def turn(request: str, passages: Sequence[Passage], hint: str | None) -> str:
-            shown = [_shown(passage) for passage in passages]
-            return template.render("user", request=request, passages=shown, hint=hint, hint_style=hint_style)
+            fields = [_fields(passage) for passage in passages]
+            return template.render("user", request=request, passages=fields, hint=hint, hint_style=hint_style)
 
-        turns = [(turn(shown.request, shown.passages, None), shown.rationale) for shown in exemplars]
+        turns = [(turn(each.request, each.passages, None), each.rationale) for each in exemplars]
         return _chat(template.render("system"), turns, turn(request, passages, hint))
 
     def student_prompt(self, request: str, passages: Sequence[Passage], exemplars: Sequence[Exemplar]) -> str:
-        """One text without a template of turns: worked examples, then the request, in the same form."""
+        """Return one text without turns: worked examples, then the request, in the same form."""
         template = self._template("answer")
 
         def turn(request: str, passages: Sequence[Passage]) -> str:
-            return template.render("user", request=request, passages=[_shown(each) for each in passages])
+            return template.render("user", request=request, passages=[_fields(each) for each in passages])
 
         def worked(exemplar: Exemplar) -> str:
             return template.render("worked", answer=exemplar.answer, rationale=exemplar.rationale)
@@ -80,24 +68,24 @@ class PromptRenderer:
         return "".join(shown) + turn(request, passages)
 
     def verdict(self, request: str, answer: str, reference: str) -> tuple[Message, ...]:
-        """Asks a judge whether `answer` says what `reference` says."""
+        """Ask a judge if `answer` means the same as `reference`."""
         template = self._template("verdict")
-        asked = template.render("user", request=request, answer=answer, reference=reference)
-        return _chat(template.render("system"), [], asked)
+        question = template.render("user", request=request, answer=answer, reference=reference)
+        return _chat(template.render("system"), [], question)
 
     def growth(self, shown: Sequence[tuple[str, str]], count: int) -> tuple[Message, ...]:
-        """Asks for `count` new requests with their answers; `shown` are (request, answer)."""
+        """Ask for `count` new requests with their answers; `shown` are (request, answer)."""
         template = self._template("grow")
         examples = [template.render("shown", request=request, answer=answer) for request, answer in shown]
-        asked = "\n\n".join((*examples, template.render("user", count=count)))
-        return _chat(template.render("system"), [], asked)
+        question = "\n\n".join((*examples, template.render("user", count=count)))
+        return _chat(template.render("system"), [], question)
 
     def _template(self, name: str) -> Template:
         return compile_template(name, getattr(self.folder.prompts, name))
 
 
 def example_query(request: str, augmentation: str) -> str:
-    """The enhanced request: the terse one, then what it requires."""
+    """Return the augmented request: the request, then what it requires."""
     return f"{request.rstrip().rstrip('.')}. {augmentation}"
 
 
@@ -108,7 +96,7 @@ def _chat(system: str, turns: Sequence[tuple[str, str]], last: str) -> tuple[Mes
     return (*messages, Message("user", last))
 
 
-def _shown(passage: Passage) -> dict[str, Any]:
+def _fields(passage: Passage) -> dict[str, Any]:
     arguments = passage_heading(passage).removeprefix(passage.name.removesuffix("()")) if passage.name else ""
     return {"line": passage_line(passage), "name": passage.name, "signature": arguments, "text": passage.text}
 
@@ -119,34 +107,38 @@ def _numbered(lines: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is shown: the best `passages` of the request, and the first `exemplars`, as many passages
-    with each."""
+    """The extent of a prompt: the number of the request's best `passages`, and the number of best passages of
+    each of the first `exemplars`."""
 
     passages: int
     exemplars: tuple[int, ...] = ()
 
 
-def extents(whole: Extent) -> list[Extent]:
-    """`whole`, then what is left after each drop, down to the request alone."""
-    left = [whole]
-    shown = list(whole.exemplars)
-    for place in reversed(range(len(shown))):
-        for count in reversed(range(shown[place])):
-            shown[place] = count
-            left.append(Extent(whole.passages, tuple(shown)))
-    left += [Extent(count, tuple(shown)) for count in reversed(range(whole.passages))]
-    left += [Extent(0, tuple(shown[:count])) for count in reversed(range(len(shown)))]
-    return left
+def shrink(whole: Extent) -> list[Extent]:
+    """Return `whole`, then the rest after each drop, down to the request alone.
+
+    Documentation of exemplars is dropped first, since it only shows a form; then that of the request, then
+    exemplars. The passage of the lowest rank goes first, and the exemplar that was drawn last.
+    """
+    extents = [whole]
+    exemplars = list(whole.exemplars)
+    for index in reversed(range(len(exemplars))):
+        for count in reversed(range(exemplars[index])):
+            exemplars[index] = count
+            extents.append(Extent(whole.passages, tuple(exemplars)))
+    extents += [Extent(count, tuple(exemplars)) for count in reversed(range(whole.passages))]
+    extents += [Extent(0, tuple(exemplars[:count])) for count in reversed(range(len(exemplars)))]
+    return extents
 
 
-def first_that_fits(ways: Sequence[Extent], fits: Callable[[Extent], bool]) -> int:
-    """The place of the first of `extents` that fits, or their number where none does. Few are tried: what
-    follows one that fits is taken to fit."""
-    return 0 if fits(ways[0]) else bisect_left(ways, True, lo=1, key=fits)
+def first_that_fits(extents: Sequence[Extent], fits: Callable[[Extent], bool]) -> int:
+    """Return the index of the first extent that fits, or their number if none does. Few are tried: all after
+    one that fits are taken to fit."""
+    return 0 if fits(extents[0]) else bisect_left(extents, True, lo=1, key=fits)
 
 
 def dropped(whole: Extent, shown: Extent) -> dict[str, int]:
-    """How many `passages`, those of exemplars included, and how many `exemplars` are missing."""
+    """Return the numbers of missing `passages`, those of exemplars included, and of missing `exemplars`."""
     passages = whole.passages + sum(whole.exemplars) - shown.passages - sum(shown.exemplars)
     return {"passages": passages, "exemplars": len(whole.exemplars) - len(shown.exemplars)}
 
@@ -165,7 +157,7 @@ ALPACA_STOP = ("### Instruction:", "### Response:")
 
 @dataclass(frozen=True, slots=True)
 class StudentPrompt:
-    """What a Request says: `messages` where the server or engine applies the model's own template, else a
+    """The content of a Request: `messages` if the server or engine applies the model's own template, else a
     finished `prompt`. The answer ends before any text of `stop`."""
 
     messages: tuple[Message, ...] = ()
@@ -174,12 +166,15 @@ class StudentPrompt:
 
 
 def apply_format(prompt_format: PromptFormat, text: str, stop: Sequence[str]) -> StudentPrompt:
-    """`text` in this format; `stop` is that of its task folder.
+    """Return `text` in this format; `stop` is that of its task folder.
 
-    raw     the text alone (the paper); it ends at `stop`, where a model would begin its own example
+    raw     the text alone (the paper); it ends at `stop`, before a model begins its own example
     chatml  MPT-7B-Chat and others: turns between `<|im_start|>` and `<|im_end|>`, after MPT's system message
-    alpaca  the template of Stanford Alpaca without an input; it ends where another turn would begin
+    alpaca  the template of Stanford Alpaca without an input; it ends before another turn
     chat    one user message
+
+    All formats have the same text, so that they can be compared. Worked examples do not become earlier turns:
+    the model never gave these answers, and its template would change what the grid varies.
     """
     match prompt_format:
         case "raw":
