@@ -1,1 +1,1 @@
-"""What outlives a process: the ledger (SQL), passages (Milvus), and the settings of the broker (Redis)."""
+"""State outside of processes: the ledger (SQL), passages (Milvus), limits and queues (Redis)."""

@@ -1,5 +1,8 @@
-"""The one place that knows how Starmill uses Celery and Redis. The settings are those that held in
-measurements of kill -9, restarts and long tasks; the ledger heals what they cannot prevent."""
+"""Settings and queues of Celery and Redis.
+
+The settings were measured under kill -9, restarts and long tasks. The ledger repairs what they cannot
+prevent.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ VISIBILITY_SECONDS = 900
 # The exit code of a worker that cannot do its work; if it were started again, it could not either.
 EXIT_UNUSABLE = os.EX_UNAVAILABLE
 UNUSABLE_PREFIX = "starmill worker: "
-# Set while a feed service is alive that feeds into this Redis.
+# This key exists while a feed service for this Redis is alive.
 FEEDER_KEY = "starmill:feed"
 
 
 def task_name(stage: str) -> str:
-    """Flower shows tasks under this name."""
+    """Return the name of a stage's task, which Flower shows."""
     return f"starmill.{stage}"
 
 
@@ -61,7 +64,7 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
 
 
 def _verified(url: str) -> str:
-    """kombu believes any server behind a bare `rediss://`, where redis-py asks for a certificate."""
+    """Make kombu check the certificate of a `rediss://` server, as redis-py does by default."""
     parts = urlsplit(url)
     if parts.scheme != "rediss" or "ssl_cert_reqs=" in parts.query:
         return url
@@ -70,8 +73,10 @@ def _verified(url: str) -> str:
 
 
 class Queues:
-    """Lengths of the Redis lists that Celery's queues are, and whether a service feeds them. Raises
-    ServiceError where the URL is none; RedisError while Redis is away."""
+    """The Redis lists that are Celery's queues, and the sign of life of the feed service.
+
+    Raises ServiceError if the URL is invalid; RedisError while Redis is away.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -88,18 +93,18 @@ class Queues:
                                "start it, set STARMILL_REDIS_URL, or run with --local") from None  # fmt: skip
 
     def lengths(self, queues: list[str]) -> list[int]:
-        """Messages that wait in each queue; those in workers' hands do not count."""
+        """Return the number of waiting messages of each queue, without those that workers hold."""
         pipeline = self._redis.pipeline(transaction=False)
         for queue in queues:
             pipeline.llen(queue)
         return [int(length) for length in pipeline.execute()]
 
     def announce(self, seconds: float) -> None:
-        """Let others know for so long that a feed service is there."""
+        """Announce for `seconds` that a feed service is alive."""
         self._redis.set(FEEDER_KEY, 1, px=round(1000 * seconds))
 
     def is_served(self) -> bool:
-        """Whether a feed service is there."""
+        """Return True if a feed service is alive."""
         return bool(self._redis.exists(FEEDER_KEY))
 
     @property

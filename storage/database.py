@@ -1,4 +1,4 @@
-"""One way to open the ledger's database, SQLite or PostgreSQL, and to bring its schema up to date."""
+"""Open the ledger's database, SQLite or PostgreSQL, and upgrade its schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.core.errors import ServiceError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
-# A worker process asks the ledger from so many threads, whatever its -c is.
+# Threads of a worker process that use the ledger, independent of its -c.
 WORKER_CONNECTIONS = 4
 _KEEPALIVE = {
     "keepalives_idle": tcp_keepalive.IDLE,
@@ -33,8 +33,8 @@ URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 class Database:
     """Connections to the ledger. `read()` and `write()` are one transaction each.
 
-    Raises ServiceError where the database cannot be reached, with the address but not the password. Each
-    connection to SQLite may keep `cache_mib` of pages.
+    Raises ServiceError, with the address but not the password, if the database cannot be reached. Each
+    connection to SQLite caches up to `cache_mib` of pages.
     """
 
     def __init__(self, url: str, pool_size: int = 5, cache_mib: int = 32) -> None:
@@ -65,7 +65,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """SQLite takes its write lock at the start: a later upgrade would fail as `database is locked`."""
+        """Take SQLite's write lock at the start: a later upgrade would fail with `database is locked`."""
         with self._writing.begin() as connection:
             yield connection
 
@@ -74,7 +74,7 @@ class Database:
         self._check_reachable()
         if self._revision() == self._head():
             return
-        # Workers, which never migrate, do without its ten megabytes.
+        # Imported late: workers never migrate, and save its ten megabytes.
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -84,7 +84,7 @@ class Database:
         try:
             with self.write() as connection:
                 if not self.is_sqlite:
-                    # Processes that start together must not make the same table; SQLite has one writer.
+                    # Processes that start together must not create the same table; SQLite has one writer.
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -92,16 +92,16 @@ class Database:
             raise ServiceError(f"{self}: {error}; it was made by another release of Starmill") from None
 
     def is_new(self) -> bool:
-        """Whether it has no tables yet. Raises ServiceError where it cannot be reached."""
+        """Return True if the database has no tables yet. Raise ServiceError if it cannot be reached."""
         self._check_reachable()
         return self._revision() is None
 
     def require_current(self) -> None:
         """Raise ServiceError unless the schema is the one of this release."""
         self._check_reachable()
-        found, wanted = self._revision(), self._head()
-        if found != wanted:
-            raise ServiceError(f"{self}: schema is {found or 'empty'}, this release needs {wanted}; "
+        current, required = self._revision(), self._head()
+        if current != required:
+            raise ServiceError(f"{self}: schema is {current or 'empty'}, this release needs {required}; "
                                "any producer command, such as `starmill runs`, upgrades it")  # fmt: skip
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Database:
 
     @staticmethod
     def _head() -> str:
-        """Files of migrations begin with their revision, and each follows the one before."""
+        """Return the newest revision: names of migration files begin with it."""
         return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
     def _check_reachable(self) -> None:
@@ -147,7 +147,7 @@ def _open(url: URL, pool_size: int, cache_mib: int) -> Engine:
 
 
 def _configure_postgres(connection: Any, _record: object) -> None:
-    """The server, too, must notice that a client's machine is gone: it may hold locks."""
+    """Let the server notice that a client's machine is gone: it may hold locks."""
     connection.autocommit = True
     for name, value in _KEEPALIVE.items():
         connection.execute(f"SET tcp_{name} = {value}")
@@ -155,7 +155,7 @@ def _configure_postgres(connection: Any, _record: object) -> None:
 
 
 def _configure_sqlite(cache_mib: int, connection: Any, _record: object) -> None:
-    # The driver must not open transactions by itself: see _begin_sqlite.
+    # The driver must not open transactions itself: see _begin_sqlite.
     connection.isolation_level = None
     for pragma in ("busy_timeout=60000", "synchronous=NORMAL", f"cache_size={-1000 * cache_mib}"):
         connection.execute(f"PRAGMA {pragma}")
@@ -163,7 +163,7 @@ def _configure_sqlite(cache_mib: int, connection: Any, _record: object) -> None:
 
 
 def _use_wal(connection: Any) -> None:
-    """SQLite does not wait for its turn to change the mode of a new file, as it does for all else."""
+    """Retry to change the mode of a new file: SQLite does not wait for this lock by itself."""
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -1,7 +1,4 @@
-"""JSON files and JSON lines, plain or gzipped, with the line number of whatever is wrong.
-
-Files of recorded answers.
-"""
+"""Read JSON files, JSON lines and recordings, plain or gzipped. Errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from models.core.recording import Recording
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of every line that is not blank. Raises DatasetError."""
+    """Yield (line number from 1, object) of every line that is not blank. Raise DatasetError."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
@@ -34,7 +31,7 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_json(path: Path) -> Any:
-    """The one value of a file. Raises DatasetError."""
+    """Return the value of a JSON file. Raise DatasetError."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -64,15 +61,15 @@ def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def read_recording(path: Path, sha256: str = "") -> Recording:
-    """The file, plain or gzipped; `sha256` is what it has to be, hexadecimal, empty where that is not known.
+    """Open a recording, plain or gzipped; its hexadecimal `sha256` is checked unless it is empty.
 
-    Raises DatasetError with file, line and reason.
+    Raise DatasetError with file, line and reason.
     """
-    found = _sha256(path)
-    if sha256 not in ("", found):
+    actual = _sha256(path)
+    if sha256 not in ("", actual):
         raise DatasetError(path, None, f"is not the recording whose recording_sha256 is {sha256}; "
                            "put that file back, or start the experiment again with this one")  # fmt: skip
-    return Recording(path, found, read_objects(path))
+    return Recording(path, actual, read_objects(path))
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Logs go to standard error: one line of text, or one JSON object, for each record.
+"""Logs on standard error: one line of text, or one JSON object, for each record.
 
-Both say what a line is about, as far as that is known where it is written: `run`, `stage` and `unit` (ids,
-parted by commas, where several share a call or a task), and the `worker`.
+Both carry the known fields among `run`, `stage`, `unit` and `worker`. Several ids of one call or task are
+separated by commas.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
-         # Two lines for each task: the ledger and Flower tell the same.
+         # Two lines for each task, which the ledger and Flower have too.
          "celery.app.trace", "celery.worker.strategy")  # fmt: skip
-# With a dot, so that `openai._base_client` is meant and `openai_server` is not.
+# The dot matches `openai._base_client` but not `openai_server`.
 _NOISY_TREES = tuple(f"{name}." for name in NOISY)
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 (nobody writes into it)
 
 
 def set_about(**fields: str) -> None:
-    """What this thread or task, and what it starts, is about from now on."""
+    """Set the fields of lines of this thread or task and of those that it starts."""
     _about.set(fields)
 
 
 @contextmanager
 def about(**fields: str) -> Iterator[None]:
-    """Within the block, lines are about this too."""
+    """Add fields to lines within the block."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -37,8 +37,10 @@ def about(**fields: str) -> Iterator[None]:
 
 
 class About(logging.Filter):
-    """Gives each record what it is about. Drops what noisy libraries say below WARNING, whatever level
-    they give themselves: at DEBUG they print what is asked."""
+    """Adds the fields to each record, and drops records of noisy libraries below WARNING.
+
+    Their own level does not matter: at DEBUG they print requests.
+    """
 
     def __init__(self, worker: str) -> None:
         super().__init__()
@@ -70,7 +72,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(level: str, form: str, worker: str = "") -> None:
-    """`form` is `text` or `json`. Libraries that chat at INFO are heard from WARNING on."""
+    """Log at `level` in the form `text` or `json`; noisy libraries log from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     text = TextLines("%(asctime)s %(levelname)s %(name)s%(fields)s %(message)s")
     handler.setFormatter(JsonLines() if form == "json" else text)
@@ -81,5 +83,5 @@ def configure_logging(level: str, form: str, worker: str = "") -> None:
 
 
 def _log_fields(record: logging.LogRecord) -> Mapping[str, str]:
-    found: Mapping[str, str] = getattr(record, "about", {})
-    return found
+    fields: Mapping[str, str] = getattr(record, "about", {})
+    return fields

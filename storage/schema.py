@@ -7,10 +7,10 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-# SQLite counts rows by itself only in an INTEGER column.
+# SQLite numbers rows only in an INTEGER column.
 BIG_ID = BigInteger().with_variant(Integer, "sqlite")
 
-# A unit waits for others, is ready (in flight while its lease is live), then stays in one final state.
+# A unit waits for others, is ready (in flight while its lease is live), then ends in one final state.
 WAITING: Final = "waiting"
 READY: Final = "ready"
 DONE: Final = "done"
@@ -26,18 +26,18 @@ UPSTREAM_FAILED: Final = "upstream_failed"
 # Why a vote failed.
 NO_SAMPLES: Final = "no_samples"
 
-# A run is planned before it starts, running while somebody feeds it; paused when only a person can help.
+# A run is planned before it starts, running while it is fed, and paused when only a person can help.
 PLANNED: Final = "planned"
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
 INTERRUPTED: Final = "interrupted"
 FINISHED: Final = "finished"
 
-# Who holds calls that are handed to the provider in a batch, and the units that wait for them.
+# The lease owner of calls that are enqueued for a batch, and of the units that await them.
 BATCH: Final = "batch"
 FOREVER: Final = 1e11
 
-# A batch is gathered from filed calls, its file uploaded, the batch submitted; then one of two ends.
+# A batch is gathered from enqueued calls, its file is uploaded, it is submitted, and settled or refused.
 GATHERED: Final = "gathered"
 UPLOADED: Final = "uploaded"
 SUBMITTED: Final = "submitted"
@@ -135,10 +135,10 @@ class UnitRow(SQLModel, table=True):
 
 
 class GenerationRow(SQLModel, table=True):
-    """One model call, bought once. While `done` is false, its buyer is still waiting for the answer.
+    """One model call, bought once. While `done` is false, its buyer waits for the answer.
 
-    Filed for a batch, it names the `batch` once it is part of one, and the `members`: the units that it
-    was asked for together, in the order of their requests.
+    A call enqueued for a batch names its `batch` once it is part of one, and its `members`: the units that
+    share the call, in the order of their requests.
     """
 
     __tablename__ = "generation"
@@ -175,7 +175,7 @@ class GenerationRow(SQLModel, table=True):
 
 
 class BatchRow(SQLModel, table=True):
-    """Calls that are handed to the provider as one file. `remote` is the provider's name of the batch."""
+    """Calls that the provider gets as one file. `remote` is the provider's name of the batch."""
 
     __tablename__ = "batch"
     __table_args__ = (Index("batch_run", "run_id", "state"),)
@@ -196,7 +196,7 @@ class BatchRow(SQLModel, table=True):
 
 
 class RejectionRow(SQLModel, table=True):
-    """An answer that was not accepted, kept with its reason. The text stands in its generation."""
+    """An answer that was not accepted, with its reason. The text is in its generation."""
 
     __tablename__ = "rejection"
     __table_args__ = (Index("rejection_run", "run_id", "reason"),)
@@ -213,7 +213,7 @@ class RejectionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """A model that runs in a worker process, and how full it is kept; see `adapters.backends.in_process`."""
+    """The load of a model that runs in a worker process; see `models.adapters.backends.in_process`."""
 
     __tablename__ = "engine"
 
@@ -229,7 +229,7 @@ class EngineRow(SQLModel, table=True):
     updated_at: float
 
 
-# Statements are written on the tables themselves.
+# Statements use the tables, not the classes.
 EXAMPLES: Final[Table] = SQLModel.metadata.tables["example"]
 RUNS: Final[Table] = SQLModel.metadata.tables["run"]
 UNITS: Final[Table] = SQLModel.metadata.tables["unit"]

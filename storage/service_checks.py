@@ -1,6 +1,6 @@
-"""What Redis and PostgreSQL are like: whether they keep what they are given, and may be reached safely.
+"""Checks of Redis and PostgreSQL: durability, encryption, latency and clocks.
 
-Only what a server tells an ordinary user is looked at. Each remark that is not `ok` says what to change.
+They need the rights of an ordinary user only. Each check that is not `ok` says what to change.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.core.errors import ServiceError
 from storage.database import WORKER_CONNECTIONS, Database
 
-OLDEST_REDIS = (6, 0)
-OLDEST_POSTGRESQL = 12
+MIN_REDIS = (6, 0)
+MIN_POSTGRESQL = 12
 SLOW_SECONDS = 0.02
-# Leases are read off the clocks of the machines: a tenth of the default lease does no harm.
+# Leases depend on the clocks of the machines: a tenth of the default lease does no harm.
 SKEW_SECONDS = 2.0
-LEAST_WORKERS = 4
+MIN_WORKERS = 4
 TRIES = 9
 
 
@@ -37,7 +37,7 @@ class ServiceProblem:
 
 
 def check_redis(url: str, clock: Callable[[], float] = time.time) -> list[ServiceProblem]:
-    """Raises ServiceError where Redis cannot be asked."""
+    """Check the Redis at `url`. Raise ServiceError if it cannot be asked."""
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3) as client:
             return list(_redis(client, clock))
@@ -46,7 +46,7 @@ def check_redis(url: str, clock: Callable[[], float] = time.time) -> list[Servic
 
 
 def check_postgres(db: Database, clock: Callable[[], float] = time.time) -> list[ServiceProblem]:
-    """Nothing for SQLite. Raises ServiceError where the server cannot be asked."""
+    """Check a PostgreSQL ledger; SQLite has no checks. Raise ServiceError if the server cannot be asked."""
     if db.is_sqlite:
         return []
     try:
@@ -60,7 +60,7 @@ def check_postgres(db: Database, clock: Callable[[], float] = time.time) -> list
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:
     info: dict[str, Any] = client.info()
     version = str(info.get("valkey_version") or info["redis_version"])
-    supported = tuple(map(int, str(info["redis_version"]).split(".")[:2])) >= OLDEST_REDIS
+    supported = tuple(map(int, str(info["redis_version"]).split(".")[:2])) >= MIN_REDIS
     yield _problem("Redis version", supported, version, f"{version}: use 6.0 or newer")
     yield _problem(
         "Redis log",
@@ -90,8 +90,8 @@ def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) 
         return connection.execute(text(question)).scalar_one()
 
     version = str(ask("SHOW server_version"))
-    supported = int(ask("SHOW server_version_num")) // 10000 >= OLDEST_POSTGRESQL
-    yield _problem("PostgreSQL version", supported, version, f"{version}: use {OLDEST_POSTGRESQL} or newer")
+    supported = int(ask("SHOW server_version_num")) // 10000 >= MIN_POSTGRESQL
+    yield _problem("PostgreSQL version", supported, version, f"{version}: use {MIN_POSTGRESQL} or newer")
     risky = " and ".join(name for name in ("fsync", "synchronous_commit") if ask(f"SHOW {name}") == "off")
     yield _problem(
         "PostgreSQL commits",
@@ -99,12 +99,12 @@ def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) 
         "are on disk before they count",
         f"{risky} off: what was paid for can be lost; switch on",
     )
-    most = int(ask("SHOW max_connections")) - int(ask("SHOW superuser_reserved_connections"))
+    limit = int(ask("SHOW max_connections")) - int(ask("SHOW superuser_reserved_connections"))
     used = int(ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))
-    room = max(0, most - used) // WORKER_CONNECTIONS
-    says = f"{used} of {most} in use: room for {room} more workers of {WORKER_CONNECTIONS} each"
-    yield _problem("PostgreSQL connections", room >= LEAST_WORKERS, says, f"{says}; raise max_connections")
-    # Asked of our end: behind a pooler the server knows its link to the pooler only.
+    room = max(0, limit - used) // WORKER_CONNECTIONS
+    says = f"{used} of {limit} in use: room for {room} more workers of {WORKER_CONNECTIONS} each"
+    yield _problem("PostgreSQL connections", room >= MIN_WORKERS, says, f"{says}; raise max_connections")
+    # Our end is asked: behind a pooler, the server knows only its link to the pooler.
     driver: Any = connection.connection.driver_connection
     secured = bool(driver.pgconn.ssl_in_use)
     checked = db.url.query.get("sslmode") == "verify-full"
@@ -128,7 +128,7 @@ def _link(service: str, host: str, secured: bool, checked: bool, how: str, check
 
 
 def _is_here(host: str) -> bool:
-    """The loopback addresses, and sockets, whose host is a path or nothing."""
+    """Return True for loopback addresses and for sockets, whose host is a path or empty."""
     if host in ("", "localhost") or host.startswith("/"):
         return True
     try:
@@ -138,12 +138,12 @@ def _is_here(host: str) -> bool:
 
 
 def _latency(service: str, ask: Callable[[], object]) -> ServiceProblem:
-    taken = []
+    seconds = []
     for _ in range(TRIES):
         began = time.perf_counter()
         ask()
-        taken.append(time.perf_counter() - began)
-    usual = median(taken)
+        seconds.append(time.perf_counter() - began)
+    usual = median(seconds)
     says = f"{1000 * usual:.1f} ms"
     bad = f"{says}: each unit waits for it several times; bring workers nearer to it"
     return _problem(f"{service} latency", usual < SLOW_SECONDS, says, bad)

@@ -1,4 +1,4 @@
-"""Where things are. Everything that changes results belongs in the experiment file instead."""
+"""Settings of this machine: addresses, paths, limits. Options that change results are in the experiment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings of this process; raises ServiceError with the variable that is wrong."""
+    """Return the settings of this process. Raise ServiceError that names the wrong variable."""
     try:
         return Settings()
     except ValidationError as error:

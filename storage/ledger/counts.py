@@ -8,26 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, desc, func, literal, select, union, union_all
+from sqlalchemy import Column, Select, desc, func, literal, select, union, union_all
 
 from models.core.types import Usage
+from storage import schema
 from storage.database import Database
-from storage.schema import (
-    DONE,
-    FAILED,
-    GENERATIONS,
-    READY,
-    REJECTIONS,
-    RUNS,
-    SKIPPED,
-    TEST,
-    TRAIN,
-    UNITS,
-    WAITING,
-)
+from storage.schema import GENERATIONS, REJECTIONS, RUNS, UNITS
 
 IN_FLIGHT = "in_flight"
-STATES = (WAITING, READY, IN_FLIGHT, DONE, FAILED, SKIPPED)
+# This condition lets the index `unit_funnel` serve queries by state.
+ANY_SPLIT = UNITS.c.split.in_((schema.TRAIN, schema.TEST))
+STATES = (schema.WAITING, schema.READY, IN_FLIGHT, schema.DONE, schema.FAILED, schema.SKIPPED)
 
 
 @dataclass(slots=True)
@@ -75,7 +66,7 @@ def funnel(db: Database, run_id: str, now: float) -> Funnel:
     # An index alone answers the first query and leads the second to ready units. One statement sees both at
     # the same time.
     states = select(*cell, UNITS.c.state, func.count()).where(of_run).group_by(*cell, UNITS.c.state)
-    live = (UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == READY, UNITS.c.lease_until >= now)
+    live = (ANY_SPLIT, UNITS.c.state == schema.READY, UNITS.c.lease_until >= now)
     flying = select(*cell, literal(IN_FLIGHT), func.count()).where(of_run, *live).group_by(*cell)
     counted = Funnel()
     with db.read() as connection:
@@ -83,10 +74,10 @@ def funnel(db: Database, run_id: str, now: float) -> Funnel:
             of_cell = counted.rows.setdefault((split, stage, variant), Counter())
             of_cell[state] += number
             if state == IN_FLIGHT:
-                of_cell[READY] -= number
+                of_cell[schema.READY] -= number
     for of_cell in counted.rows.values():
-        if not of_cell[READY]:
-            del of_cell[READY]
+        if not of_cell[schema.READY]:
+            del of_cell[schema.READY]
     return counted
 
 
@@ -99,7 +90,7 @@ def count_final_since(db: Database, run_id: str, since: float) -> int:
     """Return how many units were done or failed since then."""
     query = select(func.count()).where(
         UNITS.c.run_id == run_id,
-        UNITS.c.state.in_((DONE, FAILED)),
+        UNITS.c.state.in_((schema.DONE, schema.FAILED)),
         UNITS.c.finished_at >= since,
     )
     with db.read() as connection:
@@ -108,22 +99,13 @@ def count_final_since(db: Database, run_id: str, since: float) -> int:
 
 def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
     """Count failed units by reason."""
-    return _reasons(
-        db,
-        select(UNITS.c.reason, func.count())
-        .where(UNITS.c.run_id == run_id, UNITS.c.split.in_((TRAIN, TEST)), UNITS.c.state == FAILED)
-        .group_by(UNITS.c.reason),
-    )
+    failed = (UNITS.c.run_id == run_id, ANY_SPLIT, UNITS.c.state == schema.FAILED)
+    return _count_reasons(db, UNITS.c.reason, *failed)
 
 
 def rejection_reasons(db: Database, run_id: str) -> dict[str, int]:
     """Count rejected answers by reason, also those of units that succeeded later."""
-    return _reasons(
-        db,
-        select(REJECTIONS.c.reason, func.count())
-        .where(REJECTIONS.c.run_id == run_id)
-        .group_by(REJECTIONS.c.reason),
-    )
+    return _count_reasons(db, REJECTIONS.c.reason, REJECTIONS.c.run_id == run_id)
 
 
 def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
@@ -191,9 +173,10 @@ def _as_spending(sums: Sequence[Any]) -> Spending:
     return Spending(calls, Usage(int(prompt), int(cached), int(completion)), int(cost), float(seconds))
 
 
-def _reasons(db: Database, query: Select[Any]) -> dict[str, int]:
+def _count_reasons(db: Database, reason: Column[Any], *conditions: Any) -> dict[str, int]:
+    query = select(reason, func.count()).where(*conditions).group_by(reason)
     with db.read() as connection:
-        counted = {reason or "unknown": int(number) for reason, number in connection.execute(query)}
+        counted = {name or "unknown": int(number) for name, number in connection.execute(query)}
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -11,15 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.core.experiment.experiment import RationaleSource
-from models.core.pipeline.rounds import (
-    SAMPLE,
-    SAMPLES,
-    deciding_round,
-    in_round,
-    pass_of,
-    rationale_names,
-    round_of,
-)
+from models.core.pipeline import rounds
 from models.core.pipeline.stages import VECTOR, WORDINGS
 from models.core.words import group_of, question_of
 from storage.database import Database
@@ -56,9 +48,9 @@ def eligible_examples(db: Database, run: Run, source: RationaleSource) -> frozen
     if source == "none":
         return frozenset(exemplar_pool(db, run.id))
     right = UNITS.c.result["correct"].as_boolean()
-    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(REASONED), UNITS.c.variant.not_in(SAMPLES)]
+    wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(REASONED), UNITS.c.variant.not_in(rounds.SAMPLES)]
     if source == "first_pass":
-        wanted.append(UNITS.c.variant == in_round(1))
+        wanted.append(UNITS.c.variant == rounds.in_round(1))
     if run.experiment.rationale.drop_wrong:
         wanted.append(right.is_(True))
     with db.read() as connection:
@@ -120,7 +112,7 @@ def load_exemplars(
             UNITS.c.example_id.in_(example_ids),
             UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
-            UNITS.c.variant.not_in(SAMPLES),
+            UNITS.c.variant.not_in(rounds.SAMPLES),
         )
         for example_id, stage, variant, result in connection.execute(units):
             results.setdefault(example_id, {})[stage, variant] = result
@@ -134,12 +126,13 @@ def final_rationale(
     results: dict[tuple[str, str], dict[str, Any]], of_round: int | None = None
 ) -> dict[str, Any] | None:
     """Return the right rationale if there is one, else the last: it is kept although it is wrong."""
-    rounds: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for _, variant in sorted((key for key in results if key[0] in REASONED), key=lambda key: pass_of(key[1])):
-        stage = "rationalize" if pass_of(variant) else "rationale"
-        rounds[round_of(variant)].append(results[stage, variant])
-    asked = [of_round] if of_round else sorted(rounds)
-    tried = deciding_round([rounds[number] for number in asked], _is_right)
+    by_round: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    variants = [variant for stage, variant in results if stage in REASONED]
+    for variant in sorted(variants, key=rounds.pass_of):
+        stage = "rationalize" if rounds.pass_of(variant) else "rationale"
+        by_round[rounds.round_of(variant)].append(results[stage, variant])
+    asked = [of_round] if of_round else sorted(by_round)
+    tried = rounds.deciding_round([by_round[number] for number in asked], _is_right)
     return next(filter(_is_right, tried), tried[-1] if tried else None)
 
 
@@ -156,7 +149,7 @@ def accepted_examples(db: Database, run_id: str, of_round: int) -> list[tuple[in
             UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
             UNITS.c.stage.in_(REASONED),
-            UNITS.c.variant.in_(rationale_names(of_round)),
+            UNITS.c.variant.in_(rounds.rationale_names(of_round)),
             UNITS.c.result["correct"].as_boolean().is_(True),
         )
         .distinct()
@@ -177,7 +170,7 @@ def _exemplar(
     retrieval: str,
     of_round: int | None,
 ) -> Exemplar:
-    first = results.get(("rationale", in_round(1)))
+    first = results.get(("rationale", rounds.in_round(1)))
     chosen = first if source == "first_pass" else final_rationale(results, of_round)
     rationale = chosen["text"] if chosen and source != "none" else ""
     retrieved = results.get(("retrieve", retrieval), {})
@@ -216,7 +209,7 @@ def answered_samples(db: Database, vote: ClaimedUnit) -> list[RationaleSample]:
             UNITS.c.run_id == vote.run_id,
             UNITS.c.example_id == vote.example_id,
             UNITS.c.stage == vote.stage,
-            UNITS.c.variant == in_round(round_of(vote.variant), SAMPLE),
+            UNITS.c.variant == rounds.in_round(rounds.round_of(vote.variant), rounds.SAMPLE),
             UNITS.c.state == DONE,
         )
         .order_by(UNITS.c.sample)
@@ -233,8 +226,8 @@ def count_right_before(db: Database, unit: ClaimedUnit) -> int:
         .where(
             UNITS.c.run_id == unit.run_id,
             UNITS.c.example_id == unit.example_id,
-            UNITS.c.stage.in_(("rationale", "rationalize")),
-            UNITS.c.variant.in_(rationale_names(round_of(unit.variant))),
+            UNITS.c.stage.in_(REASONED),
+            UNITS.c.variant.in_(rounds.rationale_names(rounds.round_of(unit.variant))),
             UNITS.c.state == DONE,
             UNITS.c.id < unit.unit_id,
             UNITS.c.result["correct"].as_boolean().is_(True),

@@ -19,7 +19,7 @@ from storage.schema import DONE, FAILED, READY, REJECTIONS, UNITS
 
 @dataclass(frozen=True, slots=True)
 class UnitOutcome:
-    """How a unit ended: with a `result`, or failed with `reason` and `detail`.
+    """The end of a unit: a `result`, or the `reason` and `detail` of its failure.
 
     `rejection` is the last answer that was not accepted, if the unit failed for it. `dependants` are the
     steps of the same example that need one step less; `skips` are those that will not happen, and

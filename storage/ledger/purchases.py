@@ -1,4 +1,4 @@
-"""Each model call is bought once: looked up by the hash of its request, and reserved before it is made."""
+"""Model calls are bought once: looked up by the hash of the request, and reserved before they are made."""
 
 from __future__ import annotations
 

@@ -10,22 +10,13 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from models.core.pipeline.rounds import MAX_ROUNDS, SAMPLE, SAMPLES, in_round
 from models.core.pipeline.stages import Step, downstream, gathering_dependants
+from storage import schema
 from storage.database import Database
 from storage.ledger.runs import Run
-from storage.schema import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    NO_SAMPLES,
-    READY,
-    RUNS,
-    SKIPPED,
-    UNITS,
-    UPSTREAM_FAILED,
-    WAITING,
-)
+from storage.schema import RUNS, UNITS
 
 PAGE = 500
+RETRY_MESSAGE = "failed units are to be tried again"
 
 
 def retry(db: Database, run: Run, reason: str | None = None) -> int:
@@ -41,7 +32,7 @@ def retry(db: Database, run: Run, reason: str | None = None) -> int:
             update(UNITS)
             .where(UNITS.c.run_id == run.id, *_can_be_retried(reason))
             .values(
-                state=READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
+                state=schema.READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
                 budget_from=UNITS.c.rejections,
             )
             .returning(UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample)
@@ -55,11 +46,11 @@ def retry(db: Database, run: Run, reason: str | None = None) -> int:
             for vote in gathering_dependants(slots, step):
                 _wait_for_samples_again(connection, run.id, example_ids, vote)
                 _wait_again(connection, run.id, example_ids, downstream(slots, vote))
-        if again and state == FINISHED:
+        if again and state == schema.FINISHED:
             connection.execute(
                 update(RUNS)
                 .where(RUNS.c.id == run.id)
-                .values(state=INTERRUPTED, message="failed units are to be tried again", finished_at=None)
+                .values(state=schema.INTERRUPTED, message=RETRY_MESSAGE, finished_at=None)
             )
         return len(again)
 
@@ -76,14 +67,14 @@ def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:
         ),
         *(vote.c[name] == UNITS.c[name] for name in ("run_id", "example_id", "stage")),
     ]
-    without = and_(vote.c.state == FAILED, vote.c.reason == NO_SAMPLES)
-    unvoted = exists().where(*of_sample, or_(vote.c.state == WAITING, without)).correlate(UNITS)
+    without = and_(vote.c.state == schema.FAILED, vote.c.reason == schema.NO_SAMPLES)
+    unvoted = exists().where(*of_sample, or_(vote.c.state == schema.WAITING, without)).correlate(UNITS)
     conditions = [
-        UNITS.c.state == FAILED,
-        UNITS.c.reason.is_distinct_from(NO_SAMPLES),
+        UNITS.c.state == schema.FAILED,
+        UNITS.c.reason.is_distinct_from(schema.NO_SAMPLES),
         or_(UNITS.c.variant.not_in(SAMPLES), unvoted),
     ]
-    if reason == NO_SAMPLES:
+    if reason == schema.NO_SAMPLES:
         return [*conditions, exists().where(*of_sample, without).correlate(UNITS)]
     return [*conditions, UNITS.c.reason == reason] if reason else conditions
 
@@ -92,16 +83,16 @@ def _wait_for_samples_again(
     connection: Connection, run_id: str, example_ids: Sequence[int], vote: Step
 ) -> None:
     """Count up the needs of votes; a vote that failed without samples waits again."""
-    without = and_(UNITS.c.state == FAILED, UNITS.c.reason == NO_SAMPLES)
+    without = and_(UNITS.c.state == schema.FAILED, UNITS.c.reason == schema.NO_SAMPLES)
     for start in range(0, len(example_ids), PAGE):
         connection.execute(
             update(UNITS)
             .where(
                 *_among(run_id, example_ids[start : start + PAGE], [vote]),
-                or_(UNITS.c.state == WAITING, without),
+                or_(UNITS.c.state == schema.WAITING, without),
             )
             .values(
-                state=WAITING, needs=UNITS.c.needs + 1, reason=None, detail=None, finished_at=None,
+                state=schema.WAITING, needs=UNITS.c.needs + 1, reason=None, detail=None, finished_at=None,
                 sent_at=None, attempts=0,
             )
         )  # fmt: skip
@@ -115,10 +106,10 @@ def _wait_again(
             update(UNITS)
             .where(
                 *_among(run_id, example_ids[start : start + PAGE], steps),
-                UNITS.c.state == SKIPPED,
-                UNITS.c.reason == UPSTREAM_FAILED,
+                UNITS.c.state == schema.SKIPPED,
+                UNITS.c.reason == schema.UPSTREAM_FAILED,
             )
-            .values(state=WAITING, reason=None, finished_at=None)
+            .values(state=schema.WAITING, reason=None, finished_at=None)
         )
 
 

@@ -17,20 +17,9 @@ from models.core.errors import UsageError
 from models.core.experiment.experiment import MUTABLE_KEYS, Experiment
 from models.core.pipeline.stages import Slot, eval_slots, train_slots
 from models.core.types import Example
+from storage import schema
 from storage.database import Database
-from storage.schema import (
-    EXAMPLES,
-    INTERRUPTED,
-    PAUSED,
-    PLANNED,
-    READY,
-    RUNNING,
-    RUNS,
-    TEST,
-    TRAIN,
-    UNITS,
-    WAITING,
-)
+from storage.schema import EXAMPLES, RUNS, UNITS
 
 BATCH = 2000
 # Keys that decide what a run of growth makes, and keys that change nothing in other runs.
@@ -65,7 +54,7 @@ class Run:
 
 def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
     """Return the units that each example gets, by split."""
-    return {TRAIN: train_slots(experiment), TEST: eval_slots(experiment)}
+    return {schema.TRAIN: train_slots(experiment), schema.TEST: eval_slots(experiment)}
 
 
 def nano_usd(dollars: float | None) -> int | None:
@@ -142,7 +131,7 @@ def list_runs(db: Database) -> list[Run]:
 
 def running_runs(db: Database) -> list[Run]:
     """Return the running runs, oldest first."""
-    query = select(RUNS).where(RUNS.c.state == RUNNING).order_by(RUNS.c.created_at)
+    query = select(RUNS).where(RUNS.c.state == schema.RUNNING).order_by(RUNS.c.created_at)
     with db.read() as connection:
         rows = connection.execute(query).all()
     return [_run(row) for row in rows]
@@ -150,7 +139,7 @@ def running_runs(db: Database) -> list[Run]:
 
 def still_running(db: Database, run_ids: Sequence[str]) -> set[str]:
     """Return those of the runs that are running."""
-    query = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.state == RUNNING)
+    query = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.state == schema.RUNNING)
     with db.read() as connection:
         return set(connection.scalars(query))
 
@@ -162,7 +151,7 @@ def plan_run(
     dataset = dataset_hash(splits)
     slots = planned_slots(experiment)
     values = {
-        "id": run_id, "name": experiment.name, "state": PLANNED, "message": "",
+        "id": run_id, "name": experiment.name, "state": schema.PLANNED, "message": "",
         "config": experiment.model_dump(mode="json"), "config_hash": config_hash(experiment, dataset),
         "dataset": dataset, "planned": 0, "barrier_open": False, "created_at": now, "started_at": now,
         "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0,
@@ -170,7 +159,7 @@ def plan_run(
     with db.write() as connection:
         connection.execute(insert(RUNS).values(values))
         planned = 0
-        for split in (TRAIN, TEST):
+        for split in (schema.TRAIN, schema.TEST):
             ids = _import_examples(connection, dataset, split, splits[split])
             for units in _batches(_units(run_id, split, ids, slots[split])):
                 connection.execute(insert(UNITS), units)
@@ -199,17 +188,17 @@ def start_run(db: Database, run_id: str, now: float) -> None:
         connection.execute(
             update(RUNS)
             .where(RUNS.c.id == run_id)
-            .values(state=RUNNING, message="", started_at=now, finished_at=None)
+            .values(state=schema.RUNNING, message="", started_at=now, finished_at=None)
         )
 
 
 def stop_run(db: Database, run_id: str, message: str, *, paused: bool = False) -> bool:
     """Stop claims of the run's units; those in flight are finished. Return False if it was not running."""
-    state = PAUSED if paused else INTERRUPTED
+    state = schema.PAUSED if paused else schema.INTERRUPTED
     with db.write() as connection:
         stopped = connection.execute(
             update(RUNS)
-            .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
+            .where(RUNS.c.id == run_id, RUNS.c.state == schema.RUNNING)
             .values(state=state, message=message)
         ).rowcount
     return bool(stopped)
@@ -263,7 +252,8 @@ def _units(
             yield {
                 "run_id": run_id, "example_id": example_id, "split": split, "stage": slot.stage,
                 "variant": slot.variant, "sample": slot.sample, "queue": slot.queue, "needs": len(slot.after),
-                "state": WAITING if slot.after else READY, "attempts": 0, "rejections": 0, "budget_from": 0,
+                "state": schema.WAITING if slot.after else schema.READY, "attempts": 0, "rejections": 0,
+                "budget_from": 0,
             }  # fmt: skip
 
 

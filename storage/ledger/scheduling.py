@@ -9,21 +9,10 @@ from sqlalchemy import Connection, Select, and_, case, exists, func, literal, or
 
 from models.core.pipeline.grid import cells
 from models.core.pipeline.stages import Stage, round_count, round_start, units_of_round
+from storage import schema
 from storage.database import Database
 from storage.ledger.runs import Run
-from storage.schema import (
-    BATCH,
-    EXAMPLES,
-    FINISHED,
-    OPEN,
-    READY,
-    RUNNING,
-    RUNS,
-    SKIPPED,
-    TRAIN,
-    UNITS,
-    WAITING,
-)
+from storage.schema import EXAMPLES, RUNS, UNITS
 
 
 def claim_feeding(
@@ -92,10 +81,10 @@ def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: fl
 def open_barrier(db: Database, run: Run) -> bool:
     """Release the units that wait for exemplars once every train unit is final; True if this call did it."""
     with db.read() as connection:
-        if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, TRAIN):
+        if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, schema.TRAIN):
             return False
     behind = [cell.name for cell in cells(run.experiment) if cell.shots]
-    met = and_(UNITS.c.state == WAITING, UNITS.c.needs <= 1)
+    met = and_(UNITS.c.state == schema.WAITING, UNITS.c.needs <= 1)
     with db.write() as connection:
         opened = connection.execute(
             update(RUNS).where(RUNS.c.id == run.id, RUNS.c.barrier_open.is_(False)).values(barrier_open=True)
@@ -107,9 +96,9 @@ def open_barrier(db: Database, run: Run) -> bool:
                     UNITS.c.run_id == run.id,
                     UNITS.c.stage == "answer",
                     UNITS.c.variant.in_(behind),
-                    UNITS.c.state.in_((WAITING, SKIPPED)),
+                    UNITS.c.state.in_((schema.WAITING, schema.SKIPPED)),
                 )
-                .values(needs=UNITS.c.needs - 1, state=case((met, READY), else_=UNITS.c.state))
+                .values(needs=UNITS.c.needs - 1, state=case((met, schema.READY), else_=UNITS.c.state))
             )
     return bool(opened)
 
@@ -126,8 +115,8 @@ def open_rounds(db: Database, run: Run) -> int:
         stage, variant = round_start(run.experiment, number)
         waiting = (
             UNITS.c.run_id == run.id,
-            UNITS.c.split == TRAIN,
-            UNITS.c.state == WAITING,
+            UNITS.c.split == schema.TRAIN,
+            UNITS.c.state == schema.WAITING,
             UNITS.c.stage == stage,
             UNITS.c.variant == variant,
             UNITS.c.needs <= 1,
@@ -136,7 +125,8 @@ def open_rounds(db: Database, run: Run) -> int:
             if not connection.execute(select(exists().where(*waiting))).scalar_one():
                 continue
         with db.write() as connection:
-            freed += connection.execute(update(UNITS).where(*waiting).values(needs=0, state=READY)).rowcount
+            release = update(UNITS).where(*waiting).values(needs=0, state=schema.READY)
+            freed += connection.execute(release).rowcount
     return freed
 
 
@@ -152,8 +142,8 @@ def finish_run(db: Database, run_id: str, now: float) -> bool:
             return False
         connection.execute(
             update(RUNS)
-            .where(RUNS.c.id == run_id, RUNS.c.state == RUNNING)
-            .values(state=FINISHED, finished_at=now, message="")
+            .where(RUNS.c.id == run_id, RUNS.c.state == schema.RUNNING)
+            .values(state=schema.FINISHED, finished_at=now, message="")
         )
     return True
 
@@ -164,7 +154,7 @@ def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[An
         .where(
             UNITS.c.run_id == run_id,
             UNITS.c.queue == queue,
-            UNITS.c.state == READY,
+            UNITS.c.state == schema.READY,
             or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
             or_(UNITS.c.sent_at.is_(None), UNITS.c.sent_at < now - patience),
         )
@@ -174,11 +164,11 @@ def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[An
 
 def _has_open_among(db: Database, run_id: str, variants: Mapping[Stage, Sequence[str]]) -> bool:
     """Return True if a train unit of these variants, by stage, is not final."""
-    of_run = (UNITS.c.run_id == run_id, UNITS.c.split == TRAIN)
+    of_run = (UNITS.c.run_id == run_id, UNITS.c.split == schema.TRAIN)
     open_units = [
         exists().where(*of_run, UNITS.c.state == state, UNITS.c.stage == stage, UNITS.c.variant.in_(names))
         for stage, names in variants.items()
-        for state in OPEN
+        for state in schema.OPEN
     ]
     with db.read() as connection:
         return bool(connection.execute(select(or_(*open_units))).scalar_one())
@@ -191,17 +181,12 @@ def _barrier_is_open(connection: Connection, run_id: str) -> bool:
 
 def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
     """Return True if a unit is not final. A query per state lets the index answer without counting."""
-    splits: Sequence[str] = (split,) if split else ("train", "test")
-    query = select(
-        or_(
-            *(
-                exists().where(UNITS.c.run_id == run_id, UNITS.c.split == part, UNITS.c.state == state)
-                for part in splits
-                for state in OPEN
-            )
-        )
-    )
-    return bool(connection.execute(query).scalar_one())
+    open_units = [
+        exists().where(UNITS.c.run_id == run_id, UNITS.c.split == each, UNITS.c.state == state)
+        for each in ((split,) if split else (schema.TRAIN, schema.TEST))
+        for state in schema.OPEN
+    ]
+    return bool(connection.execute(select(or_(*open_units))).scalar_one())
 
 
 def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
@@ -211,9 +196,9 @@ def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
         select(*group, func.count())
         .where(
             # Two ranges of the index exclude units that await a batch without reading them.
-            or_(UNITS.c.lease_owner < BATCH, UNITS.c.lease_owner > BATCH),
+            or_(UNITS.c.lease_owner < schema.BATCH, UNITS.c.lease_owner > schema.BATCH),
             UNITS.c.lease_until >= now,
-            UNITS.c.state == READY,
+            UNITS.c.state == schema.READY,
         )
         .group_by(*group)
     )
@@ -231,8 +216,8 @@ def demand_by_run(db: Database, queue: str, limit: int) -> dict[str, int]:
         .where(
             UNITS.c.run_id == RUNS.c.id,
             UNITS.c.queue == queue,
-            UNITS.c.state == READY,
-            or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != BATCH),
+            UNITS.c.state == schema.READY,
+            or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != schema.BATCH),
         )
         .correlate(RUNS)
         .limit(limit)
@@ -240,7 +225,7 @@ def demand_by_run(db: Database, queue: str, limit: int) -> dict[str, int]:
     )
     number = select(func.count()).select_from(ready).scalar_subquery()
     with db.read() as connection:
-        demands = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == RUNNING))
+        demands = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == schema.RUNNING))
         return {run: int(count) for run, count in demands}
 
 
@@ -248,7 +233,7 @@ def unclaimed_units(db: Database, unit_ids: Sequence[int], now: float) -> set[in
     """Return the units that no worker has claimed."""
     query = select(UNITS.c.id).where(
         UNITS.c.id.in_(unit_ids),
-        UNITS.c.state == READY,
+        UNITS.c.state == schema.READY,
         or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
     )
     with db.read() as connection:

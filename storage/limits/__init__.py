@@ -1,1 +1,1 @@
-"""Limits of model calls that all worker processes share: requests and tokens a minute, calls in flight."""
+"""Limits that all worker processes share: requests and tokens a minute, calls in flight."""

@@ -1,5 +1,5 @@
---[[ One exchange between an owner (a worker process) and the limits of one model. tests/support/memory_limiter.py is
-its twin in Python; storage/limits/limiter.py says what an exchange means, and its constants stand before this text.
+--[[ One exchange between an owner (a worker process) and the limits of one model. storage/limits/limiter.py describes
+an exchange, and its constants are put before this text. tests/support/memory_limiter.py is the same in Python.
 
 EVALSHA ... 2 STATE OWNERS CALL
 
@@ -7,26 +7,26 @@ STATE   hash, plain numbers; 0 and absent are the same. Times are seconds since 
   requests_due, tokens_due   when the next call would be due if calls were evenly spaced (GCRA)
   tokens_last                start of the last call that was charged tokens
   blocked_until              end of the last Retry-After
-  told_rpm, told_tpm         limits that headers told last
+  told_rpm, told_tpm         limits in the last headers
   rate, grown                requests a minute to which 429s have cut (0: not cut), and when it last grew
-  seen                       highest rate of calls that the server took, lately
+  seen                       highest rate of calls that the server accepted lately
   share                      smoothed share of 429s
   since, starts, ends, limited   this window: its start, calls granted, answers, 429s without Retry-After
   failures                   failures in a row
   backoff                    seconds between failed probe and next; 0: the circuit is closed
   requests_used, tokens_used calls started lately and their tokens, fading over USE_SECONDS; used_at: since when
-  calls, refused             all that were granted; all 429s: for those who watch
-  probe_at, probe_until      when the next probe may go; until when nothing is heard of the one that is out
+  calls, refused             all granted calls; all 429s: for displays
+  probe_at, probe_until      when the next probe may go; until when the report of the one that is out is awaited
 OWNERS  hash, owner -> "IN_FLIGHT HEARD": calls in flight, time of the last exchange. None in flight: no field.
-CALL    JSON object; 0 is "not said" in all of it
+CALL    JSON object; 0 means "not set" everywhere
   now                        seconds since the epoch; 0: the server's clock
-  rpm, tpm, max_concurrency  what the experiment says
+  rpm, tpm, max_concurrency  the limits of the experiment
   owner, in_flight
   reports                    [[outcome, tokens, retry_after, rpm, tpm, probe (0 or 1)], ...]
   wants                      [tokens, ...]
 
-Returns a JSON array: 1 if the call granted is a probe; 1 if the first refusal was for want of room among
-the calls in flight; seconds to wait after a refusal; then the seconds to wait for each call granted, in order. ]]
+Returns a JSON array: 1 if the call granted is a probe; 1 if the first refusal was for too many calls in
+flight; seconds to wait after a refusal; then the seconds to wait for each call granted, in order. ]]
 
 local call = cjson.decode(ARGV[1])
 local now = call.now
@@ -87,12 +87,12 @@ state.requests_used = state.requests_used * faded
 state.tokens_used = math.max(0, state.tokens_used * faded + correction)
 state.used_at = now
 
-local function least(said, told)
-  if said > 0 and told > 0 then return math.min(said, told) end
-  return math.max(said, told)
+local function lower_limit(own, server)
+  if own > 0 and server > 0 then return math.min(own, server) end
+  return math.max(own, server)
 end
-local rpm = least(call.rpm, state.told_rpm)
-local tpm = least(call.tpm, state.told_tpm)
+local rpm = lower_limit(call.rpm, state.told_rpm)
+local tpm = lower_limit(call.tpm, state.told_tpm)
 
 -- The rate that 429s have cut grows with time and is cut again once a window.
 if state.rate > 0 then
@@ -115,7 +115,7 @@ if elapsed >= WINDOW then
     if top > 0 then
       state.rate = math.max(FLOOR, top * (1 - state.share / 2))
     elseif state.seen > 0 then
-      -- The first 429s of a limit that nobody told: what the server took is the best guess.
+      -- The first 429s of an unknown limit: the rate that the server accepted is the best guess.
       state.rate, state.share = math.max(FLOOR, state.seen), 0
     end
   end
@@ -142,8 +142,8 @@ if call.max_concurrency > 0 and #call.wants > 0 then
   end
 end
 
--- Seconds that `tokens` take, and the least time since the start before. No 60 s hold more than the limit: what
--- they hold less its smallest call takes up at most 60 s, and the share used of them is what that call leaves.
+-- Seconds that `tokens` take, and the minimum time since the previous start. No 60 s hold more than the limit:
+-- their calls without the smallest one take up at most 60 s, and use the share that the smallest one leaves.
 local function cost(tokens)
   local part = tokens / tpm
   local paced = 60 * part / HEADROOM
@@ -206,7 +206,7 @@ if in_flight > 0 then
 else
   redis.call('HDEL', KEYS[2], call.owner)
 end
--- What blocks for longer is remembered for longer, a month at most.
+-- A state that blocks for longer is kept for longer, a month at most.
 local ahead = math.max(state.blocked_until, state.requests_due, state.tokens_due) - now
 local ttl = math.ceil(math.min(math.max(STATE_TTL, ahead + 60), 2592000))
 redis.call('EXPIRE', KEYS[1], ttl)

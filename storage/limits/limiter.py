@@ -1,9 +1,7 @@
-"""What every limiter offers, and the numbers that both implementations obey.
+"""The interface of a limiter, its constants, and its keys in Redis.
 
-A limiter serves one name: a model at a provider. Owners (worker processes) exchange with it: they tell
-how calls ended and ask whether others may start. Times are in seconds, rates a minute.
-
-Where a limit stands in Redis; known without its client, which takes long to load.
+A limiter serves one name: a model at a provider. Owners, which are worker processes, report how calls ended
+and ask to start others. Times are in seconds, rates a minute.
 """
 
 from __future__ import annotations
@@ -17,25 +15,25 @@ HEADROOM = 0.985  # share of a limit that is used: calls arrive a few ms early o
 SLACK = 0.005  # share of the tokens a minute that stays free around calls of more than a hundredth of it
 BURST = 0.1  # how much unused time may be made up for at once
 HORIZON = 0.25  # how far ahead a start is reserved
-OWNER_TTL = 10.0  # an owner that was silent for longer is dead, and so are its calls
-FULL_WAIT = 0.025  # until asking again for a place among the calls in flight
+OWNER_TTL = 10.0  # an owner that is silent for longer is dead, and so are its calls
+FULL_WAIT = 0.025  # until the next try when too many calls are in flight
 FAILURES = 10  # in a row: the circuit opens
 FIRST_PROBE = 0.5  # until the first probe of an open circuit; doubles
 LAST_PROBE = 5.0
-PROBE_TTL = 60.0  # a probe of which nothing was heard for longer is lost
-PROBE_WAIT = 0.25  # until asking again while a probe is out
+PROBE_TTL = 60.0  # a probe without a report for longer is lost
+PROBE_WAIT = 0.25  # until the next try while a probe is out
 WINDOW = 1.0  # between two cuts of the rate
-SAMPLE = 20  # answers over which the share of 429s is smoothed where a window saw fewer
+SAMPLE = 20  # answers over which the share of 429s is smoothed if a window has fewer
 GROWTH_TO_LIMIT = 0.03  # of the known limit, a second
-GROWTH = 0.01  # of what the server took, a second, where no limit is known
-MEMORY = 0.99  # share of that rate that is remembered after a second
-FLOOR = 6.0  # least rate a minute that 429s cut to
-USE_SECONDS = 60.0  # over which the use of the limits is told, recent calls counting more
-STATE_TTL = 3600  # what nobody used for longer is forgotten
+GROWTH = 0.01  # of the accepted rate, a second, if no limit is known
+MEMORY = 0.99  # share of the accepted rate that is remembered after a second
+FLOOR = 6.0  # lowest rate a minute that 429s cut to
+USE_SECONDS = 60.0  # over which usage is measured; recent calls count more
+STATE_TTL = 3600  # a limit that is unused for longer is forgotten
 
 
 class CallOutcome(StrEnum):
-    """How a call ended: answered, 429, not answered (5xx, refused connection, timeout), never made."""
+    """The end of a call: answered, 429, not answered (5xx, refused connection, timeout), never made."""
 
     OK = "ok"
     LIMITED = "limited"
@@ -45,7 +43,7 @@ class CallOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the experiment says; None is not said."""
+    """The limits that the experiment sets; None is not set."""
 
     rpm: int | None = None
     tpm: int | None = None
@@ -54,9 +52,8 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """A call that ended. `tokens` is what it used less what was charged; `retry_after` is what a 429
-    said, `rpm` and `tpm` what its headers told (x-ratelimit-limit-requests, -tokens). `probe` is set
-    where the Answer had it."""
+    """A call that ended. `tokens` is what it used minus what was charged; `retry_after` comes from a 429,
+    `rpm` and `tpm` from the headers x-ratelimit-limit-requests and -tokens, `probe` from the Decision."""
 
     outcome: CallOutcome
     tokens: int = 0
@@ -68,9 +65,11 @@ class CallReport:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Granted: the call is charged and may start in `wait` seconds, HORIZON at most. Refused: nothing is
-    charged; ask again in `wait` seconds, or, where it is `full`, as soon as a call has ended. The call
-    that is a `probe` decides whether the circuit stays open."""
+    """A granted call is charged and may start in `wait` seconds, HORIZON at most.
+
+    A refused call is not charged: ask again in `wait` seconds or, if it is `full`, when a call has ended. A
+    call that is a `probe` decides whether the circuit stays open.
+    """
 
     granted: bool
     wait: float
@@ -82,12 +81,11 @@ class Limiter(Protocol):
     async def exchange(
         self, quota: Quota, owner: str, in_flight: int, reports: Sequence[CallReport], wants: Sequence[int]
     ) -> list[Decision]:
-        """One atomic step: applies the reports, notes that `owner` now has `in_flight` calls (those
-        reported no longer count), then answers each of `wants`, the tokens of a call that would start.
+        """Apply the reports, note the calls in flight and decide on each of `wants`, in one atomic step.
 
-        First come, first served: what follows a refused call is refused too. A call that starts on a
-        reservation may do so up to HORIZON after a 429 has blocked the name.
-        Raises redis.exceptions.RedisError where the limiter cannot be reached; it may then have been done.
+        `owner` has `in_flight` calls without the reported ones; `wants` are the tokens of calls to start. All
+        calls after a refused one are refused too. A granted call may start up to HORIZON after a 429 has
+        blocked the name. Raise redis.exceptions.RedisError if Redis fails; the step may have been done.
         """
         ...
 
@@ -95,7 +93,7 @@ class Limiter(Protocol):
 
 
 def redis_keys(name: str) -> list[str]:
-    """Of the state and of the owners, as exchange.lua tells them."""
+    """Return the keys of the state and of the owners, described in exchange.lua."""
     return [f"starmill:limit:{{{name}}}:state", f"starmill:limit:{{{name}}}:owners"]
 
 

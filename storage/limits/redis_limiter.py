@@ -1,4 +1,4 @@
-"""The limiter that all worker processes share: one atomic script in Redis."""
+"""The limiter that all worker processes share: one atomic Redis script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.limits.limiter import CallReport, Decision, Quota, redis_keys
 
 
 def connect_redis(url: str) -> Redis:
-    """A client whose calls fail within seconds when Redis is away: those who wait try again by themselves."""
+    """Return a client whose calls fail within seconds when Redis is away: callers try again themselves."""
     return Redis.from_url(
         url, socket_timeout=3, socket_connect_timeout=3, socket_keepalive=True,
         socket_keepalive_options=tcp_options(), retry=Retry(NoBackoff(), 0),
@@ -25,8 +25,10 @@ def connect_redis(url: str) -> Redis:
 
 
 class RedisLimiter:
-    """Two keys for each `name`, in one slot of a cluster; STATE_TTL seconds after their last use they are
-    gone. Without a `clock` (seconds since the epoch) the time is the server's."""
+    """A limiter with two Redis keys for each `name`, in one slot of a cluster; they expire after STATE_TTL.
+
+    Without a `clock` (seconds since the epoch) the time is the server's.
+    """
 
     def __init__(self, redis: Redis, name: str, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
@@ -49,11 +51,11 @@ class RedisLimiter:
         }
         reply = await self._script(keys=self._keys, args=[json.dumps(call)])
         probe, full, wait, *starts = json.loads(reply)
-        answers = [Decision(True, start, probe=probe == 1) for start in starts]
-        return answers + [Decision(False, wait, full=full == 1)] * (len(wants) - len(answers))
+        granted = [Decision(True, start, probe=probe == 1) for start in starts]
+        return granted + [Decision(False, wait, full=full == 1)] * (len(wants) - len(granted))
 
     async def close(self) -> None:
-        """Closes the client's connections; one that others use opens new ones."""
+        """Close the client's connections. A client that others still use opens new ones."""
         await self._redis.aclose()
 
 
@@ -64,6 +66,6 @@ def _row(report: CallReport) -> list[str | float]:
 
 @cache
 def _script() -> str:
-    """exchange.lua after the constants of `base`."""
+    """Return exchange.lua, with the constants of `limiter` before it."""
     constants = [f"local {name} = {value!r}" for name, value in vars(limiter).items() if name.isupper()]
     return "\n".join([*constants, files(__package__).joinpath("exchange.lua").read_text("utf-8")])

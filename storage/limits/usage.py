@@ -1,4 +1,4 @@
-"""How far limits are used, for those who watch: nothing is charged, nothing is changed."""
+"""Read how much of a limit is used, without changing it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ REQUESTS, TOKENS, IN_FLIGHT = "requests_per_minute", "tokens_per_minute", "in_fl
 
 @dataclass(frozen=True, slots=True)
 class LimitUsage:
-    """What is `used` and what is `allowed` now (said, told by the server, or cut by 429s), each by REQUESTS,
-    TOKENS, IN_FLIGHT; nothing is allowed where no limit is known. `calls` were let through and `refused`
-    were answered 429 since Redis forgot them last; `blocked` is the rest of a Retry-After in seconds."""
+    """The `used` part of each limit, by REQUESTS, TOKENS and IN_FLIGHT.
+
+    `allowed` holds the known limits: set, learned from headers, or cut by 429s. Since the state exists,
+    `calls` were granted and `refused` were answered 429. `blocked` is the rest of a Retry-After in seconds.
+    """
 
     used: Mapping[str, float]
     allowed: Mapping[str, float]
@@ -30,22 +32,23 @@ class LimitUsage:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of what is allowed, 0 to 1."""
-        return {of: min(1.0, self.used[of] / most) for of, most in self.allowed.items() if most}
+        """Return the used share of each known limit, 0 to 1."""
+        return {name: min(1.0, self.used[name] / limit) for name, limit in self.allowed.items() if limit}
 
 
 def connect_reader(url: str) -> Redis:
-    """A client for somebody who has other things to tell when Redis is away."""
-    # Most who can show a limit have no run that uses it now.
+    """Return a client that gives up after a second, for displays that work without Redis."""
+    # Imported late: most commands that can show a limit show none.
     from redis import Redis
 
     return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, decode_responses=True, retry=None)
 
 
 def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None) -> LimitUsage:
-    """Of the limits of `name` at `now`, seconds since the epoch; default: the server's time.
+    """Return the usage of `name` at `now`, seconds since the epoch; the default is the server's time.
 
-    Raises redis.exceptions.RedisError."""
+    Raise redis.exceptions.RedisError if Redis cannot be reached.
+    """
     pipeline = client.pipeline(transaction=False)
     for key in redis_keys(name):
         pipeline.hgetall(key)
@@ -56,16 +59,16 @@ def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None)
     faded = math.exp(-max(0.0, now - state.get("used_at", now)) / USE_SECONDS)
     rpm = state.get("rate") or lower_limit(quota.rpm, state.get("told_rpm", 0.0))
     tpm = lower_limit(quota.tpm, state.get("told_tpm", 0.0))
-    heard = (said.split() for said in owners.values())
-    flying = sum(int(calls) for calls, at in heard if now - float(at) <= OWNER_TTL)
-    allowed = {REQUESTS: rpm, TOKENS: tpm, IN_FLIGHT: quota.max_concurrency}
+    reports = (value.split() for value in owners.values())
+    in_flight = sum(int(calls) for calls, at in reports if now - float(at) <= OWNER_TTL)
+    limits = {REQUESTS: rpm, TOKENS: tpm, IN_FLIGHT: quota.max_concurrency}
     return LimitUsage(
         used={
             REQUESTS: state.get("requests_used", 0.0) * faded,
             TOKENS: state.get("tokens_used", 0.0) * faded,
-            IN_FLIGHT: flying,
+            IN_FLIGHT: in_flight,
         },
-        allowed={of: float(most) for of, most in allowed.items() if most},
+        allowed={name: float(limit) for name, limit in limits.items() if limit},
         calls=int(state.get("calls", 0)),
         refused=int(state.get("refused", 0)),
         blocked=max(0.0, state.get("blocked_until", 0.0) - now),

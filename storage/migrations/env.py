@@ -1,4 +1,4 @@
-"""Run by Alembic with the connection that `storage.database.Database.migrate` hands over."""
+"""Alembic runs this file with the connection of `storage.database.Database.migrate`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Milvus, Lite or a server, is the store of record: builds write to it, and a machine without a snapshot
 copies the index from a server. Workers never search Milvus: the snapshot answers every search, exactly and
-from mapped memory, whatever the size of the corpus. Only a build searches Milvus, to compare its index with
+from mapped memory, for a corpus of any size. Only a build searches Milvus, to compare its index with
 the exact answer.
 """
 

@@ -3,7 +3,7 @@
 NAME/meta.json               names the published version and says what it holds; replaced atomically
 NAME/VERSION/vectors.npy     float32, [count, dimension], unit length by default, in the order of the keys
 NAME/VERSION/passages.jsonl  one passage a line, in the same order
-NAME/VERSION/offsets.npy     int64, [count + 1], where each line starts
+NAME/VERSION/offsets.npy     int64, [count + 1], the start of each line
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run's budget, and what it is charged so far."""
+"""A run's budget, and the amount that it is charged."""
 
 from __future__ import annotations
 

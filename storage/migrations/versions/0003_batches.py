@@ -1,4 +1,4 @@
-"""Calls that are handed to the provider in batches, and the units that wait for them."""
+"""Batches of model calls, and the units that await them."""
 
 from __future__ import annotations
 

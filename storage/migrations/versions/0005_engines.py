@@ -1,4 +1,4 @@
-"""Workers tell how full their engines are."""
+"""Workers report the load of their engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units say which worker ended them."""
+"""Units store the worker that ended them."""
 
 from __future__ import annotations
 
