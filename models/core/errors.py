@@ -75,7 +75,7 @@ class TransportError(ModelError):
 
 
 class RateLimited(TransportError):
-    """The server asks for fewer requests. `retry_after` is in seconds, None where it did not say."""
+    """The server asks for fewer requests. `retry_after` is in seconds, None if it did not say."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -88,7 +88,7 @@ def _inflects(body: str, request: str) -> bool:
 
 
 def _items(text: str, count: int) -> dict[int, str]:
-    """Return the numbered parts of a reply, without numbers that nobody asked for."""
+    """Return the numbered parts of a reply, without unexpected numbers."""
     marks = list(_ITEM.finditer(text))
     ends = [*(mark.start() for mark in marks), len(text)][1:]
     items: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Prompt templates: Jinja2 in its sandbox, without what could make a prompt endless.
+"""Prompt templates: Jinja2 in its sandbox, without the parts that could make a prompt endless.
 
 Nothing can be called, set, included or multiplied, and loops go over lists only and cannot be nested. So a
 template ends, reaches nothing of Python, and makes a prompt that its fields bound.
@@ -85,7 +85,7 @@ class Template:
 
     def render(self, block: str, **values: Any) -> str:
         """Return the text of a block without its last line break."""
-        # No single expression makes more than this; the loop below counts what all of them make.
+        # Limits the text of a single expression; the loop below counts the text of all.
         if self._mentions * sum(map(_size, values.values())) > LONGEST_PROMPT:
             raise self._too_long(block)
         parts: list[str] = []
@@ -102,7 +102,7 @@ class Template:
         return "".join(parts).removesuffix("\n")
 
     def _require_bounded(self, tree: nodes.Template) -> None:
-        """Raise TaskFolderError for what could act, hang or fill the memory."""
+        """Raise TaskFolderError for nodes that could act, hang or fill the memory."""
         for node in tree.find_all(nodes.Node):
             if remedy := _REFUSED.get(type(node)):
                 raise self._error(node.lineno, remedy)

@@ -1,1 +1,1 @@
-"""Which documentation a request is shown: settings, rankings and choices, all pure."""
+"""Documentation for a request: rankings of passages, and the choice of those that are shown."""
