@@ -74,10 +74,7 @@ def local_options(local: bool, gateway: bool, no_flower: bool, settings: Setting
 def feed_and_report(
     db: Database, run: Run, settings: Settings, options: LocalOptions, stop: StopSignal
 ) -> None:
-    """Feed the run until it ends, then print its tables.
-
-    Raise typer.Exit with the exit code of an end that is no success, UsageError if the run is paused.
-    """
+    """Feed the run until it ends, then print its tables. Raise typer.Exit unless it succeeded."""
     if run.state == FINISHED:
         if not run.experiment.grow.enabled:
             messages().print(f"run {run.id} is finished; `starmill run --new` runs it again")
@@ -122,10 +119,7 @@ def _build_index(experiment: Experiment, settings: Settings) -> None:
 
 
 def feed(db: Database, run: Run, settings: Settings, options: LocalOptions, stop: StopSignal) -> Status:
-    """Feed the run until it ends or is stopped from elsewhere; return its status.
-
-    Raise KeyboardInterrupt if this process is stopped.
-    """
+    """Feed the run until it ends or is stopped from elsewhere. Return its status."""
     try:
         if run.state != PLANNED:
             _build_index(run.experiment, settings)

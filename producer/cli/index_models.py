@@ -31,7 +31,7 @@ def train(
         int, typer.Option("--epochs", min=1, help="times that each pair is seen")
     ] = DEFAULT.epochs,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="of order, dropout and negatives")
+        int, typer.Option("--seed", min=0, help="decides order, dropout and negatives")
     ] = DEFAULT.seed,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=2, help="pairs in a step; each stands against all others")

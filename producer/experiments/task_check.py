@@ -111,10 +111,7 @@ def _require(parsed: object, folder: Path, where: str, remedy: str) -> None:
 
 
 def _check_references(experiment: Experiment, rows: Iterable[Example], folder: Path) -> int:
-    """Return the number of rows. Raise TaskFolderError if a reference is wrong by the folder's own rules.
-
-    A judge model is not asked.
-    """
+    """Return the number of rows. Raise TaskFolderError for a reference wrong by the folder's rules."""
     assert experiment.task
     module = load_module(experiment.task.module, str(folder / "task.py"))
     rules: set[Correctness] = {experiment.judge.correctness or "strict"}

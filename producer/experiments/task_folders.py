@@ -54,8 +54,7 @@ def find_task(name: str, folder: Path) -> Path:
 def read_task(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the task folder as a run keeps it, and the sections of an experiment that it decides.
 
-    Paths stay as written. Templates are parsed, nothing is executed. Raise TaskFolderError for the first
-    thing that is wrong.
+    Paths stay as written. Templates are parsed, and nothing is executed. Raise TaskFolderError.
     """
     config = _read_yaml(folder / "task.yaml")
     for key in config:

@@ -12,10 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Both signals raise KeyboardInterrupt: at `check` while `deferred`, immediately anywhere else.
-
-    A second signal raises it immediately in any case.
-    """
+    """Both signals raise KeyboardInterrupt: the first one at `check` while `deferred`, all others at once."""
 
     def __init__(self) -> None:
         self.requested = False

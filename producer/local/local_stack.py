@@ -19,10 +19,7 @@ from storage.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """The started services.
-
-    `settings` hold their URLs; `flower` is a line that says how to log in to Flower.
-    """
+    """The started services, settings with their URLs, and a line that says how to log in to Flower."""
 
     supervisor: Supervisor
     settings: Settings

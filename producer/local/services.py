@@ -147,16 +147,14 @@ PORT = 5555
 
 
 def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Service, str] | None:
-    """Return Flower, and a line that says how to log in; None if it is not installed.
-
-    Without STARMILL_DASHBOARD_PASSWORD a new password is written to a file that only the owner can read.
-    """
+    """Return Flower, and a line that says how to log in; None if it is not installed."""
     if importlib.util.find_spec("flower") is None:
         return None
     port = PORT if _is_free(PORT) else free_port()
     if settings.dashboard_password:
         password, source = settings.dashboard_password.get_secret_value(), "STARMILL_DASHBOARD_PASSWORD"
     else:
+        # Only the owner can read the file of a new password.
         file = folder / "flower.password"
         file.touch(mode=0o600)
         password, source = secrets.token_urlsafe(12), str(file)

@@ -27,10 +27,7 @@ DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 @dataclass(slots=True)
 class Service:
-    """A process to keep alive.
-
-    `ready` tells whether it can be used yet. The run can do without an `optional` one.
-    """
+    """A process to keep alive. `ready` tells whether it can be used; no run needs an `optional` one."""
 
     name: str
     command: Sequence[str]
@@ -135,10 +132,7 @@ def _dying_with_parent(command: Sequence[str]) -> list[str]:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a living process was started, or an empty text.
-
-    It tells apart processes that reuse an id.
-    """
+    """Return when a process was started, or "". It tells apart processes that reuse an id."""
     if sys.platform == "linux":
         try:
             # The name in parentheses may hold anything. Fields of proc(5): state 3, starttime 22.

@@ -123,8 +123,7 @@ class EngineStatus:
 class Status:
     """The counts of a run. `rate` is in units per minute, over the last minute.
 
-    `eta` is in seconds, None while nothing moves. `limits` are those of a running run, empty if Redis is
-    away.
+    `eta` is in seconds, None while nothing moves. `limits` is empty unless the run and Redis are up.
     """
 
     run: Run

@@ -72,10 +72,7 @@ def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
 
 
 def list_context(runs: list[RunSummary], known: dict[str, RunSnapshot]) -> list[dict[str, Any]]:
-    """Return the values of the list of runs.
-
-    A run that was not counted yet has only its row of the ledger.
-    """
+    """Return the values of the list of runs. Runs without a snapshot show only their row of the ledger."""
     return [
         {"run": run, "status": status, "bar": status and bar("", status.units),
          "eta": status and eta(status), "dollars": status and text.dollars(status)}

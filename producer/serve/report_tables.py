@@ -33,10 +33,7 @@ MAX_KEPT = 32
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of a run. `html` is a part of a page, `report` the file of the whole report.
-
-    `ended` is a time of the steady clock.
-    """
+    """A part of a page, and the file of the whole report. `ended` is a time of the steady clock."""
 
     run: RunSummary
     html: str

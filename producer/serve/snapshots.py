@@ -37,10 +37,7 @@ FORGOTTEN_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """The status of a run, counted `at` seconds since the epoch.
-
-    Counting took `seconds`, and `ended` at this time of the steady clock.
-    """
+    """The status of a run at one moment. `at` is since the epoch, `ended` a time of the steady clock."""
 
     run: RunSummary
     status: Status
@@ -50,10 +47,7 @@ class RunSnapshot:
 
 
 class SnapshotCache:
-    """The newest snapshot of each run, for one event loop.
-
-    All methods raise ServiceError without a database.
-    """
+    """The newest snapshots, for one event loop. All methods raise ServiceError without a database."""
 
     def __init__(self, db: Database, limits: LimitWatch, clock: Callable[[], float] = time.monotonic) -> None:
         self.db = db
@@ -82,10 +76,7 @@ class SnapshotCache:
         return self._known.get(run_id)
 
     async def read(self, run_id: str) -> RunSnapshot:
-        """Return the newest snapshot, counted anew if that is due.
-
-        Raise KeyError if the run does not exist.
-        """
+        """Return a snapshot, counted anew if that is due. Raise KeyError if the run does not exist."""
         run = (await self.runs())[run_id]
         self._requested_at[run_id] = self._clock()
         known = self._known.get(run_id)
