@@ -81,9 +81,7 @@ class BatchDelivery:
         self._wake_after = 0.0
 
     def tick(self) -> None:
-        """Move every batch on as far as possible. Raise ModelError; if it is a TransportError, the next tick
-        may succeed.
-        """
+        """Move every batch on. Raise ModelError; after a TransportError another tick may succeed."""
         now = self.clock()
         batches.adopt_orphans(self.db, self.run.id, now)
         errors: list[TransportError] = []
