@@ -34,7 +34,7 @@ class Permit:
 
 
 class UnlimitedAdmission:
-    """For a model in this process, whose engine limits the calls in flight."""
+    """Admission to a model in this process, whose engine limits the calls in flight."""
 
     async def acquire(self, tokens: int) -> Permit:
         return Permit(tokens, 0.0)
@@ -43,7 +43,7 @@ class UnlimitedAdmission:
 
 
 class AdmissionQueue:
-    """One for each limiter and process; belongs to one event loop, and its times are the loop's.
+    """The queue of one limiter in one process. It belongs to an event loop, and its times are the loop's.
 
     Nothing is sent while no call waits or is in flight. While Redis is away, calls wait and none starts.
     `get_quota` is called before each exchange; `name` appears in the log.

@@ -80,10 +80,10 @@ class PerObject(Generic[T]):
 
 
 class Clients:
-    """All but the retrievers belongs to one event loop. `owner` is this process, as the limits know it.
+    """All clients of a process. `owner` is the name of this process for the limits.
 
-    Servers and models stay open. Recordings and retrievers, which belong to data, are dropped with the last
-    run that uses them.
+    Clients belong to one event loop, retrievers to a thread. Clients of servers and models stay open;
+    recordings and retrievers are dropped with the last run that uses them.
     """
 
     def __init__(self, settings: Settings, owner: str) -> None:

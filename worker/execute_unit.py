@@ -62,7 +62,7 @@ async def _execute_group(
     """Do the work of units that end together, and commit their outcomes or release them."""
     run_id, stage = context.run.id, units[0].stage
     try:
-        outcomes = await steps.do(context, units)
+        outcomes = await steps.execute(context, units)
     except AwaitingBatch:
         log.debug("waits in the ledger for the answer of a batch")
         return ()

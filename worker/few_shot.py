@@ -15,9 +15,9 @@ from models.core.experiment.passages import BASE
 from models.core.pipeline.grid import Cell
 from models.core.pipeline.rounds import round_of
 from models.core.pipeline.stages import VECTOR, train_wording
-from models.core.retrieval.passage_selection import present
+from models.core.retrieval.passage_selection import format_passages
 from models.core.types import Exemplar, Passage
-from models.core.words import question_of
+from models.core.words import named_question
 from storage.ledger import exemplars
 from storage.ledger.claims import ClaimedUnit
 from worker.run_context import RunContext, once_per_run
@@ -70,7 +70,7 @@ async def choose_exemplars(context: RunContext, unit: ClaimedUnit, cell: Cell) -
 
 async def _choose_ids(context: RunContext, unit: ClaimedUnit, cell: Cell) -> list[int]:
     pool, eligible = await _pool(context), await _eligible(context, cell.rationale)
-    question = question_of(unit.example.question_id, unit.example.row)
+    question = named_question(unit.example.question_id, unit.example.row)
     own = (await _asked_in_test(context)).get(question, frozenset())
     others = eligible - own if own else eligible
     seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[unit.sample]}"
@@ -185,7 +185,7 @@ async def shown_to_teacher(context: RunContext, unit: ClaimedUnit) -> list[Exemp
         return _round_seeds(context, unit, wanted)
     pool = await _accepted_rationales(context, number - 1)
     seed = f"{context.experiment.seed}/{unit.example.row}/round-{number}"
-    question = question_of(unit.example.question_id, unit.example.row)
+    question = named_question(unit.example.question_id, unit.example.row)
     ids = draw_others(pool, unit.example_id, question, wanted, seed)
     variant = context.searches.unit_name(train_wording(context.experiment), BASE)
     worked = await context.ledger(exemplars.load_exemplars, context.run.id, ids, "star", variant, number - 1)
@@ -207,7 +207,7 @@ def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> list[Ex
     rng = random.Random(f"{context.experiment.seed}/{unit.example.row}")
     seeds = rationale_seeds(context.experiment.rationale)
     return [
-        replace(seeds[index], passages=present(seeds[index].passages, context.experiment.passages))
+        replace(seeds[index], passages=format_passages(seeds[index].passages, context.experiment.passages))
         for index in sorted(rng.sample(range(len(seeds)), min(wanted, len(seeds))))
     ]
 

@@ -81,7 +81,7 @@ def _close(**_: Any) -> None:
 
 
 def _stop_unusable_worker() -> None:
-    """Begin a warm stop, as after SIGTERM."""
+    """Begin a warm stop, like SIGTERM does."""
     state.should_stop = EXIT_UNUSABLE
 
 

@@ -3,7 +3,7 @@ answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,22 +21,27 @@ from worker.run_context import RunContext, once_per_run
 
 
 def chat(
-    endpoint: Teacher,
-    messages: Sequence[Message],
-    params: Mapping[str, Any],
-    draw: tuple[int, int],
+    endpoint: Teacher, messages: Sequence[Message], params: Mapping[str, Any], draw: tuple[int, int]
 ) -> Request:
     return Request(provider(endpoint), endpoint.model_name, tuple(messages), None, _drawn(params, draw), draw)
 
 
-def to_student(student: Student, asked: StudentPrompt, draw: tuple[int, int]) -> Request:
+def chat_attempts(
+    teacher: Teacher, messages: Sequence[Message], params: Mapping[str, Any], sample: int
+) -> Callable[[int], Request]:
+    """Return the request of each attempt; `params` override the teacher's own."""
+    merged = {**teacher.params, **params}
+    return lambda attempt: chat(teacher, messages, merged, (sample, attempt))
+
+
+def to_student(student: Student, prompt: StudentPrompt, draw: tuple[int, int]) -> Request:
     """Let the answer end at the student's own `stop` and at those of its prompt format."""
     params = dict(student.params)
-    if asked.stop:
+    if prompt.stop:
         own = params.get("stop") or []
-        params["stop"] = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *asked.stop]))
+        params["stop"] = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *prompt.stop]))
     return Request(
-        provider(student), student.model_name, asked.messages, asked.prompt, _drawn(params, draw), draw
+        provider(student), student.model_name, prompt.messages, prompt.prompt, _drawn(params, draw), draw
     )
 
 
@@ -50,7 +55,7 @@ def _drawn(params: Mapping[str, Any], draw: tuple[int, int]) -> dict[str, Any]:
 async def as_recorded(
     context: RunContext, endpoint: Teacher | Student, request: Request, unit: ClaimedUnit | None = None
 ) -> Request:
-    """Return the request in the recording's terms; unchanged if a model is asked. `unit` asks; it is None if
+    """Return the request in the recording's terms; unchanged if a model is prompt. `unit` asks; it is None if
     several ask together. Raise NotRecorded or ServiceError."""
     if endpoint.backend != "replay":
         return request

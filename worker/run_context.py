@@ -15,7 +15,7 @@ from models.core.experiment.task_folder import TaskModule, load_module
 from models.core.pipeline.grid import Cell, Searches, cells
 from models.core.pipeline.stages import Slot, dependants, downstream, gathering_dependants
 from models.core.prompts.rendering import PromptRenderer
-from models.core.retrieval.passage_selection import hits_from_records, present, select
+from models.core.retrieval.passage_selection import format_passages, hits_from_records, shown_hits
 from models.core.types import Passage, Rejection
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class RunContext:
-    """`stopping` is set when the worker stops."""
+    """One run and the means for its steps. `stopping` is set when the worker stops."""
 
     def __init__(self, run: Run, ledger: LedgerAccess, clients: Clients, stopping: asyncio.Event) -> None:
         self.run = run
@@ -68,7 +68,9 @@ class RunContext:
 
     def select_passages(self, records: Sequence[dict[str, Any]], retrieval: str) -> list[Passage]:
         """Choose, best first, from the hits that a unit of the stage retrieve recorded."""
-        return [hit.passage for hit in select(hits_from_records(records), self.searches.choices[retrieval])]
+        return [
+            hit.passage for hit in shown_hits(hits_from_records(records), self.searches.choices[retrieval])
+        ]
 
     def passages_for(self, unit: ClaimedUnit, wording: str, retrieval: str) -> list[Passage]:
         """Choose, best first, from the hits of the unit's own request in this wording."""
@@ -77,7 +79,7 @@ class RunContext:
 
     def present_passages(self, chosen: Sequence[Passage], retrieval: str) -> tuple[Passage, ...]:
         """Return the passages in the form that prompts show."""
-        return present(chosen, self.searches.choices[retrieval])
+        return format_passages(chosen, self.searches.choices[retrieval])
 
     def done(
         self,

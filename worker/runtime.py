@@ -38,7 +38,6 @@ class Runtime:
         stop_worker: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = settings
         self.clock = clock
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.db = Database(settings.database)

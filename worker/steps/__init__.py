@@ -40,7 +40,7 @@ def groups(context: RunContext, units: Sequence[ClaimedUnit]) -> list[list[Claim
     return [list(units)] if shared else [[unit] for unit in units]
 
 
-async def do(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
+async def execute(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """Do the work of one group. Units that wait for a batch have no outcome yet."""
     stage = units[0].stage
     if stage in BATCH_STEPS:

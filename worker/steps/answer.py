@@ -44,7 +44,7 @@ async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
         "text": checked.value,
         "exemplars": [exemplar.row for exemplar in exemplars[: len(extent.exemplars)]],
         "passages": extent.passages,
-        "dropped": rendering.dropped(whole, extent),
+        "dropped": rendering.count_dropped(whole, extent),
         "truncated": checked.completion.finish_reason == "length",
     }
     return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from models.core.answers.parsers import parse_augmentation, parse_augmentations
 from models.core.errors import BadRequest
-from models.core.prompts.rendering import example_query
+from models.core.prompts.rendering import augmented_request
 from models.core.types import Rejection
 from storage.ledger import batch_enqueue
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from worker.few_shot import augmentation_seeds
 from worker.model_calls import AwaitingBatch, CheckedAnswer, ask_cached, ask_until_accepted
-from worker.requests import as_recorded, chat
+from worker.requests import as_recorded, chat, chat_attempts
 from worker.run_context import RunContext
 
 SOFT_RETRIES = 2
@@ -23,19 +24,19 @@ SOFT_RETRIES = 2
 async def augment(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """Make one call for each request, or one for all (the paper asks for 20 at a time). A request that the
     common reply leaves out gets a call of its own."""
-    ended: list[UnitOutcome] = []
+    outcomes: list[UnitOutcome] = []
     fresh: list[ClaimedUnit] = []
     for key, group in _by_generation(units).items():
         requests = await context.ledger(batch_enqueue.requests_of_call, key) if key else []
         if len(requests) > 1:
-            ended += await _together(context, group, requests)
+            outcomes += await _together(context, group, requests)
         elif requests:
-            ended += await _each(context, group)
+            outcomes += await _each(context, group)
         else:
             fresh += group
     if len(fresh) > 1 and context.experiment.augment.batch_size > 1:
-        return ended + await _together(context, fresh, [unit.example.request for unit in fresh])
-    return ended + await _each(context, fresh)
+        return outcomes + await _together(context, fresh, [unit.example.request for unit in fresh])
+    return outcomes + await _each(context, fresh)
 
 
 def _by_generation(units: list[ClaimedUnit]) -> dict[str, list[ClaimedUnit]]:
@@ -49,8 +50,8 @@ def _by_generation(units: list[ClaimedUnit]) -> dict[str, list[ClaimedUnit]]:
 
 async def _each(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
     """Leave out units that wait for a batch."""
-    ended = await asyncio.gather(*(_alone_or_waiting(context, unit) for unit in units))
-    return [outcome for outcome in ended if outcome]
+    outcomes = await asyncio.gather(*(_alone_or_waiting(context, unit) for unit in units))
+    return [outcome for outcome in outcomes if outcome]
 
 
 async def _alone_or_waiting(context: RunContext, unit: ClaimedUnit) -> UnitOutcome | None:
@@ -66,15 +67,10 @@ async def _alone(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
     config, teacher = context.experiment.augment, context.experiment.teacher
     request = unit.example.request
     messages = context.wording.augmentation(request, augmentation_seeds(config))
-    asked = await ask_until_accepted(
-        context,
-        unit,
-        teacher,
-        lambda attempt: chat(teacher, messages, {**teacher.params, **config.params}, (0, attempt)),
-        lambda completion: parse_augmentation(completion, request),
-        SOFT_RETRIES,
-    )
-    return _outcome(context, asked)
+    render = chat_attempts(teacher, messages, config.params, 0)
+    parse = partial(parse_augmentation, request=request)
+    checked = await ask_until_accepted(context, unit, teacher, render, parse, SOFT_RETRIES)
+    return _outcome(context, checked)
 
 
 async def _together(context: RunContext, units: list[ClaimedUnit], requests: list[str]) -> list[UnitOutcome]:
@@ -93,7 +89,7 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
         # One bad request may have made the server refuse all.
         return await _each(context, units)
     parsed = dict(zip(requests, parse_augmentations(completion, requests), strict=True))
-    ended: list[UnitOutcome] = []
+    outcomes: list[UnitOutcome] = []
     again: list[ClaimedUnit] = []
     for unit in units:
         value = parsed[unit.example.request]
@@ -101,13 +97,13 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
             await context.ledger.reject(unit, value, request.key, purchase)
             again.append(replace(unit, rejections=unit.rejections + 1))
         else:
-            ended.append(_outcome(context, CheckedAnswer(unit, value, completion, request.key, purchase)))
-    return ended + await _each(context, again)
+            outcomes.append(_outcome(context, CheckedAnswer(unit, value, completion, request.key, purchase)))
+    return outcomes + await _each(context, again)
 
 
-def _outcome(context: RunContext, asked: CheckedAnswer[str]) -> UnitOutcome:
-    if isinstance(asked.value, Rejection):
-        return context.rejected(asked.unit, asked.value, asked.generation, asked.purchase)
-    query = example_query(asked.unit.example.request, asked.value)
-    result = {"augmentation": asked.value, "query": query}
-    return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)
+def _outcome(context: RunContext, checked: CheckedAnswer[str]) -> UnitOutcome:
+    if isinstance(checked.value, Rejection):
+        return context.rejected(checked.unit, checked.value, checked.generation, checked.purchase)
+    query = augmented_request(checked.unit.example.request, checked.value)
+    result = {"augmentation": checked.value, "query": query}
+    return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)

@@ -19,7 +19,7 @@ from storage.ledger.examples import SeedExample
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.runs import Run
 from worker.model_calls import ask_until_accepted
-from worker.requests import chat
+from worker.requests import chat_attempts
 from worker.run_context import RunContext, once_per_run
 
 SOFT_RETRIES = 2
@@ -31,21 +31,15 @@ async def grow(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
     messages = context.wording.growth([(each.request, each.answer) for each in shown], config.requests)
     # The round counts too: with the same examples, a later round must not get the same answer.
     sample = (round_of(unit.variant) - 1) * config.samples + unit.sample
-    asked = await ask_until_accepted(
-        context,
-        unit,
-        teacher,
-        lambda attempt: chat(teacher, messages, {**teacher.params, **config.params}, (sample, attempt)),
-        parse_pairs,
-        SOFT_RETRIES,
-    )
-    if isinstance(asked.value, Rejection):
-        return context.rejected(asked.unit, asked.value, asked.generation, asked.purchase)
+    render = chat_attempts(teacher, messages, config.params, sample)
+    checked = await ask_until_accepted(context, unit, teacher, render, parse_pairs, SOFT_RETRIES)
+    if isinstance(checked.value, Rejection):
+        return context.rejected(checked.unit, checked.value, checked.generation, checked.purchase)
     result = {
         "shown": [each.name for each in shown],
-        "pairs": [[pair.request, pair.answer, pair.flaw] for pair in asked.value],
+        "pairs": [[pair.request, pair.answer, pair.flaw] for pair in checked.value],
     }
-    return context.done(asked.unit, result, generation=asked.generation, purchase=asked.purchase)
+    return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)
 
 
 async def shown_to_grow(context: RunContext, unit: ClaimedUnit) -> list[SeedExample]:

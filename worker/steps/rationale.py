@@ -6,6 +6,8 @@ et al., 2022). The hint is not stored with the rationale.
 
 from __future__ import annotations
 
+from functools import partial
+
 from models.core.answers.checks import REASONS
 from models.core.answers.parsers import ParsedRationale, parse_rationale
 from models.core.correctness import is_correct
@@ -19,7 +21,7 @@ from storage.ledger.outcomes import UnitOutcome
 from worker.few_shot import shown_to_teacher
 from worker.judging import Judged, judge_answer, meets_tests, stored_verdict
 from worker.model_calls import CheckedAnswer, ask_until_accepted
-from worker.requests import chat
+from worker.requests import chat_attempts
 from worker.run_context import RunContext, query_of
 from worker.steps.judge import enough, vote
 
@@ -42,28 +44,23 @@ async def _reason(context: RunContext, unit: ClaimedUnit, hint: str | None, samp
     exemplars = await shown_to_teacher(context, unit)
     passages = context.present_passages(context.passages_for(unit, wording, BASE), BASE)
     messages = context.wording.rationale(query, passages, exemplars, hint, config.hint)
-    asked = await ask_until_accepted(
-        context,
-        unit,
-        teacher,
-        lambda attempt: chat(teacher, messages, {**teacher.params, **config.params}, (sample, attempt)),
-        lambda completion: parse_rationale(completion, query, hinted=hint is not None),
-        config.retries,
-    )
-    return await _outcome(context, asked, query)
+    render = chat_attempts(teacher, messages, config.params, sample)
+    parse = partial(parse_rationale, request=query, hinted=hint is not None)
+    checked = await ask_until_accepted(context, unit, teacher, render, parse, config.retries)
+    return await _outcome(context, checked, query)
 
 
-async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], query: str) -> UnitOutcome:
+async def _outcome(context: RunContext, checked: CheckedAnswer[ParsedRationale], query: str) -> UnitOutcome:
     """Count a rationale of the wrong form as wrong, so that it is rationalized. No answer at all is a
     failure."""
-    unit, value = asked.unit, asked.value
+    unit, value = checked.unit, checked.value
     if isinstance(value, Rejection) and not REASONS[value.reason].soft:
-        return context.rejected(unit, value, asked.generation, asked.purchase)
-    text = value.text if isinstance(value, ParsedRationale) else (asked.completion.text or "").strip()
+        return context.rejected(unit, value, checked.generation, checked.purchase)
+    text = value.text if isinstance(value, ParsedRationale) else (checked.completion.text or "").strip()
     leaks = isinstance(value, Rejection) and value.reason == "hint_leak"
     code = value.code if isinstance(value, ParsedRationale) else ""
     verdict = await _verdict(context, unit, code) if not leaks else None
-    judged, purchase = Judged(False), asked.purchase
+    judged, purchase = Judged(False), checked.purchase
     if not leaks:
         if purchase and context.experiment.rationale.correctness == "model":
             # The judge's answer is a second purchase.
@@ -84,7 +81,7 @@ async def _outcome(context: RunContext, asked: CheckedAnswer[ParsedRationale], q
         result["execution"] = stored_verdict(verdict)
     # Not a right sample, only the vote on all samples makes further rationales unnecessary.
     final = right and unit.variant not in SAMPLES and await enough(context, unit)
-    return context.done(unit, result, correct=final, generation=asked.generation,
+    return context.done(unit, result, correct=final, generation=checked.generation,
                         purchase=judged.purchase or purchase,
                         rejection=value if isinstance(value, Rejection) else None)  # fmt: skip
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from models.core.experiment.passages import Passages
 from models.core.pipeline.stages import VECTOR
 from models.core.retrieval import passage_selection
-from models.core.retrieval.passage_selection import choose, hit_record
+from models.core.retrieval.passage_selection import filter_hits, hit_record
 from models.core.types import Hit, Query
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
@@ -21,14 +21,14 @@ async def retrieve(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOu
     """Encode and search the queries of a task together, one search after the other."""
     groups: dict[str, list[ClaimedUnit]] = {}
     vectors = [unit for unit in units if unit.variant == VECTOR]
-    ended = await _vectors(context, vectors) if vectors else []
+    outcomes = await _vectors(context, vectors) if vectors else []
     for unit in units:
         if unit.variant == VECTOR:
             continue
         groups.setdefault(unit.variant.partition("/")[2], []).append(unit)
     for group in groups.values():
-        ended += await _together(context, group)
-    return ended
+        outcomes += await _together(context, group)
+    return outcomes
 
 
 async def _vectors(context: RunContext, units: list[ClaimedUnit]) -> list[UnitOutcome]:
@@ -70,7 +70,7 @@ async def _control(
     context: RunContext, config: Passages, units: list[ClaimedUnit], hits: Sequence[Sequence[Hit]]
 ) -> list[list[Hit]]:
     """Replace what would have been shown of `hits` by other text of the same amount."""
-    shown = [[hit.passage for hit in choose(row, config)] for row in hits]
+    shown = [[hit.passage for hit in filter_hits(row, config)] for row in hits]
     if config.control == "filler":
         return [passage_selection.filler_passages(passages, config) for passages in shown]
     seeds = [f"{context.experiment.seed}/{unit.split}/{unit.example.row}" for unit in units]
