@@ -25,6 +25,7 @@ from storage.ledger import runs as ledger_runs
 from storage.schema import FINAL, GENERATIONS
 from tests.openai_server.process import OpenAIServer
 from tests.support.chores import read_jsonl
+from tests.support.fork_server import fork_server
 
 STARMILL = Path(sys.executable).with_name("starmill")
 PATIENCE = 120.0
@@ -53,10 +54,7 @@ class Home:
     ) -> subprocess.CompletedProcess[str]:
         """The finished command; `expect` is its exit code, `seconds` how long it may take."""
         command = self._command(arguments)
-        done = subprocess.run(
-            command, env=self.environment, cwd=self.path.parent, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=seconds, check=False,
-        )  # fmt: skip
+        done = fork_server().run(command, self.environment, self.path.parent, seconds)
         assert expect in (None, done.returncode), (
             f"{command[1:]} ended with {done.returncode}:\n{done.stderr}"
         )
