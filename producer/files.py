@@ -1,4 +1,4 @@
-"""Results appear under their name when they are complete, or not at all."""
+"""Write files and folders that get their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.core.errors import UsageError
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name at the end. Raises UsageError."""
+    """Yield a temporary file beside `path` that takes its name at the end. Raises UsageError."""
     require_writable_file(path)
     with _beside(path) as temporary:
         yield temporary
@@ -21,7 +21,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def require_writable_file(path: Path) -> None:
-    """Raise UsageError where a file could not take this name: better said before the work than after."""
+    """Raise UsageError, before the work, if no file could take this name after it."""
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path}: is not a file; give the name of one")
     _require_folder(path)
@@ -29,9 +29,9 @@ def require_writable_file(path: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its name at the end.
+    """Yield a temporary folder beside `path` that takes its name at the end.
 
-    Where `path` is a folder already, the new files replace those of their name, and others stay.
+    If `path` is a folder already, the new files replace those of the same name, and others stay.
     Raises UsageError.
     """
     if path.exists() and not path.is_dir():
@@ -52,9 +52,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     _require_folder(path)
-    # An absolute path: `..` and the empty path have no name of their own.
-    place = path.absolute()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    # An absolute path: `..` and the empty path have no name.
+    target = path.absolute()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
     except OSError as error:

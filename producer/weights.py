@@ -1,9 +1,4 @@
-"""The tensors of a folder as transformers saves it: safetensors or .bin, in one file or in shards.
-
-Models that are published as a difference to another one, such as Alpaca-7B to LLaMA-7B.
-
-Weights of language models on disk, tensor by tensor.
-"""
+"""Add the published difference of a model to its base, tensor by tensor, such as Alpaca-7B's to LLaMA-7B."""
 
 from __future__ import annotations
 
@@ -26,19 +21,22 @@ INDEX = ".index.json"
 
 
 class WeightsFolder:
-    """One file is open at a time, mapped into memory: only what is used is read. Raises UsageError."""
+    """The tensors of a folder of transformers: safetensors or .bin, in one file or in shards.
+
+    One file is open at a time, mapped into memory, so that only used tensors are read. Raises UsageError.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
             raise UsageError(f"{folder}: is not a folder; give one as transformers saves it")
         self.config: Mapping[str, Any] = self._json("config.json")
-        found = next((name for name in KINDS if (folder / name).is_file()), None)
+        file = next((name for name in KINDS if (folder / name).is_file()), None)
         index = next((name + INDEX for name in KINDS if (folder / (name + INDEX)).is_file()), None)
-        if index and not found:
+        if index and not file:
             files = sorted(set(self._json(index).get("weight_map", {}).values()))
         else:
-            files = [found] if found else []
+            files = [file] if file else []
         if not files:
             raise UsageError(
                 f"{folder}: holds no weights; it needs {' or '.join(KINDS)}, or shards and their index"
@@ -53,17 +51,17 @@ class WeightsFolder:
 
     @property
     def names(self) -> list[str]:
-        """In the order of the files."""
+        """The names of all tensors, in the order of the files."""
         return list(self._file_of)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        held = self._opened(self._file_of[name])
-        return tuple(held[name].shape if isinstance(held, dict) else held.get_slice(name).get_shape())
+        file = self._opened(self._file_of[name])
+        return tuple(file[name].shape if isinstance(file, dict) else file.get_slice(name).get_shape())
 
     def tensor(self, name: str) -> Tensor:
-        held = self._opened(self._file_of[name])
-        found: Tensor = held[name] if isinstance(held, dict) else held.get_tensor(name)
-        return found
+        file = self._opened(self._file_of[name])
+        tensor: Tensor = file[name] if isinstance(file, dict) else file.get_tensor(name)
+        return tensor
 
     def _names(self, file: str) -> list[str]:
         return list(self._opened(file).keys())
@@ -76,12 +74,12 @@ class WeightsFolder:
     def _json(self, name: str) -> Any:
         path = self.folder / name
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: cannot be read: {error}") from None
-        if not isinstance(found, dict):
+        if not isinstance(content, dict):
             raise UsageError(f"{path}: must be a JSON object")
-        return found
+        return content
 
 
 def _open(path: Path) -> Any:
@@ -93,19 +91,19 @@ def _open(path: Path) -> Any:
             return safe_open(path, "pt")
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:
-        # Formats raise errors of their own for a file that was cut off; some of them are no subclass of any.
-        said = " ".join(str(error).split())[:160]
-        raise UsageError(f"{path}: cannot be read as weights ({said}); fetch it anew") from error
+        # The formats raise unrelated errors for a truncated file.
+        reason = " ".join(str(error).split())[:160]
+        raise UsageError(f"{path}: cannot be read as weights ({reason}); fetch it anew") from error
 
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 SHARD_BYTES = 2 * 2**30
-# What is no tensor of the model, but computed from its configuration; old versions of transformers saved it.
+# Computed from the configuration, no weight of the model; old versions of transformers saved it.
 COMPUTED = "rotary_emb.inv_freq"
-# Published sums were added up in single precision.
+# Published checksums were computed in single precision.
 SUM_TOLERANCE = 1e-5
-BESIDE = {".json", ".model", ".txt", ".jinja"}
+COPIED_SUFFIXES = {".json", ".model", ".txt", ".jinja"}
 
 
 def apply_delta(
@@ -117,12 +115,12 @@ def apply_delta(
     progress: Callable[[int, int], None] = lambda done, total: None,
     shard_bytes: int = SHARD_BYTES,
 ) -> int:
-    """Write the sum of two folders' weights, as Stanford's recipe makes it, and return its number of tensors.
+    """Write the sum of two folders' weights by Stanford's recipe, and return the number of tensors.
 
-    Sums are made in single precision, tensor by tensor, and saved as `dtype`; a few GB are in memory at a
-    time. Where the difference has more tokens than the base, the base's rows for them are the mean of its
-    rows. Configuration and tokenizer are those of the difference. `checksum` is the sum of all numbers of the
-    result. The folder appears when it is whole. Raises UsageError.
+    Tensors are added in single precision, one by one, and saved as `dtype`; a few GB are in memory at a time.
+    If the difference has more tokens than the base, the base's rows for them are the mean of its rows.
+    Configuration and tokenizer are those of the difference. `checksum` is the sum of all numbers of the
+    result. The folder appears when it is complete. Raises UsageError.
     """
     import torch
     from safetensors.torch import save_file
@@ -134,14 +132,12 @@ def apply_delta(
     _require_same_names(old, change)
     shards = list(_shards(change, names, BYTES[dtype], shard_bytes))
     _require_room(output, sum(math.prod(change.shape(name)) for name in names) * BYTES[dtype])
-    total, done, where = 0.0, 0, dict[str, str]()
+    total, done, weight_map = 0.0, 0, dict[str, str]()
     with replacing_folder(output) as draft:
         for number, shard in enumerate(shards, 1):
-            file = (
-                f"model-{number:05}-of-{len(shards):05}.safetensors"
-                if len(shards) > 1
-                else "model.safetensors"
-            )
+            file = "model.safetensors"
+            if len(shards) > 1:
+                file = f"model-{number:05}-of-{len(shards):05}.safetensors"
             tensors: dict[str, Tensor] = {}
             for name in shard:
                 summed = _sum(name, old, change)
@@ -150,12 +146,12 @@ def apply_delta(
                 done += 1
                 progress(done, len(names))
             save_file(tensors, draft / file, metadata={"format": "pt"})
-            where |= dict.fromkeys(shard, file)
+            weight_map |= dict.fromkeys(shard, file)
         _require_sum(total, checksum)
         if len(shards) > 1:
             index = {
                 "metadata": {"total_size": sum(f.stat().st_size for f in draft.iterdir())},
-                "weight_map": where,
+                "weight_map": weight_map,
             }
             (draft / f"model.safetensors{INDEX}").write_text(json.dumps(index, indent=2) + "\n")
         _write_rest(change, draft, dtype)
@@ -189,23 +185,21 @@ def _require_same_names(old: WeightsFolder, change: WeightsFolder) -> None:
             )
 
 
-def _shards(change: WeightsFolder, names: Iterable[str], width: int, most: int) -> Iterable[list[str]]:
-    shard, held = list[str](), 0
+def _shards(change: WeightsFolder, names: Iterable[str], width: int, max_bytes: int) -> Iterable[list[str]]:
+    shard, shard_size = list[str](), 0
     for name in names:
         size = math.prod(change.shape(name)) * width
-        if shard and held + size > most:
+        if shard and shard_size + size > max_bytes:
             yield shard
-            shard, held = [], 0
+            shard, shard_size = [], 0
         shard.append(name)
-        held += size
+        shard_size += size
     yield shard
 
 
 def _require_room(output: Path, needed: int) -> None:
-    if (
-        output.absolute().parent.is_dir()
-        and (free := shutil.disk_usage(output.absolute().parent).free) < needed
-    ):
+    parent = output.absolute().parent
+    if parent.is_dir() and (free := shutil.disk_usage(parent).free) < needed:
         raise UsageError(
             f"-o {output}: needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free; "
             "make room, or take --dtype float16"
@@ -222,7 +216,7 @@ def _require_sum(total: float, checksum: float | None) -> None:
 
 def _write_rest(change: WeightsFolder, draft: Path, dtype: Dtype) -> None:
     for path in change.folder.iterdir():
-        if path.is_file() and path.suffix in BESIDE and not path.name.endswith(INDEX):
+        if path.is_file() and path.suffix in COPIED_SUFFIXES and not path.name.endswith(INDEX):
             shutil.copyfile(path, draft / path.name)
     config: dict[str, Any] = {**change.config, "torch_dtype": dtype}
     if "dtype" in config:

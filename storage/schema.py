@@ -213,7 +213,7 @@ class RejectionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """The load of a model that runs in a worker process; see `models.adapters.backends.in_process`."""
+    """The load of a model that runs in a worker process; see `models.core.engine_load`."""
 
     __tablename__ = "engine"
 

@@ -48,6 +48,11 @@ def quiet_transformers(setting: str) -> Any:
     return transformers
 
 
+def describe_error(error: Exception) -> str:
+    """Return an unexpected error's class and text on one line, cut short."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def load_pretrained(setting: str, path: Path, tokenizers: Any, models: Any, *unused: str) -> tuple[Any, Any]:
     """Load (tokenizer, model) from a folder with these classes of transformers.
 
@@ -61,9 +66,8 @@ def load_pretrained(setting: str, path: Path, tokenizers: Any, models: Any, *unu
         model, loading = models.from_pretrained(source, local_files_only=True, output_loading_info=True)
     except Exception as error:
         # A folder that somebody made raises whatever its first missing piece raises.
-        reason = " ".join(str(error).split())[:200]
         raise ServiceError(
-            f"{setting}: {source} cannot be loaded ({type(error).__name__}: {reason}); "
+            f"{setting}: {source} cannot be loaded ({describe_error(error)}); "
             "save it there again with transformers"
         ) from error
     if missing := sorted(key for key in loading["missing_keys"] if not key.startswith(unused)):

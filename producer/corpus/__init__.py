@@ -1,7 +1,4 @@
-"""Passages from a JSONL file, plain or compressed.
-
-Where passages come from: each source is a generator of `models.core.types.Passage`.
-"""
+"""Read passages from the source that an experiment names; each source yields `models.core.types.Passage`."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from producer.corpus.installed import read_installed, versions
 
 
 def read_jsonl_passages(path: Path) -> Iterator[Passage]:
-    """One passage per line of `{"id", "name", "signature", "text"}`; other keys are ignored.
+    """Yield a passage per line of `{"id", "name", "signature", "text"}`; other keys are ignored.
 
-    `id` and `text` are required; a missing `name` is the id. The library is what stands before the first dot
-    of the id. A name that ends in `.gz` is read as gzip. Raises DatasetError with path, line and reason.
+    `id` and `text` are required; a missing `name` is the id. The library is the part of the id before its
+    first dot. A path that ends in `.gz` is read as gzip. Raises DatasetError with path, line and reason.
     """
     number = 0
     try:
@@ -66,10 +63,10 @@ FIELD_LIMIT = 1_000
 
 
 def read_passages(config: Passages) -> Iterator[Passage]:
-    """The passages that `config` names, cleaned, each content once.
+    """Yield the passages that `config` names, cleaned, each content once.
 
-    Raises DatasetError for a malformed file, UsageError for a package that cannot be imported and where
-    there is no passage at all.
+    Raises DatasetError for a malformed file, UsageError for a package that cannot be imported and if there is
+    no passage at all.
     """
     seen: set[str] = set()
     for passage in map(clean, _source(config)):
@@ -95,22 +92,22 @@ def _source(config: Passages) -> Iterator[Passage]:
 
 
 def attributions(config: Passages) -> list[Attribution]:
-    """Version and notice of every documentation that `config` names, sorted. Errors as in `read_passages`."""
+    """Return version and notice of every documentation that `config` names, sorted. Raises DatasetError."""
     path = Path(config.path or "")
     match config.source:
         case "installed":
-            found = versions(config.packages)
+            rows = versions(config.packages)
         case "jsonl":
-            found = read_notices_beside(path)
+            rows = read_notices_beside(path)
         case "devdocs":
-            found = map(devdocs.attribution, devdocs.find_documentations(path))
+            rows = map(devdocs.attribution, devdocs.find_documentations(path))
         case "sphinx":
-            found = sphinx.attributions(path)
-    return sorted(found, key=lambda attribution: attribution.documentation)
+            rows = sphinx.attributions(path)
+    return sorted(rows, key=lambda attribution: attribution.documentation)
 
 
 def clean(passage: Passage) -> Passage:
-    """`passage` as databases accept it: no null characters, no lone surrogates, no endless fields."""
+    """Return the passage as databases accept it: no null characters, lone surrogates or endless fields."""
     return Passage(
         id=_clean(passage.id, FIELD_LIMIT),
         name=_clean(passage.name, FIELD_LIMIT),

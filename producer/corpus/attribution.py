@@ -1,4 +1,4 @@
-"""Whose documentation the passages come from, in which version, under which licence."""
+"""Source, version and licence notice of the documentation that passages come from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE_NAME = "attribution.json"
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """`notice` is what the licence asks to be shown. What the documentation does not say is empty."""
+    """`notice` is the text that the licence wants shown. Fields that the documentation lacks are empty."""
 
     documentation: str
     version: str
@@ -32,7 +32,7 @@ class Attribution:
 
 
 def read_notices_beside(path: Path) -> Iterator[Attribution]:
-    """What `attribution.json` in the folder of `path` says: documentation -> notice. Nothing without one."""
+    """Yield the notices in `attribution.json` (documentation -> notice) beside `path`, if it exists."""
     file = path.parent / FILE_NAME
     if file.is_file():
         for name, notice in read_mapping(file).items():
@@ -41,16 +41,16 @@ def read_notices_beside(path: Path) -> Iterator[Attribution]:
             yield Attribution(name, name.partition("~")[2], " ".join(notice.split()), "")
 
 
-def write_attributions(folder: Path, found: Sequence[Attribution]) -> None:
-    """`attribution.json` in `folder`, replaced as a whole."""
-    rows = {"documentations": [asdict(attribution) for attribution in found]}
+def write_attributions(folder: Path, attributions: Sequence[Attribution]) -> None:
+    """Replace `attribution.json` in `folder` as a whole."""
+    rows = {"documentations": [asdict(attribution) for attribution in attributions]}
     draft = folder / f".{FILE_NAME}.{os.getpid()}"
     draft.write_text(json.dumps(rows, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / FILE_NAME)
 
 
 def read_attributions(folder: Path) -> list[Attribution]:
-    """What `write_attributions` wrote; nothing where it never did. Raises DatasetError."""
+    """Read the file of `write_attributions`; return [] without it. Raises DatasetError."""
     file = folder / FILE_NAME
     if not file.is_file():
         return []
@@ -61,7 +61,7 @@ def read_attributions(folder: Path) -> list[Attribution]:
 
 
 def read_mapping(path: Path) -> Mapping[str, Any]:
-    """A file with one JSON object. Raises DatasetError."""
+    """Read a file with one JSON object. Raises DatasetError."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise DatasetError(path, None, f"must be a JSON object, found {type(value).__name__}")

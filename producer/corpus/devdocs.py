@@ -27,19 +27,19 @@ Entry = tuple[str, str]  # name, fragment
 
 @dataclass(frozen=True, slots=True)
 class Documentation:
-    """A folder that holds an index; `meta` is empty where devdocs' own description is not beside it."""
+    """A folder with an index; `meta` is empty if devdocs' own description is missing."""
 
     folder: Path
     meta: dict[str, Any]
 
     @property
     def slug(self) -> str:
-        """Such as `python~3.9`."""
+        """The name on devdocs, such as `python~3.9`."""
         return str(self.meta.get("slug") or self.folder.resolve().name)
 
     @property
     def library(self) -> str:
-        """What ids begin with: the slug without its version, or the name that is imported."""
+        """The prefix of ids: the slug without its version, or the name that is imported."""
         name = self.slug.partition("~")[0].lower()
         return IMPORT_NAMES.get(name, name)
 
@@ -49,15 +49,15 @@ class Documentation:
 
     @property
     def size(self) -> int:
-        """Bytes of all pages in one file; 0 where they are files of their own."""
+        """The bytes of the file with all pages; 0 if every page is a file."""
         pages = self.folder / PAGES
         return pages.stat().st_size if pages.is_file() else 0
 
 
 def find_documentations(path: Path) -> list[Documentation]:
-    """Those in `path`: itself, or its subfolders. Raises DatasetError."""
+    """Return the documentation in `path` itself, or those in its subfolders. Raises DatasetError."""
     folders = folders_with(path, INDEX)
-    # A documentation without its index would be left out silently.
+    # A documentation without its index would be skipped silently.
     for folder in [] if (path / INDEX).is_file() else [path, *subfolders(path)]:
         if (folder / PAGES).is_file() and not (folder / INDEX).is_file():
             raise DatasetError(folder / INDEX, None, f"no such file beside {PAGES}; fetch both again")
@@ -69,11 +69,11 @@ def find_documentations(path: Path) -> list[Documentation]:
 
 
 def read_devdocs(path: Path) -> Iterator[Passage]:
-    """One passage per entry of each index, once per id; a page is parsed once.
+    """Yield a passage per entry of each index, once per id; a page is parsed once.
 
-    An id is `LIBRARY.PAGE#FRAGMENT`, slashes of the page as full stops: `python.library.functions#range`.
-    Entries whose page or fragment is missing are skipped and counted in a warning. Raises DatasetError for
-    a folder that is malformed, and where every entry of a documentation is missing.
+    An id is `LIBRARY.PAGE#FRAGMENT`, with dots for the page's slashes: `python.library.functions#range`.
+    Entries without their page or fragment are skipped and counted in a warning. Raises DatasetError for a
+    malformed folder, and if every entry of a documentation is missing.
     """
     for documentation in find_documentations(path):
         yield from _passages(documentation)
@@ -110,19 +110,19 @@ def _passages(documentation: Documentation) -> Iterator[Passage]:
 def _passage(library: str, page: Page, path: str, name: str, fragment: str) -> Passage | None:
     identifier = f"{library}.{path.lower().replace('/', '.')}"
     if not fragment:
-        found = page.opening({name.removesuffix("()"), path.rpartition("/")[2]})
-        return Passage(identifier, name, *found, library)
+        opening = page.opening({name.removesuffix("()"), path.rpartition("/")[2]})
+        return Passage(identifier, name, *opening, library)
     definition = page.definition(fragment) or page.definition(unquote(fragment))
     return definition and Passage(f"{identifier}#{fragment}", name, *definition, library)
 
 
 def entries(folder: Path) -> dict[str, list[Entry]]:
-    """Page -> its entries, in the order of the index. Raises DatasetError."""
+    """Return page -> its entries, in the order of the index. Raises DatasetError."""
     path = folder / INDEX
     listed = read_mapping(path).get("entries")
     if not isinstance(listed, list) or not listed:
         raise DatasetError(path, None, "lists no entries; it is no index of devdocs")
-    found: dict[str, list[Entry]] = {}
+    by_page: dict[str, list[Entry]] = {}
     for number, entry in enumerate(listed, start=1):
         if not isinstance(entry, dict):
             raise DatasetError(path, None, f"entry {number} must be an object, found {type(entry).__name__}")
@@ -130,12 +130,12 @@ def entries(folder: Path) -> dict[str, list[Entry]]:
             if not isinstance(entry.get(key), str) or not entry[key]:
                 raise DatasetError(path, None, f"entry {number} has no {key}")
         page, _, fragment = entry["path"].partition("#")
-        found.setdefault(page, []).append((entry["name"], fragment))
-    return found
+        by_page.setdefault(page, []).append((entry["name"], fragment))
+    return by_page
 
 
 def _pages(folder: Path) -> Callable[[str], str | bytes | None]:
-    """HTML of a page by its path; None where there is none."""
+    """Return a function from a page's path to its HTML, or None."""
     if not (folder / PAGES).is_file():
         return lambda path: read_page(folder, path if path.endswith(".html") else f"{path}.html")
     pages = read_mapping(folder / PAGES)
@@ -150,7 +150,7 @@ def _pages(folder: Path) -> Callable[[str], str | bytes | None]:
 
 
 def attribution(documentation: Documentation) -> Attribution:
-    """From devdocs' description, or from the first page that says it."""
+    """Return the notice in devdocs' description, or in the first page that has one."""
     notice, url = _described(documentation.meta)
     if not notice:
         notice, address = _from_pages(documentation.folder)
@@ -179,14 +179,14 @@ SUMS_FILE = "SHA256SUMS"
 
 
 def write_checksums(folder: Path) -> None:
-    """Of all files that lie in `folder` itself."""
+    """Write SHA-256 sums of all files in `folder` itself, in the format of `sha256sum --check`."""
     names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != SUMS_FILE)
     lines = [f"{_sum(folder / name)}  {name}\n" for name in names]
     (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def changed_files(folder: Path) -> list[str] | None:
-    """Names of files that are no longer what they were, or are gone; None where there are no sums."""
+    """Return the names of files that have changed or are missing; None without SHA-256 sums."""
     try:
         lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -196,7 +196,7 @@ def changed_files(folder: Path) -> list[str] | None:
 
 
 def _sum(path: Path) -> str:
-    """Hexadecimal; empty where there is no such file."""
+    """Return the hexadecimal sum, empty if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

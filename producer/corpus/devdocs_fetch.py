@@ -1,13 +1,7 @@
-"""What devdocs publishes: the list of its documentations, and where their files are.
-
-SHA-256 sums of a folder's files, as `sha256sum --check` reads them.
-
-Brings documentations of devdocs into a folder, each whole or not at all.
+"""Fetch documentation from devdocs into a folder that `source: devdocs` reads, each whole or not at all.
 
 FOLDER/SLUG/                  index.json, db.json, meta.json, SHA256SUMS
-FOLDER/.SLUG.MTIME.part/      what has been fetched of an edition so far
-
-Documentation from devdocs, fetched into folders that `source: devdocs` reads.
+FOLDER/.SLUG.MTIME.part/      an unfinished download of an edition
 """
 
 from __future__ import annotations
@@ -33,13 +27,13 @@ from producer.corpus.devdocs import INDEX, META, PAGES, changed_files, entries, 
 from producer.corpus.download import Download, open_session
 
 CATALOGUE = "docs.json"
-# It becomes the name of a folder.
+# A slug becomes the name of a folder.
 SLUG = re.compile(r"[a-z0-9_][a-z0-9_.~-]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class DevdocsSite:
-    """`catalogue` is a URL, `documents` one that `/SLUG/FILE` is added to."""
+    """`catalogue` is a URL; `/SLUG/FILE` is added to `documents`."""
 
     catalogue: str
     documents: str
@@ -59,7 +53,7 @@ class CatalogueEntry:
 
 
 def mirror(url: str) -> DevdocsSite:
-    """A server with the same files below one address. Raises UsageError."""
+    """Return the site of a server with devdocs' files below one URL. Raises UsageError."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError("--from needs a URL such as https://mirror.example/docs")
@@ -70,19 +64,19 @@ def mirror(url: str) -> DevdocsSite:
 
 
 def parse_catalogue(content: bytes, url: str) -> dict[str, CatalogueEntry]:
-    """Slug -> line. Raises ServiceError."""
+    """Return slug -> entry. Raises ServiceError."""
     try:
         rows = json.loads(content)
-        listed = [CatalogueEntry(row["slug"], int(row["mtime"]), int(row["db_size"]), row) for row in rows]
+        catalogue = [CatalogueEntry(row["slug"], int(row["mtime"]), int(row["db_size"]), row) for row in rows]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ServiceError(f"{url} is no list of documentations; check --from") from None
-    if bad := [entry.slug for entry in listed if not SLUG.fullmatch(str(entry.slug))]:
+    if bad := [entry.slug for entry in catalogue if not SLUG.fullmatch(str(entry.slug))]:
         raise ServiceError(f"{url} lists {bad[0]!r}, which is no name of a folder; check --from")
-    return {entry.slug: entry for entry in listed}
+    return {entry.slug: entry for entry in catalogue}
 
 
 def find_entries(catalogue: Mapping[str, CatalogueEntry], slugs: Sequence[str]) -> list[CatalogueEntry]:
-    """The lines of `slugs`, each once. Raises UsageError with the names that are near."""
+    """Return the entries of `slugs`, each once. Raises UsageError with similar names."""
     for slug in slugs:
         if slug not in catalogue:
             versions = [known for known in catalogue if known.partition("~")[0] == slug.partition("~")[0]]
@@ -94,22 +88,20 @@ def find_entries(catalogue: Mapping[str, CatalogueEntry], slugs: Sequence[str]) 
     return [catalogue[slug] for slug in dict.fromkeys(slugs)]
 
 
-# slug, bytes of the whole, bytes that are here
+# slug, total bytes, bytes received
 Progress = Callable[[str, int, int], None]
 
 
 async def fetch(slugs: Sequence[str], folder: Path, site: DevdocsSite, progress: Progress) -> dict[str, bool]:
-    """Slug -> whether it was fetched; what is there, unchanged and current is left alone.
+    """Return slug -> whether it was fetched; current and unchanged documentation is left alone.
 
-    Raises UsageError for a slug that there is not and for the disk, ServiceError for the server.
+    Raises UsageError for an unknown slug and for the disk, ServiceError for the server.
     """
-    with _writing(folder), _only_fetcher(folder):
+    with _writable(folder), _fetch_lock(folder):
         async with open_session() as session:
             catalogue = await _catalogue(session, folder, site)
-            outdated = {
-                listed.slug: not _is_current(folder / listed.slug, listed)
-                for listed in find_entries(catalogue, slugs)
-            }
+            wanted = find_entries(catalogue, slugs)
+            outdated = {entry.slug: not _is_current(folder / entry.slug, entry) for entry in wanted}
             for slug in (slug for slug, is_outdated in outdated.items() if is_outdated):
                 await _fetch_one(session, catalogue[slug], folder, site, progress)
     return outdated
@@ -124,31 +116,29 @@ async def _catalogue(session: ClientSession, folder: Path, site: DevdocsSite) ->
     return parse_catalogue(content, site.catalogue)
 
 
-def _is_current(folder: Path, listed: CatalogueEntry) -> bool:
-    if changed_files(folder) != []:
-        return False
-    return bool(read_mapping(folder / META).get("mtime") == listed.mtime)
+def _is_current(folder: Path, entry: CatalogueEntry) -> bool:
+    return changed_files(folder) == [] and bool(read_mapping(folder / META).get("mtime") == entry.mtime)
 
 
 async def _fetch_one(
-    session: ClientSession, listed: CatalogueEntry, folder: Path, site: DevdocsSite, progress: Progress
+    session: ClientSession, entry: CatalogueEntry, folder: Path, site: DevdocsSite, progress: Progress
 ) -> None:
-    staging = folder / f".{listed.slug}.{listed.mtime}.part"
+    staging = folder / f".{entry.slug}.{entry.mtime}.part"
     staging.mkdir(exist_ok=True)
-    for name, size, heard in (
+    for name, size, received in (
         (INDEX, None, None),
-        (PAGES, listed.size, partial(progress, listed.slug, listed.size)),
+        (PAGES, entry.size, partial(progress, entry.slug, entry.size)),
     ):
-        # The edition is part of the address, so that no cache answers with another one.
-        url = f"{site.documents}/{listed.slug}/{name}?{listed.mtime}"
+        # The edition is part of the URL, so that no cache answers with another one.
+        url = f"{site.documents}/{entry.slug}/{name}?{entry.mtime}"
         if not (staging / name).exists():
             part = staging / f"{name}.part"
-            await Download(session, url, part, size, heard).run()
+            await Download(session, url, part, size, received).run()
             part.rename(staging / name)
         _check(staging, name, url)
-    (staging / META).write_text(json.dumps(dict(listed.meta), ensure_ascii=False), encoding="utf-8")
+    (staging / META).write_text(json.dumps(dict(entry.meta), ensure_ascii=False), encoding="utf-8")
     write_checksums(staging)
-    _publish(staging, folder / listed.slug)
+    _publish(staging, folder / entry.slug)
 
 
 def _check(staging: Path, name: str, url: str) -> None:
@@ -164,7 +154,7 @@ def _check(staging: Path, name: str, url: str) -> None:
 
 
 def _publish(staging: Path, target: Path) -> None:
-    """`target` is replaced; what older editions left of downloads goes with it."""
+    """Replace `target`, and remove unfinished downloads of older editions."""
     before = staging.with_suffix(".old")
     if target.exists():
         shutil.rmtree(before, ignore_errors=True)
@@ -175,7 +165,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writable(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -184,8 +174,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _only_fetcher(folder: Path) -> Iterator[None]:
-    """Two that fetch the same would append to one file."""
+def _fetch_lock(folder: Path) -> Iterator[None]:
+    """Keep out a second process, which would append to the same files."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

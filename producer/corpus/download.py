@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, in this run or the next."""
+"""Download a file over HTTP, and resume it after an interruption, in this run or the next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from models.core.errors import ServiceError, UsageError
 
-# In a row, without a byte that is new.
+# Tries in a row without a new byte.
 TRIES = 5
 CHUNK_BYTES = 1 << 18
 CONNECT_SECONDS = 10
@@ -26,7 +26,7 @@ _backoff = wait_random_exponential(multiplier=0.25, max=5)
 
 
 class DownloadInterrupted(Exception):
-    """The same request may succeed later; `retry_after` in seconds, where the server says."""
+    """The same request may succeed later; `retry_after` is the server's Retry-After in seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -34,16 +34,16 @@ class DownloadInterrupted(Exception):
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Proxies are taken from the environment."""
+    """Open a session that uses the proxies of the environment."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     return aiohttp.ClientSession(trust_env=True, timeout=timeout)
 
 
 class Download:
-    """`run()` completes the file `part`; what is in it already must be the beginning of the same edition.
+    """Completes the file `part`, which may hold the beginning of the same edition already.
 
-    `size` in bytes is what the whole file must have, None where nobody says. `heard` is told how many
-    bytes there are. Raises ServiceError for the server and UsageError for the disk.
+    The whole file must have `size` bytes; None if the size is unknown. `progress` gets the bytes received so
+    far. Raises ServiceError for the server and UsageError for the disk.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Download:
         url: str,
         part: Path,
         size: int | None = None,
-        heard: ByteProgress | None = None,
+        progress: ByteProgress | None = None,
     ) -> None:
         self._session = session
         self._url = url
         self._part = part
         self._size = size
-        self._heard = heard
-        self._most = 0
+        self._progress = progress
+        self._max_received = 0
         self._tries = 0
 
     async def run(self) -> None:
@@ -75,38 +75,38 @@ class Download:
             raise ServiceError(f"{self._url}: {error}; the same command goes on where this ended") from None
 
     async def _try(self) -> None:
-        have = self._held()
-        self._most = max(self._most, have)
-        if self._size is not None and have == self._size:
+        received = self._received()
+        self._max_received = max(self._max_received, received)
+        if self._size is not None and received == self._size:
             return
         self._tries += 1
-        # Compressed, neither sizes nor ranges would be those of the file.
+        # Sizes and ranges of a compressed response would not be those of the file.
         headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        if received:
+            headers["Range"] = f"bytes={received}-"
         try:
             async with self._session.get(self._url, headers=headers) as response:
-                await self._receive(response, have)
+                await self._receive(response, received)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DownloadInterrupted(_cause(error)) from error
-        self._check_size(self._held())
+        self._check_size(self._received())
 
-    async def _receive(self, response: aiohttp.ClientResponse, have: int) -> None:
+    async def _receive(self, response: aiohttp.ClientResponse, offset: int) -> None:
         self._check_status(response)
         start, total = _extent(response)
-        if start not in {0, have}:
-            self._forget()
+        if start not in {0, offset}:
+            self._remove()
             raise DownloadInterrupted("the server answered with another range than it was asked for")
         if total is not None and self._size is not None and total != self._size:
             self._refuse_size(f"{total:,} bytes")
-        held = start
+        received = start
         try:
             with self._part.open("ab" if start else "wb") as file:
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     file.write(chunk)
-                    held += len(chunk)
-                    self._say(held)
-                    if self._size is not None and held > self._size:
+                    received += len(chunk)
+                    self._report(received)
+                    if self._size is not None and received > self._size:
                         break
         except (aiohttp.ClientError, TimeoutError):
             raise
@@ -120,48 +120,48 @@ class Download:
                 f"the server answers {status}", _seconds(response.headers.get("Retry-After"))
             )
         if status == 416:
-            held = self._held()
-            self._forget()
+            received = self._received()
+            self._remove()
             if self._size is not None:
-                self._refuse_size(f"no more than {held:,} bytes")
+                self._refuse_size(f"no more than {received:,} bytes")
             raise DownloadInterrupted("the server's file is shorter than what was here already")
         if status not in {200, 206}:
             raise ServiceError(f"{self._url}: the server answers {status} {response.reason or ''}".rstrip())
 
-    def _check_size(self, held: int) -> None:
-        if self._size is not None and held < self._size:
-            raise DownloadInterrupted(f"the server sent {held:,} of {self._size:,} bytes")
-        if self._size is not None and held > self._size:
-            self._refuse_size(f"at least {held:,} bytes")
+    def _check_size(self, received: int) -> None:
+        if self._size is not None and received < self._size:
+            raise DownloadInterrupted(f"the server sent {received:,} of {self._size:,} bytes")
+        if self._size is not None and received > self._size:
+            self._refuse_size(f"at least {received:,} bytes")
 
-    def _refuse_size(self, found: str) -> NoReturn:
-        self._forget()
+    def _refuse_size(self, size: str) -> NoReturn:
+        self._remove()
         raise ServiceError(
-            f"{self._url}: has {found}, where the catalogue says {self._size:,}; "
+            f"{self._url}: has {size}, where the catalogue says {self._size:,}; "
             "one of them is out of date, try again later"
         )
 
-    def _held(self) -> int:
+    def _received(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0
 
-    def _forget(self) -> None:
+    def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
 
-    def _say(self, held: int) -> None:
-        # A server that starts anew each time brings bytes, but none that are new.
-        if held > self._most:
-            self._most, self._tries = held, 0
-        if self._heard:
-            self._heard(held)
+    def _report(self, received: int) -> None:
+        # A server that starts from the beginning each time sends no new bytes.
+        if received > self._max_received:
+            self._max_received, self._tries = received, 0
+        if self._progress:
+            self._progress(received)
 
 
 def _extent(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Where the body starts, and how long the whole file is."""
+    """Return the offset of the body, and the size of the whole file if known."""
     if response.status == 206:
-        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if found is None:
+        match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if match is None:
             return -1, None
-        return int(found[1]), None if found[2] == "*" else int(found[2])
+        return int(match[1]), None if match[2] == "*" else int(match[2])
     is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
     return 0, response.content_length if is_plain else None
 
@@ -183,7 +183,7 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds. Retry-After is taken at its word, up to a minute."""
+    """Return the seconds to wait: Retry-After up to a minute, else a random backoff."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, DownloadInterrupted) and error.retry_after is not None:
         return min(error.retry_after, MAX_RETRY_AFTER)

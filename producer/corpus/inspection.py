@@ -1,10 +1,8 @@
-"""What an object's documentation says: its words, its signature, its first paragraph.
+"""Print the documentation of importable packages as JSONL, one documented callable a line.
 
-Prints the documentation of importable packages as JSONL, one documented callable a line.
-
-Importing packages runs their code, which may print, warn, exit or crash, so `producer.corpus.installed`
-runs this module in a child process. A first line with the key `missing` names a package that cannot be
-imported; nothing follows it.
+Importing a package runs its code, which may print, warn, exit or crash, so `producer.corpus.installed` runs
+this module in a child process. A first and only line with the key `missing` names a package that cannot be
+imported.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def is_documented(value: Any) -> bool:
-    """Callable with words of its own (not those of its type)."""
+    """Return whether a callable has documentation of its own, not that of its type."""
     return callable(value) and not isinstance(value, ModuleType) and bool(documentation(value))
 
 
@@ -43,7 +41,7 @@ def documentation(value: Any) -> str:
 
 
 def describe(name: str, value: Any, library: str) -> dict[str, str]:
-    """The passage of one object; empty where its documentation is its signature alone."""
+    """Return the passage of one object; {} if its documentation is only its signature."""
     short = name.rpartition(".")[2]
     head, text = split_documentation(documentation(value), short)
     signature = name
@@ -56,25 +54,25 @@ def describe(name: str, value: Any, library: str) -> dict[str, str]:
 
 
 def hide_defaults(signature: inspect.Signature) -> inspect.Signature:
-    """Defaults that are neither literals nor empty become `...`.
+    """Replace defaults that are neither literals nor empty by `...`.
 
-    Others differ from process to process, and may show what must stay here: the default of `cgi.parse`
-    is the whole environment, and a path is this machine's.
+    Others differ from process to process, and may reveal secrets: the default of `cgi.parse` is the whole
+    environment, and a path is this machine's.
     """
     kept = (
-        parameter.replace(default=Omitted()) if must_hide(parameter.default) else parameter
+        parameter.replace(default=HiddenDefault()) if must_hide(parameter.default) else parameter
         for parameter in signature.parameters.values()
     )
     return signature.replace(parameters=list(kept))
 
 
-class Omitted:
+class HiddenDefault:
     def __repr__(self) -> str:
         return "..."
 
 
 def must_hide(value: Any) -> bool:
-    """Whether a default says more than itself."""
+    """Return whether a default may reveal more than a literal."""
     if type(value) in {tuple, list}:
         return any(must_hide(item) for item in value)
     if type(value) is str:
@@ -84,7 +82,7 @@ def must_hide(value: Any) -> bool:
 
 
 def split_documentation(text: str, short: str) -> tuple[str, str]:
-    """Arguments of a leading `short(arguments)` line; the first paragraph that is more than such lines."""
+    """Return the arguments of a leading `short(arguments)` line, and the first paragraph after such lines."""
     paragraphs = [paragraph.splitlines() for paragraph in re.split(r"\n\s*\n", text)]
     call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\((.*?)\)(?=\s|:|$)")
     whole_call = re.compile(rf"(?:\w+\.)*{re.escape(short)}\(.*\)( -> \S+)?")
@@ -93,7 +91,7 @@ def split_documentation(text: str, short: str) -> tuple[str, str]:
     for lines in paragraphs:
         words = [line for line in lines if not call.match(line)]
         if words and not whole_call.fullmatch(join_lines(lines)):
-            # An indented rest continues the line above: this paragraph is no mere list of signatures.
+            # Indented lines continue the line above: this paragraph is more than a list of signatures.
             return head, join_lines(lines if words[0][:1].isspace() else words)
     only = join_lines(paragraphs[0])
     return head, "" if first and first.end() == len(only) else only
@@ -104,16 +102,14 @@ def join_lines(lines: list[str]) -> str:
 
 
 STDLIB = "stdlib"
-# Importing these prints, opens a browser, or brings programs and twins of other platforms, not a library.
-SKIPPED_TOP = {"antigravity", "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "ntpath"}
-
-SKIPPED_TOP |= {"nturl2path", "pydoc_data", "test", "this", "turtledemo", "venv"}
-
+# Importing these prints, opens a browser, or brings programs and copies for other platforms, not a library.
+SKIPPED_TOP = {"antigravity", "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "ntpath",
+               "nturl2path", "pydoc_data", "test", "this", "turtledemo", "venv"}  # fmt: skip
 SKIPPED_PART = {"conftest", "setup", "test", "tests"}
 
 
 class PublicName(NamedTuple):
-    """A public name of a documented object. The least by `rank` is the one users import."""
+    """A public name of a documented object. Users import the one with the smallest `rank`."""
 
     name: str
     listed: bool
@@ -135,21 +131,17 @@ def imported(name: str) -> ModuleType | None:
 
 
 def stdlib_roots() -> list[str]:
-    """`builtins` and every public top-level module that this interpreter can import."""
-    return [
-        name
-        for name in sorted(sys.stdlib_module_names)
-        if not name.startswith("_") and name not in SKIPPED_TOP
-    ]
+    """Return `builtins` and every public top-level module that this interpreter can import."""
+    return sorted(name for name in sys.stdlib_module_names - SKIPPED_TOP if not name.startswith("_"))
 
 
 def submodules(module: ModuleType, name: str) -> Iterator[tuple[str, ModuleType]]:
-    """`module` and its public submodules, depth first, each with the name to import it by."""
+    """Yield `module` and its public submodules, depth first, each with its import name."""
     yield name, module
-    found = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", None) or [])}
+    parts = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", None) or [])}
     # os.path has no file of its own.
-    found |= {part for part in vars(module) if f"{name}.{part}" in sys.modules}
-    for part in sorted(found):
+    parts |= {part for part in vars(module) if f"{name}.{part}" in sys.modules}
+    for part in sorted(parts):
         if part.startswith("_") or part in SKIPPED_PART:
             continue
         child = imported(f"{name}.{part}")
@@ -158,7 +150,7 @@ def submodules(module: ModuleType, name: str) -> Iterator[tuple[str, ModuleType]
 
 
 def public_names(module: ModuleType, name: str) -> Iterator[PublicName]:
-    """What `__all__` lists; without it, the public names that were made in the same package."""
+    """Yield the names in `__all__`; without it, the public names of objects of the same package."""
     prefix = "" if name == "builtins" else f"{name}."
     declared = getattr(module, "__all__", None)
     listed = {entry for entry in declared or () if isinstance(entry, str)}
@@ -173,13 +165,13 @@ def public_names(module: ModuleType, name: str) -> Iterator[PublicName]:
 
 
 def package_of(value: Any) -> str:
-    """The top-level package that made `value`; C accelerators such as `_bisect` count as theirs."""
+    """Return the top-level package that defines `value`; `_bisect` and other accelerators lose their `_`."""
     made_in = getattr(value, "__module__", None)
     return made_in.partition(".")[0].removeprefix("_") if isinstance(made_in, str) else ""
 
 
 def members(name: str, value: type, public: set[int]) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties of a class, with those of bases that have no public name."""
+    """Yield public methods and properties of a class, also those of bases without a public name."""
     seen: set[str] = set()
     for base in value.__mro__:
         if base is not value and (id(base) in public or base.__module__ == "builtins"):
@@ -195,7 +187,7 @@ def members(name: str, value: type, public: set[int]) -> Iterator[tuple[str, Any
 
 
 def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
-    """Passages of `packages` sorted by id; each object once, under its best public name."""
+    """Return the passages of `packages`, sorted by id; each object once, under its best public name."""
     best: dict[int, tuple[PublicName, str]] = {}
     for root, library, required in root_modules(packages):
         module = imported(root)
@@ -203,12 +195,12 @@ def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
             return [{"missing": root}]
         for name, part in submodules(module, root) if module else ():
             keep_best(best, part, name, library)
-    classes = {key for key, (found, _) in best.items() if inspect.isclass(found.value) and found.own}
+    classes = {key for key, (named, _) in best.items() if inspect.isclass(named.value) and named.own}
     rows: dict[str, dict[str, str]] = {}
-    for found, library in sorted(best.values(), key=lambda entry: entry[0].rank):
-        pairs = [(found.name, found.value)]
-        if id(found.value) in classes:
-            pairs += members(found.name, found.value, classes)
+    for named, library in sorted(best.values(), key=lambda entry: entry[0].rank):
+        pairs = [(named.name, named.value)]
+        if id(named.value) in classes:
+            pairs += members(named.name, named.value, classes)
         for name, value in pairs:
             if name not in rows and (row := describe(name, value, library)):
                 rows[name] = row
@@ -216,17 +208,17 @@ def inspect_packages(packages: list[str]) -> list[dict[str, str]]:
 
 
 def keep_best(best: dict[int, tuple[PublicName, str]], module: ModuleType, name: str, library: str) -> None:
-    """Objects may answer any attribute with an exception; such an object is left out."""
+    """Keep the best name of every object. Objects that raise an exception for an attribute are skipped."""
     with suppress(Exception):
-        for found in public_names(module, name):
+        for named in public_names(module, name):
             with suppress(Exception):
-                held = best.get(id(found.value))
-                if is_documented(found.value) and (held is None or found.rank < held[0].rank):
-                    best[id(found.value)] = (found, library)
+                known = best.get(id(named.value))
+                if is_documented(named.value) and (known is None or named.rank < known[0].rank):
+                    best[id(named.value)] = (named, library)
 
 
 def root_modules(packages: list[str]) -> Iterator[tuple[str, str, bool]]:
-    """Modules to walk: name, library that passages are filed under, whether it must be importable."""
+    """Yield the modules to inspect: name, library of their passages, whether they must be importable."""
     for package in packages:
         if package == STDLIB:
             yield from ((name, "python", False) for name in stdlib_roots())
@@ -236,7 +228,7 @@ def root_modules(packages: list[str]) -> Iterator[tuple[str, str, bool]]:
 
 
 def main() -> None:
-    """Whatever imported code prints must not mix with the rows: standard output is kept aside first."""
+    """Print the rows. Standard output is redirected first: imported code may print."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as rows:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
@@ -245,7 +237,7 @@ def main() -> None:
         for row in inspect_packages(sys.argv[1:]):
             rows.write(json.dumps(row) + "\n")
         rows.flush()
-        # Imported packages leave threads and exit hooks behind; the rows are out, so leave at once.
+        # Imported packages may leave threads and exit hooks; do not wait for them.
         os._exit(0)
 
 

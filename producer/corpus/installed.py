@@ -1,7 +1,4 @@
-"""Passages from the documentation of installed packages.
-
-Versions and licences of installed packages.
-"""
+"""Passages from the documentation of installed packages, with their versions and licences."""
 
 from __future__ import annotations
 
@@ -19,17 +16,17 @@ from producer.corpus.attribution import Attribution
 from producer.corpus.inspection import STDLIB
 
 # Importing every module of the largest packages takes about a minute.
-PATIENCE_SECONDS = 600
+TIMEOUT_SECONDS = 600
 # A default such as `key=os.environ["API_KEY"]` becomes part of a signature, and signatures go to the teacher:
-# the child gets what finding libraries needs, and nothing else.
+# the child gets only the variables that it needs to find libraries.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 
 
 def read_installed(packages: Sequence[str]) -> Iterator[Passage]:
-    """One passage per documented public callable of `packages`, sorted by its dotted name.
+    """Yield a passage per documented public callable of `packages`, sorted by its dotted name.
 
-    `stdlib` stands for the standard library with the builtins and their methods (`str.join`). The same
-    interpreter and packages give the same passages. Raises UsageError for a package that cannot be imported.
+    `stdlib` is the standard library with the builtins and their methods (`str.join`). The same interpreter
+    and packages give the same passages. Raises UsageError for a package that cannot be imported.
     """
     for line in _inspected(packages):
         row = json.loads(line)
@@ -43,25 +40,21 @@ def read_installed(packages: Sequence[str]) -> Iterator[Passage]:
 
 
 def _inspected(packages: Sequence[str]) -> list[str]:
-    """Standard output of `producer.corpus.inspection` in a process of its own, line by line."""
+    """Run `producer.corpus.inspection` in a process of its own and return its output, line by line."""
     names = ", ".join(packages)
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    # Sets in signatures are shown in the order of their hashes.
+    # A fixed hash seed: signatures show sets in the order of their hashes.
     environment = {"PYTHONPATH": path, "PYTHONHASHSEED": "0"}
     environment |= {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     command = [sys.executable, "-P", "-W", "ignore", "-m", "producer.corpus.inspection", *packages]
     try:
         child = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_SECONDS,
             check=True,
-        )
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise UsageError(
-            f"passages.packages: importing {names} takes more than {PATIENCE_SECONDS} s; remove what blocks"
+            f"passages.packages: importing {names} takes more than {TIMEOUT_SECONDS} s; remove what blocks"
         ) from None
     except subprocess.CalledProcessError as error:
         raise UsageError(
@@ -72,7 +65,7 @@ def _inspected(packages: Sequence[str]) -> list[str]:
 
 
 def versions(packages: Sequence[str]) -> Iterator[Attribution]:
-    """One for Python, where it is named, and one per distribution, with what its metadata say."""
+    """Yield one for Python, if it is named, and one per distribution, from its metadata."""
     names = {package.partition(".")[0] for package in packages}
     if any(name == STDLIB or name in sys.stdlib_module_names for name in names):
         notice = "© Python Software Foundation. Licensed under the PSF License."
@@ -81,26 +74,26 @@ def versions(packages: Sequence[str]) -> Iterator[Attribution]:
         )
     providers = packages_distributions()
     for name in sorted({provider for package in names for provider in providers.get(package, ())}):
-        found = distribution(name)
-        yield Attribution(found.metadata["Name"], found.version, _licence(found), _home(found))
+        package = distribution(name)
+        yield Attribution(package.metadata["Name"], package.version, _licence(package), _home(package))
 
 
-def _licence(found: Distribution) -> str:
-    """The short form: `License` may be a whole text, and is then left to the classifiers."""
-    named = [*_values(found, "License-Expression"), *_values(found, "License")]
+def _licence(package: Distribution) -> str:
+    """Return the licence's name. `License` may hold the whole text: the classifiers name it then."""
+    named = [*_values(package, "License-Expression"), *_values(package, "License")]
     if named and "\n" not in named[0].strip():
         return named[0].strip()
-    classifiers = _values(found, "Classifier")
+    classifiers = _values(package, "Classifier")
     licences = [entry.rpartition(" :: ")[2] for entry in classifiers if entry.startswith("License :: ")]
     return ", ".join(licences)
 
 
-def _home(found: Distribution) -> str:
-    urls = [entry.split(", ", 1) for entry in _values(found, "Project-URL")]
+def _home(package: Distribution) -> str:
+    urls = [entry.split(", ", 1) for entry in _values(package, "Project-URL")]
     labelled = {label.lower(): url for label, url in urls if url}
     named = (labelled[label] for label in ("documentation", "homepage", "home") if label in labelled)
-    return next(iter([*named, *_values(found, "Home-page")]), "")
+    return next(iter([*named, *_values(package, "Home-page")]), "")
 
 
-def _values(found: Distribution, field: str) -> list[str]:
-    return found.metadata.get_all(field) or []
+def _values(package: Distribution, field: str) -> list[str]:
+    return package.metadata.get_all(field) or []

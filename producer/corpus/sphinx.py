@@ -19,10 +19,10 @@ from producer.corpus.html import IMPORT_NAMES, Page, folders_with, node_text, re
 log = logging.getLogger(__name__)
 INVENTORY = "objects.inv"
 HEADER = re.compile(rb"# Sphinx inventory version 2\n# Project: (.*)\n# Version: (.*)\n#[^\n]*zlib[^\n]*\n")
-# name domain:role priority location title; names may hold blanks.
+# name domain:role priority location title; a name may contain blanks.
 LINE = re.compile(r"(.+?) (\w+):(\S+) -?\d+ (\S+) .*")
 CALLED = {"classmethod", "function", "method", "staticmethod"}
-# Built from other pages, or no documentation.
+# Pages that are built from others, or are no documentation.
 NO_PAGES = re.compile(r"_(modules|sources|static)/|(genindex(-.*)?|search|(py-)?modindex)\.html$")
 
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """`objects.inv`: what a documentation defines, and where."""
+    """`objects.inv`: the definitions of a documentation and their pages."""
 
     project: str
     version: str
@@ -47,50 +47,50 @@ class Inventory:
 
 
 def read_sphinx(path: Path) -> Iterator[Passage]:
-    """One passage per definition, in the order of the pages; a page is parsed once.
+    """Yield a passage per definition, in the order of the pages; a page is parsed once.
 
-    `path` is such a folder, or holds several. Names come from the inventory; without one, from what the
-    pages mark as definitions. Ids are as those of devdocs: `LIBRARY.PAGE#FRAGMENT`. Definitions that their
-    page lacks are skipped and counted in a warning. Raises DatasetError.
+    `path` is a folder of HTML, or holds several. Names come from the inventory; without one, from the marks
+    in the pages. Ids are those of devdocs: `LIBRARY.PAGE#FRAGMENT`. Definitions that their page lacks are
+    skipped and counted in a warning. Raises DatasetError.
     """
     for folder in folders_with(path, INVENTORY):
-        yield from _listed(folder) if (folder / INVENTORY).is_file() else _marked(folder)
+        yield from _from_inventory(folder) if (folder / INVENTORY).is_file() else _from_pages(folder)
 
 
-def _listed(folder: Path) -> Iterator[Passage]:
+def _from_inventory(folder: Path) -> Iterator[Passage]:
     inventory = read_inventory(folder / INVENTORY)
     by_page: dict[str, dict[str, str]] = {}
     for entry in inventory.entries:
         by_page.setdefault(entry.page, {}).setdefault(entry.fragment, entry.name)
     total = sum(map(len, by_page.values()))
-    found = 0
+    count = 0
     for path, names in sorted(by_page.items()):
         html = read_page(folder, path)
         page = None if html is None else Page(html)
         for fragment, name in names.items():
             if page is not None and (definition := page.definition(fragment)):
-                found += 1
+                count += 1
                 identifier = f"{inventory.library}.{_dotted(path)}#{fragment}"
                 yield Passage(identifier, name, *definition, inventory.library)
-    if not found:
+    if not count:
         problem = f"none of its {total:,} definitions is in the pages beside it; give a folder of HTML"
         raise DatasetError(folder / INVENTORY, None, problem)
-    if found < total:
-        log.warning("%s: %d of %d definitions are in no page: skipped", folder, total - found, total)
+    if count < total:
+        log.warning("%s: %d of %d definitions are in no page: skipped", folder, total - count, total)
 
 
-def _marked(folder: Path) -> Iterator[Passage]:
-    """The library is what stands before the first full stop of a definition's id."""
-    found = False
+def _from_pages(folder: Path) -> Iterator[Passage]:
+    """Yield the definitions that pages mark. The library is the part of an id before its first dot."""
+    is_empty = True
     for path in _paths(folder):
         page = Page(read_page(folder, path) or b"")
-        for fragment, role in page.marked():
+        for fragment, role in page.definitions():
             if definition := page.definition(fragment):
-                found = True
+                is_empty = False
                 library = fragment.partition(".")[0]
                 name = f"{fragment}()" if role in CALLED else fragment
                 yield Passage(f"{library}.{_dotted(path)}#{fragment}", name, *definition, library)
-    if not found:
+    if is_empty:
         problem = f"holds neither {INVENTORY} nor a page with definitions; give the HTML that Sphinx built"
         raise DatasetError(folder, None, problem)
 
@@ -105,7 +105,7 @@ def _dotted(path: str) -> str:
 
 
 def read_inventory(path: Path) -> Inventory:
-    """Definitions of languages: no labels, pages, terms or parameters. Raises DatasetError."""
+    """Read an inventory's definitions: no labels, pages, terms or parameters. Raises DatasetError."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -140,7 +140,7 @@ def _entry(line: str) -> Entry | None:
 
 
 def attributions(path: Path) -> Iterator[Attribution]:
-    """One per folder: name and version of its inventory, copyright of the first page that says one."""
+    """Yield one per folder: name and version of its inventory, copyright of the first page with one."""
     for folder in folders_with(path, INVENTORY):
         name, version = folder.resolve().name, ""
         if (folder / INVENTORY).is_file():
@@ -152,8 +152,8 @@ def attributions(path: Path) -> Iterator[Attribution]:
 def _copyright(folder: Path) -> str:
     for path in _paths(folder):
         for footer in Page(read_page(folder, path) or b"").all(".copyright, .footer, footer"):
-            if said := re.search(
+            if notice := re.search(
                 r"©.*?(?=\s*(\||Created using|Last updated|Built with|$))", node_text(footer)
             ):
-                return said[0].strip()
+                return notice[0].strip()
     return ""

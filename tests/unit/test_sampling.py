@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.adapters.backends.decoding import first_stop
-from models.adapters.backends.in_process import Sampling, parse_sampling
+from models.adapters.backends.sampling_params import Sampling, parse_sampling
 from models.core.errors import AccessError, BadRequest
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models.adapters.backends.decoding import SequenceState, StopTracker, first_stop, logits_processors
-from models.adapters.backends.in_process import parse_sampling
-from models.adapters.loading import quiet_transformers
+from models.adapters.backends.sampling_params import parse_sampling
+from models.adapters.loading import describe_error, quiet_transformers
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ServiceError
 from models.core.experiment.endpoints import Student
 from models.core.types import Completion, Request, Usage
@@ -79,8 +79,7 @@ class CausalModel:
                 ) from None
         except Exception as error:
             # An unknown error must stop the run and reach a person; a row would be blamed otherwise.
-            reason = " ".join(str(error).split())[:200]
-            raise AccessError(f"{self._label}: cannot generate: {type(error).__name__}: {reason}") from error
+            raise AccessError(f"{self._label}: cannot generate: {describe_error(error)}") from error
         half = len(rows) // 2
         return self.generate(rows[:half]) + self.generate(rows[half:])
 
@@ -177,9 +176,8 @@ def _load(student: Student, label: str) -> tuple[Any, Any]:
         ) from None
     except Exception as error:
         # A folder that somebody made raises whatever its first missing piece raises.
-        reason = " ".join(str(error).split())[:200]
         raise AccessError(
-            f"{label}: cannot be loaded ({type(error).__name__}: {reason}); "
+            f"{label}: cannot be loaded ({describe_error(error)}); "
             "give a folder with config.json, weights and tokenizer, or a name that the hub knows"
         ) from error
     if missing := sorted(loading["missing_keys"]):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.adapters.backends.in_process import Sampling
+from models.adapters.backends.sampling_params import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -39,9 +39,9 @@ QUOTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a call goes, for messages.
+    """The model and URL of a call, for error messages.
 
-    `key_variable` is the environment variable that holds the key; `key` is removed from what is quoted.
+    `key_variable` is the environment variable that holds the key; `key` is removed from quoted text.
     """
 
     model: str

@@ -2,7 +2,7 @@
 
     python -m models.adapters.backends.llamacpp [--port N]
 
-Prints `{"url": "http://127.0.0.1:PORT/v1"}` as soon as it answers, and ends at SIGTERM or SIGINT.
+It prints `{"url": "http://127.0.0.1:PORT/v1"}` as soon as it answers, and ends at SIGTERM or SIGINT.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Replicas:
         """
         failure: TransportError | None = None
         tried: set[Replica] = set()
-        while replica := self._least_busy(tried):
+        while replica := self._next_replica(tried):
             tried.add(replica)
             replica.in_flight += 1
             replica.calls += 1
@@ -84,7 +84,7 @@ class Replicas:
         for replica in self._replicas:
             await replica.backend.close()
 
-    def _least_busy(self, tried: set[Replica]) -> Replica | None:
+    def _next_replica(self, tried: set[Replica]) -> Replica | None:
         """Return the live replica with the fewest calls in flight, then the fewest calls ever."""
         live = (replica for replica in self._replicas if not replica.aside and replica not in tried)
         return min(live, key=lambda replica: replica.load, default=None)

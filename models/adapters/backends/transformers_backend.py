@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from models.adapters.backends.causal_model import CausalModel
 from models.adapters.backends.decoding import SequenceState
-from models.adapters.backends.in_process import Sampling
+from models.adapters.backends.sampling_params import Sampling
 from models.core.engine_load import Load
 from models.core.errors import AccessError, ModelError
 from models.core.experiment.endpoints import Student

@@ -15,9 +15,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from models.adapters.backends.in_process import ALIASES, first_line, run_in_daemon_thread
+from models.adapters.backends.sampling_params import ALIASES
 from models.core.engine_load import Load
 from models.core.errors import AccessError, BadRequest, ContextOverflow, Unavailable, WorkerUnusable
 from models.core.experiment.endpoints import Student
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_DEATHS = 3
+MAX_MESSAGE = 300
+T = TypeVar("T")
 # Forking a process that runs threads may hang the child.
 ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
@@ -230,3 +232,34 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+async def run_in_daemon_thread(function: Callable[[], T]) -> T:
+    """Run `function` in a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[], None]) -> None:
+        if not done.done():
+            set_outcome()
+
+    def work() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 (the awaiting caller gets it)
+            failure = error
+            loop.call_soon_threadsafe(settle, lambda: done.set_exception(failure))
+        else:
+            loop.call_soon_threadsafe(settle, lambda: done.set_result(result))
+
+    threading.Thread(target=work, name="opening", daemon=True).start()
+    return await done
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message, cut short; pydantic puts a heading before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and "validation error" in lines[0]:
+        lines = lines[1:]
+    message = lines[0] if lines else type(error).__name__
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."

@@ -23,7 +23,7 @@ Pooling = Literal["mean", "cls"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to use an encoder.
+    """The options of an encoder.
 
     `normalize` scales vectors to unit length, `max_tokens` cuts every text, `template` words a passage.
     """

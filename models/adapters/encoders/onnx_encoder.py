@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.adapters.encoders.checkpoint import FILE, Checkpoint
 from models.adapters.encoders.encode_batches import encode_in_batches
-from models.adapters.loading import load_transformer
+from models.adapters.loading import describe_error, load_transformer
 from models.core.errors import ServiceError
 
 STATES = "last_hidden_state"
@@ -47,10 +47,8 @@ class OnnxEncoder:
             )
         except Exception as error:
             # Both libraries raise classes of their own for unreadable files.
-            reason = " ".join(str(error).split())[:200]
             raise ServiceError(
-                f"passages.encoder: {graph} cannot be loaded ({type(error).__name__}: {reason}); "
-                "export it again"
+                f"passages.encoder: {graph} cannot be loaded ({describe_error(error)}); export it again"
             ) from error
         self._tokenizer.enable_truncation(checkpoint.options.max_tokens)
         self._tokenizer.enable_padding(**_padding(self._tokenizer))

@@ -1,54 +1,18 @@
-"""Shared by the backends that run a model in this process: a thread to open it, and sampling parameters."""
+"""Parse the sampling parameters of a request for an engine in this process."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any
 
 from models.core.errors import AccessError, BadRequest
-
-QUOTED = 300
-T = TypeVar("T")
-
-
-async def run_in_daemon_thread(function: Callable[[], T]) -> T:
-    """Run `function` in a thread that does not keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_outcome: Callable[[], None]) -> None:
-        if not done.done():
-            set_outcome()
-
-    def work() -> None:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 (the awaiting caller gets it)
-            failure = error
-            loop.call_soon_threadsafe(settle, lambda: done.set_exception(failure))
-        else:
-            loop.call_soon_threadsafe(settle, lambda: done.set_result(result))
-
-    threading.Thread(target=work, name="opening", daemon=True).start()
-    return await done
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, cut short; pydantic puts a heading before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "validation error" in lines[0]:
-        lines = lines[1:]
-    message = lines[0] if lines else type(error).__name__
-    return message if len(message) <= QUOTED else message[: QUOTED - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample; the names are OpenAI's and vLLM's.
+    """Sampling parameters with the names of OpenAI and vLLM.
 
     `temperature` 0 takes the likeliest token. `top_k` 0 considers all tokens; `min_p` is a share of the
     likeliest token's probability. `max_tokens` None fills the context.
