@@ -19,6 +19,8 @@ from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 
 EXAMPLES = 3
+# The verdicts of a cell in the first run and in the second.
+Sides = tuple[Mapping[RowKey, RowVerdict], Mapping[RowKey, RowVerdict]]
 
 
 def changed_keys(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
@@ -97,7 +99,7 @@ def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
     changes = []
     for cell in (cell for cell in before if cell in after):
         if keys := [key for key in before[cell] if key in after[cell]]:
-            changes.append(_change(db, (first, second), cell, keys, before[cell], after[cell], seed))
+            changes.append(_change(db, (first, second), cell, keys, (before[cell], after[cell]), seed))
     if not changes and _rows(before) and _rows(after) and not _rows(before) & _rows(after):
         raise UsageError(
             f"runs {first.id} and {second.id} are over other data: no row is in both; "
@@ -123,11 +125,9 @@ def _change(
     runs: tuple[Run, Run],
     cell: CellVerdicts,
     keys: Sequence[RowKey],
-    before: Mapping[RowKey, RowVerdict],
-    after: Mapping[RowKey, RowVerdict],
+    sides: Sides,
     seed: int,
 ) -> CellChange:
-    sides = (before, after)
     was, now = (np.array([[side[key].right, side[key].answers] for key in keys]) for side in sides)
     right_before, right_after = 2 * was[:, 0] > was[:, 1], 2 * now[:, 0] > now[:, 1]
     lost = [key for key, flipped in zip(keys, right_before & ~right_after, strict=True) if flipped]
@@ -137,10 +137,13 @@ def _change(
         _texts(db, run, cell, [side[key].example for key in shown])
         for run, side in zip(runs, sides, strict=True)
     ]
-    flips = {key: _flip(key, before[key], after[key], *texts) for key in shown}
+    flips = {
+        key: _flip(key, *(units[side[key].example] for units, side in zip(texts, sides, strict=True)))
+        for key in shown
+    }
     return CellChange(
         cell, len(keys), _share(was.sum(axis=0)), _share(now.sum(axis=0)), len(lost), len(gained),
-        _p_value(was, now, len(lost), len(gained), seed), _bleu4(keys, before, after, seed),
+        _p_value(was, now, len(lost), len(gained), seed), _bleu4(keys, sides, seed),
         tuple(flips[key] for key in lost[:EXAMPLES]), tuple(flips[key] for key in gained[:EXAMPLES]),
     )  # fmt: skip
 
@@ -160,10 +163,8 @@ def _p_value(was: Any, now: Any, lost: int, gained: int, seed: int) -> float:
     return paired_effects(was, now, {"right": _shares}, seed)["right"].p_value
 
 
-def _bleu4(
-    keys: Sequence[RowKey], before: Mapping[RowKey, RowVerdict], after: Mapping[RowKey, RowVerdict], seed: int
-) -> Effect | None:
-    first, second = ([side[key].stats for key in keys] for side in (before, after))
+def _bleu4(keys: Sequence[RowKey], sides: Sides, seed: int) -> Effect | None:
+    first, second = ([side[key].stats for key in keys] for side in sides)
     if any(stats is None for stats in (*first, *second)):
         return None
     return paired_effects(np.array(first), np.array(second), {"bleu4": SCORES["bleu4"]}, seed)["bleu4"]
@@ -187,15 +188,8 @@ def _texts(db: Database, run: Run, cell: CellVerdicts, examples: Sequence[int]) 
     return units
 
 
-def _flip(
-    key: RowKey,
-    before: RowVerdict,
-    after: RowVerdict,
-    was: Mapping[int, ResultRow],
-    now: Mapping[int, ResultRow],
-) -> Flip:
-    first, second = was[before.example], now[after.example]
-    return Flip(key.row, before.question_id, first.reference, _answer(first), _answer(second))
+def _flip(key: RowKey, first: ResultRow, second: ResultRow) -> Flip:
+    return Flip(key.row, first.question_id, first.reference, _answer(first), _answer(second))
 
 
 def _answer(unit: ResultRow) -> str:

@@ -10,7 +10,7 @@ from models.core.experiment.passages import BASE
 from models.core.metrics.scores import row_stats, scores
 from models.core.pipeline.grid import Searches
 from models.core.pipeline.stages import VECTOR
-from models.core.retrieval.passage_selection import hits_from_records, select
+from models.core.retrieval.passage_selection import hits_from_records, shown_hits
 from models.core.types import JSON
 from producer.results.export.columns import dollars, prompt_text
 from storage.ledger.history import ExampleHistory, RecordedCall, RejectedAnswer, UnitHistory
@@ -117,7 +117,7 @@ def _passages(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
     records = unit.result.get("passages", [])
     settings = Searches.read(run.experiment.passages)
     search = unit.variant.partition("/")[2] or BASE
-    chosen = {hit.passage.id for hit in select(hits_from_records(records), settings.choices[search])}
+    chosen = {hit.passage.id for hit in shown_hits(hits_from_records(records), settings.choices[search])}
     passages = [
         {**record, "shown": record["id"] in chosen, "oracle": record["id"] in example.oracle}
         for record in records

@@ -14,7 +14,7 @@ from models.core.errors import UsageError
 from models.core.experiment.options import FILTERS, Quality
 from models.core.quality.filters import Filters, Mark, QualityCandidate
 from models.core.types import Example
-from models.core.words import question_of
+from models.core.words import named_question
 from producer.results.synthetic_set import SyntheticExample, synthetic_examples
 from storage.database import Database
 from storage.ledger.examples import examples
@@ -75,7 +75,7 @@ class DatasetSet:
 
     def __iter__(self) -> Iterator[QualityRow]:
         for row in self.splits[TRAIN]:
-            question = question_of(row.question_id, row.row)
+            question = named_question(row.question_id, row.row)
             yield QualityRow(
                 QualityCandidate(row.request, row.reference, question=question), row.row, row.question_id
             )
@@ -93,7 +93,7 @@ def _listed(example: SyntheticExample, rationale: ResultRow) -> QualityRow:
             code=rationale.result.get("answer") or "",
             rationale=rationale.result["text"],
             augmentation=augmented or "",
-            question=question_of(rationale.question_id, rationale.number),
+            question=named_question(rationale.question_id, rationale.number),
             agreement=votes["winner"] / votes["samples"] if votes else None,
             leaks=bool(rationale.result.get("hint_leak")),
         ),
@@ -178,7 +178,7 @@ def find_marks(
         nonlocal test_rows
         for row in rows.test():
             test_rows += 1
-            yield row.request, row.reference, question_of(row.question_id, row.row)
+            yield row.request, row.reference, named_question(row.question_id, row.row)
 
     filters = Filters(settings, names, test(), form_of(rule))
     units, is_right = array("Q"), bytearray()

@@ -16,6 +16,8 @@ from storage.ledger.runs import Run
 from storage.schema import TEST, TRAIN
 
 FIRST_PASS, LAST_PASS = "first pass", "after all passes"
+# The outcome of tests that need what is not installed.
+UNAVAILABLE = "unavailable"
 
 
 class CellVerdicts(NamedTuple):
@@ -39,7 +41,6 @@ class RowVerdict:
     is None without scores. `example` is the row's id in the ledger."""
 
     example: int
-    question_id: str
     answers: int = 0
     right: int = 0
     stats: NDArray[np.int64] | None = None
@@ -55,9 +56,7 @@ Verdicts = dict[CellVerdicts, dict[RowKey, RowVerdict]]
 
 
 def read_verdicts(db: Database, run: Run) -> Verdicts:
-    """Read rationales after the first pass and after all, and students' answers by variant, over all seeds.
-
-    The tests of its row judge an answer if they can run, else the run's own rule, else equality."""
+    """Read rationales after the first pass and after all, and students' answers by variant, of all seeds."""
     verdicts: Verdicts = {}
     for example in synthetic_examples(db, run):
         if example.rationales:
@@ -70,17 +69,23 @@ def read_verdicts(db: Database, run: Run) -> Verdicts:
                 _verdict(verdicts, cell, final).add(bool(final.result["correct"]))
     for unit in iter_rows(db, run.id, stages=("judge",), split=TEST):
         stats = row_stats(unit.result.get("prediction") or "", unit.reference)
-        _verdict(verdicts, CellVerdicts(TEST, "answer", unit.variant), unit).add(_right(unit), stats)
+        _verdict(verdicts, CellVerdicts(TEST, "answer", unit.variant), unit).add(is_right(unit), stats)
     return verdicts
 
 
 def _verdict(verdicts: Verdicts, cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
     key = RowKey(unit.number, hash((unit.question_id, unit.request, unit.reference)))
-    return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id, unit.question_id))
+    return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id))
 
 
-def _right(judge: ResultRow) -> bool:
-    outcome = (judge.result.get("execution") or {}).get("outcome", "unavailable")
-    if outcome != "unavailable":
-        return bool(outcome == "passed")
+def is_right(judge: ResultRow) -> bool:
+    """Judge by the row's tests if they ran, else by the run's rule, else by equality."""
+    if outcome := execution_outcome(judge):
+        return outcome == "passed"
     return bool(judge.result.get("correct", judge.result.get("exact_match")))
+
+
+def execution_outcome(judge: ResultRow) -> str:
+    """Return the outcome of the row's tests, empty if none could run."""
+    outcome = str((judge.result.get("execution") or {}).get("outcome", UNAVAILABLE))
+    return "" if outcome == UNAVAILABLE else outcome

@@ -13,7 +13,7 @@ import numpy as np
 from models.core.answers.checks import FAILURE_MODES, failure_modes
 from models.core.correctness import RULES, is_correct
 from models.core.errors import DatasetError
-from models.core.metrics.scores import WIDTH, as_judged, intervals, row_stats, scores
+from models.core.metrics.scores import WIDTH, comparable_texts, intervals, row_stats, scores
 from models.core.metrics.significance import Interval
 from producer.experiments.datasets import json_rows
 from storage.jsonl import read_objects
@@ -146,7 +146,7 @@ def score_file(
     for number, row in read_objects(path):
         key = key_field(path, number, row)
         right = references.of(key, path, number) if references else text_field(path, number, row, "reference")
-        pair = as_judged(rules, text_field(path, number, row, "prediction"), right)
+        pair = comparable_texts(rules, text_field(path, number, row, "prediction"), right)
         start = indices.setdefault(key, len(indices)) * WIDTH
         stats[start : start + WIDTH] = array("i", row_stats(*pair).tolist())
         read += 1

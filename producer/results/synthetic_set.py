@@ -15,7 +15,7 @@ from models.core.experiment.options import Fields
 from models.core.growth import DROPS, Drop
 from models.core.pipeline.rounds import SAMPLES, deciding_round, pass_of, round_of
 from models.core.pipeline.stages import WORDINGS
-from models.core.retrieval.passage_selection import hits_from_records, select
+from models.core.retrieval.passage_selection import hits_from_records, shown_hits
 from models.core.types import Hit
 from producer.files import replacing_file
 from storage.database import Database
@@ -93,7 +93,7 @@ def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
             retrieve,
             tuple(rationales),
             tuple(sample for sample in samples if round_of(sample.variant) == decided),
-            tuple(select(hits, run.experiment.passages)),
+            tuple(shown_hits(hits, run.experiment.passages)),
             rounds,
         )
 

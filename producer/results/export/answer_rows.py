@@ -8,7 +8,7 @@ from typing import Any
 
 from models.core.pipeline.grid import Cell, Searches, cells
 from models.core.recording import recorded_row
-from models.core.retrieval.passage_selection import hits_from_records, select
+from models.core.retrieval.passage_selection import hits_from_records, shown_hits
 from models.core.types import JSON
 from producer.results.export import columns
 from producer.results.export.columns import Shape
@@ -91,7 +91,7 @@ def _shown(
     if not cell.retrieval:
         return []
     record = searched.get((answer.example_id, searches.unit_name(cell.wording, cell.retrieval)), {})
-    chosen = select(hits_from_records(record.get("passages", ())), searches.choices[cell.retrieval])
+    chosen = shown_hits(hits_from_records(record.get("passages", ())), searches.choices[cell.retrieval])
     return [hit.passage.id for hit in chosen[: answer.result.get("passages", 0)]]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UsageError
-from models.core.words import group_of
+from models.core.words import question_group
 from producer.results.export.selection import RowKind
 
 EXAMPLE = "--split train=0.9,validation=0.1"
@@ -121,7 +121,7 @@ class Splitter:
         """Order questions by a hash of `seed` and their id, and deal them out by the shares. Each split gets
         at least one if there are enough. Memory takes about ten bytes per question."""
         hashes = np.unique(
-            np.fromiter((stable_hash(seed, group_of(each)) for each in question_ids), np.uint64)
+            np.fromiter((stable_hash(seed, question_group(each)) for each in question_ids), np.uint64)
         )
         total, ends = len(hashes), []
         for number, share in enumerate(accumulate(shares.values()), 1):
@@ -132,5 +132,5 @@ class Splitter:
 
     def split_of(self, question_id: str) -> str:
         """Return the name of the question's split."""
-        index = np.searchsorted(self.last, np.uint64(stable_hash(self.seed, group_of(question_id))))
+        index = np.searchsorted(self.last, np.uint64(stable_hash(self.seed, question_group(question_id))))
         return self.names[min(int(index), len(self.names) - 1)]

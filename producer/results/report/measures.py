@@ -15,20 +15,19 @@ from models.core.pipeline.grid import Cell, Searches, cells
 from models.core.pipeline.stages import STAGES
 from models.core.retrieval.passage_selection import (
     CHARACTERS_PER_TOKEN,
+    format_passages,
     hits_from_records,
     passage_line,
-    present,
-    select,
+    shown_hits,
 )
 from models.core.types import Hit
 from producer.results.report.ablation_table import Measure
+from producer.results.row_verdicts import UNAVAILABLE
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.queries import iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TEST
-
-UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +176,13 @@ class _RetrievalTally:
     characters: int = 0
 
     def add(self, hits: Sequence[Hit], oracle: Sequence[str]) -> None:
-        chosen = [hit.passage for hit in select(hits, self.config)]
+        chosen = [hit.passage for hit in shown_hits(hits, self.config)]
         right = sum(passage.id in oracle for passage in chosen)
         self.rows += 1
         self.shown += len(chosen)
         self.right += right
         self.missed += not right
-        self.characters += sum(len(passage_line(passage)) for passage in present(chosen, self.config))
+        self.characters += sum(len(passage_line(passage)) for passage in format_passages(chosen, self.config))
 
     def quality(self) -> RetrievalQuality:
         tokens = self.characters / CHARACTERS_PER_TOKEN / self.rows

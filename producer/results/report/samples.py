@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.core.pipeline.grid import cells
 from models.core.types import Request
+from producer.results.row_verdicts import execution_outcome, is_right
 from storage.database import Database
 from storage.ledger.queries import ResultRow, example_ids, iter_rows, requests
 from storage.ledger.runs import Run
@@ -101,13 +102,10 @@ def _fill(answer: CellAnswer, unit: ResultRow, sent: Mapping[str, Request]) -> N
 
 
 def _verdict(unit: ResultRow) -> tuple[bool, str]:
-    """Judge by the row's tests if they can run, else by the run's rule, else by equality."""
-    same = bool(unit.result["exact_match"])
-    words = "exact match" if same else "not the reference"
-    outcome = (unit.result.get("execution") or {}).get("outcome", "unavailable")
-    if outcome == "unavailable" and "correct" in unit.result:
-        right = bool(unit.result["correct"])
+    right = is_right(unit)
+    words = "exact match" if unit.result["exact_match"] else "not the reference"
+    if outcome := execution_outcome(unit):
+        return right, f"tests {outcome}, {words}"
+    if "correct" in unit.result:
         return right, f"{'right' if right else 'wrong'}, {words}"
-    if outcome == "unavailable":
-        return same, words
-    return outcome == "passed", f"tests {outcome}, {words}"
+    return right, words

@@ -9,7 +9,7 @@ from models.core.pipeline.grid import Cell
 from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.effects import LEVEL, CellComparison, Difference
-from producer.results.report.measures import QUANTILES, RetrievalQuality
+from producer.results.report.measures import QUANTILES
 from producer.results.report.statistics import Statistics
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
@@ -89,7 +89,7 @@ def retrieval(report: Report) -> Section:
             (
                 quality.retrieval + (", augmented" if several_wordings and quality.augment_test else ""),
                 f"{quality.rows:,}",
-                _precision(quality),
+                share(quality.right, quality.shown) if quality.shown else NOTHING,
                 f"{quality.missed:,} ({quality.miss_rate:.1f} %)",
                 f"{quality.tokens:.0f}",
             )
@@ -252,10 +252,6 @@ def _difference(difference: Difference) -> str:
     mark = "*" if difference.significant else ""
     p_value = "< 0.001" if difference.p_holm < 0.001 else f"{difference.p_holm:.3f}"
     return f"{difference.value:+.2f}{mark} {_interval(difference)} p {p_value}"
-
-
-def _precision(quality: RetrievalQuality) -> str:
-    return share(quality.right, quality.shown) if quality.shown else NOTHING
 
 
 def _rounds(numbers: Statistics) -> Iterable[tuple[str, str]]:
