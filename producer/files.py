@@ -1,14 +1,15 @@
-"""Write files and folders that get their name only when they are complete."""
+"""Write files and folders that get their name only when they are complete; keep out other processes."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.core.errors import UsageError
+from models.core.errors import ServiceError, UsageError
 
 
 @contextmanager
@@ -69,3 +70,14 @@ def _beside(path: Path) -> Iterator[Path]:
 def _require_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")
+
+
+@contextmanager
+def exclusive(lock: Path, message: str) -> Iterator[None]:
+    """Hold a lock on the file `lock`. Raises ServiceError with `message` if another process holds it."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServiceError(message) from None
+        yield

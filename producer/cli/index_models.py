@@ -72,7 +72,7 @@ def train(
         raise ServiceError(f"{error.name} is not installed; pip install 'starmill[retrieve]'") from None
     if threads:
         torch.set_num_threads(threads)
-    recipe = TrainingOptions(
+    options = TrainingOptions(
         epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate, temperature=temperature,
         hard_negatives=hard_negatives, unlabelled=unlabelled, symmetric=symmetric, max_tokens=max_tokens,
     )  # fmt: skip
@@ -85,12 +85,12 @@ def train(
     try:
         with progress_bar() as progress:
             bar = progress.add_task("training", total=None)
-            watcher = TrainingObserver(
-                begins=began,
+            observer = TrainingObserver(
+                started=began,
                 stepped=lambda made, steps: progress.update(bar, completed=made, total=steps),
-                ended_epoch=lambda epoch, loss: out.print(f"epoch {epoch} of {epochs}: loss {loss:.4f}"),
+                epoch_ended=lambda epoch, loss: out.print(f"epoch {epoch} of {epochs}: loss {loss:.4f}"),
             )
-            train_encoder(config, output, recipe, watcher, resume=resume, save_every=60 * save_minutes)
+            train_encoder(config, output, options, observer, resume=resume, save_every=60 * save_minutes)
     except KeyboardInterrupt:
         out.print(f"interrupted; go on with --resume and the same options: {output}")
         raise

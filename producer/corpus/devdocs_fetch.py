@@ -7,7 +7,6 @@ FOLDER/.SLUG.MTIME.part/      an unfinished download of an edition
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
 import re
 import shutil
@@ -25,6 +24,7 @@ from models.core.errors import DatasetError, ServiceError, UsageError
 from producer.corpus.attribution import read_mapping
 from producer.corpus.devdocs import INDEX, META, PAGES, changed_files, entries, write_checksums
 from producer.corpus.download import Download, open_session
+from producer.files import exclusive
 
 CATALOGUE = "docs.json"
 # A slug becomes the name of a folder.
@@ -97,7 +97,9 @@ async def fetch(slugs: Sequence[str], folder: Path, site: DevdocsSite, progress:
 
     Raises UsageError for an unknown slug and for the disk, ServiceError for the server.
     """
-    with _writable(folder), _fetch_lock(folder):
+    # Two processes would append to the same files.
+    busy = f"{folder}: another process is fetching into it; wait for it to end"
+    with _writable(folder), exclusive(folder / ".lock", busy):
         async with open_session() as session:
             catalogue = await _catalogue(session, folder, site)
             wanted = find_entries(catalogue, slugs)
@@ -171,14 +173,3 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def _fetch_lock(folder: Path) -> Iterator[None]:
-    """Keep out a second process, which would append to the same files."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServiceError(f"{folder}: another process is fetching into it; wait for it to end") from None
-        yield

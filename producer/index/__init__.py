@@ -1,1 +1,1 @@
-"""The index of an experiment: built, taught by its train split, measured."""
+"""Build the passage index of an experiment, train its encoder, and measure its search."""

@@ -1,16 +1,11 @@
-"""Builds the passage index of an experiment: documentation, vectors, Milvus, and the workers' snapshot.
-
-Lets an index learn from the train split: solved examples, and a ranking of candidates.
-"""
+"""Build the passage index of an experiment, in Milvus and as a snapshot, and let it learn from train rows."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +19,14 @@ from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.passages import Passages
 from models.core.pipeline.grid import Searches
-from models.core.retrieval.learned_ranking import Lessons, learn
-from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix, unit
+from models.core.retrieval.learned_ranking import TrainingExamples, train_ranking
+from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix, normalize
 from models.core.types import Example, Passage
-from models.core.words import group_of, without_literals
+from models.core.words import question_group, without_literals
 from producer.corpus import attributions, read_passages
 from producer.corpus.attribution import write_attributions
 from producer.experiments.datasets import read_dataset
+from producer.files import exclusive
 from storage.passages.index_files import corpus_hash, index_name, index_path
 from storage.passages.learned_index import (
     LearnedIndex,
@@ -45,7 +41,7 @@ from storage.passages.snapshot import CorpusVectors, Snapshot, write_snapshot
 from storage.passages.vectors import ROUNDING
 from storage.schema import TRAIN
 
-# What an interrupted build loses at most: a few seconds of encoding.
+# An interrupted build loses one batch at most: a few seconds of encoding.
 PASSAGES_PER_BATCH = 256
 PROBES = 64
 PROBE_DEPTH = 10
@@ -55,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A built index. `path` is the folder of its snapshot, `encoded` how many passages were new."""
+    """A built index. `path` is the folder of its snapshot, `encoded` the number of new passages."""
 
     name: str
     path: Path
@@ -73,10 +69,10 @@ def build_index(
 ) -> Index:
     """Bring the index of `config` up to date and publish its snapshot below `home`.
 
-    Only passages whose content is new are encoded, by `encoder` or the one that `config` names; an
-    interrupted build goes on where it stopped. Where nothing changed, neither Milvus nor the model is
-    opened. `progress` hears (passages encoded, passages to encode). Raises UsageError for the passages and
-    ServiceError for the encoder, for Milvus, and where its search misses neighbours.
+    Only new passages are encoded, by `encoder` or the one that `config` names; an interrupted build resumes
+    where it stopped. If nothing has changed, neither Milvus nor the model is opened. `progress` gets
+    (passages encoded, passages to encode). Raises UsageError for the passages, and ServiceError for the
+    encoder, for Milvus, and for a search that misses neighbours.
     """
     name, path = index_name(config), index_path(config, home)
     known = encoder or find_checkpoint(config.encoder)
@@ -85,8 +81,10 @@ def build_index(
     if _is_current(path, known.fingerprint, corpus_hash(passages)):
         write_attributions(path, sources)
         return Index(name, path, len(passages), known.fingerprint, encoded=0)
+    path.mkdir(parents=True, exist_ok=True)
     with (
-        _only_builder(path),
+        # A second builder would remove unfinished files.
+        exclusive(path / "lock", f"{path} is being built by another process; wait for it to end"),
         MilvusStore.open(milvus_uri, name, known.fingerprint, known.dimension) as store,
     ):
         stored = store.keys()
@@ -94,7 +92,7 @@ def build_index(
         vectors = CorpusVectors(passages, known.dimension)
         vectors.recall(path, known.fingerprint)
         if new:
-            _encode(new, encoder or open_encoder(config.encoder), store, vectors, progress or _ignore)
+            _encode(new, encoder or open_encoder(config.encoder), store, vectors, progress or _no_progress)
         store.delete(stored - passages.keys())
         store.seal()
         vectors.complete(store)
@@ -126,18 +124,17 @@ def _encode(
         progress(start + len(part), len(passages))
 
 
-def _ignore(_done: int, _total: int) -> None:
-    """Nobody is watching."""
+def _no_progress(_done: int, _total: int) -> None: ...
 
 
 def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
-    """Compare the graph's neighbours with the exact ones, by score: equal passages are interchangeable."""
+    """Compare the index's neighbours with the exact ones by score, since passages may be equal."""
     queries = vectors[:: max(1, len(vectors) // PROBES)][:PROBES]
     depth = min(PROBE_DEPTH, len(vectors))
     exact = np.sort(queries @ vectors.T, axis=1)[:, -depth]
-    found = store.search(queries, depth)
-    slack = ROUNDING * np.maximum(1, np.abs(exact))
-    near = sum(hit.score >= least for hits, least in zip(found, exact - slack, strict=True) for hit in hits)
+    results = store.search(queries, depth)
+    min_scores = exact - ROUNDING * np.maximum(1, np.abs(exact))
+    near = sum(hit.score >= min_ for hits, min_ in zip(results, min_scores, strict=True) for hit in hits)
     recall = near / (len(queries) * depth)
     if recall < MIN_RECALL:
         raise ServiceError(
@@ -146,32 +143,20 @@ def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
         )
 
 
-@contextmanager
-def _only_builder(path: Path) -> Iterator[None]:
-    """Two builders of one index would remove each other's unfinished files."""
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServiceError(f"{path} is being built by another process; wait for it to end") from None
-        yield
-
-
-# What is learned in another way is another thing.
+# To be increased when the learning changes: the digest of what was learned contains it.
 LEARNING_VERSION = "1"
 
 
 def needs_learning(passages: Passages) -> bool:
-    """Whether a search of the experiment uses solved examples."""
+    """Return whether a search of the experiment uses solved examples."""
     return any(choice.method in LEARNED for choice in Searches.read(passages).choices.values())
 
 
 def learn_index(experiment: Experiment, home: Path, progress: Progress | None = None) -> int:
-    """Learn from the train examples that name their passages; the index must be built. Returns how many.
+    """Learn from the train examples that name their passages, and return their number.
 
-    Where nothing has changed, nothing is done. `progress` hears (examples seen, examples to see). Raises
-    UsageError where no example names a passage of the index.
+    The index must be built. Nothing is done if nothing has changed. `progress` gets (examples seen, examples
+    to see). Raises UsageError if no example names a passage of the index.
     """
     passages, path = experiment.passages, learned_index_path(experiment.passages, experiment.dataset, home)
     snapshot = Snapshot.open(index_path(passages, home))
@@ -181,15 +166,15 @@ def learn_index(experiment: Experiment, home: Path, progress: Progress | None = 
         return len(examples)
     encoder = open_encoder(passages.encoder)
     requests = [example.request for example in examples]
-    whole = unit(encoder.encode(requests))
-    bare = unit(encoder.encode([without_literals(request) for request in requests]))
-    groups = [group_of(example.question_id) for example in examples]
+    whole = normalize(encoder.encode(requests))
+    bare = normalize(encoder.encode([without_literals(request) for request in requests]))
+    groups = [question_group(example.question_id) for example in examples]
     answers = [[row for name in example.oracle for row in snapshot.rows_of(name)] for example in examples]
     solved = SolvedExamples(whole, bare, np.array(groups), answer_matrix(answers, len(snapshot)))
-    lessons = Lessons(requests, [example.question_id for example in examples], answers, whole, bare)
-    ranking = learn(
+    lessons = TrainingExamples(requests, [example.question_id for example in examples], answers, whole, bare)
+    ranking = train_ranking(
         lessons, snapshot.vectors, open_lexicon(snapshot), solved, experiment.seed, os.cpu_count() or 1,
-        progress or (lambda _done, _total: None),
+        progress or _no_progress,
     )  # fmt: skip
     named = [list(example.oracle) for example in examples]
     save_learned_index(path, LearnedIndex(snapshot.fingerprint, digest, groups, named, whole, bare, ranking))
@@ -198,13 +183,13 @@ def learn_index(experiment: Experiment, home: Path, progress: Progress | None = 
 
 def _solved_examples(experiment: Experiment, snapshot: Snapshot) -> list[Example]:
     train = read_dataset(experiment.dataset)[TRAIN]
-    found = [example for example in train if any(snapshot.rows_of(name) for name in example.oracle)]
-    if not found:
+    solved = [example for example in train if any(snapshot.rows_of(name) for name in example.oracle)]
+    if not solved:
         raise UsageError(
             "passages.method: no train example names a passage of this index in its field oracle; "
             "take dense, bm25 or fusion, or map the field with dataset.fields.oracle"
         )
-    return found
+    return solved
 
 
 def _digest(examples: Sequence[Example], snapshot: Snapshot) -> str:

@@ -1,4 +1,4 @@
-"""How well the passages of requests are found whose right passages the dataset names."""
+"""Score a passage search on the requests whose right passages the dataset names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.core.errors import DatasetError, UsageError
 from models.core.experiment.passages import Passages
 from models.core.metrics.scores import mean_interval, mean_percent, recall, reciprocal_rank
 from models.core.metrics.significance import Interval
-from models.core.retrieval.passage_selection import choose
+from models.core.retrieval.passage_selection import filter_hits
 from models.core.types import Example, Hit, Query
 from producer.results.score_files import key_field, text_field
 from storage.jsonl import read_objects
@@ -21,11 +21,11 @@ SearchFunction = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]
 
 @dataclass(frozen=True, slots=True)
 class RetrievalScores:
-    """In percent, over the `n` rows that name a right passage; `recall` is by its k. DocPrompting counts
-    the other rows as found: `docprompting` is its recall, over `rows` rows.
+    """Scores in percent, over the `n` rows that name a right passage; `recall` is by its k.
 
-    Of what the settings show: `precision` is the share of right passages, `none_right` of rows without one,
-    `abstained` of rows that are shown nothing, `shown` the mean number of passages.
+    DocPrompting counts all other rows as hits: `docprompting` is its recall, over `rows` rows. Of the
+    passages that a prompt would show, `precision` is the share of right ones, `none_right` the share of rows
+    without a right one, `abstained` that of rows without a passage, and `shown` the mean number of passages.
     """
 
     n: int
@@ -41,13 +41,13 @@ class RetrievalScores:
 
 
 def read_augmentations(path: Path) -> dict[str, str]:
-    """`{"question_id", "augmentation"}` lines by their id; the last of an id counts. Raises DatasetError."""
+    """Return question_id -> augmentation; the last line of an id counts. Raises DatasetError."""
     rows = read_objects(path)
     return {key_field(path, line, row): text_field(path, line, row, "augmentation") for line, row in rows}
 
 
 def make_queries(examples: Iterable[Example], augmentations: Mapping[str, str]) -> list[Query]:
-    """Raises UsageError where no example names a right passage."""
+    """Return a query for each example. Raises UsageError if no example names a right passage."""
     queries = [
         Query(each.request, augmentations.get(each.question_id, ""), each.question_id, each.oracle)
         for each in examples
@@ -62,14 +62,14 @@ def make_queries(examples: Iterable[Example], augmentations: Mapping[str, str]) 
 def evaluate(
     find: SearchFunction, passages: Passages, queries: Sequence[Query], cuts: Sequence[int]
 ) -> RetrievalScores:
-    """What `find` returns for queries, depth and `passages`, judged at the `cuts` and as it is shown."""
+    """Score the search `find`, called with queries, depth and `passages`, at each k of `cuts`."""
     depth = max(*cuts, passages.top_k)
-    found: list[list[Hit]] = []
+    results: list[list[Hit]] = []
     for start in range(0, len(queries), QUERIES_PER_BATCH):
-        found += find(queries[start : start + QUERIES_PER_BATCH], depth, passages)
-    known = [(hits, query.oracle) for hits, query in zip(found, queries, strict=True) if query.oracle]
+        results += find(queries[start : start + QUERIES_PER_BATCH], depth, passages)
+    known = [(hits, query.oracle) for hits, query in zip(results, queries, strict=True) if query.oracle]
     ids = [([hit.passage.id for hit in hits], right) for hits, right in known]
-    shown = [([hit.passage.id for hit in choose(hits, passages)], right) for hits, right in known]
+    shown = [([hit.passage.id for hit in filter_hits(hits, passages)], right) for hits, right in known]
     recalls = {k: [recall(names, right, k) for names, right in ids] for k in cuts}
     free = len(queries) - len(known)
     return RetrievalScores(
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def count_unknown(queries: Sequence[Query], known: Callable[[str], bool], path: Path) -> int:
-    """How many right passages the index does not hold. Raises DatasetError where it holds none of them."""
+    """Count the right passages that the index lacks. Raises DatasetError if it lacks all of them."""
     names = {name for query in queries for name in query.oracle}
     missing = sum(not known(name) for name in names)
     if missing == len(names):

@@ -1,4 +1,4 @@
-"""The references of ODEX, made into programs and run behind the wall, meet their own tests."""
+"""The references of ODEX, made into programs and run in the sandbox, meet their own tests."""
 
 from __future__ import annotations
 

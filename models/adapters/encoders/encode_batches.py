@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.adapters.encoders.checkpoint import Checkpoint
 
 # Attention takes memory by the square of the length, about 30 MB for a text of 256 tokens: four long texts
 # make a batch. Texts are cut at 256 tokens, about a thousand characters.
@@ -45,3 +49,30 @@ def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
         rows = rows[: max(MIN_TEXTS, similar)]
         yield rows
         start += len(rows)
+
+
+class BatchEncoder(ABC):
+    """The encoder of a checkpoint that runs `threads` batches at once; the default is one per CPU."""
+
+    def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
+        self._checkpoint = checkpoint
+        self._threads = threads or os.cpu_count() or 1
+
+    @property
+    def dimension(self) -> int:
+        return self._checkpoint.dimension
+
+    @property
+    def template(self) -> str:
+        return self._checkpoint.template
+
+    @property
+    def fingerprint(self) -> str:
+        return self._checkpoint.fingerprint
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return encode_in_batches(texts, self.dimension, self._threads, self._encode_batch)
+
+    @abstractmethod
+    def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return vectors [len(texts), dimension]; several threads call this."""

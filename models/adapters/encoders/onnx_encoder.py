@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapters.encoders.checkpoint import FILE, Checkpoint
-from models.adapters.encoders.encode_batches import encode_in_batches
+from models.adapters.encoders.encode_batches import BatchEncoder
 from models.adapters.loading import describe_error, load_transformer
 from models.core.errors import ServiceError
 
@@ -25,10 +24,11 @@ STATES = "last_hidden_state"
 MIN_LENGTH = 1e-12
 
 
-class OnnxEncoder:
+class OnnxEncoder(BatchEncoder):
     """An encoder that runs one batch per thread; the graph itself uses only that thread."""
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
+        super().__init__(checkpoint, threads)
         try:
             import onnxruntime
             import tokenizers
@@ -60,23 +60,6 @@ class OnnxEncoder:
                 f"passages.encoder: {graph} has no output {STATES} of shape [texts, tokens, numbers]; "
                 "export the model without a head"
             )
-        self._checkpoint = checkpoint
-        self._threads = threads or os.cpu_count() or 1
-
-    @property
-    def dimension(self) -> int:
-        return self._checkpoint.dimension
-
-    @property
-    def template(self) -> str:
-        return self._checkpoint.template
-
-    @property
-    def fingerprint(self) -> str:
-        return self._checkpoint.fingerprint
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return encode_in_batches(texts, self.dimension, self._threads, self._encode_batch)
 
     def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
         tokens = self._tokenizer.encode_batch(texts)

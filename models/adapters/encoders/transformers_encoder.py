@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapters.encoders.checkpoint import Checkpoint, Options
-from models.adapters.encoders.encode_batches import encode_in_batches
+from models.adapters.encoders.encode_batches import BatchEncoder
 from models.adapters.loading import load_pretrained, load_transformer, quiet_transformers
 from models.core.errors import ServiceError
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TransformersEncoder:
+class TransformersEncoder(BatchEncoder):
     """An encoder that runs one batch per thread; torch itself is limited to one thread in this process.
 
     Threads that share a batch wait for each other in a busy loop. On busy cores they are four times slower
@@ -28,29 +27,13 @@ class TransformersEncoder:
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
+        super().__init__(checkpoint, threads)
         self._tokenizer, self._model = load_transformer(checkpoint)
         import torch
 
         torch.set_num_threads(1)
-        self._checkpoint = checkpoint
-        self._threads = threads or os.cpu_count() or 1
         # Fast tokenizers fail if one thread sets them up while another uses them.
         self._tokenizing = threading.Lock()
-
-    @property
-    def dimension(self) -> int:
-        return self._checkpoint.dimension
-
-    @property
-    def template(self) -> str:
-        return self._checkpoint.template
-
-    @property
-    def fingerprint(self) -> str:
-        return self._checkpoint.fingerprint
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return encode_in_batches(texts, self.dimension, self._threads, self._encode_batch)
 
     def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
