@@ -1,4 +1,4 @@
-"""The load of an engine: its occupancy over time."""
+"""The occupancy of an engine over time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from models.core.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class LoadReading:
-    """`running` of at most `capacity` sequences are being answered, `waiting` are not yet. `busy_seconds` is
-    how long there was anything to do; `sequence_seconds` is the integral of `running` over that time."""
+    """A reading of the load. `running` of at most `capacity` sequences are in work, `waiting` are not yet.
+
+    `busy_seconds` counts the time with any sequence; `sequence_seconds` is the integral of `running` over it.
+    """
 
     capacity: int
     running: int
@@ -22,12 +24,12 @@ class LoadReading:
 
     @property
     def occupancy(self) -> float:
-        """Mean share of the capacity in use while there was anything to do, 0 to 1."""
+        """The mean share of the capacity in use during the busy time, 0 to 1."""
         return self.sequence_seconds / (self.capacity * self.busy_seconds) if self.busy_seconds else 0.0
 
 
 class Load:
-    """Told of every change; `clock` is in seconds. May be told from several threads in turn."""
+    """Records every change of the load; `clock` is in seconds. Several threads may record in turn."""
 
     def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
         self.capacity = capacity
@@ -38,7 +40,7 @@ class Load:
         self._usage = Usage()
 
     def record(self, running: int, waiting: int) -> None:
-        """From now on `running` and `waiting` hold."""
+        """Set the numbers that hold from now on."""
         now = self._clock()
         if self._running or self._waiting:
             self._busy += now - self._since
@@ -46,9 +48,9 @@ class Load:
         self._since, self._running, self._waiting = now, running, waiting
 
     def answered(self, used: Usage) -> None:
-        had = self._usage
+        total = self._usage
         self._usage = Usage(
-            had.prompt + used.prompt, had.cached + used.cached, had.completion + used.completion
+            total.prompt + used.prompt, total.cached + used.cached, total.completion + used.completion
         )
 
     def read(self) -> LoadReading:

@@ -7,10 +7,10 @@
     |   +-- TaskFolderError      template or module of a task folder: file, line, remedy
     |   +-- ServiceError         Redis, database, Milvus or model server cannot be used
     +-- BudgetUsedUp             the run may not pay for more calls
-    +-- WorkerUnfit              this worker cannot do the work, another may: it stops, its units go back
+    +-- WorkerUnusable           this worker cannot do the work, another may: it stops, its units go back
     +-- ModelError               a call to a model failed
         +-- TransportError       nothing was answered; ask again (never uses up a row's budget)
-        |   +-- RateLimited      429; `retry_after` in seconds where the server says
+        |   +-- RateLimited      429; `retry_after` in seconds if the server says it
         |   +-- Unavailable      5xx, connection refused or broken, timeout, a body that is not JSON
         +-- BadRequest           the server refuses this request for good (400, 413, 422)
         |   +-- ContextOverflow  the request is longer than the model's context
@@ -23,11 +23,11 @@ exit codes, and only `models.adapters.backends` turns a provider's errors into t
 
 
 class StarmillError(Exception):
-    """Base of all."""
+    """The base of all errors that Starmill raises."""
 
 
 class UsageError(StarmillError):
-    """Something that the user gave cannot be used."""
+    """The user gave something that cannot be used."""
 
 
 class ExperimentError(UsageError):
@@ -67,7 +67,7 @@ class WorkerUnusable(StarmillError):
 
 
 class ModelError(StarmillError):
-    """A model call failed."""
+    """A call to a model failed."""
 
 
 class TransportError(ModelError):
@@ -87,7 +87,7 @@ class Unavailable(TransportError):
 
 
 class BadRequest(ModelError):
-    """The server refuses this request, now and later. `reason` is that of the unit that fails."""
+    """The server refuses this request for good. `reason` becomes the reason of the failed unit."""
 
     reason = "bad_request"
 

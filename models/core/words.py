@@ -19,15 +19,15 @@ _CLAUSE = re.compile(r",\s*(?:and\s+)?|;\s*|\.\s+|\s+and\s+(?=\w+ing\b)")
 _REQUIRES = re.compile(r"^\s*this requires\s+", re.IGNORECASE)
 
 
-def group_of(question_id: str) -> str:
+def question_group(question_id: str) -> str:
     """Return the part of the id that all phrasings of a question share: `41067960` of `41067960-46`. An id of
     another form is a question of its own."""
     return question_id.partition("-")[0] if _PHRASING.fullmatch(question_id) else question_id
 
 
-def question_of(question_id: str, row: int) -> str:
+def named_question(question_id: str, row: int) -> str:
     """Return the group of a question id, empty if the id is only the row's number."""
-    return "" if question_id == str(row) else group_of(question_id)
+    return "" if question_id == str(row) else question_group(question_id)
 
 
 def without_literals(request: str) -> str:
@@ -41,7 +41,7 @@ def terms(text: str) -> list[str]:
     return [_stem(word.lower()) for word in _TERM.findall(_LOWER_UPPER.sub(r"\1 \2", text))]
 
 
-def steps(augmentation: str) -> list[str]:
+def augmentation_steps(augmentation: str) -> list[str]:
     """Return the clauses of "This requires doing this, doing that, and ..."."""
     body = _REQUIRES.sub("", augmentation).strip().rstrip(".")
     return [clause for part in _CLAUSE.split(body) if (clause := part.strip())]

@@ -40,7 +40,7 @@ def test_reasons_explain_themselves_in_one_line() -> None:
     soft = {name for name, entry in REASONS.items() if entry.soft}
     assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict", "no_pairs"}
     assert REASONS.keys() - soft == {"null", "empty", "refusal", "html", "malformed", "missing"}
-    assert all(entry.says and "\n" not in entry.says for entry in REASONS.values())
+    assert all(entry.description and "\n" not in entry.description for entry in REASONS.values())
 
 
 @pytest.mark.parametrize(

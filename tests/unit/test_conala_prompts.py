@@ -12,7 +12,7 @@ import pytest
 
 from models.core.experiment.experiment import Experiment
 from models.core.prompts.rendering import PromptRenderer, apply_format
-from models.core.retrieval.passage_selection import present
+from models.core.retrieval.passage_selection import format_passages
 from models.core.types import Exemplar, Passage, Request
 from producer.experiments.load import PRESETS, load_experiment
 from tests.support.chores import read_jsonl
@@ -41,7 +41,7 @@ def asked(experiment: Experiment) -> dict[str, Request]:
                                      experiment.augment.params, (0, 0))}  # fmt: skip
     worked = [
         Exemplar(row["request"], row["reference"], f"Why. The answer is {row['reference']}" * (index % 2),
-                 present((JOIN, BARE)[:index], passages_config))
+                 format_passages((JOIN, BARE)[:index], passages_config))
         for index, row in enumerate(rows)
     ]  # fmt: skip
     for number, row in enumerate(rows):
@@ -50,9 +50,11 @@ def asked(experiment: Experiment) -> dict[str, Request]:
             wording.augmentation(request, seeds), experiment.augment.params, (0, 0)
         )
         for name, passages in SHOWN.items():
-            shown = present(passages, passages_config)
+            shown = format_passages(passages, passages_config)
             exemplars = [
-                Exemplar(seed.request, seed.answer, seed.rationale, present(seed.passages, passages_config))
+                Exemplar(
+                    seed.request, seed.answer, seed.rationale, format_passages(seed.passages, passages_config)
+                )
                 for seed in worked_seeds[number : number + 2]
             ]
             for hint in (None, reference):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from models.core.metrics.scores import as_judged, intervals, row_stats, score
+from models.core.metrics.scores import comparable_texts, intervals, row_stats, score
 from models.core.metrics.text_metrics import (
     bleu4,
     bleu_stats,
@@ -158,7 +158,7 @@ def test_parse_rate_counts_what_python_accepts() -> None:
     ],
 )
 def test_rules_decide_what_is_compared(rule: str, prediction: str, judged: str) -> None:
-    assert as_judged(rule, prediction, "f(x)") == (judged, "f(x)")
+    assert comparable_texts(rule, prediction, "f(x)") == (judged, "f(x)")
 
 
 def test_no_rows_score_zero() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.core.experiment.passages import Selection
 from models.core.retrieval import passage_selection
-from models.core.retrieval.passage_selection import passage_line, present, select, shown_length
+from models.core.retrieval.passage_selection import format_passages, passage_line, shown_hits, shown_length
 from models.core.types import Passage
 
 texts = st.text(alphabet="ab .", min_size=1, max_size=60)
@@ -31,8 +31,10 @@ def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: S
     assert [shown_length(hit.passage, config) for hit in silence] == [
         shown_length(passage, config) for passage in shown
     ]
-    seen = present((hit.passage for hit in silence), config)
-    assert sum(map(len, map(passage_line, seen))) == sum(map(len, map(passage_line, present(shown, config))))
+    seen = format_passages((hit.passage for hit in silence), config)
+    assert sum(map(len, map(passage_line, seen))) == sum(
+        map(len, map(passage_line, format_passages(shown, config)))
+    )
 
 
 def test_filler_says_nothing_of_the_passage() -> None:
@@ -68,5 +70,5 @@ def test_the_right_passages_are_shown_in_their_order_within_the_limits() -> None
     ):
         hits = passage_selection.oracle_passages(right, config)
         assert "".join(hit.passage.id for hit in hits) == ids
-        assert select(hits, config) == hits
+        assert shown_hits(hits, config) == hits
     assert passage_selection.oracle_passages([], Selection(control="oracle")) == []

@@ -14,12 +14,12 @@ from models.core.pipeline.grid import Searches
 from models.core.retrieval.passage_selection import (
     cut_passage,
     first_sentence,
+    format_passages,
     hit_record,
     hits_from_records,
     passage_line,
-    present,
     search_depth,
-    select,
+    shown_hits,
 )
 from models.core.types import Hit, Passage
 
@@ -36,7 +36,7 @@ def hit(name: str, score: float, text: str = "") -> Hit:
 
 
 def names(hits: Sequence[Hit], **config: Any) -> list[str]:
-    return [hit.passage.name for hit in select(hits, Selection(**config))]
+    return [hit.passage.name for hit in shown_hits(hits, Selection(**config))]
 
 
 HITS = [hit("a", 0.9), hit("b", 0.6), hit("c", 0.5), hit("d", 0.2)]
@@ -76,7 +76,7 @@ def test_the_next_in_line_takes_the_place_of_a_duplicate() -> None:
     assert names(hits, top_k=2) == ["a", "b"]
     assert names(hits, top_k=2, distinct=True) == ["a", "c"]
     nameless = [Hit(Passage("1", "", "", "one"), 2), Hit(Passage("2", "", "", "two"), 1)]
-    assert len(select(nameless, Selection(distinct=True))) == 2
+    assert len(shown_hits(nameless, Selection(distinct=True))) == 2
 
 
 def test_the_budget_counts_what_is_shown() -> None:
@@ -104,12 +104,12 @@ def test_the_budget_counts_what_is_shown() -> None:
 )
 def test_shown_hits_are_some_of_the_found_in_their_order(hits: list[Hit], config: Selection) -> None:
     ranked = sorted(hits, key=lambda candidate: -candidate.score)
-    shown = select(ranked, config)
+    shown = shown_hits(ranked, config)
     places = [next(index for index, candidate in enumerate(ranked) if candidate is each) for each in shown]
     assert places == sorted(places)
     assert len(shown) <= config.top_k
     # What was chosen once is chosen again: runs of earlier releases recorded no more than was shown.
-    assert select(shown, config) == shown
+    assert shown_hits(shown, config) == shown
 
 
 def test_more_is_recorded_where_duplicates_are_left_out() -> None:
@@ -161,12 +161,12 @@ def test_records_bring_back_what_was_found() -> None:
 )
 def test_selection_form_decides_the_text_shown(config: dict[str, Any], lines: list[str]) -> None:
     selection = Selection(**config)
-    assert [passage_line(passage) for passage in present([CHAIN, JOIN, SEED], selection)] == lines
-    assert present([], selection) == ()
+    assert [passage_line(passage) for passage in format_passages([CHAIN, JOIN, SEED], selection)] == lines
+    assert format_passages([], selection) == ()
 
 
 def test_the_usual_form_changes_nothing() -> None:
-    assert present([CHAIN, SEED], Selection()) == (CHAIN, SEED)
+    assert format_passages([CHAIN, SEED], Selection()) == (CHAIN, SEED)
     assert cut_passage(CHAIN, Selection()) is CHAIN
 
 

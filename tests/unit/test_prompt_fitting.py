@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.core.experiment.endpoints import Student
-from models.core.prompts.rendering import Extent, dropped, first_that_fits, shrink
+from models.core.prompts.rendering import Extent, count_dropped, first_that_fits, shrink
 
 wholes = st.builds(Extent, st.integers(0, 6), st.lists(st.integers(0, 4), max_size=6).map(tuple))
 
@@ -40,7 +40,7 @@ def test_one_thing_at_a_time_is_left_out_until_the_request_stands_alone(whole: E
     assert ways[0] == whole
     assert ways[-1] == Extent(0, ())
     for before, after in pairwise(ways):
-        lost = dropped(before, after)
+        lost = count_dropped(before, after)
         assert sorted(lost.values()) == [0, 1]
         # What stays are the best passages and the exemplars that were drawn first.
         assert after.passages <= before.passages

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.core.answers.parsers import ParsedRationale, parse_augmentation, parse_rationale
 from models.core.correctness import is_correct
-from models.core.prompts.rendering import HintStyle, example_query
+from models.core.prompts.rendering import HintStyle, augmented_request
 from models.core.types import Completion, Exemplar, Passage, Usage
 from tests.support.task_folders import augmentation_pairs, seeds, wording
 
@@ -93,7 +93,7 @@ def test_an_exemplar_without_rationale_shows_its_answer() -> None:
 
 
 def test_the_enhanced_request_is_the_request_and_what_it_requires() -> None:
-    assert example_query("sort `xs`.", "This requires it.") == "sort `xs`. This requires it."
+    assert augmented_request("sort `xs`.", "This requires it.") == "sort `xs`. This requires it."
 
 
 @pytest.mark.parametrize(("request_", "augmentation"), AUGMENTATION_SEEDS)

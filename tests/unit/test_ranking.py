@@ -8,7 +8,7 @@ import pytest
 from models.core.experiment.passages import EvidenceWeights
 from models.core.retrieval import ranking
 from models.core.retrieval.lexicon import build_lexicon
-from models.core.retrieval.ranking import FEATURES, Evidence, features, gather
+from models.core.retrieval.ranking import FEATURES, Evidence, features, gather_evidence
 from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix
 from models.core.types import Passage
 
@@ -25,19 +25,21 @@ SOLVED = SolvedExamples(VECTORS[:2], VECTORS[:2], np.array(["1", "2"]), answer_m
 
 def evidence(request: str, vector: list[float], solved: SolvedExamples | None = None) -> Evidence:
     whole = np.array([vector], dtype=np.float32)
-    [gathered] = gather([request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool))
+    [gathered] = gather_evidence(
+        [request], whole, whole, VECTORS, LEXICON, solved, lambda _: np.ones(2, dtype=bool)
+    )
     return gathered
 
 
 def test_bm25_ranks_by_words() -> None:
-    ranked = ranking.bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
+    ranked = ranking.rank_bm25(evidence("walk a tree", [1, 0, 0, 0]), False, 2)
     assert ranked[0].row == 1
     assert ranked[0].scores == {"bm25": pytest.approx(ranked[0].score)}
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
     # First in the dense order and second by words; second and first: a tie, broken by the row.
-    ranked = ranking.fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
+    ranked = ranking.rank_fusion(evidence("replace a part", [0, 0, 1, 0.5]), False, 4)
     assert [each.row for each in ranked[:2]] == [2, 3]
     assert ranked[0].score == ranked[1].score == pytest.approx(1 / 61 + 1 / 62)
 
@@ -45,15 +47,15 @@ def test_fusion_adds_reciprocal_ranks() -> None:
 def test_weights_decide() -> None:
     asked = evidence("os thing", [0, 0, 1, 0])
     silent = {"bm25": 0.0, "symbols": 0.0, "solved": 0.0}
-    dense = ranking.weighted(asked, LEXICON, EvidenceWeights(dense=1, library=0, **silent), 1)
-    named = ranking.weighted(asked, LEXICON, EvidenceWeights(dense=0, library=1, **silent), 1)
+    dense = ranking.rank_weighted(asked, LEXICON, EvidenceWeights(dense=1, library=0, **silent), 1)
+    named = ranking.rank_weighted(asked, LEXICON, EvidenceWeights(dense=0, library=1, **silent), 1)
     assert (dense[0].row, named[0].row) == (2, 0)
 
 
 def test_solved_examples_bring_their_passages() -> None:
     asked = evidence("anything", [0, 0, 0, 0], SOLVED)
     assert asked.votes is not None
-    ranked = ranking.weighted(
+    ranked = ranking.rank_weighted(
         asked, LEXICON, EvidenceWeights(dense=0, bm25=0, symbols=0, library=0, solved=1), 2
     )
     assert {each.row for each in ranked} == {1, 3}
@@ -69,5 +71,5 @@ def test_learned_ranking_sees_every_named_feature() -> None:
     assert column["library_named"] == [1, 1, 0, 0]
     assert column["last_cover"] == [0, 1, 0, 0]
     index = FEATURES.index("dense_rank")
-    ranked = ranking.learned(asked, LEXICON, lambda rows: rows[:, index].astype(float), 4)
+    ranked = ranking.rank_learned(asked, LEXICON, lambda rows: rows[:, index].astype(float), 4)
     assert [each.row for each in ranked] == [0, 1, 2, 3]

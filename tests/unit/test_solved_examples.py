@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.core.retrieval.solved_examples import SHARPNESS, SolvedExamples, answer_matrix
-from models.core.words import group_of
+from models.core.words import question_group
 
 # Three examples of two questions over four passages of two libraries.
 SOLVED = SolvedExamples(
@@ -20,7 +20,7 @@ SIMILARITY = np.array([0.9, 0.5, 0.8], dtype=np.float32)
 
 
 def test_a_group_is_what_stands_before_the_last_dash() -> None:
-    assert [group_of(name) for name in ("12-3", "demo-train-001", "7")] == ["12", "demo-train-001", "7"]
+    assert [question_group(name) for name in ("12-3", "demo-train-001", "7")] == ["12", "demo-train-001", "7"]
 
 
 def test_the_nearest_speak_loudest() -> None:

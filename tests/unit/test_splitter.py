@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.words import group_of
+from models.core.words import question_group
 from producer.results.export.splits import Splitter, parse_splits
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -19,7 +19,7 @@ def test_shares_are_met_to_one_question_and_no_split_is_empty(numbers: set[int],
     splitter = Splitter.of(SHARES, seed, ids)
     ids_by_split: dict[str, set[str]] = {}
     for each in ids:
-        ids_by_split.setdefault(group_of(each), set()).add(splitter.split_of(each))
+        ids_by_split.setdefault(question_group(each), set()).add(splitter.split_of(each))
     assert all(len(splits) == 1 for splits in ids_by_split.values())
     counted = Counter(name for splits in ids_by_split.values() for name in splits)
     if len(numbers) >= len(SHARES):
@@ -30,8 +30,8 @@ def test_shares_are_met_to_one_question_and_no_split_is_empty(numbers: set[int],
 
 def test_only_numbers_name_a_phrasing() -> None:
     """The ids of other datasets begin alike: all of them would be one question."""
-    assert group_of("41067960-46") == "41067960"
-    assert [group_of(name) for name in ("task-7", "7", "2-b", "")] == ["task-7", "7", "2-b", ""]
+    assert question_group("41067960-46") == "41067960"
+    assert [question_group(name) for name in ("task-7", "7", "2-b", "")] == ["task-7", "7", "2-b", ""]
 
 
 def test_shares_are_read_exactly() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.core.words import steps, terms, without_literals
+from models.core.words import augmentation_steps, terms, without_literals
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_identifiers_are_taken_apart_and_endings_dropped() -> None:
     ],
 )  # fmt: skip
 def test_steps_of_an_augmentation(augmentation: str, clauses: list[str]) -> None:
-    assert steps(augmentation) == clauses
+    assert augmentation_steps(augmentation) == clauses

@@ -21,7 +21,7 @@ class Reason:
     use."""
 
     soft: bool
-    says: str
+    description: str
 
 
 REASONS: Mapping[str, Reason] = {
@@ -77,14 +77,14 @@ def usable_text(completion: Completion) -> str | Rejection:
     return reject("truncated", text, end=True) if completion.finish_reason == "length" else text
 
 
-def repeats(text: str, request: str) -> bool:
+def repeats_request(text: str, request: str) -> bool:
     """Tell if `text` has the same words as `request`, or as one of its two sentences."""
     words = _words(text)
     original, _, augmentation = request.partition("This requires")
     return bool(words) and words in (_words(request), _words(original), _words(augmentation))
 
 
-def refuses(text: str) -> bool:
+def is_refusal(text: str) -> bool:
     """Tell if `text` declines to answer and contains no code."""
     start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return bool(_REFUSAL.match(start)) and not answer_code(text)
@@ -102,7 +102,7 @@ def _unusable(completion: Completion) -> Rejection | None:
         return reject("empty", f"finish_reason {ended}")
     if _HTML.match(text):
         return reject("html", text)
-    return reject("refusal", text) if refuses(text) else None
+    return reject("refusal", text) if is_refusal(text) else None
 
 
 def _words(text: str) -> list[str]:
@@ -132,12 +132,12 @@ def failure_modes(text: str, request: str = "") -> list[str]:
     code = answer_code(text)
     shown = {
         "redundancy": _is_redundant(explanation(text)),
-        "parroting": bool(request) and repeats(explanation(text), request),
+        "parroting": bool(request) and repeats_request(explanation(text), request),
         "no_code": code is not None and parse_python(code or "(") is None,
         "no_answer_sentence": code is None,
         "hint_leak": mentions_hint(text, request),
         "truncation": code is None and bool(text.strip()) and not _ENDED.search(text),
-        "refusal": refuses(text),
+        "refusal": is_refusal(text),
     }
     return [mode for mode in FAILURE_MODES if shown[mode]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.core.answers.checks import reject, repeats, usable_text
+from models.core.answers.checks import reject, repeats_request, usable_text
 from models.core.answers.extraction import answer_code, before_next_example, explanation
 from models.core.correctness import mentions_hint, without_hint
 from models.core.programs import parse_python
@@ -55,14 +55,14 @@ def parse_augmentations(completion: Completion, requests: list[str]) -> list[str
 def _augmentation(text: str, request: str) -> str | Rejection:
     opening = _REQUIRES.search(text)
     if opening is None:
-        return reject("parroted" if repeats(text, request) else "no_answer", text)
+        return reject("parroted" if repeats_request(text, request) else "no_answer", text)
     paragraph = _PARAGRAPH_END.split(text[opening.end() :], maxsplit=1)[0]
     # Blanks within a line stay: they may belong to a quoted string.
     line = " ".join(line.strip() for line in paragraph.strip().splitlines())
     body = _without_quotes(line, text[: opening.start()]).strip(" :")
     if not any(char.isalnum() for char in body):
         return reject("no_answer", text)
-    if repeats(body, request) or _inflects(body, request):
+    if repeats_request(body, request) or _inflects(body, request):
         return reject("parroted", text)
     return f"This requires {body}"
 
@@ -201,7 +201,9 @@ def parse_rationale(completion: Completion, request: str, hinted: bool) -> Parse
     if hinted and mentions_hint(text, request):
         return reject("hint_leak", text)
     # A request may be code itself; then repeating it is an answer.
-    if repeats(explanation(text), request) or (code and repeats(code, request) and not parse_python(code)):
+    if repeats_request(explanation(text), request) or (
+        code and repeats_request(code, request) and not parse_python(code)
+    ):
         return reject("parroted", text)
     if code is None:
         return reject("no_answer", text, end=True)

@@ -28,7 +28,7 @@ def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def without_secret(url: str) -> str:
+def require_no_secret(url: str) -> str:
     # A run's configuration is in the ledger.
     if "@" in urlsplit(url).netloc:
         raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
@@ -86,7 +86,7 @@ class Endpoint(StrictModel):
     @field_validator("base_url")
     @classmethod
     def _holds_no_secret(cls, url: str | None) -> str | None:
-        return without_secret(url) if url else url
+        return require_no_secret(url) if url else url
 
     def _require_recording(self, backend: str) -> None:
         """Raise ValueError if a replay lacks its recording or model, or another backend has a recording."""
@@ -160,7 +160,7 @@ class Student(Endpoint):
     prompt_format: PromptFormat = "raw"
     max_model_len: Count | None = None
     quantization: str | None = None
-    replicas: list[Annotated[str, AfterValidator(without_secret)]] = Field([])
+    replicas: list[Annotated[str, AfterValidator(require_no_secret)]] = Field([])
     engine: EngineSettings = EngineSettings()
 
     @model_validator(mode="after")

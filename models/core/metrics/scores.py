@@ -47,7 +47,7 @@ def row_stats(prediction: str, reference: str, right: bool | None = None) -> NDA
     )
 
 
-def as_judged(rule: str, prediction: str, reference: str) -> tuple[str, str]:
+def comparable_texts(rule: str, prediction: str, reference: str) -> tuple[str, str]:
     """Return both texts in the form that a set of rules compares.
 
     `paper` compares raw texts. `strict` takes the text after the last "the answer is", if there is one, and

@@ -28,7 +28,7 @@ from models.core.pipeline.rounds import SAMPLE, in_round, pass_name, rationale_n
 
 Stage = Literal["grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
 STAGES: tuple[Stage, ...] = ("grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge")
-# Stage, variant and sample of a unit. The variant names a cell of the grid, a search, or a rationale of a round.
+# Stage, variant and sample of a unit. The variant names a cell, a search, or a rationale of a round.
 Step = tuple[str, str, int]
 # Wordings of a request, which name the searches of the section `passages`.
 WORDINGS = ("raw", "augmented")

@@ -84,7 +84,7 @@ class PromptRenderer:
         return compile_template(name, getattr(self.folder.prompts, name))
 
 
-def example_query(request: str, augmentation: str) -> str:
+def augmented_request(request: str, augmentation: str) -> str:
     """Return the augmented request: the request, then what it requires."""
     return f"{request.rstrip().rstrip('.')}. {augmentation}"
 
@@ -137,7 +137,7 @@ def first_that_fits(extents: Sequence[Extent], fits: Callable[[Extent], bool]) -
     return 0 if fits(extents[0]) else bisect_left(extents, True, lo=1, key=fits)
 
 
-def dropped(whole: Extent, shown: Extent) -> dict[str, int]:
+def count_dropped(whole: Extent, shown: Extent) -> dict[str, int]:
     """Return the numbers of missing `passages`, those of exemplars included, and of missing `exemplars`."""
     passages = whole.passages + sum(whole.exemplars) - shown.passages - sum(shown.exemplars)
     return {"passages": passages, "exemplars": len(whole.exemplars) - len(shown.exemplars)}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.retrieval.lexicon import Lexicon
-from models.core.retrieval.ranking import FEATURES, features, gather
+from models.core.retrieval.ranking import FEATURES, features, gather_evidence
 from models.core.retrieval.solved_examples import SolvedExamples
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingExamples:
     """Solved examples to learn from. `answers` are rows of the corpus, at least one for each example."""
 
     requests: Sequence[str]
@@ -41,8 +41,8 @@ class Lessons:
     bare: Floats
 
 
-def learn(
-    lessons: Lessons,
+def train_ranking(
+    examples: TrainingExamples,
     passages: Floats,
     lexicon: Lexicon,
     solved: SolvedExamples,
@@ -55,14 +55,14 @@ def learn(
     import lightgbm
 
     tables, labels, sizes = [], [], []
-    total = DRAWS * len(lessons.requests)
+    total = DRAWS * len(examples.requests)
     for draw in range(DRAWS):
-        for start in range(0, len(lessons.requests), AT_ONCE):
-            for table, label in _labelled(lessons, start, draw, seed, passages, lexicon, solved):
+        for start in range(0, len(examples.requests), AT_ONCE):
+            for table, label in _labelled(examples, start, draw, seed, passages, lexicon, solved):
                 tables.append(table)
                 labels.append(label)
                 sizes.append(len(label))
-            progress(min(draw * len(lessons.requests) + start + AT_ONCE, total), total)
+            progress(min(draw * len(examples.requests) + start + AT_ONCE, total), total)
     data = lightgbm.Dataset(
         np.vstack(tables), np.concatenate(labels), group=sizes, feature_name=list(FEATURES)
     )
@@ -71,7 +71,7 @@ def learn(
 
 
 def _labelled(
-    lessons: Lessons,
+    examples: TrainingExamples,
     start: int,
     draw: int,
     seed: int,
@@ -83,15 +83,21 @@ def _labelled(
 
     def admitted(index: int) -> NDArray[np.bool_]:
         row = start + index
-        hidden = random.Random(f"{seed}/{draw}/{row}").choice(lessons.answers[row])
-        return solved.others(lessons.question_ids[row]) & solved.without(hidden)
+        hidden = random.Random(f"{seed}/{draw}/{row}").choice(examples.answers[row])
+        return solved.others(examples.question_ids[row]) & solved.without(hidden)
 
-    evidence = gather(
-        lessons.requests[part], lessons.whole[part], lessons.bare[part], passages, lexicon, solved, admitted
+    evidence = gather_evidence(
+        examples.requests[part],
+        examples.whole[part],
+        examples.bare[part],
+        passages,
+        lexicon,
+        solved,
+        admitted,
     )
     labelled = []
     for row, each in enumerate(evidence, start):
         candidates = each.candidates()
-        label = np.isin(candidates, np.array(lessons.answers[row])).astype(np.int8)
+        label = np.isin(candidates, np.array(examples.answers[row])).astype(np.int8)
         labelled.append((features(each, candidates, lexicon), label))
     return labelled

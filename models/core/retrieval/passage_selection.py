@@ -45,7 +45,7 @@ def cut_passage(passage: Passage, config: Selection) -> Passage:
     return passage if config.labelled else _text(passage.text)
 
 
-def present(passages: Iterable[Passage], config: Selection) -> tuple[Passage, ...]:
+def format_passages(passages: Iterable[Passage], config: Selection) -> tuple[Passage, ...]:
     """Return `passages`, best first, in the form and order of prompts; unlabelled ones are joined to one
     text."""
     shown = [cut_passage(passage, config) for passage in passages]
@@ -76,13 +76,13 @@ def search_depth(config: Selection) -> int:
     return 2 * config.top_k + ROOM_FOR_DUPLICATES if config.distinct else config.top_k
 
 
-def select(hits: Sequence[Hit], config: Selection) -> list[Hit]:
+def shown_hits(hits: Sequence[Hit], config: Selection) -> list[Hit]:
     """Return the recorded `hits`, best first, that are shown. Of a control all are: it was cut when
     recorded."""
-    return list(hits) if config.control else choose(hits, config)
+    return list(hits) if config.control else filter_hits(hits, config)
 
 
-def choose(hits: Sequence[Hit], config: Selection) -> list[Hit]:
+def filter_hits(hits: Sequence[Hit], config: Selection) -> list[Hit]:
     """Return the `hits`, best first, that are shown without a control.
 
     They have a sufficient score and no duplicates, are at most `top_k`, and end before the first that exceeds

@@ -47,17 +47,17 @@ class Evidence:
         sources = [(self.dense, FROM_DENSE), (self.bare, FROM_DENSE), (self.bm25, FROM_WORDS)]
         if self.votes:
             sources += [(self.votes.share, FROM_SOLVED), (self.votes.popular, FROM_POPULAR)]
-        return np.unique(np.concatenate([top(scores, count) for scores, count in sources]))
+        return np.unique(np.concatenate([top_rows(scores, count) for scores, count in sources]))
 
 
-def top(scores: Floats, count: int) -> NDArray[np.int64]:
+def top_rows(scores: Floats, count: int) -> NDArray[np.int64]:
     """Return the rows of the `count` best scores, in no order."""
     if count >= len(scores):
         return np.arange(len(scores))
     return np.argpartition(-scores, count)[:count]
 
 
-def gather(
+def gather_evidence(
     requests: Sequence[str],
     whole: Floats,
     bare: Floats,
@@ -174,24 +174,24 @@ class Ranked(NamedTuple):
     scores: Mapping[str, float]
 
 
-def bm25(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
+def rank_bm25(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
     """Rank by words alone."""
     scores = evidence.bare_bm25 if strip else evidence.bm25
-    rows = top(scores, depth)
+    rows = top_rows(scores, depth)
     return _best(rows, scores[rows], depth, {"bm25": scores[rows]})
 
 
-def fusion(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
+def rank_fusion(evidence: Evidence, strip: bool, depth: int) -> list[Ranked]:
     """Rank by the sum of 1 / (60 + rank) in the dense order and in that of BM25."""
     dense = evidence.bare if strip else evidence.dense
     words = evidence.bare_bm25 if strip else evidence.bm25
     count = max(FROM_DENSE, depth)
-    rows = np.union1d(top(dense, count), top(words, count))
+    rows = np.union1d(top_rows(dense, count), top_rows(words, count))
     scores = sum((1 / (RRF + 1 + _ranks(each[rows])) for each in (dense, words)), np.zeros(len(rows)))
     return _best(rows, scores, depth, {"dense": dense[rows], "bm25": words[rows]})
 
 
-def weighted(evidence: Evidence, lexicon: Lexicon, weights: EvidenceWeights, depth: int) -> list[Ranked]:
+def rank_weighted(evidence: Evidence, lexicon: Lexicon, weights: EvidenceWeights, depth: int) -> list[Ranked]:
     """Rank by a weighted sum of scores, each at most about 1."""
     rows = evidence.candidates()
     columns = _columns(features(evidence, rows, lexicon))
@@ -205,7 +205,7 @@ def weighted(evidence: Evidence, lexicon: Lexicon, weights: EvidenceWeights, dep
     return _best(rows, scores, depth, {name: columns[name] for name in PARTS})
 
 
-def learned(evidence: Evidence, lexicon: Lexicon, predict: Predict, depth: int) -> list[Ranked]:
+def rank_learned(evidence: Evidence, lexicon: Lexicon, predict: Predict, depth: int) -> list[Ranked]:
     """Rank by a model that learned from solved examples; `predict` maps [rows, FEATURES] to scores."""
     rows = evidence.candidates()
     table = features(evidence, rows, lexicon)

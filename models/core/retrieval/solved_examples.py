@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.core.words import group_of
+from models.core.words import question_group
 
 Floats = NDArray[np.float32]
 # Similarities of unit vectors are divided by it before the softmax of votes: smaller means fewer examples
@@ -58,7 +58,7 @@ class SolvedExamples:
 
     def similarities(self, whole: Floats, bare: Floats) -> Floats:
         """Return the similarities of queries, given by both their vectors, [queries, examples]."""
-        sums: Floats = unit(whole) @ self.whole.T + unit(bare) @ self.bare.T
+        sums: Floats = normalize(whole) @ self.whole.T + normalize(bare) @ self.bare.T
         return sums / np.float32(2)
 
     def votes(
@@ -89,7 +89,7 @@ class SolvedExamples:
 
     def others(self, question_id: str) -> NDArray[np.bool_]:
         """Mark the examples of other questions; a paraphrase would give the answer away."""
-        return np.asarray(self.groups != group_of(question_id))
+        return np.asarray(self.groups != question_group(question_id))
 
     def without(self, passage: int) -> NDArray[np.bool_]:
         """Mark the examples that do not name the passage of this row."""
@@ -103,7 +103,7 @@ class SolvedExamples:
         return rows
 
 
-def unit(vectors: Floats) -> Floats:
+def normalize(vectors: Floats) -> Floats:
     """Scale `vectors` to length one; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
