@@ -29,7 +29,7 @@ from producer.local.local_stack import local_stack
 from producer.progress import text
 from producer.progress.status import Status, read_status
 from producer.results.report.build import build_report
-from producer.results.report.terminal import tables
+from producer.results.report.terminal import summary_tables
 from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import batches, runs
@@ -178,7 +178,7 @@ def require_ended(status: Status, options: LocalOptions) -> None:
 
 def _print_tables(db: Database, run: Run) -> None:
     out = console()
-    for table in tables(build_report(db, run)):
+    for table in summary_tables(build_report(db, run)):
         out.print()
         out.print(table)
 

@@ -108,46 +108,49 @@ class _HistoryRow:
             yield from self._block(f"prompt, after {shared} lines as of {other}", "\n".join(lines[shared:]))
 
     def _result(self, unit: JSON) -> Iterator[RenderableType]:
-        result: Mapping[str, Any] = unit.get("result", {})
+        if result := unit.get("result"):
+            for name, value in self._result_fields(unit, result).items():
+                if value not in {None, ""}:
+                    yield from self._block(name, str(value))
+            if unit["stage"] == "retrieve" and result.get("passages"):
+                yield _passages(result["passages"])
+
+    def _result_fields(self, unit: JSON, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is shown of a result, by label; empty values are not shown."""
         match unit["stage"]:
-            case "augment":
-                yield from self._fields({"query": result.get("query")})
-            case "grow" if result:
+            case "augment" | "retrieve":
+                return {"query": result.get("query"), "vector": result.get("dimensions")}
+            case "grow":
                 flaws = Counter(flaw or "whole" for _, _, flaw in result["pairs"])
-                yield from self._fields({
-                    "shown": ", ".join(result["shown"]),
-                    "pairs": ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items())),
-                })  # fmt: skip
-            case "retrieve":
-                yield from self._fields({"query": result.get("query"), "vector": result.get("dimensions")})
-                if result.get("passages"):
-                    yield _passages(result["passages"])
-            case "rationale" | "rationalize" if result:
-                yield from self._fields({
+                pairs = ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items()))
+                return {"shown": ", ".join(result["shown"]), "pairs": pairs}
+            case "rationale" | "rationalize":
+                return {
                     "code": result.get("answer"),
                     "votes": _votes(result.get("votes")),
                     "verdict": self._verdict(unit, bool(result.get("correct")), self.rule),
                     "hint leak": "yes" if result.get("hint_leak") else None,
                     "form": result.get("form"),
                     "execution": _execution(result.get("execution")),
-                })  # fmt: skip
-            case "answer" if result:
+                }
+            case "answer":
                 exemplars = ", ".join(map(str, result.get("exemplars", ())))
                 dropped = {name: n for name, n in (result.get("dropped") or {}).items() if n}
-                yield from self._fields({
+                return {
                     "worked examples": f"train rows {exemplars}" if exemplars else None,
                     "passages": result.get("passages") or None,
-                    "no room for": ", ".join(f"{n} {name}" for name, n in dropped.items()) or None,
+                    "no room for": ", ".join(f"{n} {name}" for name, n in dropped.items()),
                     "truncated": "yes" if result.get("truncated") else None,
-                })  # fmt: skip
-            case "judge" if result:
-                yield from self._fields({
+                }
+            case "judge":
+                right = bool(result.get("correct", result.get("exact_match")))
+                return {
                     "prediction": result.get("prediction"),
-                    "verdict": self._verdict(unit, bool(result.get("correct", result.get("exact_match"))),
-                                             self.answer_rule),
+                    "verdict": self._verdict(unit, right, self.answer_rule),
                     "execution": _execution(result.get("execution")),
                     "scores": ", ".join(f"{SCORES[name]} {unit['scores'][name]:.2f}" for name in SCORES),
-                })  # fmt: skip
+                }
+        return {}
 
     def _verdict(self, unit: JSON, right: bool, rule: str) -> str:
         by_rule = ", ".join(f"{name} {YES_NO[right]}" for name, right in unit["verdicts"].items())
@@ -166,11 +169,6 @@ class _HistoryRow:
                 table.add_row(*map(Text, row))
         yield Text()
         yield table
-
-    def _fields(self, fields: Mapping[str, Any]) -> Iterator[RenderableType]:
-        for name, value in fields.items():
-            if value not in {None, ""}:
-                yield from self._block(name, str(value))
 
     def _block(self, label: str, text: str) -> Iterator[RenderableType]:
         """Show a text of one line beside its label, a longer one below it."""

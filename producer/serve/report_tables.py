@@ -21,7 +21,7 @@ from models.core.errors import StarmillError
 from producer.cli.common import open_ledger
 from producer.files import replacing_file
 from producer.results.report.build import build_report
-from producer.results.report.html.page import render_html, tables
+from producer.results.report.html.page import render_fragment, render_html
 from storage.ledger import runs
 from storage.ledger.counts import RunSummary
 from storage.schema import FINISHED
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     except StarmillError as error:
         sys.stderr.write(f"starmill serve: no tables of {run_id}: {error}\n")
         return 2
-    for suffix, text in ((".html", render_html(report)), (".part", tables(report))):
+    for suffix, text in ((".html", render_html(report)), (".part", render_fragment(report))):
         with replacing_file(Path(stem + suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return 0

@@ -22,7 +22,7 @@ from producer.results.report.markdown import escape as markdown
 from producer.results.report.samples import cut_middle, evenly_spaced
 from producer.results.report.sections import SECTIONS, report_sections, retrieval
 from producer.results.report.statistics import one_line_excerpt
-from producer.results.report.terminal import ablation_table, section_table, tables
+from producer.results.report.terminal import ablation_table, section_table, summary_tables
 from tests.support.reports import empty, report
 
 
@@ -197,7 +197,7 @@ def test_terminal_and_markdown_show_what_was_retrieved() -> None:
 
 
 def test_terminal_shows_the_statistics() -> None:
-    text = printed(*tables(report()))
+    text = printed(*summary_tables(report()))
     assert re.search(r"Correct at the first pass +1 of 3 \(33\.3 %\)", text)
     assert re.search(r"Became correct, rationalization pass 1 +1 of 2 \(50\.0 %\)", text)
     assert re.search(r"Failed units, whole run +1: refusal 1", text)

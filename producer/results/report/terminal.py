@@ -33,7 +33,7 @@ class Unfolded:
         yield from console.render(self.table, options.update(width=width))
 
 
-def tables(report: Report) -> Iterator[RenderableType]:
+def summary_tables(report: Report) -> Iterator[RenderableType]:
     yield section_table(synthetic_set(report))
     yield ablation_table(report)
     if report.retrieval:

@@ -112,7 +112,7 @@ def render_html(report: Report) -> str:
     ])  # fmt: skip
 
 
-def tables(report: Report) -> str:
+def render_fragment(report: Report) -> str:
     """Return ablation and synthetic set as part of another page that has our style."""
     synthetic = synthetic_set(report)
     return "\n".join([
