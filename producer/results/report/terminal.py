@@ -8,16 +8,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from producer.results.report import sections
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report
-from producer.results.report.sections import (
-    NOTHING,
-    Section,
-    answer_count,
-    cell_label,
-    retrieval,
-    synthetic_set,
-)
+from producer.results.report.sections import Section
 
 CAPTION = "Percent, with half of the 95 % bootstrap interval. * best of the student."
 
@@ -34,10 +28,10 @@ class Unfolded:
 
 
 def summary_tables(report: Report) -> Iterator[RenderableType]:
-    yield section_table(synthetic_set(report))
+    yield section_table(sections.synthetic_set(report))
     yield ablation_table(report)
     if report.retrieval:
-        yield section_table(retrieval(report))
+        yield section_table(sections.retrieval(report))
 
 
 def section_table(section: Section) -> Group:
@@ -61,10 +55,10 @@ def ablation_table(report: Report) -> Group:
         if several and row.cell.student != student:
             student = row.cell.student
             table.add_row(Text(student))
-        label = cell_label(row.cell, row.cell.retrieval) + (", augmented" if row.cell.augment_test else "")
-        table.add_row(
-            Text("  " * several + label), answer_count(row), *(_score(row, name) for name in report.metrics)
-        )
+        label = sections.cell_label(row.cell, row.cell.retrieval)
+        label += ", augmented" if row.cell.augment_test else ""
+        scores = (_score(row, name) for name in report.metrics)
+        table.add_row(Text("  " * several + label), sections.answer_count(row), *scores)
     return Group(Unfolded(table), *map(Text, (CAPTION, *report.notes)))
 
 
@@ -75,7 +69,7 @@ def _table(title: str, *, show_header: bool = True) -> Table:
 def _score(row: TableRow, name: str) -> Text:
     measure = row.measures.get(name)
     if measure is None:
-        return Text(NOTHING + " ")
+        return Text(sections.NOTHING + " ")
     best = name in row.best
     half = (measure.high - measure.low) / 2
     return Text(f"{measure.value:.2f} ±{half:.1f}{'*' if best else ' '}", style="bold" if best else "")

@@ -10,18 +10,11 @@ from html import escape
 from importlib import resources
 
 from models.core.answers.checks import FAILURE_MODES
+from producer.results.report import sections
 from producer.results.report.build import Report
 from producer.results.report.html import elements, plots
 from producer.results.report.samples import CellAnswer, SampleRow
-from producer.results.report.sections import (
-    Section,
-    Value,
-    ablation,
-    headline,
-    report_sections,
-    share,
-    synthetic_set,
-)
+from producer.results.report.sections import Section, Value
 from producer.results.report.statistics import StageFailures
 
 VERDICTS = {"right": "right", "wrong": "wrong", "none": "without a verdict"}
@@ -91,10 +84,10 @@ def _pre(text: str) -> str:
 def render_html(report: Report) -> str:
     title = escape(f"{report.experiment}: {report.run}")
     script = _asset("rows.js")
-    sections = {section.title: _content(section, report) for section in report_sections(report)}
+    contents = {section.title: _content(section, report) for section in sections.report_sections(report)}
     if report.samples:
-        sections["Single rows"] = _browser(report)
-    names = {title: title.lower().replace(" ", "-") for title in sections}
+        contents["Single rows"] = _browser(report)
+    names = {title: title.lower().replace(" ", "-") for title in contents}
     links = "".join(f'<a href="#{name}">{title}</a>' for title, name in names.items())
     return "\n".join([
         "<!DOCTYPE html>",
@@ -103,10 +96,10 @@ def render_html(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">',
         f"<title>{title}</title><style>{_asset('style.css')}</style></head>",
         f"<body><header><h1>{title}</h1>",
-        f"<p>{escape(headline(report))}</p>",
+        f"<p>{escape(sections.headline(report))}</p>",
         "</header>",
         f"<nav>{links}</nav>",
-        *(elements.section(names[title], title, content) for title, content in sections.items()),
+        *(elements.section(names[title], title, content) for title, content in contents.items()),
         f"<script>{script}</script></body></html>",
         "",
     ])  # fmt: skip
@@ -114,9 +107,9 @@ def render_html(report: Report) -> str:
 
 def render_fragment(report: Report) -> str:
     """Return ablation and synthetic set as part of another page that has our style."""
-    synthetic = synthetic_set(report)
+    synthetic = sections.synthetic_set(report)
     return "\n".join([
-        _content(ablation(report), report),
+        _content(sections.ablation(report), report),
         f"<h3>{synthetic.title}</h3>",
         _content(synthetic, report),
     ])  # fmt: skip
@@ -175,7 +168,7 @@ def _modes(stage: StageFailures) -> str:
     """Return what each mode means, how frequent it was, and texts that show it."""
     parts = []
     for mode, number in stage.modes.items():
-        meaning = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}; {share(number, stage.texts)}"
+        meaning = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}; {sections.share(number, stage.texts)}"
         parts.append(f"<h4>{escape(meaning)}</h4>")
         for example in stage.examples.get(mode, ()):
             name = " ".join([example.question_id, example.variant])
