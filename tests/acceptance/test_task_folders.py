@@ -9,6 +9,7 @@ import pytest
 
 from storage.ledger.queries import iter_rows
 from tests.support.pipeline import Home
+from tests.support.word_vectors import write_word_vectors
 
 SMALL = ("dataset.train.limit=2", "dataset.test.limit=2", "grid.shots=[0, 1]", "grid.retrieval=[true]")
 TRAIN, CELLS = 2, 2
@@ -18,7 +19,8 @@ TRAIN, CELLS = 2, 2
 @pytest.mark.parametrize("task", ["tldr", "docqa"])
 def test_a_run_of_the_task_gives_rows_and_tables(task: str, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    overrides = [word for each in (*SMALL, "grid.rationale=[none]") for word in ("--set", each)]
+    encoder = f"passages.encoder={write_word_vectors(tmp_path / 'encoder')}"
+    overrides = [word for each in (*SMALL, "grid.rationale=[none]", encoder) for word in ("--set", each)]
     completed = home.starmill("run", task, "--local", *overrides, expect=None, seconds=560)
     assert completed.returncode in (0, 1), completed.stderr
     assert "Accuracy" in completed.stdout

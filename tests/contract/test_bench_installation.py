@@ -40,9 +40,9 @@ def test_rows_are_final_when_their_augmentation_has_ended(installation: Installa
 def test_the_longest_pause_starts_at_the_kill_at_the_earliest(
     installation: Installation, hand: Hand, clock: Clock
 ) -> None:
-    for work, later in zip(hand.take("train", "augment"), (50.0, 10.0, 3.0, 7.0), strict=True):
+    for claimed, later in zip(hand.take("train", "augment"), (50.0, 10.0, 3.0, 7.0), strict=True):
         clock.advance(later)
-        hand.done(work)
+        hand.done(claimed)
     end = clock()
     assert installation.longest_pause(end - 25) == 10
     assert installation.longest_pause(end - 14) == 7
@@ -52,7 +52,7 @@ def test_the_longest_pause_starts_at_the_kill_at_the_earliest(
 
 def test_only_committed_answers_count_as_bought(installation: Installation, hand: Hand) -> None:
     unit, other, *_ = ids(hand.db, RUN, stage="augment", split="train")
-    [work, _] = claims.claim_units(hand.db, "worker", [unit, other], hand.clock(), LEASE)
+    [claimed, _] = claims.claim_units(hand.db, "worker", [unit, other], hand.clock(), LEASE)
     assert not installation.bought()
-    hand.done(work, purchase=purchase(request()))
+    hand.done(claimed, purchase=purchase(request()))
     assert len(installation.bought()) == 1

@@ -47,19 +47,19 @@ def show(
     hand = Hand(database, runs.load_run(database, "small-1"), clock)
     drawn = np.random.default_rng(0)
     tested = hand.take(TEST, "retrieve", VECTOR)
-    for work in hand.take(TRAIN, "retrieve"):
+    for unit in hand.take(TRAIN, "retrieve"):
         vector = pack_vector(drawn.normal(size=4).astype(np.float32))
-        hand.done(work, {"vector": vector} if work.variant == VECTOR else {"passages": []})
+        hand.done(unit, {"vector": vector} if unit.variant == VECTOR else {"passages": []})
     stopping = asyncio.Event()
     ledger = LedgerAccess(database, "worker", LEASE, clock, stopping)
     context = RunContext(hand.run, ledger, Clients(Settings(home=tmp_path), "worker"), stopping)
-    asked = {work.example.question_id: work for work in tested}
+    asked = {unit.example.question_id: unit for unit in tested}
     vectors = {("retrieve", VECTOR, 0): {"vector": pack_vector(np.ones(4, dtype=np.float32))}}
 
     def shown(question: str, choice: ExemplarChoice, shots: int) -> list[str]:
-        work: ClaimedUnit = replace(asked[question], inputs=vectors)
+        unit: ClaimedUnit = replace(asked[question], inputs=vectors)
         cell = replace(next(iter(context.cells.values())), exemplars=choice, shots=shots)
-        return [TRAINED[one.row] for one in asyncio.run(choose_exemplars(context, work, cell))]
+        return [TRAINED[one.row] for one in asyncio.run(choose_exemplars(context, unit, cell))]
 
     yield shown
     ledger.close()

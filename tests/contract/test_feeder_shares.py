@@ -88,9 +88,9 @@ def test_two_feeders_send_in_turn(database: Database, clock: Clock) -> None:
             taken = scheduling.take_sendable(database, run, TEACHER, room, clock(), PATIENCE)
             queue.extend((run, unit) for unit, _, _ in taken)
         next_units, queue[:] = [unit for _, unit in queue[:50]], queue[50:]
-        for work in claims.claim_units(database, "worker", next_units, clock(), LEASE):
-            Hand(database, runs.load_run(database, work.run_id), clock).done(work)
-            done[work.run_id] += 1
+        for claimed in claims.claim_units(database, "worker", next_units, clock(), LEASE):
+            Hand(database, runs.load_run(database, claimed.run_id), clock).done(claimed)
+            done[claimed.run_id] += 1
         clock.advance(REFRESH_SECONDS)
 
     for _ in range(3):

@@ -33,12 +33,12 @@ def hand(database: Database, clock: Clock) -> Hand:
 def file_all(hand: Hand) -> list[Request]:
     """One call for each train example, filed one second after the other."""
     asked = []
-    for work in hand.take(TRAIN, "augment"):
-        asked.append(request(f"{work.example.request}"))
+    for claimed in hand.take(TRAIN, "augment"):
+        asked.append(request(f"{claimed.example.request}"))
         hand.clock.advance(1)
         assert (
             batch_enqueue.enqueue_for_batch(
-                hand.db, "worker", [work], CallClaim(work, asked[-1]), hand.clock()
+                hand.db, "worker", [claimed], CallClaim(claimed, asked[-1]), hand.clock()
             )
             is None
         )
@@ -107,8 +107,10 @@ def test_a_batch_has_one_model_and_one_endpoint(hand: Hand, clock: Clock) -> Non
     first, second, third, *_ = hand.take(TRAIN, "augment")
     completes = Request("openai", "model", (), "complete this")
     other = Request("openai", "other", request().messages)
-    for work, asked in ((first, request()), (second, completes), (third, other)):
-        batch_enqueue.enqueue_for_batch(hand.db, "worker", [work], CallClaim(work, asked), clock.advance(1))
+    for claimed, asked in ((first, request()), (second, completes), (third, other)):
+        batch_enqueue.enqueue_for_batch(
+            hand.db, "worker", [claimed], CallClaim(claimed, asked), clock.advance(1)
+        )
     assert gathered(hand, "b1") == [request().key]
     assert gathered(hand, "b2") == [completes.key]
     assert gathered(hand, "b3") == [other.key]
@@ -147,20 +149,20 @@ def test_recording_batch_results_twice_changes_nothing(hand: Hand) -> None:
     keys = [request.key for request in file_all(hand)]
     gather(hand)
     settle(hand, *keys)
-    [work, *_] = hand.take(TRAIN, "augment")
+    [claimed, *_] = hand.take(TRAIN, "augment")
     settle(hand, *keys, words="another answer")
     settle(hand, "a key that nobody asked for")
     assert counts.spending(hand.db, "small-1").cost_nano_usd == 6 * COST
     assert generation(hand, keys[0]).answer == "This requires sorting."
-    assert units(hand.db, id=work.unit_id)[0].lease_owner == "worker"
+    assert units(hand.db, id=claimed.unit_id)[0].lease_owner == "worker"
 
 
 def test_an_answer_that_was_bought_meanwhile_stays(hand: Hand, clock: Clock) -> None:
     [key, *_] = [request.key for request in file_all(hand)]
     gather(hand)
-    work = hand.take("test", "retrieve")[0]
+    claimed = hand.take("test", "retrieve")[0]
     outcomes.finish_units(
-        hand.db, [outcomes.UnitOutcome(work, {}, purchase=purchase(request("sort 0"), cost=5))], clock()
+        hand.db, [outcomes.UnitOutcome(claimed, {}, purchase=purchase(request("sort 0"), cost=5))], clock()
     )
     settle(hand, key, words="late")
     assert (generation(hand, key).answer, generation(hand, key).cost_nano_usd) == ("sorted(x)", 5)
@@ -203,9 +205,9 @@ def test_more_calls_are_expected_while_units_may_enqueue(hand: Hand) -> None:
 def test_call_of_an_interrupted_run_is_fetched_by_the_next(hand: Hand, clock: Clock) -> None:
     asked = file_all(hand)
     later = Hand(hand.db, plan(hand.db, clock, "small-2", train=6, seed=1), clock)
-    for work in later.take(TRAIN, "augment"):
+    for claimed in later.take(TRAIN, "augment"):
         batch_enqueue.enqueue_for_batch(
-            hand.db, "worker", [work], CallClaim(work, asked[work.example.row]), clock()
+            hand.db, "worker", [claimed], CallClaim(claimed, asked[claimed.example.row]), clock()
         )
     batch = gather(hand, run_id="small-2")
     assert batch
@@ -225,8 +227,8 @@ def test_batch_is_adopted_only_from_a_run_without_feeder(hand: Hand, clock: Cloc
     clock.advance(LEASE + 1)
     # Nothing that it waits for is in it.
     assert batches.adopt_orphans(hand.db, "small-2", clock()) == 0
-    [work, *_] = later.take(TRAIN, "augment")
-    batch_enqueue.enqueue_for_batch(hand.db, "worker", [work], CallClaim(work, asked[0]), clock())
+    [claimed, *_] = later.take(TRAIN, "augment")
+    batch_enqueue.enqueue_for_batch(hand.db, "worker", [claimed], CallClaim(claimed, asked[0]), clock())
     assert batches.adopt_orphans(hand.db, "small-2", clock()) == 1
     assert [batch.id for batch in batches.unsettled(hand.db, "small-2")] == ["b1"]
     assert batches.unsettled(hand.db, "small-1") == []
@@ -254,6 +256,6 @@ def test_parked_units_and_enqueued_calls_are_read_by_index(hand: Hand) -> None:
 def test_units_are_claimed_with_the_call_they_waited_for(hand: Hand) -> None:
     asked = file_all(hand)
     settle(hand, asked[0].key)
-    [work] = hand.take(TRAIN, "augment")
-    assert isinstance(work, ClaimedUnit)
-    assert work.generation == asked[0].key
+    [claimed] = hand.take(TRAIN, "augment")
+    assert isinstance(claimed, ClaimedUnit)
+    assert claimed.generation == asked[0].key

@@ -28,12 +28,12 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 @pytest.fixture
-def works(hand: Hand) -> list[ClaimedUnit]:
+def units(hand: Hand) -> list[ClaimedUnit]:
     return hand.take(TRAIN, "augment")
 
 
-def call(work: ClaimedUnit, number: int, reservation: int = 3 * CENT) -> CallClaim:
-    return CallClaim(work, request(f"call {number}"), reservation)
+def call(claimed: ClaimedUnit, number: int, reservation: int = 3 * CENT) -> CallClaim:
+    return CallClaim(claimed, request(f"call {number}"), reservation)
 
 
 def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[ReserveResult]:
@@ -51,84 +51,87 @@ def pay(hand: Hand, asked: CallClaim, cost: int) -> None:
     outcomes.finish_units(hand.db, [UnitOutcome(asked.unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_calls_are_allowed_while_their_reservations_fit(hand: Hand, works: list[ClaimedUnit]) -> None:
-    calls = [call(work, number) for number, work in enumerate(works[:5])]
+def test_calls_are_allowed_while_their_reservations_fit(hand: Hand, units: list[ClaimedUnit]) -> None:
+    calls = [call(claimed, number) for number, claimed in enumerate(units[:5])]
     assert reserve(hand, calls) == [None, None, None, Busy(), Busy()]
     assert charged(hand) == 9 * CENT
 
 
 def test_call_beyond_one_budget_is_free_for_another_run(
-    hand: Hand, works: list[ClaimedUnit], clock: Clock
+    hand: Hand, units: list[ClaimedUnit], clock: Clock
 ) -> None:
-    assert reserve(hand, [call(works[0], 0, 11 * CENT)]) == [OverBudget()]
+    assert reserve(hand, [call(units[0], 0, 11 * CENT)]) == [OverBudget()]
     other = Hand(hand.db, plan(hand.db, clock, "rich", teacher=TEACHER, seed=1), clock)
-    [work, *_] = other.take(TRAIN, "augment")
-    assert reserve(other, [CallClaim(work, request("call 0"))], "other") == [None]
+    [claimed, *_] = other.take(TRAIN, "augment")
+    assert reserve(other, [CallClaim(claimed, request("call 0"))], "other") == [None]
 
 
-def test_price_replaces_the_reservation(hand: Hand, works: list[ClaimedUnit]) -> None:
-    calls = [call(work, number) for number, work in enumerate(works[:3])]
+def test_price_replaces_the_reservation(hand: Hand, units: list[ClaimedUnit]) -> None:
+    calls = [call(claimed, number) for number, claimed in enumerate(units[:3])]
     reserve(hand, calls)
     for each in calls:
         pay(hand, each, 2 * CENT)
     assert charged(hand) == 6 * CENT == counts.spending(hand.db, hand.run.id).cost_nano_usd
-    assert reserve(hand, [call(works[3], 3)]) == [None]
-    assert reserve(hand, [call(works[4], 4)]) == [Busy()]
-    assert reserve(hand, [call(works[4], 4, 5 * CENT)]) == [OverBudget()]
+    assert reserve(hand, [call(units[3], 3)]) == [None]
+    assert reserve(hand, [call(units[4], 4)]) == [Busy()]
+    assert reserve(hand, [call(units[4], 4, 5 * CENT)]) == [OverBudget()]
 
 
-def test_call_without_answer_costs_nothing(hand: Hand, works: list[ClaimedUnit]) -> None:
-    calls = [call(work, number) for number, work in enumerate(works[:3])]
+def test_call_without_answer_costs_nothing(hand: Hand, units: list[ClaimedUnit]) -> None:
+    calls = [call(claimed, number) for number, claimed in enumerate(units[:3])]
     reserve(hand, calls)
     for each in calls:
         purchases.abandon(hand.db, "me", each.request.key)
     assert charged(hand) == 0
 
 
-def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, works: list[ClaimedUnit]) -> None:
-    asked = call(works[0], 0)
+def test_a_stored_answer_and_a_busy_one_are_free(hand: Hand, units: list[ClaimedUnit]) -> None:
+    asked = call(units[0], 0)
     reserve(hand, [asked])
-    assert reserve(hand, [call(works[1], 0)]) == [Busy()]
+    assert reserve(hand, [call(units[1], 0)]) == [Busy()]
     pay(hand, asked, CENT)
-    assert isinstance(reserve(hand, [call(works[1], 0)])[0], Completion)
+    assert isinstance(reserve(hand, [call(units[1], 0)])[0], Completion)
     assert charged(hand) == CENT
 
 
-def test_reservation_of_a_dead_worker_is_returned(hand: Hand, works: list[ClaimedUnit]) -> None:
-    reserve(hand, [call(work, number) for number, work in enumerate(works[:3])], "dead")
-    assert reserve(hand, [call(works[3], 3)]) == [Busy()]
+def test_reservation_of_a_dead_worker_is_returned(hand: Hand, units: list[ClaimedUnit]) -> None:
+    reserve(hand, [call(claimed, number) for number, claimed in enumerate(units[:3])], "dead")
+    assert reserve(hand, [call(units[3], 3)]) == [Busy()]
     hand.clock.advance(LEASE + 1)
-    assert reserve(hand, [call(works[3], 3)]) == [None]
+    assert reserve(hand, [call(units[3], 3)]) == [None]
     assert charged(hand) == 3 * CENT
 
 
-def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, works: list[ClaimedUnit]) -> None:
-    reserve(hand, [call(works[0], 0)], "dead")
+def test_a_call_taken_over_from_the_dead_is_charged_once(hand: Hand, units: list[ClaimedUnit]) -> None:
+    reserve(hand, [call(units[0], 0)], "dead")
     hand.clock.advance(LEASE + 1)
-    again = call(works[1], 0)
+    again = call(units[1], 0)
     assert reserve(hand, [again]) == [None]
-    assert reserve(hand, [call(work, 1 + number) for number, work in enumerate(works[2:4])]) == [None, None]
+    assert reserve(hand, [call(claimed, 1 + number) for number, claimed in enumerate(units[2:4])]) == [
+        None,
+        None,
+    ]
     pay(hand, again, 3 * CENT)
     assert charged(hand) == 9 * CENT
 
 
-def test_racing_workers_never_pass_the_budget(hand: Hand, works: list[ClaimedUnit]) -> None:
-    results = race(8, lambda number: reserve(hand, [call(works[number], number)], f"w{number}"))
+def test_racing_workers_never_pass_the_budget(hand: Hand, units: list[ClaimedUnit]) -> None:
+    results = race(8, lambda number: reserve(hand, [call(units[number], number)], f"w{number}"))
     assert sorted(map(str, results)) == ["[Busy()]"] * 5 + ["[None]"] * 3
     assert charged(hand) == 9 * CENT
 
 
-def test_a_raised_budget_allows_more(hand: Hand, works: list[ClaimedUnit]) -> None:
-    reserve(hand, [call(work, number) for number, work in enumerate(works[:3])])
+def test_a_raised_budget_allows_more(hand: Hand, units: list[ClaimedUnit]) -> None:
+    reserve(hand, [call(claimed, number) for number, claimed in enumerate(units[:3])])
     richer = hand.run.experiment.model_copy(update={"budget_usd": 0.2})
     assert runs.update_mutable(hand.db, hand.run, richer).experiment.budget_usd == 0.2
-    assert reserve(hand, [call(works[3], 3)]) == [None]
+    assert reserve(hand, [call(units[3], 3)]) == [None]
 
 
 def test_a_run_without_a_budget_is_not_charged(database: Database, clock: Clock) -> None:
     hand = Hand(database, plan(database, clock, teacher=TEACHER), clock)
-    [work, *_] = hand.take(TRAIN, "augment")
-    asked = CallClaim(work, request("dear"))
+    [claimed, *_] = hand.take(TRAIN, "augment")
+    asked = CallClaim(claimed, request("dear"))
     assert reserve(hand, [asked]) == [None]
     pay(hand, asked, 10**12)
     assert charged(hand) == 0
@@ -156,8 +159,8 @@ def test_mutable_keys_keep_the_run(hand: Hand, clock: Clock) -> None:
     assert runs.config_hash(run, data) != runs.config_hash(dearer, data)
 
 
-def test_one_question_in_a_batch_is_asked_once(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_one_question_in_a_batch_is_asked_once(hand: Hand, units: list[ClaimedUnit]) -> None:
     asked: Request = request("the same")
-    reserved = reserve(hand, [CallClaim(work, asked, CENT) for work in works[:3]])
+    reserved = reserve(hand, [CallClaim(claimed, asked, CENT) for claimed in units[:3]])
     assert reserved == [None, Busy(), Busy()]
     assert charged(hand) == CENT

@@ -60,9 +60,9 @@ def test_inputs_of_other_runs_and_examples_stay_out(database: Database, clock: C
     both = ids(database, "small-1", stage="retrieve", split=TRAIN) + ids(
         database, "small-2", stage="retrieve", split=TRAIN
     )
-    works = claims.claim_units(database, "worker", both, clock(), LEASE)
-    assert len(works) == 6
-    for work in works:
+    claimed_units = claims.claim_units(database, "worker", both, clock(), LEASE)
+    assert len(claimed_units) == 6
+    for work in claimed_units:
         assert work.inputs == {("augment", "", 0): {"query": f"{work.run_id} {work.example.row}"}}
 
 
@@ -200,12 +200,13 @@ def test_releases_are_not_counted_as_crashes(database: Database, clock: Clock) -
 def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Clock) -> None:
     """It locks units, then calls; the end of a unit locks its call, then the unit."""
     plan(database, clock, train=60, test=1)
-    works = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
-    bought = [purchase(request(str(work.unit_id))) for work in works]
-    for work, call in zip(works, bought, strict=True):
+    claimed_units = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    bought = [purchase(request(str(work.unit_id))) for work in claimed_units]
+    for work, call in zip(claimed_units, bought, strict=True):
         purchases.reserve(database, "worker", [CallClaim(work, call.request)], clock(), LEASE)
     ended = [
-        UnitOutcome(work, {"query": "q"}, purchase=call) for work, call in zip(works, bought, strict=True)
+        UnitOutcome(work, {"query": "q"}, purchase=call)
+        for work, call in zip(claimed_units, bought, strict=True)
     ]
 
     def act(number: int) -> None:

@@ -74,10 +74,10 @@ def test_speed_counts_what_ended_lately(hand: Hand, database: Database, clock: C
 
 
 def test_reasons_come_most_frequent_first(hand: Hand, database: Database) -> None:
-    works = hand.take(TRAIN, "augment")
-    for work, reason in zip(works, ["refusal", "null", "null"], strict=True):
-        outcomes.record_rejection(database, work, Rejection("html"), 0, "0" * 64, None, hand.clock())
-        hand.failed(work, reason)
+    claimed_units = hand.take(TRAIN, "augment")
+    for claimed, reason in zip(claimed_units, ["refusal", "null", "null"], strict=True):
+        outcomes.record_rejection(database, claimed, Rejection("html"), 0, "0" * 64, None, hand.clock())
+        hand.failed(claimed, reason)
     assert list(counts.failure_reasons(database, hand.run.id).items()) == [("null", 2), ("refusal", 1)]
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 3}
     assert counts.failure_reasons(database, "other") == {}

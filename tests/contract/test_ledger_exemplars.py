@@ -28,23 +28,26 @@ TWO_SEARCHES: dict[str, Any] = {
 
 def work_through(hand: Hand) -> None:
     def end(stage: str, variant: str, failing: int, right: int) -> None:
-        for work in hand.take(TRAIN, stage, variant):
-            row, name = work.example.row, f"{stage} {variant}".strip()
+        for claimed in hand.take(TRAIN, stage, variant):
+            row, name = claimed.example.row, f"{stage} {variant}".strip()
             if row == failing:
-                hand.failed(work)
+                hand.failed(claimed)
             elif row == right:
-                hand.correct(work, {"text": f"{name} {row}", "correct": True})
+                hand.correct(claimed, {"text": f"{name} {row}", "correct": True})
             else:
-                hand.done(work, {"text": f"{name} {row}", "correct": False})
+                hand.done(claimed, {"text": f"{name} {row}", "correct": False})
 
-    for work in hand.take(TRAIN, "augment"):
-        hand.done(work, {"query": f"query {work.example.row}"})
-    for work in hand.take(TRAIN, "retrieve"):
-        row = work.example.row
-        if (row, work.variant) == (NO_PASSAGES, "augmented") or (row, work.variant) == (2, "augmented/bm25"):
-            hand.failed(work)
+    for claimed in hand.take(TRAIN, "augment"):
+        hand.done(claimed, {"query": f"query {claimed.example.row}"})
+    for claimed in hand.take(TRAIN, "retrieve"):
+        row = claimed.example.row
+        if (row, claimed.variant) == (NO_PASSAGES, "augmented") or (row, claimed.variant) == (
+            2,
+            "augmented/bm25",
+        ):
+            hand.failed(claimed)
         else:
-            hand.done(work, {"passages": [{"id": f"{work.variant} {row}"}]})
+            hand.done(claimed, {"passages": [{"id": f"{claimed.variant} {row}"}]})
     end("rationale", "", NO_RATIONALE, RIGHT_AT_ONCE)
     end("rationalize", "pass-1", NO_SECOND_PASS, -1)
     end("rationalize", "pass-2", -1, RIGHT_WITH_HINT)
@@ -53,12 +56,12 @@ def work_through(hand: Hand) -> None:
 def another_run(db: Database, clock: Clock) -> None:
     """On the same examples; its units must not be mixed in."""
     hand = Hand(db, plan(db, clock, "small-2", train=6, seed=1), clock)
-    for work in hand.take(TRAIN, "augment"):
-        hand.done(work, {"query": "of another run"})
-    for work in hand.take(TRAIN, "retrieve"):
-        hand.done(work, {"passages": []})
-    for work in hand.take(TRAIN, "rationale"):
-        hand.correct(work, {"text": "of another run", "correct": True})
+    for claimed in hand.take(TRAIN, "augment"):
+        hand.done(claimed, {"query": "of another run"})
+    for claimed in hand.take(TRAIN, "retrieve"):
+        hand.done(claimed, {"passages": []})
+    for claimed in hand.take(TRAIN, "rationale"):
+        hand.correct(claimed, {"text": "of another run", "correct": True})
 
 
 def train_rows(db: Database, run_id: str, example_ids: Any) -> list[int]:
@@ -123,8 +126,8 @@ def test_exemplar_holds_what_its_source_and_variant_ask(
 def test_without_augmentation_the_request_is_the_query(database: Database, clock: Clock) -> None:
     run = plan(database, clock, augment={"enabled": False})
     hand = Hand(database, run, clock)
-    for work in hand.take(TRAIN, "retrieve", "raw"):
-        hand.done(work, {"passages": [{"id": "p"}]})
+    for claimed in hand.take(TRAIN, "retrieve", "raw"):
+        hand.done(claimed, {"passages": [{"id": "p"}]})
     [exemplar] = exemplars.load_exemplars(
         database, run.id, exemplars.exemplar_pool(database, run.id)[:1], "none", "raw"
     )
@@ -167,13 +170,13 @@ def test_vectors_of_train_requests_are_read_in_order(database: Database, clock: 
     grid = {"shots": [2], "retrieval": [False], "rationale": ["none"], "exemplars": "nearest"}
     run = plan(database, clock, train=4, test=2, grid=grid)
     hand = Hand(database, run, clock)
-    for work in hand.take(TEST, "retrieve", VECTOR):
-        hand.done(work, {"query": "q", "vector": "of the test split"})
-    for work in reversed(hand.take(TRAIN, "retrieve", VECTOR)):
-        if work.example.row == 2:
-            hand.failed(work)
+    for claimed in hand.take(TEST, "retrieve", VECTOR):
+        hand.done(claimed, {"query": "q", "vector": "of the test split"})
+    for claimed in reversed(hand.take(TRAIN, "retrieve", VECTOR)):
+        if claimed.example.row == 2:
+            hand.failed(claimed)
         else:
-            hand.done(work, {"query": "q", "vector": f"vector {work.example.row}"})
+            hand.done(claimed, {"query": "q", "vector": f"vector {claimed.example.row}"})
     vectors = exemplars.request_vectors(database, run.id)
     assert [vector for _, vector in vectors] == ["vector 0", "vector 1", "vector 3"]
     assert [example for example, _ in vectors] == sorted(example for example, _ in vectors)

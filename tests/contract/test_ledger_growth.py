@@ -22,8 +22,8 @@ def begin(database: Database, clock: Clock, **settings: Any) -> Hand:
     return Hand(database, plan(database, clock, grow=GROW | settings), clock)
 
 
-def wrote(work: ClaimedUnit, *pairs: tuple[str, str, str]) -> dict[str, Any]:
-    return {"shown": [f"train/{work.example.row}"], "pairs": [list(pair) for pair in pairs]}
+def wrote(claimed: ClaimedUnit, *pairs: tuple[str, str, str]) -> dict[str, Any]:
+    return {"shown": [f"train/{claimed.example.row}"], "pairs": [list(pair) for pair in pairs]}
 
 
 def states(hand: Hand, variant: str) -> list[str]:
@@ -35,24 +35,24 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
     assert hand.run.planned == 3 * 2 * 2
     assert (states(hand, ""), states(hand, "round-2")) == ([READY] * 6, [WAITING] * 6)
     first = hand.take(TRAIN, "grow", "")
-    for work in first[1:]:
-        hand.done(work, wrote(work))
+    for claimed in first[1:]:
+        hand.done(claimed, wrote(claimed))
     assert scheduling.open_rounds(database, hand.run) == 0
     hand.failed(first[0], "no_pairs")
     assert scheduling.open_rounds(database, hand.run) == 6
     assert states(hand, "round-2") == [READY] * 6
     assert not scheduling.finish_run(database, hand.run.id, clock())
-    for work in hand.take(TRAIN, "grow", "round-2"):
-        hand.done(work, wrote(work))
+    for claimed in hand.take(TRAIN, "grow", "round-2"):
+        hand.done(claimed, wrote(claimed))
     assert scheduling.finish_run(database, hand.run.id, clock())
 
 
 def test_candidates_come_by_round_row_sample_and_place(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     for variant in ("", "round-2"):
-        for work in reversed(hand.take(TRAIN, "grow", variant)):
-            name = f"{variant or 'round-1'} {work.example.row} {work.sample}"
-            hand.done(work, wrote(work, (f"{name} a", "x", ""), (f"{name} b", "", "no_answer")))
+        for claimed in reversed(hand.take(TRAIN, "grow", variant)):
+            name = f"{variant or 'round-1'} {claimed.example.row} {claimed.sample}"
+            hand.done(claimed, wrote(claimed, (f"{name} a", "x", ""), (f"{name} b", "", "no_answer")))
         scheduling.open_rounds(database, hand.run)
     candidates = list(examples.candidates(database, hand.run, 2))
     assert [each.candidate.request for each in candidates] == [
@@ -71,8 +71,8 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
 
 def test_growth_filter_knows_both_splits(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
-    work, *_ = hand.take(TRAIN, "grow", "")
-    hand.done(work, wrote(work, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))
+    claimed, *_ = hand.take(TRAIN, "grow", "")
+    hand.done(claimed, wrote(claimed, ("sort 1", "x", ""), ("test 0", "x", ""), ("else", "x", "")))
     judging = examples.growth_filter(database, hand.run)
     judged = [judging.judge(each.candidate) for each in examples.candidates(database, hand.run, 1)]
     assert judged == [Drop("similar", "train/1", 1.0), Drop("test", "test/0", 1.0), None]

@@ -36,13 +36,13 @@ def take(hand: Hand, split: str, stage: str) -> ClaimedUnit:
 
 
 def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
+    claimed = take(hand, TRAIN, "augment")
     bought = purchase(request(), "in place", 1_500)
-    ended = UnitOutcome(work, {"query": "q"}, generation=bought.request.key, purchase=bought,
+    ended = UnitOutcome(claimed, {"query": "q"}, generation=bought.request.key, purchase=bought,
                     dependants=[("retrieve", "augmented", 0)])  # fmt: skip
     hand.clock.advance(3)
     assert outcomes.finish_units(database, [ended], hand.clock()) == 1
-    [unit] = units(database, id=work.unit_id)
+    [unit] = units(database, id=claimed.unit_id)
     assert (unit.worker, unit.lease_owner) == ("worker", None)
     assert (unit.state, unit.result, unit.reason, unit.finished_at) == (
         DONE,
@@ -54,10 +54,10 @@ def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: 
     fed = [
         (rows.example_id, rows.needs) for rows in units(database, stage="retrieve", state=READY, split=TRAIN)
     ]
-    assert fed == [(work.example_id, 0)]
+    assert fed == [(claimed.example_id, 0)]
     [row] = queries.iter_rows(database, hand.run.id, stages=["augment"])
     assert (row.unit_id, row.model, row.cost_nano_usd, row.request) == (
-        work.unit_id,
+        claimed.unit_id,
         "model",
         1_500,
         "sort 0",
@@ -65,20 +65,20 @@ def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: 
 
 
 def test_second_outcome_changes_nothing(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
-    assert hand.done(work, {"query": "first"}) == 1
+    claimed = take(hand, TRAIN, "augment")
+    assert hand.done(claimed, {"query": "first"}) == 1
     before = units(database)
-    assert hand.done(work, {"query": "second"}) == 0
-    assert hand.failed(work, rejection=Rejection("null")) == 0
+    assert hand.done(claimed, {"query": "second"}) == 0
+    assert hand.failed(claimed, rejection=Rejection("null")) == 0
     assert units(database) == before
     assert counts.rejection_reasons(database, hand.run.id) == {}
 
 
 def test_racing_outcomes_are_recorded_once(hand: Hand, database: Database) -> None:
     """The lease ran out in mid-call, and each of four workers brings an answer."""
-    work = take(hand, TRAIN, "augment")
-    assert sorted(race(4, lambda number: hand.done(work, {"query": str(number)}))) == [0, 0, 0, 1]
-    [fed] = units(database, stage="retrieve", example_id=work.example_id)
+    claimed = take(hand, TRAIN, "augment")
+    assert sorted(race(4, lambda number: hand.done(claimed, {"query": str(number)}))) == [0, 0, 0, 1]
+    [fed] = units(database, stage="retrieve", example_id=claimed.example_id)
     assert (fed.needs, fed.state) == (0, READY)
 
 
@@ -95,26 +95,26 @@ def test_unit_with_two_needs_is_ready_after_both(hand: Hand, database: Database)
 def test_right_rationale_skips_rationalization(hand: Hand, database: Database) -> None:
     for stage in ("augment", "retrieve"):
         hand.done(take(hand, TRAIN, stage))
-    work = take(hand, TRAIN, "rationale")
-    hand.correct(work)
+    claimed = take(hand, TRAIN, "rationale")
+    hand.correct(claimed)
     skipped = units(database, state=SKIPPED)
     assert [(unit.variant, unit.reason, unit.finished_at) for unit in skipped] == [
         ("pass-1", ALREADY_CORRECT, hand.clock()),
         ("pass-2", ALREADY_CORRECT, hand.clock()),
     ]
-    assert {unit.example_id for unit in skipped} == {work.example_id}
+    assert {unit.example_id for unit in skipped} == {claimed.example_id}
 
 
 def test_failed_unit_skips_its_dependants(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
-    hand.failed(work, "refusal")
-    [unit] = units(database, id=work.unit_id)
+    claimed = take(hand, TRAIN, "augment")
+    hand.failed(claimed, "refusal")
+    [unit] = units(database, id=claimed.unit_id)
     assert (unit.state, unit.reason, unit.detail, unit.result) == (FAILED, "refusal", "why", None)
     skipped = units(database, state=SKIPPED)
-    assert {(unit.example_id, unit.reason) for unit in skipped} == {(work.example_id, UPSTREAM_FAILED)}
+    assert {(unit.example_id, unit.reason) for unit in skipped} == {(claimed.example_id, UPSTREAM_FAILED)}
     assert [unit.stage for unit in skipped] == ["retrieve", "rationale", "rationalize", "rationalize"]
     [row] = queries.failures(database, hand.run.id)
-    assert (row.unit_id, row.reason, row.number, row.result) == (work.unit_id, "refusal", 0, {})
+    assert (row.unit_id, row.reason, row.number, row.result) == (claimed.unit_id, "refusal", 0, {})
     assert list(queries.failures(database, hand.run.id, "null")) == []
 
 
@@ -157,27 +157,27 @@ def test_bad_outcome_takes_back_the_whole_batch(hand: Hand, database: Database) 
 
 
 def test_rejection_is_kept_once_with_its_text(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
+    claimed = take(hand, TRAIN, "augment")
     bad = purchase(request(draw=(0, 0)), "<html>")
     for _ in range(2):
         outcomes.record_rejection(
-            database, work, Rejection("html", "<html>"), 0, bad.request.key, bad, hand.clock()
+            database, claimed, Rejection("html", "<html>"), 0, bad.request.key, bad, hand.clock()
         )
     assert counts.rejection_reasons(database, hand.run.id) == {"html": 1}
-    assert queries.rejected_texts(database, work.unit_id) == [("html", "<html>", "<html>")]
-    [unit] = units(database, id=work.unit_id)
+    assert queries.rejected_texts(database, claimed.unit_id) == [("html", "<html>", "<html>")]
+    [unit] = units(database, id=claimed.unit_id)
     assert (unit.state, unit.rejections, unit.lease_owner) == (READY, 1, "worker")
     assert counts.spending(database, hand.run.id).calls == 1
     clock = hand.clock
     clock.advance(LEASE + 1)
-    assert claim_one(database, clock, work.unit_id).rejections == 1
+    assert claim_one(database, clock, claimed.unit_id).rejections == 1
 
 
 def test_rejections_keep_their_order(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
+    claimed = take(hand, TRAIN, "augment")
     for attempt, reason in enumerate(["null", "html", "empty"]):
-        outcomes.record_rejection(database, work, Rejection(reason), attempt, "0" * 64, None, hand.clock())
-    assert [reason for reason, _, _ in queries.rejected_texts(database, work.unit_id)] == [
+        outcomes.record_rejection(database, claimed, Rejection(reason), attempt, "0" * 64, None, hand.clock())
+    assert [reason for reason, _, _ in queries.rejected_texts(database, claimed.unit_id)] == [
         "null",
         "html",
         "empty",
@@ -187,26 +187,29 @@ def test_rejections_keep_their_order(hand: Hand, database: Database) -> None:
 
 def test_last_rejection_counts_too(hand: Hand, database: Database) -> None:
     """A retry asks under the next number: under the old one it would read the same answer again."""
-    work = take(hand, TRAIN, "augment")
-    hand.failed(work, "null", Rejection("null", "no content"))
+    claimed = take(hand, TRAIN, "augment")
+    hand.failed(claimed, "null", Rejection("null", "no content"))
     assert retries.retry(database, hand.run) == 1
-    again = claim_one(database, hand.clock, work.unit_id)
+    again = claim_one(database, hand.clock, claimed.unit_id)
     assert (again.rejections, again.budget_from) == (1, 1)
     hand.failed(again, "null", Rejection("null", "no content"))
     assert counts.rejection_reasons(database, hand.run.id) == {"null": 2}
 
 
 def test_rejection_that_another_worker_recorded_is_not_recorded_again(hand: Hand, database: Database) -> None:
-    work = take(hand, TRAIN, "augment")
-    outcomes.record_rejection(database, work, Rejection("null"), 0, "0" * 64, None, hand.clock())
-    hand.failed(work, "null", Rejection("null"))
+    claimed = take(hand, TRAIN, "augment")
+    outcomes.record_rejection(database, claimed, Rejection("null"), 0, "0" * 64, None, hand.clock())
+    hand.failed(claimed, "null", Rejection("null"))
     assert counts.rejection_reasons(database, hand.run.id) == {"null": 1}
 
 
 def test_batches_that_end_together_do_not_block_each_other(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=40, test=1)
-    works = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
-    ended = [UnitOutcome(work, {"query": "q"}, dependants=[("retrieve", "augmented", 0)]) for work in works]
+    claimed_units = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    ended = [
+        UnitOutcome(claimed, {"query": "q"}, dependants=[("retrieve", "augmented", 0)])
+        for claimed in claimed_units
+    ]
     news = race(
         4, lambda number: outcomes.finish_units(database, ended[::-1] if number % 2 else ended, clock())
     )

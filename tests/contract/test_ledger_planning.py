@@ -118,8 +118,10 @@ def test_tests_come_back_as_they_went_in(database: Database, clock: Clock) -> No
     plain = Example(1, "2", "same", "x")
     runs.plan_run(database, "tested", experiment(), {TRAIN: [tested, plain], TEST: examples(1)}, clock())
     runs.start_run(database, "tested", clock())
-    works = claims.claim_units(database, "worker", ids(database, "tested", split=TRAIN), clock(), 20.0)
-    assert {work.example for work in works} == {tested, plain}
+    claimed_units = claims.claim_units(
+        database, "worker", ids(database, "tested", split=TRAIN), clock(), 20.0
+    )
+    assert {claimed.example for claimed in claimed_units} == {tested, plain}
     with database.read() as connection:
         absent = connection.execute(select(func.count()).where(EXAMPLES.c.tests.is_(None))).scalar_one()
     assert absent == 2

@@ -24,166 +24,166 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 @pytest.fixture
-def works(hand: Hand) -> list[ClaimedUnit]:
+def units(hand: Hand) -> list[ClaimedUnit]:
     """Two units under one worker's lease."""
     return hand.take(TRAIN, "augment")[:2]
 
 
-def reserve(hand: Hand, owner: str, work: ClaimedUnit) -> ReserveResult:
-    [decision] = purchases.reserve(hand.db, owner, [CallClaim(work, request())], hand.clock(), LEASE)
+def reserve(hand: Hand, owner: str, unit: ClaimedUnit) -> ReserveResult:
+    [decision] = purchases.reserve(hand.db, owner, [CallClaim(unit, request())], hand.clock(), LEASE)
     return decision
 
 
-def commit(hand: Hand, work: ClaimedUnit, bought: Purchase) -> None:
-    outcomes.finish_units(hand.db, [UnitOutcome(work, {"query": "q"}, purchase=bought)], hand.clock())
+def commit(hand: Hand, unit: ClaimedUnit, bought: Purchase) -> None:
+    outcomes.finish_units(hand.db, [UnitOutcome(unit, {"query": "q"}, purchase=bought)], hand.clock())
 
 
-def test_bought_answer_is_read_by_later_callers(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "me", works[0]) is None
+def test_bought_answer_is_read_by_later_callers(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "me", units[0]) is None
     bought = Purchase(request(), Completion(None, "content_filter", Usage(9, 4, 2), "no"), 77, 0.5)
-    commit(hand, works[0], bought)
-    assert reserve(hand, "other", works[1]) == bought.completion
-    assert reserve(hand, "me", works[0]) == bought.completion
+    commit(hand, units[0], bought)
+    assert reserve(hand, "other", units[1]) == bought.completion
+    assert reserve(hand, "me", units[0]) == bought.completion
 
 
-def test_answer_is_stored_as_it_came(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_answer_is_stored_as_it_came(hand: Hand, units: list[ClaimedUnit]) -> None:
     text = "tab\t 'quote' \\ é 😀 \u2028\n"
     bought = Purchase(
         request(), Completion(text, "a reason of more than thirty-two characters", Usage()), 0, 0.1
     )
-    commit(hand, works[0], bought)
-    reserved = reserve(hand, "me", works[1])
+    commit(hand, units[0], bought)
+    reserved = reserve(hand, "me", units[1])
     assert isinstance(reserved, Completion)
     assert (reserved.text, reserved.finish_reason) == (text, "a reason of more than thirty-two")
 
 
-def test_another_request_is_another_purchase(hand: Hand, works: list[ClaimedUnit]) -> None:
-    commit(hand, works[0], purchase(request()))
+def test_another_request_is_another_purchase(hand: Hand, units: list[ClaimedUnit]) -> None:
+    commit(hand, units[0], purchase(request()))
     for other in (request("another"), request(draw=(1, 0)), request(draw=(0, 1))):
-        assert purchases.reserve(hand.db, "me", [CallClaim(works[1], other)], hand.clock(), LEASE) == [None]
+        assert purchases.reserve(hand.db, "me", [CallClaim(units[1], other)], hand.clock(), LEASE) == [None]
 
 
-def test_second_caller_waits_for_the_first(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "me", works[0]) is None
-    assert reserve(hand, "other", works[1]) == Busy()
-    assert reserve(hand, "me", works[1]) == Busy()
+def test_second_caller_waits_for_the_first(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "me", units[0]) is None
+    assert reserve(hand, "other", units[1]) == Busy()
+    assert reserve(hand, "me", units[1]) == Busy()
 
 
-def test_racing_workers_buy_once(hand: Hand, works: list[ClaimedUnit]) -> None:
-    results = race(8, lambda number: reserve(hand, f"w{number}", works[number % 2]))
+def test_racing_workers_buy_once(hand: Hand, units: list[ClaimedUnit]) -> None:
+    results = race(8, lambda number: reserve(hand, f"w{number}", units[number % 2]))
     assert sorted(map(str, results)) == ["Busy()"] * 7 + ["None"]
 
 
-def test_answer_of_an_earlier_run_is_free(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
-    commit(hand, works[0], purchase(request()))
+def test_answer_of_an_earlier_run_is_free(hand: Hand, units: list[ClaimedUnit], clock: Clock) -> None:
+    commit(hand, units[0], purchase(request()))
     later = Hand(hand.db, plan(hand.db, clock, "small-2", seed=1), clock)
-    work = later.take(TRAIN, "augment")[0]
-    assert reserve(later, "me", work) == purchase(request()).completion
-    outcomes.finish_units(hand.db, [UnitOutcome(work, {"query": "q"}, generation=request().key)], clock())
+    unit = later.take(TRAIN, "augment")[0]
+    assert reserve(later, "me", unit) == purchase(request()).completion
+    outcomes.finish_units(hand.db, [UnitOutcome(unit, {"query": "q"}, generation=request().key)], clock())
     assert counts.spending(hand.db, "small-2") == Spending(0, Usage(), 0, 0.0)
     assert counts.spending(hand.db, "small-1").calls == 1
 
 
-def test_abandoned_call_is_free_at_once(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "me", works[0]) is None
+def test_abandoned_call_is_free_at_once(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "me", units[0]) is None
     purchases.abandon(hand.db, "other", request().key)
     purchases.abandon(hand.db, "me", request("another").key)
-    assert reserve(hand, "other", works[1]) == Busy()
+    assert reserve(hand, "other", units[1]) == Busy()
     purchases.abandon(hand.db, "me", request().key)
-    assert reserve(hand, "other", works[1]) is None
+    assert reserve(hand, "other", units[1]) is None
 
 
-def test_bought_answer_cannot_be_abandoned(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "me", works[0]) is None
-    commit(hand, works[0], purchase(request()))
+def test_bought_answer_cannot_be_abandoned(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "me", units[0]) is None
+    commit(hand, units[0], purchase(request()))
     purchases.abandon(hand.db, "me", request().key)
-    assert reserve(hand, "other", works[1]) == purchase(request()).completion
+    assert reserve(hand, "other", units[1]) == purchase(request()).completion
 
 
-def test_expired_call_is_taken_over(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "dead", works[0]) is None
+def test_expired_call_is_taken_over(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "dead", units[0]) is None
     hand.clock.advance(LEASE)
-    assert reserve(hand, "other", works[1]) == Busy()
+    assert reserve(hand, "other", units[1]) == Busy()
     hand.clock.advance(0.1)
-    assert reserve(hand, "other", works[1]) is None
-    assert reserve(hand, "dead", works[0]) == Busy()
+    assert reserve(hand, "other", units[1]) is None
+    assert reserve(hand, "dead", units[0]) == Busy()
     purchases.abandon(hand.db, "dead", request().key)
-    assert reserve(hand, "third", works[0]) == Busy()
+    assert reserve(hand, "third", units[0]) == Busy()
 
 
-def test_lost_call_may_not_be_made(hand: Hand, works: list[ClaimedUnit], clock: Clock) -> None:
-    key, run = request().key, works[0].run_id
-    reserve(hand, "cut off", works[0])
+def test_lost_call_may_not_be_made(hand: Hand, units: list[ClaimedUnit], clock: Clock) -> None:
+    key, run = request().key, units[0].run_id
+    reserve(hand, "cut off", units[0])
     assert purchases.may_be_bought(hand.db, "cut off", key, run)
     clock.advance(LEASE + 1)
     assert purchases.may_be_bought(hand.db, "cut off", key, run)  # nobody else wanted it
-    assert reserve(hand, "other", works[1]) is None
+    assert reserve(hand, "other", units[1]) is None
     assert not purchases.may_be_bought(hand.db, "cut off", key, run)
     assert purchases.may_be_bought(hand.db, "other", key, run)
-    commit(hand, works[1], purchase(request()))
+    commit(hand, units[1], purchase(request()))
     assert not purchases.may_be_bought(hand.db, "other", key, run)
 
 
-def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, works: list[ClaimedUnit]) -> None:
-    reserve(hand, "me", works[0])
-    runs.stop_run(hand.db, works[0].run_id, "enough", paused=True)
-    assert not purchases.may_be_bought(hand.db, "me", request().key, works[0].run_id)
+def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, units: list[ClaimedUnit]) -> None:
+    reserve(hand, "me", units[0])
+    runs.stop_run(hand.db, units[0].run_id, "enough", paused=True)
+    assert not purchases.may_be_bought(hand.db, "me", request().key, units[0].run_id)
 
 
-def test_expired_call_is_taken_over_once(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "dead", works[0]) is None
+def test_expired_call_is_taken_over_once(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "dead", units[0]) is None
     hand.clock.advance(LEASE + 1)
-    results = race(8, lambda number: reserve(hand, f"w{number}", works[1]))
+    results = race(8, lambda number: reserve(hand, f"w{number}", units[1]))
     assert sorted(map(str, results)) == ["Busy()"] * 7 + ["None"]
 
 
-def test_heartbeat_keeps_a_call(hand: Hand, works: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "worker", works[0]) is None
+def test_heartbeat_keeps_a_call(hand: Hand, units: list[ClaimedUnit]) -> None:
+    assert reserve(hand, "worker", units[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
         claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
-    assert reserve(hand, "other", works[1]) == Busy()
+    assert reserve(hand, "other", units[1]) == Busy()
 
 
 @pytest.mark.parametrize("end", ["failed", "released"])
 def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
-    hand: Hand, works: list[ClaimedUnit], end: str
+    hand: Hand, units: list[ClaimedUnit], end: str
 ) -> None:
     """Its worker lives on, but nobody waits for this answer: others must not wait for ever."""
-    assert reserve(hand, "worker", works[0]) is None
+    assert reserve(hand, "worker", units[0]) is None
     if end == "failed":
-        hand.failed(works[0], "internal_error")
+        hand.failed(units[0], "internal_error")
     else:
-        claims.release_units(hand.db, "worker", [works[0].unit_id])
+        claims.release_units(hand.db, "worker", [units[0].unit_id])
     for _ in range(2):
         hand.clock.advance(LEASE * 0.75)
         claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
-    assert reserve(hand, "other", works[1]) is None
+    assert reserve(hand, "other", units[1]) is None
 
 
-def test_first_answer_stays(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_first_answer_stays(hand: Hand, units: list[ClaimedUnit]) -> None:
     """The lease ran out in mid-call and two were bought: what rests on the first remains true."""
-    commit(hand, works[0], purchase(request(), "first", 10))
-    commit(hand, works[1], purchase(request(), "second", 20))
-    assert reserve(hand, "me", works[0]) == purchase(request(), "first").completion
+    commit(hand, units[0], purchase(request(), "first", 10))
+    commit(hand, units[1], purchase(request(), "second", 20))
+    assert reserve(hand, "me", units[0]) == purchase(request(), "first").completion
     assert counts.spending(hand.db, "small-1").cost_nano_usd == 10
 
 
-def test_racing_answers_leave_one(hand: Hand, works: list[ClaimedUnit]) -> None:
-    race(4, lambda number: commit(hand, works[number % 2], purchase(request(), f"answer {number}")))
-    reserved = reserve(hand, "me", works[0])
+def test_racing_answers_leave_one(hand: Hand, units: list[ClaimedUnit]) -> None:
+    race(4, lambda number: commit(hand, units[number % 2], purchase(request(), f"answer {number}")))
+    reserved = reserve(hand, "me", units[0])
     assert isinstance(reserved, Completion)
     assert reserved.text in {f"answer {number}" for number in range(4)}
     assert counts.spending(hand.db, "small-1").calls == 1
 
 
-def test_spending_is_the_sum_of_what_was_bought(hand: Hand, works: list[ClaimedUnit]) -> None:
+def test_spending_is_the_sum_of_what_was_bought(hand: Hand, units: list[ClaimedUnit]) -> None:
     calls = [
         replace(purchase(request(f"{number}"), cost=10**12 + number), seconds=0.25) for number in range(3)
     ]
     for call in calls:
-        commit(hand, works[0], call)
-    assert purchases.reserve(hand.db, "me", [CallClaim(works[1], request("3"))], hand.clock(), LEASE) == [
+        commit(hand, units[0], call)
+    assert purchases.reserve(hand.db, "me", [CallClaim(units[1], request("3"))], hand.clock(), LEASE) == [
         None
     ]
     spent = counts.spending(hand.db, "small-1")

@@ -18,8 +18,8 @@ def test_repeats_are_counted_in_the_order_of_the_split(database: Database) -> No
     LedgerRun.plan(database, train[::-1], test, "small-1")
     LedgerRun.plan(database, train, test, "small-2")
     counts = repeats(database, "small-2")
-    works = claims.claim_units(database, "worker", ids(database, "small-2", stage="augment"), 1.8e9, LEASE)
-    row_of = {work.example_id: work.example.row for work in works if work.split == TRAIN}
+    units = claims.claim_units(database, "worker", ids(database, "small-2", stage="augment"), 1.8e9, LEASE)
+    row_of = {unit.example_id: unit.example.row for unit in units if unit.split == TRAIN}
     assert {row_of[each]: before for each, before in counts.of_id.items()} == {1: 1, 3: 2}
     assert {row_of[each]: before for each, before in counts.of_request.items()} == {2: 1, 3: 2}
-    assert TEST not in {work.split for work in works}
+    assert TEST not in {unit.split for unit in units}

@@ -70,8 +70,8 @@ def test_retry_by_reason_leaves_the_others(hand: Hand, database: Database) -> No
 
 def test_retry_leaves_what_was_already_correct(hand: Hand, database: Database) -> None:
     for stage in ("augment", "retrieve"):
-        for work in hand.take(TRAIN, stage):
-            hand.done(work)
+        for claimed in hand.take(TRAIN, stage):
+            hand.done(claimed)
     first, second, third = hand.take(TRAIN, "rationale")
     hand.correct(first)
     hand.failed(second)
@@ -94,15 +94,15 @@ def test_retried_unit_remembers_the_barrier(hand: Hand, database: Database) -> N
 
 
 def test_retry_gives_a_full_budget(hand: Hand, database: Database) -> None:
-    work = hand.take(TRAIN, "augment")[0]
+    claimed = hand.take(TRAIN, "augment")[0]
     for attempt in range(3):
-        outcomes.record_rejection(database, work, Rejection("null"), attempt, "0" * 64, None, hand.clock())
-    hand.failed(replace(work, rejections=3), "null", Rejection("null"))
+        outcomes.record_rejection(database, claimed, Rejection("null"), attempt, "0" * 64, None, hand.clock())
+    hand.failed(replace(claimed, rejections=3), "null", Rejection("null"))
     retries.retry(database, hand.run)
-    again = claim_one(database, hand.clock, work.unit_id)
+    again = claim_one(database, hand.clock, claimed.unit_id)
     assert (again.rejections, again.budget_from) == (4, 4)
-    assert [reason for reason, _, _ in queries.rejected_texts(database, work.unit_id)] == ["null"] * 4
-    assert units(database, id=work.unit_id)[0].attempts == 1
+    assert [reason for reason, _, _ in queries.rejected_texts(database, claimed.unit_id)] == ["null"] * 4
+    assert units(database, id=claimed.unit_id)[0].attempts == 1
 
 
 def test_finished_run_goes_on_after_a_retry(hand: Hand, database: Database) -> None:
@@ -126,15 +126,15 @@ def test_retry_meets_units_that_fail_at_the_same_time(database: Database, clock:
     """The dependants of a unit are skipped if and only if the unit has failed."""
     run = plan(database, clock, train=60, test=1)
     hand = Hand(database, run, clock)
-    works = hand.take(TRAIN, "augment")
+    claimed_units = hand.take(TRAIN, "augment")
 
     def act(number: int) -> None:
         if number == 0:
             for _ in range(10):
                 retries.retry(database, run)
         else:
-            for work in works[number - 1 :: 3]:
-                hand.failed(work)
+            for claimed in claimed_units[number - 1 :: 3]:
+                hand.failed(claimed)
 
     race(4, act)
     consistent(hand)
@@ -183,10 +183,10 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
         scheduling.open_barrier(db, run)
         for queue in queues(run.experiment):
             taken = scheduling.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
-            for work in claims.claim_units(
+            for claimed in claims.claim_units(
                 db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE
             ):
-                end(hand, chance, work, failing)
+                end(hand, chance, claimed, failing)
             assert counts.funnel(db, run.id, clock()).total().total() == run.planned
         if scheduling.finish_run(db, run.id, clock()):
             assert runs.run_state(db, run.id) == (FINISHED, "")
@@ -195,30 +195,33 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
     pytest.fail(f"not finished: {Counter(unit.state for unit in units(db, run.id))}")
 
 
-def end(hand: Hand, chance: random.Random, work: ClaimedUnit, failing: float) -> None:
+def end(hand: Hand, chance: random.Random, claimed: ClaimedUnit, failing: float) -> None:
     fate = chance.random()
-    votes = (work.stage, work.variant) == ("rationale", "") and hand.run.experiment.rationale.samples > 1
-    if votes and not exemplars.answered_samples(hand.db, work):
-        hand.failed(work, NO_SAMPLES)
+    votes = (claimed.stage, claimed.variant) == (
+        "rationale",
+        "",
+    ) and hand.run.experiment.rationale.samples > 1
+    if votes and not exemplars.answered_samples(hand.db, claimed):
+        hand.failed(claimed, NO_SAMPLES)
     elif fate < failing:
-        hand.failed(work, chance.choice(["null", "refusal"]), Rejection("null"))
+        hand.failed(claimed, chance.choice(["null", "refusal"]), Rejection("null"))
     elif fate < 1.5 * failing:
         outcomes.record_rejection(
-            hand.db, work, Rejection("html"), work.rejections, "0" * 64, None, hand.clock()
+            hand.db, claimed, Rejection("html"), claimed.rejections, "0" * 64, None, hand.clock()
         )
-        claims.release_units(hand.db, owner_of(hand, work), [work.unit_id])
+        claims.release_units(hand.db, owner_of(hand, claimed), [claimed.unit_id])
     elif fate < 2 * failing:
         return  # The worker dies: its lease runs out.
-    elif work.step == ("rationale", "", 0) and fate > 0.8:
-        hand.correct(work)
+    elif claimed.step == ("rationale", "", 0) and fate > 0.8:
+        hand.correct(claimed)
     else:
-        hand.done(work)
+        hand.done(claimed)
         if chance.random() < 0.2:
-            hand.failed(work)  # A second message of the same unit comes too late.
+            hand.failed(claimed)  # A second message of the same unit comes too late.
 
 
-def owner_of(hand: Hand, work: ClaimedUnit) -> str:
-    return str(units(hand.db, hand.run.id, id=work.unit_id)[0].lease_owner)
+def owner_of(hand: Hand, claimed: ClaimedUnit) -> str:
+    return str(units(hand.db, hand.run.id, id=claimed.unit_id)[0].lease_owner)
 
 
 def consistent(hand: Hand) -> None:

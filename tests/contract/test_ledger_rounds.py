@@ -18,32 +18,34 @@ RIGHT, STAR, WRONG, NO_PASSAGES = range(4)
 TWO = {"passes": 1, "rounds": 2}
 
 
-def text(work: ClaimedUnit) -> dict[str, Any]:
-    return {"text": f"{work.stage} {work.variant} {work.example.row}", "correct": False}
+def text(claimed: ClaimedUnit) -> dict[str, Any]:
+    return {"text": f"{claimed.stage} {claimed.variant} {claimed.example.row}", "correct": False}
 
 
-def right(work: ClaimedUnit) -> dict[str, Any]:
-    return text(work) | {"correct": True}
+def right(claimed: ClaimedUnit) -> dict[str, Any]:
+    return text(claimed) | {"correct": True}
 
 
 def begin(database: Database, clock: Clock, **sections: Any) -> Hand:
     """Every example of the train split has its passages, but one."""
     hand = Hand(database, plan(database, clock, train=4, **{"rationale": TWO, **sections}), clock)
-    for work in hand.take(TRAIN, "augment"):
-        hand.done(work, {"query": f"query {work.example.row}"})
-    for work in hand.take(TRAIN, "retrieve"):
-        if work.example.row == NO_PASSAGES:
-            hand.failed(work)
+    for claimed in hand.take(TRAIN, "augment"):
+        hand.done(claimed, {"query": f"query {claimed.example.row}"})
+    for claimed in hand.take(TRAIN, "retrieve"):
+        if claimed.example.row == NO_PASSAGES:
+            hand.failed(claimed)
         else:
-            hand.done(work, {"passages": []})
+            hand.done(claimed, {"passages": []})
     return hand
 
 
 def first_round(hand: Hand) -> None:
-    for work in hand.take(TRAIN, "rationale", ""):
-        hand.correct(work, right(work)) if work.example.row == RIGHT else hand.done(work, text(work))
-    for work in hand.take(TRAIN, "rationalize", "pass-1"):
-        hand.done(work, right(work) if work.example.row == STAR else text(work))
+    for claimed in hand.take(TRAIN, "rationale", ""):
+        hand.correct(claimed, right(claimed)) if claimed.example.row == RIGHT else hand.done(
+            claimed, text(claimed)
+        )
+    for claimed in hand.take(TRAIN, "rationalize", "pass-1"):
+        hand.done(claimed, right(claimed) if claimed.example.row == STAR else text(claimed))
 
 
 def states(hand: Hand, variant: str) -> list[str]:
@@ -55,11 +57,11 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
     later = [WAITING, WAITING, WAITING, SKIPPED]
     assert states(hand, "round-2") == later
     assert scheduling.open_rounds(database, hand.run) == 0
-    works = hand.take(TRAIN, "rationale", "")
-    for work in works[1:]:
-        hand.correct(work, right(work))
+    claimed_units = hand.take(TRAIN, "rationale", "")
+    for claimed in claimed_units[1:]:
+        hand.correct(claimed, right(claimed))
     assert scheduling.open_rounds(database, hand.run) == 0
-    hand.done(works[0], text(works[0]))
+    hand.done(claimed_units[0], text(claimed_units[0]))
     assert scheduling.open_rounds(database, hand.run) == 0
     assert states(hand, "round-2") == later
     [left] = hand.take(TRAIN, "rationalize", "pass-1")
@@ -86,8 +88,10 @@ def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock
     )
     assert exemplars.accepted_examples(database, hand.run.id, 2) == []
     scheduling.open_rounds(database, hand.run)
-    for work in hand.take(TRAIN, "rationale", "round-2"):
-        hand.correct(work, right(work)) if work.example.row == STAR else hand.done(work, text(work))
+    for claimed in hand.take(TRAIN, "rationale", "round-2"):
+        hand.correct(claimed, right(claimed)) if claimed.example.row == STAR else hand.done(
+            claimed, text(claimed)
+        )
 
     def rationales(source: Any, of_round: int | None = None) -> list[str]:
         return [
@@ -122,20 +126,20 @@ def test_a_retry_reaches_the_later_round(database: Database, clock: Clock) -> No
 def test_samples_of_a_later_round_are_voted_on_there(database: Database, clock: Clock) -> None:
     hand = begin(database, clock, rationale={"passes": 0, "rounds": 2, "samples": 2})
     for variant in (SAMPLE, ""):
-        for work in hand.take(TRAIN, "rationale", variant):
-            hand.done(work, text(work))
+        for claimed in hand.take(TRAIN, "rationale", variant):
+            hand.done(claimed, text(claimed))
     assert scheduling.open_rounds(database, hand.run) == 6
-    works = hand.take(TRAIN, "rationale", in_round(2, SAMPLE))
-    assert len(works) == 6
-    hand.failed(works[0])
+    claimed_units = hand.take(TRAIN, "rationale", in_round(2, SAMPLE))
+    assert len(claimed_units) == 6
+    hand.failed(claimed_units[0])
     # The vote has one need left, as a unit that waits for its round has, and is not opened with it.
     assert scheduling.open_rounds(database, hand.run) == 0
     assert states(hand, "round-2") == [WAITING, WAITING, WAITING, SKIPPED]
     # A sample is of use until it was voted on; so are the passages of the last row.
     assert retries.retry(database, hand.run, "null") == 2
     assert FAILED not in states(hand, in_round(2, SAMPLE))
-    for work in works[1:]:
-        hand.done(work, text(work))
+    for claimed in claimed_units[1:]:
+        hand.done(claimed, text(claimed))
     assert states(hand, "round-2") == [WAITING, READY, READY, WAITING]
 
 

@@ -99,10 +99,10 @@ def test_barrier_opens_once_every_train_unit_is_final(database: Database, clock:
     behind = [unit.id for unit in units(database, stage="answer") if unit.id not in free]
     last = 0
     for slot in run.slots[TRAIN]:
-        for work in hand.take(TRAIN, slot.stage, slot.variant):
+        for claimed in hand.take(TRAIN, slot.stage, slot.variant):
             assert not scheduling.open_barrier(database, run)
-            hand.done(work)
-            last = work.unit_id
+            hand.done(claimed)
+            last = claimed.unit_id
     assert [unit.state for unit in units(database, id=last)] == [DONE]
     assert {unit.state for unit in units(database, stage="answer") if unit.id in behind} == {WAITING}
     assert scheduling.open_barrier(database, run)
@@ -135,8 +135,8 @@ def test_barrier_and_retrieval_meet_in_any_order(database: Database, clock: Cloc
         if number == 0:
             scheduling.open_barrier(database, run)
         else:
-            for work in retrieved[number - 1 :: 3]:
-                hand.done(work)
+            for claimed in retrieved[number - 1 :: 3]:
+                hand.done(claimed)
 
     race(4, act)
     assert {(unit.needs, unit.state) for unit in units(database, stage="answer")} == {(0, READY)}
@@ -145,9 +145,9 @@ def test_barrier_and_retrieval_meet_in_any_order(database: Database, clock: Cloc
 def test_failed_train_units_do_not_hold_the_barrier(database: Database, clock: Clock) -> None:
     run = plan(database, clock)
     hand = Hand(database, run, clock)
-    for work in hand.take(TRAIN, "augment"):
+    for claimed in hand.take(TRAIN, "augment"):
         assert not scheduling.open_barrier(database, run)
-        hand.failed(work)
+        hand.failed(claimed)
     assert scheduling.open_barrier(database, run)
 
 
@@ -167,8 +167,8 @@ def test_run_is_finished_when_every_unit_is_final(database: Database, clock: Clo
     scheduling.open_barrier(database, run)
     for slot in run.slots[TEST]:
         assert not scheduling.finish_run(database, run.id, clock())
-        for work in hand.take(TEST, slot.stage, slot.variant):
-            hand.done(work)
+        for claimed in hand.take(TEST, slot.stage, slot.variant):
+            hand.done(claimed)
     clock.advance(7)
     assert runs.run_state(database, run.id) == (RUNNING, "")
     assert scheduling.finish_run(database, run.id, clock())

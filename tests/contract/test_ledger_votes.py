@@ -19,25 +19,27 @@ def hand(database: Database, clock: Clock) -> Hand:
     """Every example of the train split has its samples ready."""
     opened = Hand(database, plan(database, clock, rationale={"passes": 1, "samples": SAMPLES}), clock)
     for stage in ("augment", "retrieve"):
-        for work in opened.take(TRAIN, stage):
-            opened.done(work)
+        for claimed in opened.take(TRAIN, stage):
+            opened.done(claimed)
     return opened
 
 
 def drawn(hand: Hand, row: int = 0) -> list[ClaimedUnit]:
     """The samples of one example; the others are given back."""
-    works = hand.take(TRAIN, "rationale", "sample")
-    claims.release_units(hand.db, "worker", [work.unit_id for work in works if work.example.row != row])
-    return [work for work in works if work.example.row == row]
+    claimed_units = hand.take(TRAIN, "rationale", "sample")
+    claims.release_units(
+        hand.db, "worker", [claimed.unit_id for claimed in claimed_units if claimed.example.row != row]
+    )
+    return [claimed for claimed in claimed_units if claimed.example.row == row]
 
 
-def vote(hand: Hand, work: ClaimedUnit) -> tuple[str, int, str | None]:
-    [unit] = units(hand.db, hand.run.id, stage="rationale", variant="", example_id=work.example_id)
+def vote(hand: Hand, claimed: ClaimedUnit) -> tuple[str, int, str | None]:
+    [unit] = units(hand.db, hand.run.id, stage="rationale", variant="", example_id=claimed.example_id)
     return (unit.state, unit.needs, unit.reason)
 
 
-def passes(hand: Hand, work: ClaimedUnit) -> set[tuple[str, str | None]]:
-    rows = units(hand.db, hand.run.id, stage="rationalize", example_id=work.example_id)
+def passes(hand: Hand, claimed: ClaimedUnit) -> set[tuple[str, str | None]]:
+    rows = units(hand.db, hand.run.id, stage="rationalize", example_id=claimed.example_id)
     return {(unit.state, unit.reason) for unit in rows}
 
 
@@ -53,14 +55,14 @@ def test_every_sample_and_the_vote_are_planned(hand: Hand, database: Database) -
 
 def test_vote_waits_for_all_and_finds_them_in_order(hand: Hand, database: Database) -> None:
     first, second, third = drawn(hand)
-    for left, work in ((2, third), (1, first)):
-        hand.done(work, {"text": str(work.sample)}, generation=f"{work.sample}" * 64)
-        assert vote(hand, work) == (WAITING, left, None)
+    for left, claimed in ((2, third), (1, first)):
+        hand.done(claimed, {"text": str(claimed.sample)}, generation=f"{claimed.sample}" * 64)
+        assert vote(hand, claimed) == (WAITING, left, None)
     hand.failed(second)
     assert vote(hand, second) == (READY, 0, None)
     assert passes(hand, second) == {(WAITING, None)}
-    [work] = hand.take(TRAIN, "rationale", "")
-    samples = exemplars.answered_samples(database, work)
+    [claimed] = hand.take(TRAIN, "rationale", "")
+    samples = exemplars.answered_samples(database, claimed)
     assert [(sample.result, sample.generation) for sample in samples] == [
         ({"text": "0"}, "0" * 64),
         ({"text": "2"}, "2" * 64),
@@ -68,9 +70,12 @@ def test_vote_waits_for_all_and_finds_them_in_order(hand: Hand, database: Databa
 
 
 def test_samples_that_end_together_are_counted_once_each(hand: Hand) -> None:
-    works = drawn(hand)
-    race(SAMPLES, lambda number: hand.failed(works[number]) if number else hand.done(works[number]))
-    assert vote(hand, works[0]) == (READY, 0, None)
+    claimed_units = drawn(hand)
+    race(
+        SAMPLES,
+        lambda number: hand.failed(claimed_units[number]) if number else hand.done(claimed_units[number]),
+    )
+    assert vote(hand, claimed_units[0]) == (READY, 0, None)
 
 
 def test_poison_sample_does_not_hold_back_the_vote(hand: Hand, database: Database) -> None:
@@ -79,38 +84,38 @@ def test_poison_sample_does_not_hold_back_the_vote(hand: Hand, database: Databas
         hand.clock.advance(LEASE + 1)
         claims.claim_units(database, "doomed", [doomed.unit_id], hand.clock(), LEASE)
     assert units(database, id=doomed.unit_id)[0].reason == "crash"
-    for work in others:
-        hand.done(work)
+    for claimed in others:
+        hand.done(claimed)
     assert vote(hand, doomed) == (READY, 0, None)
 
 
 def without_samples(hand: Hand) -> list[ClaimedUnit]:
     """Samples that all failed, each for a reason of its own, and the vote on them."""
-    works = drawn(hand)
-    for work, reason in zip(works, ("null", "refusal", "refusal"), strict=True):
-        hand.failed(work, reason)
-    [work] = hand.take(TRAIN, "rationale", "")
-    assert exemplars.answered_samples(hand.db, work) == []
-    hand.failed(work, NO_SAMPLES)
-    assert vote(hand, work) == (FAILED, 0, NO_SAMPLES)
-    assert passes(hand, work) == {(SKIPPED, UPSTREAM_FAILED)}
-    return works
+    claimed_units = drawn(hand)
+    for claimed, reason in zip(claimed_units, ("null", "refusal", "refusal"), strict=True):
+        hand.failed(claimed, reason)
+    [claimed] = hand.take(TRAIN, "rationale", "")
+    assert exemplars.answered_samples(hand.db, claimed) == []
+    hand.failed(claimed, NO_SAMPLES)
+    assert vote(hand, claimed) == (FAILED, 0, NO_SAMPLES)
+    assert passes(hand, claimed) == {(SKIPPED, UPSTREAM_FAILED)}
+    return claimed_units
 
 
 @pytest.mark.parametrize(("reason", "sent"), [(None, 3), ("null", 1), ("refusal", 2), (NO_SAMPLES, 3)])
 def test_vote_without_samples_is_retried_by_way_of_them(
     hand: Hand, database: Database, reason: str | None, sent: int
 ) -> None:
-    works = without_samples(hand)
+    claimed_units = without_samples(hand)
     assert retries.retry(database, hand.run, reason) == sent
-    assert vote(hand, works[0]) == (WAITING, sent, None)
-    assert passes(hand, works[0]) == {(WAITING, None)}
-    again = [work for work in drawn(hand) if work.unit_id in {old.unit_id for old in works}]
+    assert vote(hand, claimed_units[0]) == (WAITING, sent, None)
+    assert passes(hand, claimed_units[0]) == {(WAITING, None)}
+    again = [claimed for claimed in drawn(hand) if claimed.unit_id in {old.unit_id for old in claimed_units}]
     assert len(again) == sent
-    for work in again:
-        assert vote(hand, work)[0] == WAITING
-        hand.done(work)
-    assert vote(hand, works[0]) == (READY, 0, None)
+    for claimed in again:
+        assert vote(hand, claimed)[0] == WAITING
+        hand.done(claimed)
+    assert vote(hand, claimed_units[0]) == (READY, 0, None)
 
 
 def test_sample_is_retried_while_the_vote_waits(hand: Hand, database: Database) -> None:
@@ -119,9 +124,11 @@ def test_sample_is_retried_while_the_vote_waits(hand: Hand, database: Database) 
     assert vote(hand, first) == (WAITING, 2, None)
     assert retries.retry(database, hand.run) == 1
     assert vote(hand, first) == (WAITING, 3, None)
-    for work in (second, third):
-        hand.done(work)
-    [again] = [work for work in hand.take(TRAIN, "rationale", "sample") if work.unit_id == first.unit_id]
+    for claimed in (second, third):
+        hand.done(claimed)
+    [again] = [
+        claimed for claimed in hand.take(TRAIN, "rationale", "sample") if claimed.unit_id == first.unit_id
+    ]
     hand.done(again)
     assert vote(hand, first) == (READY, 0, None)
 
@@ -129,11 +136,11 @@ def test_sample_is_retried_while_the_vote_waits(hand: Hand, database: Database) 
 def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) -> None:
     first, *others = drawn(hand)
     hand.failed(first)
-    for work in others:
-        hand.done(work)
+    for claimed in others:
+        hand.done(claimed)
     assert retries.retry(database, hand.run) == 0
-    [work] = hand.take(TRAIN, "rationale", "")
-    hand.done(work)
+    [claimed] = hand.take(TRAIN, "rationale", "")
+    hand.done(claimed)
     before = units(database)
     assert retries.retry(database, hand.run) == retries.retry(database, hand.run, "null") == 0
     assert units(database) == before
@@ -141,28 +148,28 @@ def test_sample_is_not_retried_after_the_vote(hand: Hand, database: Database) ->
 
 
 def test_right_rationales_are_counted_without_samples(hand: Hand, database: Database) -> None:
-    for work in drawn(hand):
-        assert exemplars.count_right_before(database, work) == 0
-        hand.done(work, {"text": "sample", "correct": True})
-    [work] = hand.take(TRAIN, "rationale", "")
-    assert exemplars.count_right_before(database, work) == 0
-    hand.done(work, {"text": "elected", "correct": True})
-    [work] = hand.take(TRAIN, "rationalize")
-    assert exemplars.count_right_before(database, work) == 1
-    hand.done(work, {"text": "its own does not count", "correct": True})
-    assert exemplars.count_right_before(database, work) == 1
+    for claimed in drawn(hand):
+        assert exemplars.count_right_before(database, claimed) == 0
+        hand.done(claimed, {"text": "sample", "correct": True})
+    [claimed] = hand.take(TRAIN, "rationale", "")
+    assert exemplars.count_right_before(database, claimed) == 0
+    hand.done(claimed, {"text": "elected", "correct": True})
+    [claimed] = hand.take(TRAIN, "rationalize")
+    assert exemplars.count_right_before(database, claimed) == 1
+    hand.done(claimed, {"text": "its own does not count", "correct": True})
+    assert exemplars.count_right_before(database, claimed) == 1
 
 
 def test_students_see_only_the_elected_rationale(hand: Hand, database: Database) -> None:
     """A right sample that lost its vote makes no exemplar."""
-    works = drawn(hand)
-    for work in works:
-        hand.done(work, {"text": f"sample {work.sample}", "correct": work.sample == 0})
-    [work] = hand.take(TRAIN, "rationale", "")
-    hand.done(work, {"text": "elected", "correct": False})
+    claimed_units = drawn(hand)
+    for claimed in claimed_units:
+        hand.done(claimed, {"text": f"sample {claimed.sample}", "correct": claimed.sample == 0})
+    [claimed] = hand.take(TRAIN, "rationale", "")
+    hand.done(claimed, {"text": "elected", "correct": False})
     assert exemplars.eligible_examples(database, hand.run, "first_pass") == frozenset()
     assert exemplars.eligible_examples(database, hand.run, "star") == frozenset()
     for source in ("first_pass", "star"):
-        [shown] = exemplars.load_exemplars(database, hand.run.id, [work.example_id], source)
+        [shown] = exemplars.load_exemplars(database, hand.run.id, [claimed.example_id], source)
         assert shown.rationale == "elected"
-    assert units(database, id=work.unit_id)[0].state == DONE
+    assert units(database, id=claimed.unit_id)[0].state == DONE

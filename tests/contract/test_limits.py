@@ -11,7 +11,7 @@ import pytest
 from storage.limits.limiter import HORIZON, CallOutcome, CallReport
 from tests.openai_server.behaviour import Meter
 from tests.support.clock import Clock
-from tests.support.limits import FAILED, LIMITED, OK, Limits, limits, most_in_a_minute, now_and_then, play
+from tests.support.limits import FAILED, LIMITED, OK, Limits, limits, max_in_a_minute, now_and_then, play
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -30,7 +30,7 @@ def test_without_limits_all_may_start_at_once(model: Limits) -> None:
 def test_requests_are_spaced_evenly_and_never_too_many(model: Limits, rpm: int) -> None:
     seconds = 200 if rpm < 100 else 70
     made = model.starts(seconds, lambda: 1, rpm=rpm)
-    assert most_in_a_minute(made) <= rpm
+    assert max_in_a_minute(made) <= rpm
     assert len(made) >= int(seconds * rpm / 60 * 0.98)
     gaps = [after - before for (before, _), (after, _) in pairwise(made)]
     assert max(gaps) == pytest.approx(60 / rpm, rel=0.02)
@@ -39,7 +39,7 @@ def test_requests_are_spaced_evenly_and_never_too_many(model: Limits, rpm: int) 
 def test_calls_a_little_early_or_late_are_still_not_too_many(model: Limits) -> None:
     shaken = random.Random(3)
     made = [(start + shaken.uniform(0, 0.1), 1) for start, _ in model.starts(150, lambda: 1, rpm=600)]
-    assert most_in_a_minute(sorted(made)) <= 600
+    assert max_in_a_minute(sorted(made)) <= 600
 
 
 def test_idle_time_gives_no_credit(model: Limits) -> None:
@@ -66,7 +66,7 @@ def test_a_start_is_reserved_for_a_quarter_of_a_second_at_most(model: Limits) ->
 def test_tokens_of_any_minute_stay_below_the_limit(model: Limits, least: int, most: int, used: float) -> None:
     sizes = random.Random(5)
     made = model.starts(400, lambda: sizes.randint(least, most), tpm=1000)
-    assert most_in_a_minute(made) <= 1000
+    assert max_in_a_minute(made) <= 1000
     assert sum(tokens for _, tokens in made) >= used * 1000 * 400 / 60
 
 
@@ -171,7 +171,7 @@ def test_newly_announced_limit_replaces_the_old_one(model: Limits) -> None:
 def test_429s_that_strike_at_random_hardly_slow_a_known_limit(model: Limits, rpm: int) -> None:
     made = play(model, 60, now_and_then(0.05, CallOutcome.LIMITED), rpm=rpm)
     assert len(made) >= 0.95 * rpm
-    assert most_in_a_minute([(start, 1) for start, _ in made]) <= rpm
+    assert max_in_a_minute([(start, 1) for start, _ in made]) <= rpm
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(120, 0.12), (1200, 0.04), (6000, 0.04)])

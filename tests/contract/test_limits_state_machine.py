@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from storage.limits.limiter import HORIZON, OWNER_TTL, CallOutcome, CallReport, Decision, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.clock import Clock
-from tests.support.limits import most_in_a_minute
+from tests.support.limits import max_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
 
 OWNERS = st.integers(0, 2)
@@ -165,11 +165,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def no_minute_holds_too_much(self) -> None:
         if self.quota.rpm:
-            assert most_in_a_minute([(start, 1) for start, _ in sorted(self.made)]) <= self.quota.rpm
+            assert max_in_a_minute([(start, 1) for start, _ in sorted(self.made)]) <= self.quota.rpm
         if self.quota.tpm:
             # A call of more than a minute's tokens is alone; what was given back may be used again.
             fitting = sorted((start, min(tokens, self.quota.tpm)) for start, tokens in self.made)
-            assert most_in_a_minute(fitting) <= self.quota.tpm + sum(tokens for _, tokens in self.refunds)
+            assert max_in_a_minute(fitting) <= self.quota.tpm + sum(tokens for _, tokens in self.refunds)
 
     @invariant()
     def one_probe_at_a_time(self) -> None:

@@ -115,8 +115,8 @@ def planned(
         run = runs.load_run(db, name)
         hand = Hand(db, run, time.time)
         for slot in run.slots[TRAIN]:
-            for work in hand.take(TRAIN, slot.stage, slot.variant):
-                hand.done(work, {"text": "", "correct": False, "passages": []})
+            for claimed in hand.take(TRAIN, slot.stage, slot.variant):
+                hand.done(claimed, {"text": "", "correct": False, "passages": []})
         yield Grid(db, run, settings)
 
 

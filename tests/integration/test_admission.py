@@ -13,7 +13,7 @@ import pytest
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
-from tests.support.limits import most_in_a_minute
+from tests.support.limits import max_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
 from tests.support.services import free_port, running_valkey
 from tests.support.virtual_time import run
@@ -89,7 +89,7 @@ def test_a_limit_is_used_up_and_kept() -> None:
         limits, crowd = Limits(), Crowd(0.02)
         async with gate_to(limits, rpm=6000) as gate:
             await crowd.calls(gate, at_once=64, count=9000)
-        assert most_in_a_minute([(start, 1) for start in crowd.starts]) <= 6000
+        assert max_in_a_minute([(start, 1) for start in crowd.starts]) <= 6000
         assert crowd.starts[-1] <= 9000 / 100 * 1.02
         assert len(limits.exchanges) <= 9000 / 4
 

@@ -87,8 +87,8 @@ def test_enqueued_calls_are_answered(world: World) -> None:
     world.assert_each_call_is_paid_and_booked_once()
     [batch] = world.rows()
     assert (batch.state, batch.requests, batch.answered, batch.refused) == (SETTLED, CALLS, CALLS, 0)
-    works = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take(TRAIN, "augment")
-    assert {work.generation for work in works} == set(generations(world))
+    claimed_units = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take(TRAIN, "augment")
+    assert {claimed.generation for claimed in claimed_units} == set(generations(world))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -125,13 +125,13 @@ def test_errors_of_the_server_are_asked_again(world: World) -> None:
 
 def test_a_refused_call_frees_its_unit_and_no_other(world: World) -> None:
     long = request("very " * 200 + "long")
-    [work] = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take("test", "retrieve")
-    batch_enqueue.enqueue_for_batch(world.db, "worker", [work], CallClaim(work, long), world.clock())
+    [claimed] = Hand(world.db, runs.load_run(world.db, RUN), world.clock).take("test", "retrieve")
+    batch_enqueue.enqueue_for_batch(world.db, "worker", [claimed], CallClaim(claimed, long), world.clock())
     world.server.configure(max_context=100)
     world.deliver()
     world.assert_each_call_is_paid_and_booked_once()
     refusal = batch_enqueue.enqueue_for_batch(
-        world.db, "worker", [again(world, work.unit_id)], CallClaim(work, long), world.clock()
+        world.db, "worker", [again(world, claimed.unit_id)], CallClaim(claimed, long), world.clock()
     )
     assert isinstance(refusal, batch_enqueue.BatchRefusal)
     assert refusal.reason == "context_overflow"
@@ -270,5 +270,5 @@ def generations(world: World) -> list[str]:
 
 
 def again(world: World, unit_id: int) -> ClaimedUnit:
-    [work] = claims.claim_units(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
-    return work
+    [claimed] = claims.claim_units(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
+    return claimed

@@ -51,10 +51,10 @@ class Student:
         run = plan(db, clock, train=3, test=1, grid=GRID, passages={"top_k": 2}, rationale={"passes": 0},
                    augment={"enabled": False}, students=[student | settings])  # fmt: skip
         hand = Hand(db, run, clock)
-        for work in hand.take(TRAIN, "retrieve") + hand.take(TEST, "retrieve"):
-            hand.done(work, {"passages": [hit(work.example.request, rank) for rank in (1, 2)]})
-        for work in hand.take(TRAIN, "rationale"):
-            hand.done(work, {"text": "", "correct": False})
+        for claimed in hand.take(TRAIN, "retrieve") + hand.take(TEST, "retrieve"):
+            hand.done(claimed, {"passages": [hit(claimed.example.request, rank) for rank in (1, 2)]})
+        for claimed in hand.take(TRAIN, "rationale"):
+            hand.done(claimed, {"text": "", "correct": False})
         assert scheduling.open_barrier(db, run)
         self.runtime.wait_for(execute_unit.execute_units(self.runtime, ids(db, stage="answer")))
         [unit] = units(db, stage="answer")

@@ -32,13 +32,13 @@ def finished(db: Database, run_id: str, right: set[int], **sections: Any) -> Led
     run = LedgerRun.plan(db, train, test, run_id, **sections)
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
-    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=work.example.row in right))
-    run.finish(TRAIN, "rationalize", lambda work: reasoned(work, correct=False))
+    run.finish(TRAIN, "rationale", lambda unit: reasoned(unit, correct=unit.example.row in right))
+    run.finish(TRAIN, "rationalize", lambda unit: reasoned(unit, correct=False))
     run.open_grid()
     run.finish(
         TEST,
         "answer",
-        lambda work: answered(work.example.reference if work.example.row in right else "wrong()"),
+        lambda unit: answered(unit.example.reference if unit.example.row in right else "wrong()"),
     )
     run.finish(TEST, "judge", judged)
     return run
@@ -105,7 +105,7 @@ def test_runs_over_other_data_are_refused(db: Database, capsys: pytest.CaptureFi
     other = LedgerRun.plan(db, [example(0, "another request")], [], "new")
     other.finish(TRAIN, "augment", augmented)
     other.finish(TRAIN, "retrieve", retrieved)
-    other.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    other.finish(TRAIN, "rationale", lambda unit: reasoned(unit, correct=True))
     assert starmill("diff", "old", "new") == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
@@ -120,7 +120,7 @@ def test_runs_over_grown_data_are_compared_on_common_rows(
         run = LedgerRun.plan(db, [example(row) for row in range(rows)], [], run_id)
         run.finish(TRAIN, "augment", augmented)
         run.finish(TRAIN, "retrieve", retrieved)
-        run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+        run.finish(TRAIN, "rationale", lambda unit: reasoned(unit, correct=True))
     comparison = compared(capsys, "old", "new")
     assert not comparison["same_data"]
     assert [cell["n"] for cell in comparison["cells"]] == [2, 2]

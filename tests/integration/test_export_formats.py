@@ -141,7 +141,7 @@ def test_generations_are_a_recording(db: Database) -> None:
 
 def test_recording_splits_shared_calls_by_example(db: Database) -> None:
     run = plan_mixed(db, augment={"batch_size": 5})
-    run.finish(TRAIN, "augment", lambda work: "missing" if work.example.row == 2 else augmented(work))
+    run.finish(TRAIN, "augment", lambda unit: "missing" if unit.example.row == 2 else augmented(unit))
     assert starmill("export", "small", "--what", "generations", "-o", "recording.jsonl") == 0
     given = [row for row in read_jsonl(Path("recording.jsonl")) if "request" not in row]
     sentence = "This requires sorting."

@@ -50,14 +50,14 @@ def test_a_voted_row_rests_on_all_samples(db: Database) -> None:
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
 
-    def drawn(work: ClaimedUnit) -> dict[str, Any] | str:
-        if work.variant == SAMPLE:
-            return "null" if work.sample == 0 else reasoned(work, correct=work.example.row == RIGHT)
+    def drawn(claimed: ClaimedUnit) -> dict[str, Any] | str:
+        if claimed.variant == SAMPLE:
+            return "null" if claimed.sample == 0 else reasoned(claimed, correct=claimed.example.row == RIGHT)
         return {"elected": 1, "votes": {"samples": 2, "winner": 1, "groups": 2}}
 
     assert run.finish(TRAIN, "rationale", drawn) == 5 * 3
     assert run.finish(TRAIN, "rationale", drawn) == 5
-    run.finish(TRAIN, "rationalize", lambda work: reasoned(work, correct=work.example.row == STAR))
+    run.finish(TRAIN, "rationalize", lambda claimed: reasoned(claimed, correct=claimed.example.row == STAR))
     assert starmill("export", "small", "-o", "rows.jsonl") == 0
     rows = read_jsonl(Path("rows.jsonl"))
     assert [(row["row"], row["source"], row["pass"]) for row in rows[1:3]] == [
@@ -86,8 +86,8 @@ def test_each_right_rationale_is_a_row(db: Database) -> None:
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
     ended = [
-        run.finish(TRAIN, stage, lambda work, tried=tried: reasoned(
-            work, correct=tried in right.get(work.example.row, ())))
+        run.finish(TRAIN, stage, lambda claimed, tried=tried: reasoned(
+            claimed, correct=tried in right.get(claimed.example.row, ())))
         for tried, stage in enumerate(("rationale", "rationalize", "rationalize", "rationalize"))
     ]  # fmt: skip
     assert ended == [5, 5, 4, 4]
@@ -171,7 +171,7 @@ def test_a_call_that_augments_several_requests_is_paid_once(db: Database) -> Non
     run = plan_mixed(db, augment={"batch_size": 5})
     run.share_call(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
-    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    run.finish(TRAIN, "rationale", lambda claimed: reasoned(claimed, correct=True))
     assert starmill("export", "small", "-o", "rows.jsonl") == 0
     costs = [row["provenance"]["cost_usd"] for row in read_jsonl(Path("rows.jsonl"))]
     assert costs == pytest.approx([(1 + 1 / 5) * COST / 1e9] * 5)
@@ -199,9 +199,11 @@ def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     run.finish(
         TEST,
         "answer",
-        lambda work: answer(work) | ({"dropped": dropped} if work.variant.endswith("2-shot") else {}),
+        lambda claimed: (
+            answer(claimed) | ({"dropped": dropped} if claimed.variant.endswith("2-shot") else {})
+        ),
     )
-    run.finish(TEST, "judge", lambda work: judged(work) if work.variant.endswith("0-shot") else None)
+    run.finish(TEST, "judge", lambda claimed: judged(claimed) if claimed.variant.endswith("0-shot") else None)
     assert starmill("export", "small", "--what", "answers", "-o", "answers.jsonl") == 0
     rows = read_jsonl(Path("answers.jsonl"))
     assert [(row["row"], row["variant"]) for row in rows] == [
@@ -223,7 +225,9 @@ def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
 def test_failures_keep_what_was_rejected(db: Database) -> None:
     run = plan_mixed(db)
     run.reject(TRAIN, "augment", Rejection("null", "no content"), None)
-    run.finish(TRAIN, "augment", lambda work: "refusal" if work.example.row == 0 else augmented(work))
+    run.finish(
+        TRAIN, "augment", lambda claimed: "refusal" if claimed.example.row == 0 else augmented(claimed)
+    )
     assert starmill("export", "small", "--what", "failures", "-o", "failures.jsonl") == 0
     [failure] = read_jsonl(Path("failures.jsonl"))
     assert (failure["stage"], failure["question_id"], failure["reason"], failure["detail"]) == (
@@ -239,7 +243,7 @@ def test_rows_are_read_as_they_are_written(db: Database) -> None:
     run = LedgerRun.plan(db, [example(row) for row in range(240)], [])
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
-    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    run.finish(TRAIN, "rationale", lambda claimed: reasoned(claimed, correct=True))
     streamed = select_rows(db, run.run, RowSelection())
     first = [row["row"] for row in islice(streamed, 5)]
     with db.write() as connection:

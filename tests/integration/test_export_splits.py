@@ -20,7 +20,7 @@ def plan_phrasings(db: Database, rows: int = 60) -> LedgerRun:
     run = LedgerRun.plan(db, train, [])
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
-    run.finish(TRAIN, "rationale", lambda work: reasoned(work, correct=True))
+    run.finish(TRAIN, "rationale", lambda unit: reasoned(unit, correct=True))
     return run
 
 

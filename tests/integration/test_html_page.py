@@ -47,9 +47,9 @@ def page(opened: Browser, tmp_path: Path) -> Browser:
     finish_train(run)
     run.finish(TEST, "retrieve", retrieved)
 
-    def answer(work: ClaimedUnit) -> dict[str, object]:
-        right = (work.example.row * 7 + len(work.variant)) % 5 < (3 if "retrieval" in work.variant else 1)
-        return answered(work.example.reference if right else f"x = sorted({HOSTILE}")
+    def answer(unit: ClaimedUnit) -> dict[str, object]:
+        right = (unit.example.row * 7 + len(unit.variant)) % 5 < (3 if "retrieval" in unit.variant else 1)
+        return answered(unit.example.reference if right else f"x = sorted({HOSTILE}")
 
     run.finish(TEST, "answer", answer)
     run.finish(TEST, "judge", judged)

@@ -13,7 +13,7 @@ from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.schema import TRAIN
 from tests.support.command_line import starmill
-from tests.support.experiment_files import LEAST
+from tests.support.experiment_files import MINIMAL
 from tests.support.ledger_data import LedgerRun, augmented, example, reasoned, retrieved
 
 # Train rows: a wrong one, then one with the same words that is right, a paraphrase of it, one of its own,
@@ -26,9 +26,9 @@ def lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def rationale(work: ClaimedUnit) -> dict[str, Any]:
+def rationale(unit: ClaimedUnit) -> dict[str, Any]:
     """The code is told apart by the row's request, so that copies have the same."""
-    result = reasoned(work, correct=work.example.row != WRONG)
+    result = reasoned(unit, correct=unit.example.row != WRONG)
     return {**result, "text": "It does this. The answer is x()", "answer": "x()"}
 
 
@@ -129,7 +129,7 @@ def test_quality_of_a_dataset_needs_no_run(
     for split, pairs in rows.items():
         text = "".join(json.dumps({"request": one, "reference": two}) + "\n" for one, two in pairs)
         Path(f"data/{split}.jsonl").write_text(text)
-    Path("mine.yaml").write_text(json.dumps(LEAST))
+    Path("mine.yaml").write_text(json.dumps(MINIMAL))
     assert starmill("data", "quality", "mine.yaml", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["experiment"] == "mine"

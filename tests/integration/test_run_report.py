@@ -76,10 +76,10 @@ def test_report_counts_what_did_not_fit_the_context(db: Database) -> None:
         "pupil/2-shot/star": {"passages": 1, "exemplars": 0},
     }
 
-    def shortened(work: ClaimedUnit) -> dict[str, Any]:
-        if work.example.row == 0 or work.variant not in lost:
-            return answer(work) | {"dropped": {"passages": 0, "exemplars": 0}}
-        return answered("x", [1], dropped=lost[work.variant])
+    def shortened(unit: ClaimedUnit) -> dict[str, Any]:
+        if unit.example.row == 0 or unit.variant not in lost:
+            return answer(unit) | {"dropped": {"passages": 0, "exemplars": 0}}
+        return answered("x", [1], dropped=lost[unit.variant])
 
     run.finish(TEST, "answer", shortened)
     _, full, star = build_report(db, run.run).table
@@ -94,9 +94,9 @@ def test_report_counts_what_did_not_fit_the_context(db: Database) -> None:
 def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)
-    run.finish(TEST, "answer", lambda work: "null" if work.example.row == 1 else answer(work))
+    run.finish(TEST, "answer", lambda unit: "null" if unit.example.row == 1 else answer(unit))
     # Of q0 only the first row is judged: its last row counts, and has no score yet.
-    run.finish(TEST, "judge", lambda work: judged(work) if work.example.row == 0 else None)
+    run.finish(TEST, "judge", lambda unit: judged(unit) if unit.example.row == 0 else None)
     report = build_report(db, run.run)
     assert [(row.n, row.planned, row.measures) for row in report.table] == [(0, 2, {})] * 3
     run.finish(TEST, "judge", judged)
@@ -111,7 +111,7 @@ def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
 def test_seeds_are_averaged(db: Database) -> None:
     run = plan_mixed(db, grid={"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]})
     texts = {(0, 1): HARD, (0, 2): "answer(2)", (1, 1): "x +", (1, 2): "answer(3)"}
-    run.finish(TEST, "answer", lambda work: answered(texts.get((work.sample, work.example.row), "?")))
+    run.finish(TEST, "answer", lambda unit: answered(texts.get((unit.sample, unit.example.row), "?")))
     run.finish(TEST, "judge", judged)
     report = build_report(db, run.run)
     [row] = report.table
@@ -133,13 +133,13 @@ def test_cells_are_compared_over_the_rows_that_both_answered(db: Database) -> No
     finish_train(run)
     run.finish(TEST, "retrieve", retrieved)
 
-    def answer_in(work: ClaimedUnit) -> Answer:
+    def answer_in(unit: ClaimedUnit) -> Answer:
         """Documentation helps at 0 shots; one row is lost without, another with it."""
-        row, helped = work.example.row, "retrieval" in work.variant
+        row, helped = unit.example.row, "retrieval" in unit.variant
         if row == 3 + helped:
             return "null"
-        right = work.variant == "pupil/0-shot/retrieval" or row == 0
-        return answered(work.example.reference if right else "wrong")
+        right = unit.variant == "pupil/0-shot/retrieval" or row == 0
+        return answered(unit.example.reference if right else "wrong")
 
     run.finish(TEST, "answer", answer_in)
     run.finish(TEST, "judge", judged)
@@ -192,11 +192,11 @@ def test_failures_and_spending_are_counted_by_stage(db: Database) -> None:
     texts = ["It sorts. The answer is", "It sorts and then", "It sorts. It sorts it all. The answer is f(x)"]
     run.finish(
         TRAIN, "rationale",
-        lambda work: reasoned(work, correct=True) | {"text": texts[work.example.row % 3]},
+        lambda unit: reasoned(unit, correct=True) | {"text": texts[unit.example.row % 3]},
     )  # fmt: skip
     assert run.open_grid()
     # A student is not told of an answer sentence where it sees no worked example.
-    run.finish(TEST, "answer", lambda work: answered("x = (", truncated=work.example.row == 0))
+    run.finish(TEST, "answer", lambda unit: answered("x = (", truncated=unit.example.row == 0))
     report = build_report(db, run.run)
     rationale, answers = report.failing
     assert (rationale.stage, rationale.texts, rationale.failing) == ("rationale", 5, 4)
@@ -231,9 +231,9 @@ def test_shown_passages_are_compared_with_the_right_ones(db: Database) -> None:
     run = LedgerRun.plan(db, [], test, passages=passages, grid=grid)
     assert build_report(db, run.run).retrieval == ()
 
-    def retrieval_of(work: ClaimedUnit) -> dict[str, Any]:
+    def retrieval_of(unit: ClaimedUnit) -> dict[str, Any]:
         """Row 0 is to be shown a and b, row 1 a; of row 2 nothing is known."""
-        names = {"raw": ["b", "a"], "raw/bm25": ["a", "c"], "raw/filler": ["x"]}[work.variant]
+        names = {"raw": ["b", "a"], "raw/bm25": ["a", "c"], "raw/filler": ["x"]}[unit.variant]
         hits = [
             Hit(Passage(name, name, f"{name}(x)", "x" * 10), 0.6 - 0.2 * at) for at, name in enumerate(names)
         ]

@@ -32,11 +32,11 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 
 def run_augment(runtime: Runtime, unit_ids: list[int]) -> list[str | None]:
     """The calls that the units which ended rest on."""
-    works = claims.claim_units(runtime.db, runtime.owner, unit_ids, runtime.clock(), LEASE)
-    assert len(works) == len(unit_ids)
+    claimed_units = claims.claim_units(runtime.db, runtime.owner, unit_ids, runtime.clock(), LEASE)
+    assert len(claimed_units) == len(unit_ids)
 
     async def augmented() -> list[str | None]:
-        outcomes = await augment(await runtime.context(RUN), works)
+        outcomes = await augment(await runtime.context(RUN), claimed_units)
         assert all(outcome.result for outcome in outcomes)
         return [outcome.generation for outcome in outcomes]
 

@@ -110,9 +110,9 @@ def test_votes_are_shown(db: Database, capsys: pytest.CaptureFixture[str]) -> No
     run.finish(TRAIN, "augment", augmented)
     run.finish(TRAIN, "retrieve", retrieved)
 
-    def drawn(work: Any) -> Any:
-        if work.variant == "sample":
-            return reasoned(work, correct=True)
+    def drawn(claimed: Any) -> Any:
+        if claimed.variant == "sample":
+            return reasoned(claimed, correct=True)
         return {"elected": 1, "votes": {"samples": 2, "winner": 2, "groups": 1}}
 
     run.finish(TRAIN, "rationale", drawn)

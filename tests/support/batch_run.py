@@ -78,9 +78,9 @@ def file_calls(db: Database, clock: Clock, url: str, **teacher: Any) -> Run:
     """A run by batches; each of its CALLS train units has filed a call."""
     endpoint = {"backend": "openai", "model": "model", "base_url": url, "delivery": "batch"} | teacher
     run = plan(db, clock, RUN, train=CALLS, test=1, teacher=endpoint)
-    for work in Hand(db, run, clock).take(TRAIN, "augment"):
-        asked = request(f"{work.example.request}. This requires")
-        assert batch_enqueue.enqueue_for_batch(db, "worker", [work], CallClaim(work, asked), clock()) is None
+    for unit in Hand(db, run, clock).take(TRAIN, "augment"):
+        asked = request(f"{unit.example.request}. This requires")
+        assert batch_enqueue.enqueue_for_batch(db, "worker", [unit], CallClaim(unit, asked), clock()) is None
     return run
 
 

@@ -12,7 +12,7 @@ from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
 from producer.experiments.load import load_experiment
 
-LEAST: dict[str, Any] = {
+MINIMAL: dict[str, Any] = {
     "name": "mine",
     "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
     "teacher": "embedded",

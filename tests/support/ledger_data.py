@@ -65,23 +65,23 @@ class LedgerRun:
 
     def finish(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> int:
         """Every ready unit of the stage gets a result, fails with a reason (a string), or stays (None)."""
-        works = self._ready(split, stage)
-        answers = [(work, result(work)) for work in works]
-        ended = [self._outcome(work, answer) for work, answer in answers if answer is not None]
+        units = self._ready(split, stage)
+        answers = [(unit, result(unit)) for unit in units]
+        ended = [self._outcome(unit, answer) for unit, answer in answers if answer is not None]
         return outcomes.finish_units(self.db, ended, NOW)
 
     def share_call(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> None:
         """Every ready unit of the stage gets its result from one common call."""
-        works = self._ready(split, stage)
-        ended = [self._outcome(work, result(work) or {}) for work in works]
+        units = self._ready(split, stage)
+        ended = [self._outcome(unit, result(unit) or {}) for unit in units]
         again = [replace(outcome, generation=ended[0].generation, purchase=None) for outcome in ended[1:]]
         outcomes.finish_units(self.db, [ended[0], *again], NOW)
 
     def reject(self, split: str, stage: str, rejection: Rejection, text: str | None) -> None:
         """The first ready unit gets an answer that is not accepted, and stays ready."""
-        work = self._ready(split, stage)[0]
-        bought = self._purchase(work, text)
-        outcomes.record_rejection(self.db, work, rejection, work.rejections, bought.request.key, bought, NOW)
+        unit = self._ready(split, stage)[0]
+        bought = self._purchase(unit, text)
+        outcomes.record_rejection(self.db, unit, rejection, unit.rejections, bought.request.key, bought, NOW)
 
     def open_grid(self) -> bool:
         return scheduling.open_barrier(self.db, self.run)
@@ -96,67 +96,67 @@ class LedgerRun:
         wanted = (UNITS.c.run_id == self.run.id, UNITS.c.split == split, UNITS.c.stage == stage)
         with self.db.read() as connection:
             ids = list(connection.scalars(select(UNITS.c.id).where(*wanted, UNITS.c.state != DONE)))
-        works = claims.claim_units(self.db, "worker", ids, NOW, 20.0)
-        claims.release_units(self.db, "worker", [work.unit_id for work in works])
-        return works
+        units = claims.claim_units(self.db, "worker", ids, NOW, 20.0)
+        claims.release_units(self.db, "worker", [unit.unit_id for unit in units])
+        return units
 
-    def _outcome(self, work: ClaimedUnit, answer: dict[str, Any] | str) -> UnitOutcome:
-        slots = self.run.slots[work.split]
-        lost = downstream(slots, work.step)
+    def _outcome(self, unit: ClaimedUnit, answer: dict[str, Any] | str) -> UnitOutcome:
+        slots = self.run.slots[unit.split]
+        lost = downstream(slots, unit.step)
         if isinstance(answer, str):
-            return UnitOutcome(work, reason=answer, detail="why", skips=lost, skip_reason=UPSTREAM_FAILED,
-                               dependants=gathering_dependants(slots, work.step))  # fmt: skip
-        if work.stage == "rationale" and self.run.experiment.rationale.samples > 1:
-            return self._voted(work, answer)
-        asks = work.stage in {"augment", "rationale", "rationalize", "answer"}
-        bought = self._purchase(work, json.dumps(answer)) if asks else None
+            return UnitOutcome(unit, reason=answer, detail="why", skips=lost, skip_reason=UPSTREAM_FAILED,
+                               dependants=gathering_dependants(slots, unit.step))  # fmt: skip
+        if unit.stage == "rationale" and self.run.experiment.rationale.samples > 1:
+            return self._voted(unit, answer)
+        asks = unit.stage in {"augment", "rationale", "rationalize", "answer"}
+        bought = self._purchase(unit, json.dumps(answer)) if asks else None
         key = bought.request.key if bought else None
         stop_at = self.run.experiment.rationale.stop_at
         if (
-            work.stage in {"rationale", "rationalize"}
+            unit.stage in {"rationale", "rationalize"}
             and answer["correct"]
-            and 1 + ledger_exemplars.count_right_before(self.db, work) >= stop_at
+            and 1 + ledger_exemplars.count_right_before(self.db, unit) >= stop_at
         ):
             return UnitOutcome(
-                work, answer, generation=key, purchase=bought, skips=lost, skip_reason=ALREADY_CORRECT
+                unit, answer, generation=key, purchase=bought, skips=lost, skip_reason=ALREADY_CORRECT
             )
         return UnitOutcome(
-            work, answer, generation=key, purchase=bought, dependants=dependants(slots, work.step)
+            unit, answer, generation=key, purchase=bought, dependants=dependants(slots, unit.step)
         )
 
-    def _voted(self, work: ClaimedUnit, answer: dict[str, Any]) -> UnitOutcome:
+    def _voted(self, unit: ClaimedUnit, answer: dict[str, Any]) -> UnitOutcome:
         """A sample with a call of its own, or a vote, which rests on the sample that `elected` names."""
-        slots = self.run.slots[work.split]
-        if work.variant in SAMPLES:
-            bought = self._purchase(work, json.dumps(answer))
-            return UnitOutcome(work, answer, generation=bought.request.key, purchase=bought,
-                           dependants=dependants(slots, work.step))  # fmt: skip
-        sample = ledger_exemplars.answered_samples(self.db, work)[answer.pop("elected")]
-        moves: dict[str, Any] = {"dependants": dependants(slots, work.step)}
+        slots = self.run.slots[unit.split]
+        if unit.variant in SAMPLES:
+            bought = self._purchase(unit, json.dumps(answer))
+            return UnitOutcome(unit, answer, generation=bought.request.key, purchase=bought,
+                           dependants=dependants(slots, unit.step))  # fmt: skip
+        sample = ledger_exemplars.answered_samples(self.db, unit)[answer.pop("elected")]
+        moves: dict[str, Any] = {"dependants": dependants(slots, unit.step)}
         if sample.result["correct"]:
-            moves = {"skips": downstream(slots, work.step), "skip_reason": ALREADY_CORRECT}
-        return UnitOutcome(work, sample.result | answer, generation=sample.generation, **moves)
+            moves = {"skips": downstream(slots, unit.step), "skip_reason": ALREADY_CORRECT}
+        return UnitOutcome(unit, sample.result | answer, generation=sample.generation, **moves)
 
-    def _purchase(self, work: ClaimedUnit, text: str | None) -> Purchase:
+    def _purchase(self, unit: ClaimedUnit, text: str | None) -> Purchase:
         """A call of its own for each unit and attempt, the same in every run."""
-        words = f"{work.split} {work.example.row} {work.step}"
-        asked = Request("openai", "teacher_1", (Message("user", words),), draw=(0, work.rejections))
+        words = f"{unit.split} {unit.example.row} {unit.step}"
+        asked = Request("openai", "teacher_1", (Message("user", words),), draw=(0, unit.rejections))
         return Purchase(asked, Completion(text, "stop", Usage(100, 40, 20)), COST, 0.25)
 
 
-def augmented(work: ClaimedUnit) -> Answer:
+def augmented(unit: ClaimedUnit) -> Answer:
     sentence = "This requires sorting."
-    return {"augmentation": sentence, "query": f"{work.example.request}. {sentence}"}
+    return {"augmentation": sentence, "query": f"{unit.example.request}. {sentence}"}
 
 
-def retrieved(work: ClaimedUnit) -> Answer:
+def retrieved(unit: ClaimedUnit) -> Answer:
     passage = {"id": "p1", "name": "sorted", "signature": "(x)", "text": "Sort <it>.", "library": ""}
-    return {"query": work.example.request, "passages": [{**passage, "score": 0.5}]}
+    return {"query": unit.example.request, "passages": [{**passage, "score": 0.5}]}
 
 
-def reasoned(work: ClaimedUnit, *, correct: bool, form: str = "", hint_leak: bool = False) -> dict[str, Any]:
-    code = work.example.reference if correct else "wrong()"
-    query = work.inputs["augment", "", 0]["query"]
+def reasoned(unit: ClaimedUnit, *, correct: bool, form: str = "", hint_leak: bool = False) -> dict[str, Any]:
+    code = unit.example.reference if correct else "wrong()"
+    query = unit.inputs["augment", "", 0]["query"]
     return {
         "query": query, "text": f"It sorts. The answer is {code}", "answer": code, "correct": correct,
         "hint_leak": hint_leak, "form": form,
@@ -169,10 +169,10 @@ def answered(
     return {"text": text, "exemplars": list(exemplars), "passages": 0, "truncated": truncated, **more}
 
 
-def judged(work: ClaimedUnit) -> Answer:
+def judged(unit: ClaimedUnit) -> Answer:
     """The whole answer is the prediction."""
-    text = work.inputs["answer", work.variant, work.sample]["text"]
-    return {"prediction": text, "exact_match": text == work.example.reference}
+    text = unit.inputs["answer", unit.variant, unit.sample]["text"]
+    return {"prediction": text, "exact_match": text == unit.example.reference}
 
 
 # A run with one of each: a rationale that leaks its hint, one right at once, one right with the hint, one
@@ -187,14 +187,14 @@ def plan_mixed(db: Database, run_id: str = "small-1", **sections: Any) -> Ledger
     return LedgerRun.plan(db, train, test, run_id, **sections)
 
 
-def _first_pass(work: ClaimedUnit) -> dict[str, Any] | str:
-    return "refusal" if work.example.row == REFUSED else reasoned(work, correct=work.example.row == RIGHT)
+def _first_pass(unit: ClaimedUnit) -> dict[str, Any] | str:
+    return "refusal" if unit.example.row == REFUSED else reasoned(unit, correct=unit.example.row == RIGHT)
 
 
-def _second_pass(work: ClaimedUnit) -> dict[str, Any]:
-    row = work.example.row
+def _second_pass(unit: ClaimedUnit) -> dict[str, Any]:
+    row = unit.example.row
     form = "no_code" if row == WRONG else ""
-    return reasoned(work, correct=row == STAR, form=form, hint_leak=row == LEAK)
+    return reasoned(unit, correct=row == STAR, form=form, hint_leak=row == LEAK)
 
 
 def finish_train(run: LedgerRun) -> None:
@@ -205,12 +205,12 @@ def finish_train(run: LedgerRun) -> None:
     assert run.open_grid()
 
 
-def answer(work: ClaimedUnit) -> dict[str, Any]:
+def answer(unit: ClaimedUnit) -> dict[str, Any]:
     """Cell by cell: right for row 1; right for row 2; always wrong."""
-    cell, row = work.variant, work.example.row
+    cell, row = unit.variant, unit.example.row
     right = (cell.endswith("0-shot") and row == 1) or (cell.endswith("2-shot") and row == 2)
     return answered(
-        work.example.reference if right else f"wrong({row}) \ud800", [1] if "star" in cell else [1, 2]
+        unit.example.reference if right else f"wrong({row}) \ud800", [1] if "star" in cell else [1, 2]
     )
 
 

@@ -65,7 +65,7 @@ def limits(url: str | None, clock: Clock) -> Iterator[Limits]:
             runner.run(limiter.close())
 
 
-def most_in_a_minute(made: Sequence[tuple[float, int]]) -> int:
+def max_in_a_minute(made: Sequence[tuple[float, int]]) -> int:
     """The most that any 60 s hold of (time, amount)."""
     most = held = first = 0
     for when, amount in sorted(made):

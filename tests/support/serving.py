@@ -149,11 +149,11 @@ def fill(db: Database, rows: int = 30) -> None:
     runs.stop_run(db, PAUSED_RUN, "paused by hand", paused=True)
 
 
-def _answer(work: ClaimedUnit) -> Any:
-    row = work.example.row
+def _answer(unit: ClaimedUnit) -> Any:
+    row = unit.example.row
     if row % 9 == 0:
         return "refusal"
     if row % 4 == 0:
         return None
-    right = (row * 7 + len(work.variant)) % 5 < 2
-    return answered(work.example.reference if right else f"x = sorted({HOSTILE})")
+    right = (row * 7 + len(unit.variant)) % 5 < 2
+    return answered(unit.example.reference if right else f"x = sorted({HOSTILE})")

@@ -78,8 +78,8 @@ def ids(db: Database, run_id: str = "small-1", **wanted: Any) -> list[int]:
 
 
 def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> ClaimedUnit:
-    [work] = claims.claim_units(db, owner, [unit_id], clock(), LEASE)
-    return work
+    [claimed] = claims.claim_units(db, owner, [unit_id], clock(), LEASE)
+    return claimed
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,24 @@ class Hand:
     run: Run
     clock: Clock
 
-    def done(self, work: ClaimedUnit, result: dict[str, Any] | None = None, **more: Any) -> int:
-        freed = dependants(self.run.slots[work.split], work.step)
-        return self._finish(UnitOutcome(work, result or {"text": "x"}, dependants=freed, **more))
+    def done(self, claimed: ClaimedUnit, result: dict[str, Any] | None = None, **more: Any) -> int:
+        freed = dependants(self.run.slots[claimed.split], claimed.step)
+        return self._finish(UnitOutcome(claimed, result or {"text": "x"}, dependants=freed, **more))
 
-    def correct(self, work: ClaimedUnit, result: dict[str, Any] | None = None) -> int:
+    def correct(self, claimed: ClaimedUnit, result: dict[str, Any] | None = None) -> int:
         """A rationale that needs no rationalization."""
-        skips = downstream(self.run.slots[work.split], work.step)
+        skips = downstream(self.run.slots[claimed.split], claimed.step)
         return self._finish(
-            UnitOutcome(work, result or {"correct": True}, skips=skips, skip_reason=ALREADY_CORRECT)
+            UnitOutcome(claimed, result or {"correct": True}, skips=skips, skip_reason=ALREADY_CORRECT)
         )
 
-    def failed(self, work: ClaimedUnit, reason: str = "null", rejection: Rejection | None = None) -> int:
-        slots = self.run.slots[work.split]
+    def failed(self, claimed: ClaimedUnit, reason: str = "null", rejection: Rejection | None = None) -> int:
+        slots = self.run.slots[claimed.split]
         return self._finish(
             UnitOutcome(
-                work, reason=reason, detail="why", rejection=rejection,
-                dependants=gathering_dependants(slots, work.step),
-                skips=downstream(slots, work.step), skip_reason=UPSTREAM_FAILED,
+                claimed, reason=reason, detail="why", rejection=rejection,
+                dependants=gathering_dependants(slots, claimed.step),
+                skips=downstream(slots, claimed.step), skip_reason=UPSTREAM_FAILED,
             )
         )  # fmt: skip
 
@@ -122,8 +122,8 @@ class Hand:
         """Every train unit, without a right rationale."""
         slots = self.run.slots[TRAIN]
         for slot in slots:
-            for work in self.take(TRAIN, slot.stage, slot.variant):
-                self.done(work)
+            for claimed in self.take(TRAIN, slot.stage, slot.variant):
+                self.done(claimed)
 
     def _finish(self, outcome: UnitOutcome) -> int:
         return outcomes.finish_units(self.db, [outcome], self.clock())

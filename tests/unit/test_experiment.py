@@ -12,13 +12,13 @@ from models.core.experiment.endpoints import EMBEDDED_MODEL
 from models.core.experiment.experiment import Experiment, slug
 from models.core.experiment.options import Split
 from models.core.pipeline.grid import cells
-from tests.support.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import MINIMAL, load, refusal
 
 OPENAI = {"backend": "openai", "model": "m"}
 
 
 def test_defaults(tmp_path: Path) -> None:
-    loaded = load(tmp_path, LEAST)
+    loaded = load(tmp_path, MINIMAL)
     assert loaded.dataset.train == Split(file="train.jsonl")
     assert loaded.dataset.path == str(tmp_path / "data")
     assert (loaded.dataset.loader, loaded.dataset.limit, loaded.seed) == ("jsonl", None, 0)
@@ -49,11 +49,11 @@ def test_defaults(tmp_path: Path) -> None:
         ("seed", "one", 'seed: Input should be a valid integer (found "one")'),
         ("dataset", 3, "dataset: must be a mapping of keys to values"),
         ("dataset", {"path": "d", "train": "t"}, "dataset.test: is required"),
-        ("dataset", LEAST["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl', "),
-        ("dataset", LEAST["dataset"] | {"limit": 0}, "dataset.limit: Input should be greater than"),
-        ("dataset", LEAST["dataset"] | {"train": {"limit": 3}}, "dataset.train.file: is required"),
-        ("dataset", LEAST["dataset"] | {"train": {"file": "a", "limit": -1}}, "dataset.train.limit: Input"),
-        ("dataset", LEAST["dataset"] | {"train": ["a"]}, "dataset.train: must be a mapping"),
+        ("dataset", MINIMAL["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl', "),
+        ("dataset", MINIMAL["dataset"] | {"limit": 0}, "dataset.limit: Input should be greater than"),
+        ("dataset", MINIMAL["dataset"] | {"train": {"limit": 3}}, "dataset.train.file: is required"),
+        ("dataset", MINIMAL["dataset"] | {"train": {"file": "a", "limit": -1}}, "dataset.train.limit: Input"),
+        ("dataset", MINIMAL["dataset"] | {"train": ["a"]}, "dataset.train: must be a mapping"),
         ("passages", {"top_k": 0}, "passages.top_k: Input should be greater than or equal to 1 (found 0)"),
         ("passages", {"top_k": 101}, "passages.top_k: Input should be less than or equal to 100"),
         ("passages", {"top_k": True}, "passages.top_k: Input should be a valid integer (found true)"),
@@ -151,7 +151,7 @@ def test_defaults(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, says: str) -> None:
-    message = refusal(tmp_path, LEAST | {section: value})
+    message = refusal(tmp_path, MINIMAL | {section: value})
     assert message.startswith(says)
     assert "hidden" not in message
 
@@ -178,7 +178,7 @@ def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, say
     ],
 )
 def test_unknown_key_is_named_at_every_depth(tmp_path: Path, path: list[Any], near: str) -> None:
-    config: Any = yaml.safe_load(yaml.safe_dump(LEAST))
+    config: Any = yaml.safe_load(yaml.safe_dump(MINIMAL))
     config["dataset"]["train"] = {"file": "train.jsonl"}
     config["teacher"] = {"backend": "embedded"}
     config["students"] = [{"backend": "embedded"}, {"backend": "embedded", "name": "second"}]
@@ -218,29 +218,29 @@ def test_unknown_key_is_named_at_every_depth(tmp_path: Path, path: list[Any], ne
     ],
 )
 def test_impossible_alternative_is_named(tmp_path: Path, passages: Any, says: str) -> None:
-    assert refusal(tmp_path, LEAST | {"passages": {"alternatives": passages}}).startswith(says)
+    assert refusal(tmp_path, MINIMAL | {"passages": {"alternatives": passages}}).startswith(says)
 
 
 def test_alternatives_are_checked_with_the_keys_that_they_share(tmp_path: Path) -> None:
     short = {"form": "signature"}
     passages = {"labelled": False, "alternatives": {"short": short}}
-    message = refusal(tmp_path, LEAST | {"passages": passages})
+    message = refusal(tmp_path, MINIMAL | {"passages": passages})
     assert message.startswith(
         "passages: alternatives.short: form signature shows labels alone; set labelled: true"
     )
     passages = {"labelled": False, "alternatives": {"short": short | {"labelled": True}}}
-    assert load(tmp_path, LEAST | {"passages": passages}).passages.named("short").form == "signature"
+    assert load(tmp_path, MINIMAL | {"passages": passages}).passages.named("short").form == "signature"
 
 
 def test_a_misspelt_alternative_has_a_neighbour(tmp_path: Path) -> None:
     passages = {"alternatives": {"bm25": {"method": "bm25"}}}
-    message = refusal(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "bm52"]}})
+    message = refusal(tmp_path, MINIMAL | {"passages": passages, "grid": {"retrieval": [True, "bm52"]}})
     assert "did you mean bm25?" in message
 
 
 def test_an_alternative_is_the_section_with_other_keys(tmp_path: Path) -> None:
     passages = {"top_k": 5, "weights": {"bm25": 0.5}, "alternatives": {"short": {"form": "signature"}}}
-    config = LEAST | {"passages": passages, "grid": {"retrieval": [False, "short"]}}
+    config = MINIMAL | {"passages": passages, "grid": {"retrieval": [False, "short"]}}
     experiment = load(tmp_path, config)
     base, short = experiment.passages.named("retrieval"), experiment.passages.named("short")
     assert base == experiment.passages
@@ -254,7 +254,7 @@ def test_a_frozen_alternative_holds_what_differs_alone(tmp_path: Path) -> None:
     passages = {
         "alternatives": {"b": {"method": "bm25"}, "c": {"top_k": 1, "min_score": None, "order": "best_last"}}
     }
-    experiment = load(tmp_path, LEAST | {"passages": passages, "grid": {"retrieval": [True, "c"]}})
+    experiment = load(tmp_path, MINIMAL | {"passages": passages, "grid": {"retrieval": [True, "c"]}})
     frozen = experiment.model_dump(mode="json")
     assert frozen["passages"]["alternatives"] == passages["alternatives"]
     assert frozen["grid"]["retrieval"] == [True, "c"]
@@ -265,19 +265,19 @@ def test_runs_of_earlier_releases_load() -> None:
     """A frozen configuration from before there were alternatives."""
     passages = {"source": "installed", "path": None, "packages": ["stdlib"], "encoder": "minilm",
                 "method": "dense", "top_k": 2, "token_budget": 80, "min_score": None}  # fmt: skip
-    loaded = Experiment.model_validate(LEAST | {"passages": passages, "grid": {"retrieval": [False, True]}})
+    loaded = Experiment.model_validate(MINIMAL | {"passages": passages, "grid": {"retrieval": [False, True]}})
     assert loaded.passages.named("retrieval").token_budget == 80
     assert [cell.name for cell in cells(loaded)][:2] == ["student/0-shot", "student/0-shot/retrieval"]
 
 
 def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None:
     known = "correctness, execution, extraction, limits, metrics, model"
-    assert refusal(tmp_path, LEAST | {"judge": {"xyz": 1}}) == f"judge.xyz: unknown key; known are {known}"
+    assert refusal(tmp_path, MINIMAL | {"judge": {"xyz": 1}}) == f"judge.xyz: unknown key; known are {known}"
 
 
-@pytest.mark.parametrize("key", list(LEAST))
+@pytest.mark.parametrize("key", list(MINIMAL))
 def test_missing_section_is_named(tmp_path: Path, key: str) -> None:
-    rest = {name: value for name, value in LEAST.items() if name != key}
+    rest = {name: value for name, value in MINIMAL.items() if name != key}
     assert refusal(tmp_path, rest) == f"{key}: is required"
 
 

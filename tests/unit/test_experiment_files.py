@@ -11,7 +11,7 @@ import pytest
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.experiment import Experiment
 from producer.experiments.load import PRESETS, load_experiment, presets
-from tests.support.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import MINIMAL, load, refusal
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_paper_preset_makes_the_papers_choices() -> None:
 def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load(tmp_path, LEAST).dataset.path == str(tmp_path / "data")
-    overridden = load(tmp_path, LEAST, "dataset.path=../other")
+    assert load(tmp_path, MINIMAL).dataset.path == str(tmp_path / "data")
+    overridden = load(tmp_path, MINIMAL, "dataset.path=../other")
     assert overridden.dataset.path == str(tmp_path / "other")
-    assert load(tmp_path, LEAST, "dataset.path=bundled:demo").dataset.path == str(PRESETS / "demo")
+    assert load(tmp_path, MINIMAL, "dataset.path=bundled:demo").dataset.path == str(PRESETS / "demo")
     encoders = [
-        load(tmp_path, LEAST, f"passages.encoder={name}").passages.encoder for name in ("minilm", "e5")
+        load(tmp_path, MINIMAL, f"passages.encoder={name}").passages.encoder for name in ("minilm", "e5")
     ]
     assert encoders == ["minilm", str(tmp_path / "elsewhere" / "e5")]
 
@@ -111,7 +111,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, value: Any) -> None:
-    experiment: Any = load(tmp_path, LEAST, override).model_dump()
+    experiment: Any = load(tmp_path, MINIMAL, override).model_dump()
     for part in where.split("."):
         experiment = experiment[int(part)] if isinstance(experiment, list) else experiment[part]
     assert experiment == value
@@ -132,17 +132,17 @@ def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, v
     ],
 )
 def test_override_that_cannot_be_is_refused(tmp_path: Path, override: str, says: str) -> None:
-    assert refusal(tmp_path, LEAST, override).startswith(says)
+    assert refusal(tmp_path, MINIMAL, override).startswith(says)
 
 
 def test_later_override_wins(tmp_path: Path) -> None:
-    assert load(tmp_path, LEAST, "seed=1", "seed=2").seed == 2
+    assert load(tmp_path, MINIMAL, "seed=1", "seed=2").seed == 2
 
 
 def test_seeds_of_a_file_travel_with_the_experiment(tmp_path: Path) -> None:
     rows = '{"query": "q", "augmentation": "a", "note": "ignored"}\n\n{"request": "r", "augmentation": "b"}\n'
     (tmp_path / "seeds.jsonl").write_text(rows, encoding="utf-8")
-    experiment = load(tmp_path, LEAST | {"augment": {"seeds": "seeds.jsonl"}})
+    experiment = load(tmp_path, MINIMAL | {"augment": {"seeds": "seeds.jsonl"}})
     assert [(seed.request, seed.augmentation) for seed in experiment.augment.seeds] == [
         ("q", "a"),
         ("r", "b"),
@@ -153,6 +153,6 @@ def test_seeds_of_a_file_travel_with_the_experiment(tmp_path: Path) -> None:
 def test_seeds_that_are_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("\n")
     with pytest.raises(DatasetError, match=r"none\.jsonl: holds no seeds"):
-        load(tmp_path, LEAST | {"rationale": {"seeds": "none.jsonl"}})
+        load(tmp_path, MINIMAL | {"rationale": {"seeds": "none.jsonl"}})
     with pytest.raises(DatasetError, match=r"missing\.jsonl: no such file"):
-        load(tmp_path, LEAST | {"rationale": {"seeds": "missing.jsonl"}})
+        load(tmp_path, MINIMAL | {"rationale": {"seeds": "missing.jsonl"}})

@@ -14,7 +14,7 @@ from models.core.experiment.options import FILTERS, Contamination, Quality
 from models.core.quality.filters import Filters, Mark, QualityCandidate, TestSplit
 from models.core.quality.near_duplicates import NearDuplicates, jaccard, phrases_of, rows_of_band
 from models.core.words import ngrams, share_in_script, words
-from tests.support.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import MINIMAL, load, refusal
 
 LONG = "sum the squares of all even numbers below a given limit with a loop"
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
@@ -168,15 +168,15 @@ def test_later_rows_change_no_mark(rows: list[QualityCandidate], count: int) -> 
 
 def test_settings_have_short_forms(tmp_path: Path) -> None:
     quality = {"exact": True, "near": 0.9, "contamination": {"ngram": 10}, "length": False, "script": "greek"}
-    experiment = load(tmp_path, {**LEAST, "quality": quality}).quality
+    experiment = load(tmp_path, {**MINIMAL, "quality": quality}).quality
     assert experiment.heeded == ("exact", "near", "contamination", "script")
     assert experiment.near
     assert experiment.near.threshold == 0.9
     assert experiment.script
     assert (experiment.script.name, experiment.script.least) == ("greek", 0.9)
-    assert load(tmp_path, LEAST).quality.heeded == ()
-    assert "did you mean" in refusal(tmp_path, {**LEAST, "quality": {"nears": True}})
+    assert load(tmp_path, MINIMAL).quality.heeded == ()
+    assert "did you mean" in refusal(tmp_path, {**MINIMAL, "quality": {"nears": True}})
     assert "least 9 is above most 3" in refusal(
-        tmp_path, {**LEAST, "quality": {"length": {"least": 9, "most": 3}}}
+        tmp_path, {**MINIMAL, "quality": {"length": {"least": 9, "most": 3}}}
     )
-    assert "quality.near" in refusal(tmp_path, {**LEAST, "quality": {"near": 7}})
+    assert "quality.near" in refusal(tmp_path, {**MINIMAL, "quality": {"near": 7}})

@@ -15,7 +15,7 @@ from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request, Usage
 from producer.experiments.load import pin_recordings
 from storage.jsonl import read_recording
-from tests.support.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import MINIMAL, load, refusal
 
 ASKED = Request("openai", "m", (Message("user", "sort"),), None, {"temperature": 0.5, "stop": ["\n"]}, (1, 2))
 PROMPT = Request("host:1/v1", "m", prompt="one two", params={"top_k": 3})
@@ -164,7 +164,7 @@ def test_a_file_is_read_plain_or_gzipped_and_only_if_it_is_the_one(tmp_path: Pat
 def test_an_experiment_knows_the_recording_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     endpoint = {"backend": "replay", "model": "m", "recording": "r.jsonl"}
-    config = LEAST | {"teacher": endpoint, "students": [{**endpoint, "name": "pupil"}, "embedded"]}
+    config = MINIMAL | {"teacher": endpoint, "students": [{**endpoint, "name": "pupil"}, "embedded"]}
     path.write_text(json.dumps(SORTED) + "\n")
     experiment = load(tmp_path, config)
     assert experiment.teacher.recording == experiment.students[0].recording == str(path)
@@ -186,5 +186,5 @@ def test_an_experiment_knows_the_recording_by_its_content(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 def test_a_replay_needs_a_recording_and_a_model(tmp_path: Path, endpoint: dict[str, str], says: str) -> None:
-    assert says in refusal(tmp_path, LEAST | {"teacher": endpoint})
-    assert says in refusal(tmp_path, LEAST | {"students": [endpoint]})
+    assert says in refusal(tmp_path, MINIMAL | {"teacher": endpoint})
+    assert says in refusal(tmp_path, MINIMAL | {"students": [endpoint]})

@@ -13,7 +13,7 @@ from models.core.experiment.task_folder import load_module
 from producer.experiments.load import load_experiment
 from producer.experiments.task_check import check_task
 from producer.experiments.task_folders import SCAFFOLD, shipped_tasks
-from tests.support.experiment_files import LEAST, load, refusal
+from tests.support.experiment_files import MINIMAL, load, refusal
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def complaint(folder: Path) -> str:
 
 
 def test_default_task_is_conala(tmp_path: Path) -> None:
-    experiment = load(tmp_path, LEAST)
+    experiment = load(tmp_path, MINIMAL)
     assert experiment.task
     assert experiment.task.name == "conala"
     assert experiment.rationale.seeds
-    assert load(tmp_path, LEAST | {"task": "conala"}) == experiment
+    assert load(tmp_path, MINIMAL | {"task": "conala"}) == experiment
 
 
 def test_experiment_overrides_the_task_folder(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_experiment_overrides_the_task_folder(folder: Path) -> None:
     )
     assert (changed.rationale.correctness, changed.dataset.train.file) == ("strict", "train.jsonl")
     assert changed.dataset.train.limit == 2
-    config = LEAST | {"task": "units", "passages": {"source": "installed", "packages": ["json"]}}
+    config = MINIMAL | {"task": "units", "passages": {"source": "installed", "packages": ["json"]}}
     other = load(folder.parent, config)
     assert (other.passages.path, other.passages.top_k) == (None, 3)
     assert other.dataset.path == str(folder.parent / "data")
@@ -75,9 +75,9 @@ def test_a_task_on_the_command_line_is_seen_from_where_one_stands(
 
 
 def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "tldrr: no such task folder; did you mean tldr?" in refusal(tmp_path, LEAST | {"task": "tldrr"})
-    assert "shipped are conala, docqa, tldr" in refusal(tmp_path, LEAST | {"task": "./x"})
-    assert "must be the name of a shipped task folder" in refusal(tmp_path, LEAST | {"task": 3})
+    assert "tldrr: no such task folder; did you mean tldr?" in refusal(tmp_path, MINIMAL | {"task": "tldrr"})
+    assert "shipped are conala, docqa, tldr" in refusal(tmp_path, MINIMAL | {"task": "./x"})
+    assert "must be the name of a shipped task folder" in refusal(tmp_path, MINIMAL | {"task": 3})
     assert set(shipped_tasks()) == {"conala", "docqa", "tldr"}
 
 
