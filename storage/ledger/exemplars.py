@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from models.core.experiment.experiment import RationaleSource
 from models.core.pipeline import rounds
 from models.core.pipeline.stages import VECTOR, WORDINGS
-from models.core.words import group_of, question_of
+from models.core.words import named_question, question_group
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.runs import Run
@@ -65,9 +65,9 @@ def asked_in_test(db: Database, run_id: str) -> dict[str, frozenset[int]]:
                    for split in (TEST, TRAIN))  # fmt: skip
     by_question: defaultdict[str, set[int]] = defaultdict(set)
     with db.read() as connection:
-        asked = {question_of(name, row) for _, name, row in connection.execute(test)} - {""}
+        asked = {named_question(name, row) for _, name, row in connection.execute(test)} - {""}
         for example, name, _ in connection.execute(train):
-            if (question := group_of(name)) in asked:
+            if (question := question_group(name)) in asked:
                 by_question[question].add(example)
     return {question: frozenset(examples) for question, examples in by_question.items()}
 
@@ -156,7 +156,7 @@ def accepted_examples(db: Database, run_id: str, of_round: int) -> list[tuple[in
         .order_by(UNITS.c.example_id)
     )
     with db.read() as connection:
-        return [(example, question_of(name, row)) for example, name, row in connection.execute(query)]
+        return [(example, named_question(name, row)) for example, name, row in connection.execute(query)]
 
 
 def _is_right(result: dict[str, Any]) -> bool:

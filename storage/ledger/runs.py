@@ -82,7 +82,7 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
 
 
 def config_hash(experiment: Experiment, dataset: str) -> str:
-    """Return a hash that is equal for the same experiment on the same data, whatever their paths."""
+    """Return a hash of the experiment and its data, without their paths."""
     if experiment.grow.enabled:
         config = experiment.model_dump(
             mode="json", include=GROWN_FROM, exclude={"dataset": {"path"}, **MUTABLE_KEYS}

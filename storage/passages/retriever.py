@@ -17,13 +17,13 @@ from models.adapters.encoders.transformers_encoder import Reranker
 from models.core.errors import ServiceError
 from models.core.experiment.options import Dataset
 from models.core.experiment.passages import Passages, Search
-from models.core.prompts.rendering import example_query
+from models.core.prompts.rendering import augmented_request
 from models.core.retrieval import ranking
 from models.core.retrieval.lexicon import Lexicon
-from models.core.retrieval.ranking import Evidence, Predict, Ranked, gather
+from models.core.retrieval.ranking import Evidence, Predict, Ranked, gather_evidence
 from models.core.retrieval.solved_examples import SolvedExamples, pack_vector
 from models.core.types import Hit, Passage, Query
-from models.core.words import steps, without_literals
+from models.core.words import augmentation_steps, without_literals
 from storage.passages import learned_index
 from storage.passages.index_files import index_path
 from storage.passages.snapshot import Snapshot
@@ -102,10 +102,10 @@ class Retriever:
         requests = [without_literals(query.request) if strip else query.request for query in queries]
         if how.query == "joined":
             return self._encoder.encode([
-                example_query(request, query.augmentation) if query.augmentation else request
+                augmented_request(request, query.augmentation) if query.augmentation else request
                 for request, query in zip(requests, queries, strict=True)
             ])  # fmt: skip
-        clauses = [steps(query.augmentation) for query in queries]
+        clauses = [augmentation_steps(query.augmentation) for query in queries]
         vectors = self._encoder.encode([*requests, *(clause for each in clauses for clause in each)])
         return _summed(vectors, len(requests), [len(each) for each in clauses])
 
@@ -115,7 +115,7 @@ class Retriever:
         def admitted(index: int) -> NDArray[np.bool_]:
             return self._solved.others(queries[index].question_id)
 
-        return gather(
+        return gather_evidence(
             [query.request for query in queries],
             self._encode(queries, how, strip=False),
             self._encode(queries, how, strip=True),
@@ -128,14 +128,14 @@ class Retriever:
     def _ranker(self, how: Search, depth: int) -> Callable[[Evidence], list[Ranked]]:
         match how.method:
             case "bm25":
-                return lambda evidence: ranking.bm25(evidence, how.strip_literals, depth)
+                return lambda evidence: ranking.rank_bm25(evidence, how.strip_literals, depth)
             case "fusion":
-                return lambda evidence: ranking.fusion(evidence, how.strip_literals, depth)
+                return lambda evidence: ranking.rank_fusion(evidence, how.strip_literals, depth)
             case "weighted":
-                return lambda evidence: ranking.weighted(evidence, self._lexicon, how.weights, depth)
+                return lambda evidence: ranking.rank_weighted(evidence, self._lexicon, how.weights, depth)
             case _:
                 predict = self._predict
-                return lambda evidence: ranking.learned(evidence, self._lexicon, predict, depth)
+                return lambda evidence: ranking.rank_learned(evidence, self._lexicon, predict, depth)
 
     def _hits(self, ranked: Sequence[Ranked]) -> list[Hit]:
         return [Hit(self._snapshot.passage(each.row), each.score, each.scores) for each in ranked]
