@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,6 +40,7 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(trust_env=True, timeout=timeout)
 
 
+@dataclass
 class Download:
     """Completes the file `part`, which may hold the beginning of the same edition already.
 
@@ -46,21 +48,13 @@ class Download:
     far. Raises ServiceError for the server and UsageError for the disk.
     """
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        url: str,
-        part: Path,
-        size: int | None = None,
-        progress: ByteProgress | None = None,
-    ) -> None:
-        self._session = session
-        self._url = url
-        self._part = part
-        self._size = size
-        self._progress = progress
-        self._max_received = 0
-        self._tries = 0
+    session: aiohttp.ClientSession
+    url: str
+    part: Path
+    size: int | None = None
+    progress: ByteProgress | None = None
+    _max_received: int = field(default=0, init=False)
+    _tries: int = field(default=0, init=False)
 
     async def run(self) -> None:
         retrying = AsyncRetrying(
@@ -72,12 +66,12 @@ class Download:
         try:
             await retrying(self._try)
         except DownloadInterrupted as error:
-            raise ServiceError(f"{self._url}: {error}; the same command goes on where this ended") from None
+            raise ServiceError(f"{self.url}: {error}; the same command goes on where this ended") from None
 
     async def _try(self) -> None:
         received = self._received()
         self._max_received = max(self._max_received, received)
-        if self._size is not None and received == self._size:
+        if self.size is not None and received == self.size:
             return
         self._tries += 1
         # Sizes and ranges of a compressed response would not be those of the file.
@@ -85,7 +79,7 @@ class Download:
         if received:
             headers["Range"] = f"bytes={received}-"
         try:
-            async with self._session.get(self._url, headers=headers) as response:
+            async with self.session.get(self.url, headers=headers) as response:
                 await self._receive(response, received)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DownloadInterrupted(_cause(error)) from error
@@ -97,21 +91,21 @@ class Download:
         if start not in {0, offset}:
             self._remove()
             raise DownloadInterrupted("the server answered with another range than it was asked for")
-        if total is not None and self._size is not None and total != self._size:
+        if total is not None and self.size is not None and total != self.size:
             self._refuse_size(f"{total:,} bytes")
         received = start
         try:
-            with self._part.open("ab" if start else "wb") as file:
+            with self.part.open("ab" if start else "wb") as file:
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     file.write(chunk)
                     received += len(chunk)
                     self._report(received)
-                    if self._size is not None and received > self._size:
+                    if self.size is not None and received > self.size:
                         break
         except (aiohttp.ClientError, TimeoutError):
             raise
         except OSError as error:
-            raise UsageError(f"{self._part}: cannot be written: {error.strerror or error}") from None
+            raise UsageError(f"{self.part}: cannot be written: {error.strerror or error}") from None
 
     def _check_status(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
@@ -122,37 +116,37 @@ class Download:
         if status == 416:
             received = self._received()
             self._remove()
-            if self._size is not None:
+            if self.size is not None:
                 self._refuse_size(f"no more than {received:,} bytes")
             raise DownloadInterrupted("the server's file is shorter than what was here already")
         if status not in {200, 206}:
-            raise ServiceError(f"{self._url}: the server answers {status} {response.reason or ''}".rstrip())
+            raise ServiceError(f"{self.url}: the server answers {status} {response.reason or ''}".rstrip())
 
     def _check_size(self, received: int) -> None:
-        if self._size is not None and received < self._size:
-            raise DownloadInterrupted(f"the server sent {received:,} of {self._size:,} bytes")
-        if self._size is not None and received > self._size:
+        if self.size is not None and received < self.size:
+            raise DownloadInterrupted(f"the server sent {received:,} of {self.size:,} bytes")
+        if self.size is not None and received > self.size:
             self._refuse_size(f"at least {received:,} bytes")
 
     def _refuse_size(self, size: str) -> NoReturn:
         self._remove()
         raise ServiceError(
-            f"{self._url}: has {size}, where the catalogue says {self._size:,}; "
+            f"{self.url}: has {size}, where the catalogue says {self.size:,}; "
             "one of them is out of date, try again later"
         )
 
     def _received(self) -> int:
-        return self._part.stat().st_size if self._part.exists() else 0
+        return self.part.stat().st_size if self.part.exists() else 0
 
     def _remove(self) -> None:
-        self._part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
 
     def _report(self, received: int) -> None:
         # A server that starts from the beginning each time sends no new bytes.
         if received > self._max_received:
             self._max_received, self._tries = received, 0
-        if self._progress:
-            self._progress(received)
+        if self.progress:
+            self.progress(received)
 
 
 def _extent(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
