@@ -107,7 +107,9 @@ def _check_seeds(experiment: Experiment, folder: Path) -> None:
 
 def _require(parsed: object, folder: Path, where: str, remedy: str) -> None:
     if isinstance(parsed, Rejection):
-        raise TaskFolderError(folder / "task.yaml", None, f"{where}: {REASONS[parsed.reason].description}; {remedy}")
+        raise TaskFolderError(
+            folder / "task.yaml", None, f"{where}: {REASONS[parsed.reason].description}; {remedy}"
+        )
 
 
 def _check_references(experiment: Experiment, rows: Iterable[Example], folder: Path) -> int:
