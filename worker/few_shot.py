@@ -32,7 +32,7 @@ T = TypeVar("T")
 class ChosenExemplar:
     """A train example that a cell shows, and its `passages`, best first."""
 
-    example: exemplars.Exemplar
+    example: exemplars.ReasonedExample
     passages: Sequence[Passage]
 
     @property

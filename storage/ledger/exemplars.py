@@ -23,7 +23,7 @@ REASONED = ("rationale", "rationalize")
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplar:
+class ReasonedExample:
     """A train example with what the teacher made of it; `rationale` is empty for source `none`."""
 
     row: int
@@ -96,7 +96,7 @@ def load_exemplars(
     source: RationaleSource,
     retrieval: str = "",
     of_round: int | None = None,
-) -> list[Exemplar]:
+) -> list[ReasonedExample]:
     """Return the examples in the order of `example_ids`.
 
     `retrieval` is the variant of the unit that retrieved their passages; without it, or if it failed, they
@@ -169,13 +169,13 @@ def _exemplar(
     source: RationaleSource,
     retrieval: str,
     of_round: int | None,
-) -> Exemplar:
+) -> ReasonedExample:
     first = results.get(("rationale", rounds.in_round(1)))
     chosen = first if source == "first_pass" else final_rationale(results, of_round)
     rationale = chosen["text"] if chosen and source != "none" else ""
     retrieved = results.get(("retrieve", retrieval), {})
     augmented = results.get(("augment", ""), {})
-    return Exemplar(
+    return ReasonedExample(
         example.row,
         example.request,
         augmented.get("query", example.request),

@@ -12,7 +12,7 @@ from models.core.pipeline.stages import VECTOR
 from models.core.types import Example
 from storage.database import Database
 from storage.ledger import exemplars, runs
-from storage.ledger.exemplars import Exemplar, final_rationale
+from storage.ledger.exemplars import ReasonedExample, final_rationale
 from storage.schema import TEST, TRAIN
 from tests.support.clock import Clock
 from tests.support.small_run import Hand, experiment, plan, units
@@ -117,7 +117,7 @@ def test_exemplar_holds_what_its_source_and_variant_ask(
             passages[2] = []
         shown = exemplars.load_exemplars(database, run.id, wanted, source, variant)
         assert [replace(each, passages=list(each.passages)) for each in shown] == [
-            Exemplar(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
+            ReasonedExample(row, f"sort {row}", f"query {row}", f"answer({row})", text[row], passages[row])
             for row in (2, 0, 5, 1)
         ]
     assert exemplars.load_exemplars(database, run.id, [], source) == []
