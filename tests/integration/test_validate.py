@@ -94,8 +94,8 @@ def test_broken_deploy_file_is_reported(
     text = path.read_text()
     assert right in text
     path.write_text(text.replace(right, wrong))
-    stderr = validated(copy, check)
-    if "not checked" in stderr:
-        pytest.skip(stderr)
-    [*problems, _] = stderr.splitlines()
-    assert any(line.startswith(f"{check}: ") and says in line for line in problems), stderr
+    printed = validated(copy, check)
+    if "not checked" in printed:
+        pytest.skip(printed)
+    [*problems, _] = printed.splitlines()
+    assert any(line.startswith(f"{check}: ") and says in line for line in problems), printed

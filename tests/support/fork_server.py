@@ -39,8 +39,9 @@ class ForkServer:
         with theirs:
             command = [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())]
             self._process = subprocess.Popen(
-                command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-            )
+                command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )  # fmt: skip
 
     def run(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float
