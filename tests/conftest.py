@@ -21,13 +21,13 @@ from tests.support.services import Postgres, running_postgres, running_valkey
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA_VARIABLE = "STARMILL_TEST_DATA"
 
-# How long an example takes says nothing on a shared machine.
+# The duration of an example means nothing on a shared machine.
 settings.register_profile("starmill", deadline=None, print_blob=True)
 settings.load_profile("starmill")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that may take long begin first, so that no process is left alone with one at the end."""
+    """Let files with long timeouts begin first: no process is left alone with one at the end."""
     longest: dict[Path, float] = {}
     for item in items:
         mark = item.get_closest_marker("timeout")
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
-    """The published data that results are compared with; `STARMILL_TEST_DATA` names another place."""
+    """The published data that results are compared with; `STARMILL_TEST_DATA` names another folder."""
     path = Path(os.environ.get(DATA_VARIABLE) or REPOSITORY.parent / "shared" / "data")
     if path.is_dir():
         return path
@@ -49,7 +49,7 @@ def reference_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own settings: no variables, no key, no `.env`, no `.starmill`."""
+    """Hide the developer's own settings: no variables, no key, no `.env`, no `.starmill`."""
     for name in os.environ:
         if name.startswith("STARMILL_") and name != DATA_VARIABLE:
             monkeypatch.delenv(name)
@@ -59,8 +59,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
-    """A command that ran in this process set up what it logs, and what its lines are about; the next test's
-    warnings are not its own."""
+    """Restore logging, which a command that ran in this process may have set up."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield
@@ -129,9 +128,9 @@ def redis_url(_valkey: str) -> str:
     return _valkey
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Milvus server."""
+    """A real Milvus server. It uses processor time even when idle, and ends with the file."""
     folder = tmp_path_factory.mktemp("milvus")
     with process_that_prints_its_url("tests.support.milvus_server", str(folder)) as url:
         yield url
@@ -145,9 +144,9 @@ def openai_process() -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def openai_server(openai_process: OpenAIServer) -> OpenAIServer:
-    """The test server, well behaved and with nothing counted."""
+    """The test server without faults and with all counts at zero."""
     openai_process.configure()
-    while openai_process.stats()["in_flight"]:  # calls that the test before gave up
+    while openai_process.stats()["in_flight"]:  # calls that the test before cancelled
         time.sleep(0.01)
     openai_process.forget()
     return openai_process
