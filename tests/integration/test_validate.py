@@ -38,64 +38,48 @@ def test_deploy_folder_is_valid(copy: Path) -> None:
     assert "deploy: 0 problems" in validated(copy)
 
 
-@pytest.mark.parametrize(
-    ("check", "file", "right", "wrong", "says"),
-    [
-        ("dockerfile", "Dockerfile", "USER 10001:10001\nENTRYPOINT", "USER 0\nENTRYPOINT", "DL3002"),
-        (
-            "dockerfile",
-            "Dockerfile",
-            "FROM python:3.11.14-slim-bookworm AS runtime",
-            "FROM python AS runtime",
-            "DL3006",
-        ),
-        ("compose", "compose.yaml", "restart: unless-stopped", "restarts: unless-stopped", "restarts"),
-        ("compose", "compose.yaml", "secrets: [users.acl]", "secrets: [users]", "users"),
-        ("kubernetes", "kubernetes/base/workers.yaml", "livenessProbe:", "livenessProbes:", "livenessProbes"),
-        (
-            "kubernetes",
-            "kubernetes/base/redis.yaml",
-            "containerPort: 6379",
-            "containerPort: redis",
-            "integer",
-        ),
-        ("kubernetes", "kubernetes/base/kustomization.yaml", "redis.yaml,", "reddis.yaml,", "reddis.yaml"),
-        ("kubernetes", "kubernetes/keda/teacher.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
-        (
-            "kubernetes",
-            "kubernetes/keda/judge.yaml",
-            "maxReplicaCount: 4",
-            "maxReplicaCount: many",
-            "maxReplicaCount",
-        ),
-        (
-            "kubernetes",
-            "kubernetes/execution/kustomization.yaml",
-            "value: Unmasked",
-            "value: [Unmasked]",
-            "procMount",
-        ),
-        (
-            "prometheus",
-            "prometheus/starmill.rules.yaml",
-            "sum by (run) (starmill_failures)",
-            "sum by (run (",
-            "parse",
-        ),
-        ("prometheus", "prometheus/starmill.rules.yaml", "> 0.9", "> 0.99", "BudgetNearlyUsed"),
-        ("grafana", "grafana/starmill.json", "sum by (state) (", "sum by state) (", "Units by state"),
-        ("grafana", "grafana/starmill.json", '"id": 2,', '"id": 1,', "same id"),
-    ],
-)
-def test_broken_deploy_file_is_reported(
-    copy: Path, check: str, file: str, right: str, wrong: str, says: str
-) -> None:
-    path = copy / file
-    text = path.read_text()
-    assert right in text
-    path.write_text(text.replace(right, wrong))
+# Each case breaks files of a copy, all of which one validation must report: (file, right, wrong, message).
+CASES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
+    "user": ("dockerfile", [("Dockerfile", "USER 10001:10001\nENTRYPOINT", "USER 0\nENTRYPOINT", "DL3002")]),
+    "image": ("dockerfile", [
+        ("Dockerfile", "FROM python:3.11.14-slim-bookworm AS runtime", "FROM python AS runtime", "DL3006"),
+    ]),
+    "key": ("compose", [("compose.yaml", "restart: unless-stopped", "restarts: unless-stopped", "restarts")]),
+    "secret": ("compose", [("compose.yaml", "secrets: [users.acl]", "secrets: [users]", "users")]),
+    "missing file": ("kubernetes", [
+        ("kubernetes/base/kustomization.yaml", "redis.yaml,", "reddis.yaml,", "reddis.yaml"),
+    ]),
+    "schemas": ("kubernetes", [
+        ("kubernetes/base/workers.yaml", "livenessProbe:", "livenessProbes:", "livenessProbes"),
+        ("kubernetes/base/redis.yaml", "containerPort: 6379", "containerPort: redis", "'redis' is not"),
+        ("kubernetes/keda/teacher.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
+        ("kubernetes/keda/judge.yaml", "maxReplicaCount: 4", "maxReplicaCount: many", "maxReplicaCount"),
+        ("kubernetes/execution/kustomization.yaml", "value: Unmasked", "value: [Unmasked]", "procMount"),
+    ]),
+    "rule": ("prometheus", [
+        ("prometheus/starmill.rules.yaml", "sum by (run) (starmill_failures)", "sum by (run (", "parse"),
+    ]),
+    "threshold": ("prometheus", [
+        ("prometheus/starmill.rules.yaml", "> 0.9", "> 0.99", "BudgetNearlyUsed"),
+    ]),
+    "query": ("grafana", [
+        ("grafana/starmill.json", "sum by (state) (", "sum by state) (", "Units by state"),
+    ]),
+    "identity": ("grafana", [("grafana/starmill.json", '"id": 2,', '"id": 1,', "same id")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_broken_deploy_file_is_reported(copy: Path, case: str) -> None:
+    check, changes = CASES[case]
+    for file, right, wrong, _ in changes:
+        path = copy / file
+        text = path.read_text()
+        assert right in text
+        path.write_text(text.replace(right, wrong))
     printed = validated(copy, check)
     if "not checked" in printed:
         pytest.skip(printed)
     [*problems, _] = printed.splitlines()
-    assert any(line.startswith(f"{check}: ") and says in line for line in problems), printed
+    for *_, says in changes:
+        assert any(line.startswith(f"{check}: ") and says in line for line in problems), printed
