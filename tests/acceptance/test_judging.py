@@ -128,7 +128,9 @@ def test_audit_counts_the_papers_rationales(reference_data: Path, capsys: pytest
     assert "mention their hint: 1679798-8, 849674-100, 38081866-23" in shown
 
 
-def test_audit_names_what_it_misses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_names_a_rationale_without_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rationales = write(tmp_path / "a.jsonl", {"question_id": "9", "rationale": "x"})
     references = write(tmp_path / "b.jsonl", {"question_id": "1", "reference": "x"})
     assert starmill("audit", rationales, "--reference", references) == 2

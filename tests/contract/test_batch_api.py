@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_used_fails_its_batch(client: BatchClient, content
     assert says in remote.message
 
 
-def test_a_full_queue_is_told_apart(client: BatchClient, openai_server: OpenAIServer) -> None:
+def test_full_batch_queue_is_recognized(client: BatchClient, openai_server: OpenAIServer) -> None:
     openai_server.configure(batch_tokens=10)
     remote = client.retrieve(submit(client))
     assert (remote.status, remote.queue_is_full) == ("failed", True)

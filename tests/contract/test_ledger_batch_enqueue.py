@@ -90,7 +90,7 @@ def test_racing_workers_enqueue_once(hand: Hand, claimed_units: list[ClaimedUnit
     assert batches.enqueued(hand.db, "small-1")[0] == 1
 
 
-def test_only_what_the_worker_holds_is_parked(hand: Hand, claimed_units: list[ClaimedUnit]) -> None:
+def test_only_units_of_the_worker_are_parked(hand: Hand, claimed_units: list[ClaimedUnit]) -> None:
     assert file(hand, *claimed_units, owner="another") is None
     assert parked(hand) == []
 

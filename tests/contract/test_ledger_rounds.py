@@ -76,7 +76,7 @@ def test_a_round_opens_when_the_one_before_is_final(database: Database, clock: C
     assert scheduling.open_barrier(database, hand.run)
 
 
-def test_a_round_is_shown_what_was_right_before(database: Database, clock: Clock) -> None:
+def test_round_is_shown_rationales_right_in_earlier_rounds(database: Database, clock: Clock) -> None:
     hand = begin(database, clock)
     first_round(hand)
     accepted = exemplars.accepted_examples(database, hand.run.id, 1)

@@ -153,7 +153,7 @@ def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
         db.close()
 
 
-def test_leases_are_found_without_reading_what_has_ended(database: Database) -> None:
+def test_leases_are_read_without_ended_units(database: Database) -> None:
     for table in ("unit", "generation"):
         query = text(f"{'EXPLAIN QUERY PLAN' if database.is_sqlite else 'EXPLAIN'} "
                      f"SELECT * FROM {table} WHERE lease_owner = 'worker'")  # fmt: skip

@@ -163,7 +163,7 @@ def test_a_call_that_is_bought_twice_is_counted(openai_server: OpenAIServer) -> 
     assert (stats["answers"], stats["paid_again"], stats["statuses"]) == (3, 1, {"200": 3})
 
 
-def test_what_was_paid_is_summed_by_kind_of_token(openai_server: OpenAIServer) -> None:
+def test_paid_tokens_are_summed_by_kind(openai_server: OpenAIServer) -> None:
     answers = [ask(openai_server.url, question()) for _ in range(2)]
     openai_server.configure(p500=1)
     with pytest.raises(Unavailable):
@@ -174,7 +174,7 @@ def test_what_was_paid_is_summed_by_kind_of_token(openai_server: OpenAIServer) -
     assert openai_server.stats()["tokens_paid"] == expected
 
 
-def test_the_most_in_a_minute_is_what_was_not_answered_with_429(openai_server: OpenAIServer) -> None:
+def test_max_per_minute_leaves_out_429s(openai_server: OpenAIServer) -> None:
     openai_server.configure(rpm=1)
     ask(openai_server.url, question("first"))
     for number in range(3):

@@ -149,7 +149,7 @@ def test_verdicts_repeat(sandbox: Sandbox) -> None:
     assert sandbox.run(program).stdout == sandbox.run(program).stdout
 
 
-def test_absent_modules_are_told_apart(sandbox: Sandbox) -> None:
+def test_absent_module_of_the_tests_makes_them_unavailable(sandbox: Sandbox) -> None:
     missing = "import no_such_module"
     of_tests = [Program("x = 1", missing), Program("x = 1", setup=missing),
                 Program("def f(): pass", f"def check(c):\n    {missing}", "f")]  # fmt: skip

@@ -150,7 +150,7 @@ def test_rows_are_a_train_split(grown: Home, experiment: Path) -> None:
     assert len({row["ask"] for row in rows}) == len(rows) == UNITS
 
 
-def test_later_rounds_are_shown_what_was_grown(grown: Home) -> None:
+def test_later_rounds_are_shown_grown_examples(grown: Home) -> None:
     kept: dict[int, set[str]] = {1: set(), 2: set()}
     shown: dict[int, list[list[str]]] = {1: [], 2: []}
     for row in read_jsonl(grown.path / "a.jsonl"):

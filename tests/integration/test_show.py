@@ -51,7 +51,9 @@ def test_a_rationalized_example_from_request_to_verdict(
     assert second["call"]["prompt"] == "[user]\ntrain 2 ('rationalize', 'pass-1', 0)"
 
 
-def test_what_was_rejected_is_shown_with_its_reason(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_answers_are_shown_with_their_reason(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = plan_mixed(db)
     run.reject(TRAIN, "augment", Rejection("null", "no content"), None)
     finish_train(run)
@@ -123,7 +125,7 @@ def test_votes_are_shown(db: Database, capsys: pytest.CaptureFixture[str]) -> No
     assert "rationalize pass-1: skipped, already_correct" in printed
 
 
-def test_what_prompts_begin_with_is_shown_once() -> None:
+def test_common_start_of_prompts_is_shown_once() -> None:
     call = {
         "model": "m", "params": {}, "prompt_tokens": 1, "completion_tokens": 1, "cost_usd": 0.0,
         "seconds": None, "bought_by": "r", "text": "x", "refusal": None, "finish_reason": "stop",

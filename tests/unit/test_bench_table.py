@@ -74,7 +74,7 @@ def test_the_table_holds_medians() -> None:
     assert "Medians of 3" in table
 
 
-def test_a_failure_is_told_beside_what_was_measured() -> None:
+def test_failed_scenario_is_listed_beside_the_measured() -> None:
     results = {
         "base": Result([{"plain": {}, "starmill": {"wall_over_ideal": 2.0}}], "repeat 2 failed: X"),
         "slow": Result([], "repeat 1 failed: Y"),

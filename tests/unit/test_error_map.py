@@ -68,7 +68,7 @@ def test_each_exception_of_the_client_has_its_error(error: Exception, expected: 
     assert type(mapped(error)) is expected
 
 
-def test_the_installed_client_has_no_exception_that_nobody_mapped() -> None:
+def test_every_exception_of_the_installed_client_is_mapped() -> None:
     public = {
         name
         for module in (openai, openai_exceptions)
@@ -94,7 +94,7 @@ def test_the_installed_client_has_no_exception_that_nobody_mapped() -> None:
         (529, Unavailable),
     ],
 )
-def test_a_status_that_has_no_class_is_told_by_its_number(status: int, expected: type[ModelError]) -> None:
+def test_unknown_status_is_named_by_its_number(status: int, expected: type[ModelError]) -> None:
     assert type(mapped(raised(status))) is expected
 
 
@@ -171,7 +171,7 @@ def test_errors_never_show_the_key(status: int, code: str | None) -> None:
     assert KEY not in f"{error} {error!r} {ADDRESS!r} {ADDRESS}"
 
 
-def test_what_a_server_says_stays_one_short_line() -> None:
+def test_server_message_is_cut_to_one_short_line() -> None:
     message = str(mapped(raised(400, message="first\nsecond " + "x" * 10_000)))
     assert "first second" in message
     assert "\n" not in message
@@ -202,7 +202,7 @@ def test_every_error_of_the_http_client_is_caught(kind: type[Exception]) -> None
     "body", [b"", b"<html>gone</html>", b"[1]", b'"text"', b'{"error": "text"}', b"\xff{"]
 )
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_a_body_of_any_shape_is_an_error_of_its_status(status: int, body: bytes) -> None:
+def test_malformed_error_body_gives_the_error_of_its_status(status: int, body: bytes) -> None:
     expected = {400: BadRequest, 429: RateLimited, 500: Unavailable}[status]
     assert type(map_status_error(status, {}, body, ADDRESS)) is expected
 

@@ -106,7 +106,7 @@ def test_html_colours_the_grid_by_score() -> None:
     assert [field.get("x") for field in fields] == ["113.0", "237.0", "113.0"]
 
 
-def test_html_draws_what_was_paid() -> None:
+def test_html_draws_the_spending() -> None:
     svgs = drawings(report())
     widths = [
         float(bar.get("width", 0)) for bar in svgs["Tokens of each stage, with dollars"].findall("rect")
@@ -116,9 +116,7 @@ def test_html_draws_what_was_paid() -> None:
 
 
 def test_html_shows_single_rows_as_they_are() -> None:
-    answer = CellAnswer(
-        PLAIN.name, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference"
-    )
+    answer = CellAnswer(PLAIN.name, "ask <b>", "\n x & y", SCRIPT, right=False, verdict="not the reference")
     other = CellAnswer("rival/0-shot", verdict="failed: null")
     sample = SampleRow(3, "q<3>", "sort <it>", "a < b", {each.variant: each for each in (answer, other)})
     text = RENDERERS["html"](replace(report(), samples=(sample,)))

@@ -13,7 +13,7 @@ from storage.logs import about, configure_logging, set_about
 log = logging.getLogger("starmill.test")
 
 
-def test_text_names_what_the_line_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_log_names_the_subject_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "text", "teacher@host")
     with about(run="demo-1", stage="answer"), about(unit="17,18"):
         log.info("again in %.1f s", 2)

@@ -183,7 +183,7 @@ def test_identical_lists_score_100(answers: list[str]) -> None:
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_score_accepts_any_strings(pairs: list[tuple[str, str]]) -> None:
+def test_score_accepts_arbitrary_strings(pairs: list[tuple[str, str]]) -> None:
     scores = score([a for a, _ in pairs], [b for _, b in pairs])
     for value in scores.values():
         assert 0 <= value <= 100 + 1e-9

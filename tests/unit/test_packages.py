@@ -74,7 +74,7 @@ def test_a_list_of_commands_loads_none(words: str) -> None:
     assert loaded_by(calling(*words.split(), "--help")).isdisjoint(PLACES)
 
 
-def test_a_list_says_of_a_command_what_it_says_itself() -> None:
+def test_list_of_commands_shows_each_commands_own_help() -> None:
     for command in COMMANDS.values():
         assert command.get_short_help_str(1000) == command.load().get_short_help_str(1000) != ""
 

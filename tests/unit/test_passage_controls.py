@@ -25,7 +25,7 @@ forms = st.sampled_from([("full", True), ("first_sentence", True), ("signature",
 
 
 @given(passages(), forms)
-def test_filler_is_as_long_as_what_it_stands_for(shown: list[Passage], config: Selection) -> None:
+def test_filler_is_as_long_as_the_passages_it_replaces(shown: list[Passage], config: Selection) -> None:
     silence = passage_selection.filler_passages(shown, config)
     assert [hit.passage.id for hit in silence] == ["filler"] * len(shown)
     assert [shown_length(hit.passage, config) for hit in silence] == [

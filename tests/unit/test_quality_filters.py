@@ -69,7 +69,7 @@ def test_near_duplicates_are_found_among_many() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8, 0.95, 1.0])
-def test_bands_catch_what_is_at_the_threshold(threshold: float) -> None:
+def test_bands_catch_pairs_at_the_threshold(threshold: float) -> None:
     rows = rows_of_band(threshold)
     assert 1 - (1 - threshold**rows) ** (128 // rows) >= 0.95
 

@@ -54,7 +54,7 @@ def test_a_value_that_cannot_be_used_is_named(name: str, value: object, says: st
         parse_sampling({name: value})
 
 
-def test_unknown_names_are_told_all_at_once() -> None:
+def test_unknown_names_are_listed_together() -> None:
     with pytest.raises(
         AccessError, match=r"^params: best_of, logit_bias cannot be used .*; take max_tokens, "
     ):

@@ -112,7 +112,7 @@ def read(path: Path) -> list[Passage]:
     return list(read_passages(Passages(source="sphinx", path=str(path))))
 
 
-def test_what_sphinx_built_is_read_by_its_inventory(built: Path) -> None:
+def test_sphinx_output_is_read_by_its_inventory(built: Path) -> None:
     passages = [(passage.id.replace("boxes.index#", "boxes#"), passage) for passage in read(built)]
     assert [identifier for identifier, _ in passages] == [passage.id for passage in EXPECTED]
     for (_, passage), expected in zip(passages, EXPECTED, strict=True):

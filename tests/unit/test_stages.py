@@ -153,7 +153,7 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
 
 
 @given(experiments())
-def test_nothing_is_made_that_nobody_uses(drawn: Experiment) -> None:
+def test_every_planned_unit_has_a_use(drawn: Experiment) -> None:
     slots = eval_slots(drawn)
     for slot in slots:
         if slot.stage != "judge":

@@ -66,5 +66,5 @@ def test_a_clear_winner_wins_in_any_order(codes: list[str], chance: random.Rando
 
 
 @given(st.text(max_size=40))
-def test_the_normal_form_knows_any_text_and_ignores_outer_blanks(text: str) -> None:
+def test_normal_form_accepts_arbitrary_text_and_ignores_outer_blanks(text: str) -> None:
     assert normal_form(text) == normal_form(text + " ")
