@@ -35,5 +35,6 @@ def test_a_line_carries_the_body_of_a_direct_call(request: Request) -> None:
     assert written.endswith(b"\n")
     line: Mapping[str, object] = json.loads(written)
     assert line == {
-        "custom_id": request.key, "method": "POST", "url": batch_endpoint(request), "body": path_and_body(request)[1]
+        "custom_id": request.key, "method": "POST", "url": batch_endpoint(request),
+        "body": path_and_body(request)[1],
     }  # fmt: skip
