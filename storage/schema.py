@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 # SQLite numbers rows only in an INTEGER column.
@@ -73,7 +85,10 @@ class ExampleRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """One execution of an experiment, its configuration frozen."""
+    """One execution of an experiment, its configuration frozen.
+
+    `unanswered_nano_usd` is what calls may have cost that brought no answer.
+    """
 
     __tablename__ = "run"
 
@@ -91,6 +106,9 @@ class RunRow(SQLModel, table=True):
     finished_at: float | None = None
     budget_nano_usd: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     charged_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    unanswered_nano_usd: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
+    )
     feeder: str | None = _text(nullable=True)
     feeder_until: float | None = None
 
@@ -138,7 +156,7 @@ class GenerationRow(SQLModel, table=True):
     """One model call, bought once. While `done` is false, its buyer waits for the answer.
 
     A call enqueued for a batch names its `batch` once it is part of one, and its `members`: the units that
-    share the call, in the order of their requests.
+    share the call, in the order of their requests. `estimated`: the provider did not tell all tokens.
     """
 
     __tablename__ = "generation"
@@ -167,6 +185,9 @@ class GenerationRow(SQLModel, table=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning: str | None = _text(nullable=True)
+    reasoning_tokens: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    estimated: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     cost_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     seconds: float | None = None
     created_at: float = 0.0

@@ -1,0 +1,22 @@
+"""Generations store the model's reasoning; runs count what unanswered calls may have cost."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    op.add_column("generation", sa.Column("reasoning", sa.Text, nullable=True))
+    op.add_column("generation", sa.Column("reasoning_tokens", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("generation", sa.Column("estimated", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("run", sa.Column("unanswered_nano_usd", sa.BigInteger, nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    for column in ("reasoning", "reasoning_tokens", "estimated"):
+        op.drop_column("generation", column)
+    op.drop_column("run", "unanswered_nano_usd")
