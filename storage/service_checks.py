@@ -18,7 +18,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.errors import ServiceError
-from storage.database import WORKER_CONNECTIONS, Database
+from storage.database import DAMAGE_HINT, WORKER_CONNECTIONS, Database
+from storage.service_errors import cause
 
 MIN_REDIS = (6, 0)
 MIN_POSTGRESQL = 12
@@ -53,8 +54,20 @@ def check_postgres(db: Database, clock: Callable[[], float] = time.time) -> list
         with db.read() as connection:
             return list(_postgres(db, connection, clock))
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise ServiceError(f"PostgreSQL cannot be asked: {cause}") from None
+        raise ServiceError(f"PostgreSQL cannot be asked: {cause(error)}") from None
+
+
+def check_sqlite(db: Database) -> list[ServiceProblem]:
+    """Check that the file of an SQLite ledger is whole; PostgreSQL checks itself. Raise nothing."""
+    if not db.is_sqlite:
+        return []
+    try:
+        with db.read() as connection:
+            problems = connection.execute(text("PRAGMA quick_check(3)")).scalars().all()
+    except (ServiceError, SQLAlchemyError) as error:
+        problems = [cause(error)]
+    found = " ".join("; ".join(map(str, problems)).split())[:300]
+    return [_problem("ledger file", found == "ok", "quick_check finds no damage", f"{found}; {DAMAGE_HINT}")]
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

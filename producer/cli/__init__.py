@@ -43,4 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of the pipe has ended, as `head` does: this is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        message = _explain(error)
+        if not message:
+            raise
+        sys.stderr.write(f"starmill: {message}\n")
+        code = USAGE
     sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> str:
+    """Return a line about an error of a service or of a damaged ledger; empty if it is a fault of ours."""
+    # Imported late: they cost as much as a small command.
+    from producer.cli.unexpected import explain
+
+    return explain(error)
