@@ -36,10 +36,20 @@ class Permit:
 class UnlimitedAdmission:
     """Admission to a model in this process, whose engine limits the calls in flight."""
 
-    async def acquire(self, tokens: int) -> Permit:
+    async def acquire(self, tokens: int, run: str = "") -> Permit:
         return Permit(tokens, 0.0)
 
     def release(self, permit: Permit, report: CallReport) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingCall:
+    """A call of a run that waits since `since` (the loop's time)."""
+
+    tokens: int
+    run: str
+    since: float
+    granted: asyncio.Future[Permit]
 
 
 class AdmissionQueue:
@@ -55,7 +65,7 @@ class AdmissionQueue:
         self._owner = owner
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[int, asyncio.Future[Permit]]] = deque()
+        self._waiting: deque[WaitingCall] = deque()
         self._reports: list[CallReport] = []
         self._reported_at = 0.0  # when the oldest of them came
         self._in_flight = 0
@@ -67,13 +77,13 @@ class AdmissionQueue:
         self._exchanging: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def acquire(self, tokens: int) -> Permit:
+    async def acquire(self, tokens: int, run: str = "") -> Permit:
         """Return when a call of `tokens` may start, in order of arrival. The caller must `release` the
-        permit, unless this is cancelled. Closing the queue cancels it."""
+        permit, unless this is cancelled. Closing the queue cancels it, and so does cancelling the run."""
         if self._closed:
             raise asyncio.CancelledError
         granted: asyncio.Future[Permit] = self._loop.create_future()
-        self._waiting.append((tokens, granted))
+        self._waiting.append(WaitingCall(tokens, run, self._loop.time(), granted))
         self._schedule()
         try:
             permit = await granted
@@ -96,11 +106,23 @@ class AdmissionQueue:
             self._ask_at = 0.0
         self._schedule()
 
+    def cancel_run(self, run: str) -> None:
+        """Cancel the calls of a run that wait."""
+        for call in self._waiting:
+            if call.run == run:
+                call.granted.cancel()
+
+    def long_waits(self, seconds: float) -> tuple[int, float]:
+        """Return how many calls have waited for longer, and how long the first of them."""
+        now = self._loop.time()
+        waited = [now - call.since for call in self._waiting if not call.granted.done()]
+        return sum(each > seconds for each in waited), max(waited, default=0.0)
+
     async def close(self) -> None:
         """Cancel waiting calls, and send the last reports if the limiter answers at once."""
         self._closed = True
-        for _, granted in self._waiting:
-            granted.cancel()
+        for call in self._waiting:
+            call.granted.cancel()
         if self._timer:
             self._timer.cancel()
         with contextlib.suppress(TimeoutError):
@@ -147,15 +169,15 @@ class AdmissionQueue:
     def _end(self, exchange: asyncio.Task[None]) -> None:
         self._exchanging = None
         if not exchange.cancelled() and (error := exchange.exception()):
-            for _, granted in self._waiting:  # an unforeseen error: calls fail, so that they do not hang
-                if not granted.done():
-                    granted.set_exception(error)
+            for call in self._waiting:  # an unforeseen error: calls fail, so that they do not hang
+                if not call.granted.done():
+                    call.granted.set_exception(error)
             self._waiting.clear()
         self._schedule()
 
     async def _exchange(self) -> None:
-        self._waiting = deque(call for call in self._waiting if not call[1].cancelled())
-        wants = [tokens for tokens, _ in self._waiting][: self._room()]
+        self._waiting = deque(call for call in self._waiting if not call.granted.cancelled())
+        wants = [call.tokens for call in self._waiting][: self._room()]
         reports, self._reports = self._reports, []
         try:
             answers = await self._limiter.exchange(
@@ -182,10 +204,10 @@ class AdmissionQueue:
 
     def _admit(self, answer: Decision) -> None:
         """Admit the first waiting call; if it was cancelled, release its permit."""
-        tokens, granted = self._waiting.popleft()
-        permit = Permit(tokens, self._exchanged_at + answer.wait, answer.probe)
+        call = self._waiting.popleft()
+        permit = Permit(call.tokens, self._exchanged_at + answer.wait, answer.probe)
         self._in_flight += 1
-        if granted.cancelled():
+        if call.granted.cancelled():
             self._release_unused(permit)
         else:
-            granted.set_result(permit)
+            call.granted.set_result(permit)

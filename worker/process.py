@@ -60,9 +60,12 @@ def _check_options(
 def _start(sender: Any = None, **_: Any) -> None:
     tracing.open_tracing(str(getattr(sender, "hostname", "")))
     try:
-        runtime().check()
+        opened = runtime()
+        opened.check()
     except StarmillError as error:
         _exit_unusable(str(error))
+    if sender is not None:
+        opened.queues = lambda: list(sender.app.amqp.queues.consume_from)
 
 
 def _begin_stop(**_: Any) -> None:

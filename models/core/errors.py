@@ -18,6 +18,7 @@
         |   +-- ContextOverflow  the request is longer than the model's context
         |   +-- Filtered         the server's content filter refuses the request
         |   +-- NotRecorded      a recording that is replayed holds no answer to it
+        |   +-- ServerError      the server failed at it again and again, while it answered others
         +-- AccessError          no request can succeed: key refused, model unknown, quota used up
 
 The message says what is wrong, where, and how to mend it. Only the command line turns errors into
@@ -136,6 +137,12 @@ class NotRecorded(BadRequest):
     """The recording that is replayed holds no answer to this request."""
 
     reason = "not_recorded"
+
+
+class ServerError(BadRequest):
+    """The server fails at this request, however often it is asked."""
+
+    reason = "server_error"
 
 
 class AccessError(ModelError):

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.core.pipeline.stages import STAGES
 from producer.progress import text
+from producer.progress.duration import duration
 from producer.progress.status import Status
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import IN_FLIGHT, RunSummary
@@ -64,6 +65,7 @@ def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
         "budget_share": min(100.0, 100 * status.spending.cost_nano_usd / budget.limit)
         if budget.limit
         else None,
+        "waits": status.waits,
         "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
         "engines": [engine for engine in status.engines if engine.alive],
         "counted": moment(snapshot.at, seconds=True),
@@ -83,7 +85,7 @@ def list_context(runs: list[RunSummary], known: dict[str, RunSnapshot]) -> list[
 
 def eta(status: Status) -> str:
     if status.eta is not None:
-        return text.duration(status.eta)
+        return duration(status.eta)
     return "unknown" if status.left and status.state == RUNNING else "-"
 
 
