@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from storage.database import Database
 from storage.ledger import counts
+from storage.ledger.budget import read_budget
 from storage.schema import EXAMPLES, GENERATIONS, READY, REJECTIONS, RUNS, UNITS
 from tests.support.chores import write_data
 from tests.support.pipeline import STARMILL, Home, wait_until
@@ -44,7 +45,8 @@ class UnitSeen:
 @dataclass(frozen=True)
 class Seen:
     """What came of a case. `exit_code` is None if `starmill run` had not ended in time; `seconds` is how
-    long it took; `provider` is the provider's own account."""
+    long it took; `dollars` are those of the ledger, with what calls without an answer may have cost; `provider`
+    is the provider's own account."""
 
     case: str
     home: Home
@@ -106,12 +108,13 @@ class Stack:
     provider: ScriptedProvider
     runs: dict[str, tuple[subprocess.Popen[bytes], float, Path, Path]] = field(default_factory=dict)
 
-    def start(self, case: Case, *options: str) -> None:
+    def start(self, case: Case) -> None:
         """Begin `starmill run`, and return once the run is planned or refused."""
-        name = str(case["name"])
-        experiment = write_case(self.data, self.provider, case)
-        for key, value in case.get("set", {}).items():
-            options += ("--set", f"{key}={json.dumps(value)}")
+        changes = [f"{key}={json.dumps(value)}" for key, value in case.get("set", {}).items()]
+        options = [word for change in changes for word in ("--set", change)]
+        self.start_experiment(str(case["name"]), write_case(self.data, self.provider, case), *options)
+
+    def start_experiment(self, name: str, experiment: Path, *options: str) -> None:
         out, err = (self.home.path.with_name(f"{name}.{stream}") for stream in ("out", "err"))
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
@@ -140,7 +143,7 @@ class Stack:
             seen = Seen(
                 name, self.home, run, process.poll(), took, out.read_text(errors="replace"),
                 err.read_text(errors="replace"), state, message, _units(db, run), _leased(db, run),
-                counts.spending(db, run).dollars, _generations(db, run), _rejections(db, run),
+                counts.spending(db, run).dollars + read_budget(db, run).unanswered / 1e9, _generations(db, run), _rejections(db, run),
                 self.provider.stats(name),
             )  # fmt: skip
         if process.poll() is None:
