@@ -14,9 +14,9 @@ from models.core.answers.cleaning import clean_completion
 from models.core.experiment.endpoints import Price, Student, Teacher
 from models.core.money import usd
 from models.core.types import Completion, Rejection, Request, Usage
-from storage.ledger import batch_enqueue, purchases
+from storage.ledger import batch_enqueue, counts, purchases
 from storage.ledger.batch_enqueue import BatchRefusal
-from storage.ledger.budget import Budget, read_budget
+from storage.ledger.budget import read_budget
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import Busy, CallClaim, OverBudget, Purchase, ReserveResult, cost_nano_usd
 from worker.call_retries import call_with_retries, may_be_billed
@@ -137,7 +137,9 @@ async def _reserve(
         too_long = stored.reason == errors.ContextOverflow.reason
         raise (errors.ContextOverflow if too_long else errors.BadRequest)(stored.detail)
     elif isinstance(stored, OverBudget):
-        raise errors.BudgetUsedUp(_budget_message(context, await ledger(read_budget, context.run.id)))
+        spent = await ledger(counts.spending, context.run.id)
+        unanswered = (await ledger(read_budget, context.run.id)).unanswered
+        raise errors.BudgetUsedUp(_budget_message(context, spent.cost_nano_usd, unanswered))
     elif stored is None and in_batches:
         raise AwaitingBatch
     return stored
@@ -174,10 +176,10 @@ def _possible_cost(error: BaseException, expected: Usage, price: Price) -> int:
     return max(counted, cost_nano_usd(expected, price))
 
 
-def _budget_message(context: RunContext, budget: Budget) -> str:
-    run, limit = context.run.id, context.experiment.budget_usd
-    unanswered = f", and up to {usd(budget.unanswered)} for calls without an answer" * bool(budget.unanswered)
+def _budget_message(context: RunContext, spent: int, unanswered: int) -> str:
+    run, budget = context.run.id, context.experiment.budget_usd
+    lost = f", and up to {usd(unanswered)} for calls without an answer" if unanswered else ""
     return (
-        f"budget_usd {limit} does not allow another call ({usd(budget.spent)} are spent{unanswered}); "
+        f"budget_usd {budget} does not allow another call ({usd(spent)} are spent{lost}); "
         f"raise it with `starmill resume {run} --budget-usd AMOUNT`"
     )

@@ -79,6 +79,8 @@ def dollars(status: Status) -> str:
     parts = cost(status.spending.cost_nano_usd, status.unpriced)
     if budget.limit is not None:
         parts += f" of {budget_usd(budget.limit)}"
+    if status.spending.estimated:
+        parts += f" ({status.spending.estimated:,} calls estimated)"
     if budget.unanswered:
         parts += f" (up to {usd(budget.unanswered)} more for calls without an answer)"
     return parts

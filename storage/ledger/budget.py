@@ -46,27 +46,20 @@ _ADJUST = (
 class Budget:
     """Amounts in billionths of a dollar; `limit` is None without a `budget_usd`.
 
-    `charged` is the price of what was bought (`spent`), what calls without an answer may have cost
-    (`unanswered`), and the reservations of calls in flight. Without a limit, nothing is charged.
+    `charged` is the price of what was bought, what calls without an answer may have cost (`unanswered`), and
+    the reservations of calls in flight.
     """
 
     limit: int | None
     charged: int
     unanswered: int = 0
-    spent: int = 0
 
 
 def read_budget(db: Database, run_id: str) -> Budget:
-    spent = (
-        select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0))
-        .where(GENERATIONS.c.run_id == run_id, GENERATIONS.c.done)
-        .scalar_subquery()
-    )
-    columns = (RUNS.c.budget_nano_usd, RUNS.c.charged_nano_usd, RUNS.c.unanswered_nano_usd, spent)
+    columns = (RUNS.c.budget_nano_usd, RUNS.c.charged_nano_usd, RUNS.c.unanswered_nano_usd)
     query = select(*columns).where(RUNS.c.id == run_id)
     with db.read() as connection:
-        limit, *amounts = connection.execute(query).one()
-    return Budget(limit, *map(int, amounts))
+        return Budget(*connection.execute(query).one())
 
 
 class BudgetRefusal(Enum):

@@ -45,8 +45,8 @@ class UnitSeen:
 @dataclass(frozen=True)
 class Seen:
     """What came of a case. `exit_code` is None if `starmill run` had not ended in time; `seconds` is how
-    long it took; `dollars` are those of the ledger, with what calls without an answer may have cost; `provider`
-    is the provider's own account."""
+    long it took; `dollars` are those of the ledger, with what calls without an answer may have cost;
+    `provider` is the provider's own account."""
 
     case: str
     home: Home
@@ -143,8 +143,8 @@ class Stack:
             seen = Seen(
                 name, self.home, run, process.poll(), took, out.read_text(errors="replace"),
                 err.read_text(errors="replace"), state, message, _units(db, run), _leased(db, run),
-                counts.spending(db, run).dollars + read_budget(db, run).unanswered / 1e9, _generations(db, run), _rejections(db, run),
-                self.provider.stats(name),
+                counts.spending(db, run).dollars + read_budget(db, run).unanswered / 1e9,
+                _generations(db, run), _rejections(db, run), self.provider.stats(name),
             )  # fmt: skip
         if process.poll() is None:
             process.kill()
