@@ -175,6 +175,8 @@ def provider_stack(
             {"STARMILL_REDIS_URL": redis_url, "STARMILL_LEASE_SECONDS": "4", **(settings or {})},
         )
         home.path.mkdir()
+        with home.ledger():
+            pass  # its tables are made: a worker does not start without them
         feeder = stack.enter_context(_feeder(home))
         stack.enter_context(celery_worker(home, queues, threads))
         running = Stack(home, data, provider)
