@@ -66,7 +66,10 @@ def _text(**options: Any) -> Any:
 
 
 class ExampleRow(SQLModel, table=True):
-    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one."""
+    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one.
+
+    `has_id` tells if the dataset gives the id, else `question_id` is the row's number; null in old ledgers.
+    """
 
     __tablename__ = "example"
     __table_args__ = (UniqueConstraint("dataset", "split", "row", name="example_place"),)
@@ -76,6 +79,7 @@ class ExampleRow(SQLModel, table=True):
     split: str = Field(max_length=8)
     row: int
     question_id: str = _text(nullable=False)
+    has_id: bool | None = None
     request: str = _text(nullable=False)
     reference: str = _text(nullable=False)
     oracle: list[str] = Field(sa_column=Column(JSON, nullable=False))

@@ -151,7 +151,8 @@ class AnswerTests:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and its reference answer; `row` is its position in the split."""
+    """A request and its reference answer; `row` is its position in the split, and its id if the dataset gives
+    none (`has_id`)."""
 
     row: int
     question_id: str
@@ -159,6 +160,7 @@ class Example:
     reference: str
     oracle: tuple[str, ...] = ()
     tests: AnswerTests | None = None
+    has_id: bool = True
 
 
 @dataclass(frozen=True, slots=True)
