@@ -14,7 +14,7 @@ from models.core.experiment.endpoints import Student, Teacher
 from models.core.pipeline.stages import STAGES
 from producer.local.redis_config import local_redis
 from producer.progress.cost import unpriced_models
-from producer.progress.waits import idle_queues, wait_lines
+from producer.progress.wait_lines import idle_queues, wait_lines
 from storage.database import Database
 from storage.ledger import counts, engines, runs
 from storage.ledger.budget import Budget, read_budget
@@ -217,7 +217,7 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
         rate if state == RUNNING else 0.0,
         left * 60 / rate if moving else None,
         counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
-        uses, wait_lines(uses, missing, now), unpriced_models(run.experiment),
+        uses, wait_lines([(each.endpoints, each.use) for each in uses], missing, now), unpriced_models(run.experiment),
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def summary_line(status: Status) -> Text:
         else "all final",
         f"{status.spending.calls:,} calls",
         f"{usage.prompt:,} + {usage.completion:,} tokens",
-        f"cost {amount}" if (amount := dollars(status)).startswith("unknown") else amount,
+        spent(status),
     ]
     return Text(", ".join(parts))
 
@@ -72,6 +72,12 @@ def progress(status: Status) -> Group:
     if status.state == PAUSED and status.message:
         lines.append(Text(f"paused: {status.message}"))
     return Group(*lines)
+
+
+def spent(status: Status) -> str:
+    """Return the dollars for a line that does not name them as such."""
+    amount = dollars(status)
+    return f"cost {amount}" if amount.startswith("unknown") else amount
 
 
 def dollars(status: Status) -> str:

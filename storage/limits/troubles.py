@@ -1,4 +1,4 @@
-"""What keeps calls of a model waiting, written by workers for people to read.
+"""Troubles that keep calls of a model waiting, written by workers for people to read.
 
 A hash in Redis for each limit name: owner -> JSON of a Trouble and its time. And a key for each queue that a
 worker serves. Both expire soon after their worker ends.

@@ -1,32 +1,32 @@
-"""What a run waits for, each as one line."""
+"""Lines on what a run waits for."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from producer.progress.duration import duration
 from storage.ledger.counts import IN_FLIGHT, Funnel
 from storage.ledger.runs import Run
+from storage.limits.usage import LimitUsage
 from storage.schema import READY
-
-if TYPE_CHECKING:
-    from producer.progress.status import LimitUse
 
 # A worker that was just started serves its queues within this time.
 START_SECONDS = 10.0
 
 
-def wait_lines(limits: tuple[LimitUse, ...], unserved: list[str], now: float) -> tuple[str, ...]:
+def wait_lines(
+    limits: Sequence[tuple[Sequence[str], LimitUsage]], unserved: Sequence[str], now: float
+) -> tuple[str, ...]:
+    """Return a line for each wait. `limits` are the names of models and the use of their limits."""
     lines = [
         f"no worker serves {queue}; start one: celery -A worker worker -Q {queue} -P threads -c 24"
         for queue in unserved
     ]
-    for limit in limits:
-        lines += _limit_lines(limit, now)
+    for names, use in limits:
+        lines += _limit_lines(", ".join(names), use, now)
     return tuple(lines)
 
 
@@ -46,8 +46,7 @@ def idle_queues(run: Run, funnel: Funnel, now: float) -> list[str]:
     return sorted(queue for queue, number in ready.items() if number and not busy[queue])
 
 
-def _limit_lines(limit: LimitUse, now: float) -> Iterator[str]:
-    names, use = ", ".join(limit.endpoints), limit.use
+def _limit_lines(names: str, use: LimitUsage, now: float) -> Iterator[str]:
     trouble = use.trouble
     if use.blocked:
         until = _clock(now + use.blocked)
