@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.core.answers.checks import REASONS
 from models.core.answers.verdicts import parse_verdict
 from models.core.correctness import Correctness, same_answer
 from models.core.programs import ExecutionVerdict, build_program
@@ -69,6 +70,8 @@ async def _by_model(context: RunContext, unit: ClaimedUnit, messages: Sequence[M
         if not isinstance(value, Rejection):
             return Judged(value, request.key, purchase)
         judged = Judged(False, request.key, purchase, value)
+        if REASONS[value.reason].final:
+            return judged
     return judged
 
 

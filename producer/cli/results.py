@@ -94,6 +94,9 @@ def export(
             help="leave out rows that these filters mark; all, or none of the experiment's own",
         ),
     ] = None,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="add what the model thought aloud, in a column of its own")
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(
@@ -108,7 +111,9 @@ def export(
 ) -> None:
     """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
     filters = None if filter_ is None else parse_filters(filter_)
-    selection = RowSelection(what.value, style.value, only is not None, format_.value, filters)
+    selection = RowSelection(
+        what.value, style.value, only is not None, format_.value, filters, reasoning=reasoning
+    )
     layout = Layout(parse_splits(split) if split else {}, split_seed, shuffle)
     layout.check(selection.what)
     out = messages()

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import tenacity
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models.adapters.backends.batch_api import (
     BatchClient,
@@ -37,6 +36,7 @@ from storage.ledger.batches import Batch
 from storage.ledger.runs import Run
 from storage.logs import set_about
 from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
+from storage.service_errors import cause, database_trouble
 
 log = logging.getLogger(__name__)
 # The provider takes 50,000 calls and 200 MB.
@@ -133,7 +133,8 @@ class BatchDelivery:
     def _upload(self, name: str, batch: Batch) -> str:
         with tempfile.TemporaryFile() as file:
             file.writelines(
-                batch_line(key, request) for key, request in batches.batch_requests(self.db, batch.id)
+                batch_line(key, request, self.client.address.url)
+                for key, request in batches.batch_requests(self.db, batch.id)
             )
             file.seek(0)
             return self.client.upload(name, file)
@@ -212,7 +213,6 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 10.0
-TRANSIENT = (TransportError, OperationalError, InterfaceError)
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=60)
 
 
@@ -236,7 +236,7 @@ def deliver_batches(db: Database, run: Run) -> Iterator[None]:
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     set_about(run=run.id)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(TRANSIENT),
+        retry=tenacity.retry_if_exception(_is_passing),
         wait=_wait,
         sleep=tenacity.sleep_using_event(stop),
         stop=tenacity.stop_when_event_set(stop),
@@ -245,14 +245,19 @@ def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     )
     try:
         _tick_until(stop, db, run, retrying)
-    except TRANSIENT as error:
-        log.info("stopped while waiting: %s", error)
-    except ModelError as error:
-        retrying(runs.stop_run, db, run.id, str(error), paused=True)
     except Exception as error:
-        log.exception("run %s: its batches cannot be looked after", run.id)
-        message = f"batches broke: {type(error).__name__}: {error}"
+        if _is_passing(error):
+            log.info("stopped while waiting: %s", cause(error))
+            return
+        message = str(error)
+        if not isinstance(error, ModelError):
+            log.exception("run %s: its batches cannot be looked after", run.id)
+            message = f"batches broke: {type(error).__name__}: {cause(error)}"
         retrying(runs.stop_run, db, run.id, message, paused=True)
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, TransportError) or bool(database_trouble(error))
 
 
 def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: tenacity.Retrying) -> None:
@@ -275,5 +280,5 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    cause = getattr(error, "orig", error)
-    log.warning("batches: %s; trying again in %.1f s", cause, state.upcoming_sleep)
+    trouble = error and (database_trouble(error) or cause(error))
+    log.warning("batches: %s; trying again in %.1f s", trouble, state.upcoming_sleep)

@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 
+from models.core.answers.cleaning import clean_completion
 from models.core.experiment.endpoints import Price
+from models.core.tokens import TokenEstimate
 from models.core.types import Completion, Request
 from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.batch_enqueue import AWAITING_BATCH, ENQUEUED, BatchRefusal, release_awaiting
-from storage.ledger.purchases import clean_completion, cost_nano_usd
+from storage.ledger.purchases import answer_columns, cost_nano_usd
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
@@ -186,12 +188,11 @@ def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price
 
     A stored answer is never replaced: storing twice changes nothing.
     """
-    rows = [
-        _answered(key, clean_completion(completion), price) for key, completion in sorted(answers, key=_key)
-    ]
-    if not rows:
+    if not answers:
         return
     with db.write() as connection:
+        charged = _with_estimates(connection, answers)
+        rows = [_answered(key, clean_completion(charged[key]), price) for key in sorted(charged)]
         _settle_budgets(connection, {row["call_key"]: row["cost_nano_usd"] for row in rows})
         connection.execute(
             update(GENERATIONS)
@@ -200,6 +201,20 @@ def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price
             rows,
         )
         release_awaiting(connection, [row["call_key"] for row in rows])
+
+
+def _with_estimates(
+    connection: Connection, answers: Sequence[tuple[str, Completion]]
+) -> dict[str, Completion]:
+    """Return the answers by their keys; where the provider told no usage, with an estimate of it."""
+    charged = dict(answers)
+    untold = [key for key, completion in charged.items() if completion.usage.estimated]
+    query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
+        GENERATIONS.c.key.in_(untold), GENERATIONS.c.request.is_not(None)
+    )
+    for key, body in connection.execute(query) if untold else ():
+        charged[key] = TokenEstimate().charged(Request.from_body(body), charged[key])
+    return charged
 
 
 def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: float) -> None:
@@ -252,13 +267,11 @@ def _settle_budgets(connection: Connection, costs: Mapping[str, int]) -> None:
 
 
 def _answered(key: str, completion: Completion, price: Price) -> dict[str, Any]:
-    usage = completion.usage
     return {
-        "call_key": key, "answer": completion.text, "refusal": completion.refusal,
-        "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
-        "cached_tokens": usage.cached, "completion_tokens": usage.completion,
-        "cost_nano_usd": cost_nano_usd(usage, price),
-    }  # fmt: skip
+        "call_key": key,
+        "cost_nano_usd": cost_nano_usd(completion.usage, price),
+        **answer_columns(completion),
+    }
 
 
 def _key(pair: tuple[str, object]) -> str:

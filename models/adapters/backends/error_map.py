@@ -6,7 +6,7 @@
     the configuration's   AccessError: no request can be answered until a person changes something
     the worker's          WorkerUnusable: raised only by engines in this process (`vllm.py`)
 
-Statuses, codes, types and parameters decide. Texts decide in one place, CONTEXT_PHRASES: most servers have no
+Statuses, codes, types and parameters decide. Texts decide in one tuple, CONTEXT_PHRASES: most servers have no
 code for a request that is too long. The same map serves errors inside a response 2xx and lines of a batch.
 """
 
@@ -112,9 +112,9 @@ def map_error(
     status: int, headers: Mapping[str, str], error: Mapping[str, Any], address: Address
 ) -> ModelError:
     """Return the error for a status and the object that describes it."""
-    said = address.quote(error.get("message") or "")
-    message = f"{address}: status {status}: {said}"
-    if coded := _map_codes(status, error, address, said, message):
+    quoted = address.quote(error.get("message") or "")
+    message = f"{address}: status {status}: {quoted}"
+    if coded := _map_codes(status, error, address, quoted, message):
         return coded
     kind = ERROR_BY_STATUS.get(status) or _default_error(status)
     if kind is AccessError:
@@ -127,7 +127,7 @@ def map_error(
 
 
 def _map_codes(
-    status: int, error: Mapping[str, Any], address: Address, said: str, message: str
+    status: int, error: Mapping[str, Any], address: Address, quoted: str, message: str
 ) -> ModelError | None:
     """Return the error that code, type or parameter tell, whatever the status; None if they tell none."""
     codes = {name.lower() for name in _codes(error)}
@@ -139,11 +139,11 @@ def _map_codes(
         )
     if _is_too_long(status, codes, error):
         return ContextOverflow(message)
-    return _configuration(status, codes, error, address, said)
+    return _configuration(status, codes, error, address, quoted)
 
 
 def map_client_error(error: Exception, address: Address) -> ModelError:
-    """Return the error to raise in place of one of the openai client.
+    """Return the error to raise in location of one of the openai client.
 
     An unknown error becomes an AccessError: it stops the run and reaches a person. A TransportError would be
     retried for ever, and a BadRequest would be blamed on the row.
@@ -228,7 +228,7 @@ def _is_too_long(status: int, codes: set[str], error: Mapping[str, Any]) -> bool
 
 
 def _configuration(
-    status: int, codes: set[str], error: Mapping[str, Any], address: Address, said: str
+    status: int, codes: set[str], error: Mapping[str, Any], address: Address, quoted: str
 ) -> AccessError | None:
     """Return the error of a key, a model or a parameter that every request has; None if it is none."""
     if status >= 500 or status == 429:
@@ -241,15 +241,15 @@ def _configuration(
     if not codes & PARAMETER_CODES and param not in address.params:
         return None
     remedy = "rename max_tokens to max_completion_tokens" if param == "max_tokens" else "mend or remove it"
-    return AccessError(f"{address}: {param or 'a parameter'} is refused ({said}); {remedy} in params")
+    return AccessError(f"{address}: {param or 'a parameter'} is refused ({quoted}); {remedy} in params")
 
 
 def _param(error: Mapping[str, Any]) -> str:
     """Return the parameter that an error names, as OpenAI or as FastAPI (`loc`) does; empty if none."""
     detail = error.get("detail")
     first = detail[0] if isinstance(detail, list) and detail else None
-    place = first.get("loc") if isinstance(first, dict) else None
-    last = place[-1] if isinstance(place, list) and place else None
+    location = first.get("loc") if isinstance(first, dict) else None
+    last = location[-1] if isinstance(location, list) and location else None
     return clean_name(error.get("param") or last)
 
 

@@ -14,7 +14,15 @@ from producer.results.export import columns
 from producer.results.export.columns import Shape
 from storage.database import Database
 from storage.ledger.history import augmented, generations
-from storage.ledger.queries import ResultRow, failures, iter_rows, rejected_texts, request_bodies, results
+from storage.ledger.queries import (
+    ResultRow,
+    failures,
+    iter_rows,
+    reasonings,
+    rejected_texts,
+    request_bodies,
+    results,
+)
 from storage.ledger.runs import Run
 from storage.schema import TEST
 
@@ -56,7 +64,7 @@ ANSWER: Shape = {
 }
 
 
-def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+def answer_rows(db: Database, run: Run, *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
     """Yield finished answers of shape ANSWER, by cell of the grid, test example and seed.
 
     `prediction` and `exact_match` are null if not judged yet, `execution` if not executed. `exemplars` are
@@ -65,14 +73,15 @@ def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     grid = {cell.name: cell for cell in cells(run.experiment)}
     searches = Searches.read(run.experiment.passages)
     for batch in columns.in_batches(_answers(db, run)):
-        requests = request_bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        keys = [answer.generation for answer, _ in batch if answer.generation]
+        requests, thoughts = request_bodies(db, keys), reasonings(db, keys) if reasoning else None
         searched = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
         for answer, judge in batch:
             cell = grid[answer.variant]
             row = _row(run, cell, answer, judge)
             provenance = _provenance(run, cell, answer, requests.get(answer.generation or ""))
             provenance["passages"] = _shown(cell, answer, searches, searched)
-            yield {**row, "provenance": provenance}
+            yield columns.with_reasoning({**row, "provenance": provenance}, thoughts, answer.generation)
 
 
 def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
