@@ -66,8 +66,8 @@ def check_sqlite(db: Database) -> list[ServiceProblem]:
             problems = connection.execute(text("PRAGMA quick_check(3)")).scalars().all()
     except (ServiceError, SQLAlchemyError) as error:
         problems = [cause(error)]
-    found = " ".join("; ".join(map(str, problems)).split())[:300]
-    return [_problem("ledger file", found == "ok", "quick_check finds no damage", f"{found}; {DAMAGE_HINT}")]
+    report = " ".join("; ".join(map(str, problems)).split())[:300]
+    return [_problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {DAMAGE_HINT}")]
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from redis.exceptions import RedisError
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
+from storage.logs import OncePerMinute
+from storage.service_errors import redis_trouble
 
-log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 MIN_INTERVAL_SECONDS = 0.01  # between two exchanges; calls that arrive in between go together
 MAX_REPORT_DELAY_SECONDS = 0.05
 MAX_INTERVAL_SECONDS = 3.0  # while calls are in flight or wait
@@ -186,8 +188,7 @@ class AdmissionQueue:
         except RedisError as error:
             # The exchange may have happened; a report that is sent twice makes limits stricter for a moment.
             self._reports = reports + self._reports
-            if not self._pause:
-                log.warning("%s: calls wait until Redis is back: %s", self._name, error)
+            trouble_log.warning(redis_trouble(error), f"calls to {self._name} wait until that is over")
             self._pause = min(2 * self._pause or MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
             return
         finally:

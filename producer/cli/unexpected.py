@@ -1,4 +1,4 @@
-"""What to say of an error that no command foresaw: a service is away, or the ledger is damaged."""
+"""Lines about errors that no command foresaw: a service is away, or the ledger is damaged."""
 
 from __future__ import annotations
 

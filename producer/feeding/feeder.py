@@ -29,6 +29,8 @@ from storage.broker import Queues, celery_settings, task_name
 from storage.database import Database
 from storage.ledger import scheduling
 from storage.ledger.runs import Run
+from storage.logs import OncePerMinute
+from storage.service_errors import cause, machine_trouble, redis_trouble
 from storage.settings import Settings
 
 # A queue may hold this many units even if workers hold fewer: a new worker finds work at once.
@@ -84,7 +86,7 @@ def even_share(total: int, wanted: Iterable[int]) -> int:
     return demand + left
 
 
-log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 PATIENCE = 10.0
 # While a queue is more than half full, its messages are there: none is sent again.
 NO_END = 1e9
@@ -141,7 +143,8 @@ class Feeder:
             for queue, length in zip(self._queues, self._redis.lengths(self._queues), strict=True):
                 self._fill(queue, length)
         except (RedisError, OperationalError, OSError) as error:
-            log.warning("Redis is away: %s; units are sent again when it is back", error)
+            trouble = redis_trouble(error) or machine_trouble(error) or f"Redis is away: {cause(error)}"
+            trouble_log.warning(trouble, "units are sent when that is over")
         return scheduling.finish_run(self.db, self.run.id, self.clock())
 
     def close(self) -> None:

@@ -141,7 +141,7 @@ def test_heartbeat_keeps_a_call(hand: Hand, units: list[ClaimedUnit]) -> None:
     assert reserve(hand, "worker", units[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) == Busy()
 
 
@@ -157,7 +157,7 @@ def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
         claims.release_units(hand.db, "worker", [units[0].unit_id])
     for _ in range(2):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) is None
 
 

@@ -15,6 +15,7 @@ from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Q
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.limits import max_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
+from tests.support.pipeline import wait_until
 from tests.support.services import free_port, running_valkey
 from tests.support.virtual_time import run
 from worker.admission import AdmissionQueue
@@ -285,7 +286,12 @@ def test_calls_wait_while_redis_is_away() -> None:
         async with gate_to(limiter, rpm=6000, max_concurrency=10) as gate:
             for done in (0, 40):
                 calls = asyncio.create_task(crowd.calls(gate, at_once=20, count=40))
-                assert "some-model: calls wait until Redis is back" in await warnings.get()
+                if done:  # said already in this minute
+                    await asyncio.to_thread(wait_until, lambda: gate._pause, "the second outage is noticed")
+                else:
+                    message = await warnings.get()
+                    assert message.startswith("Redis is away: ")
+                    assert message.endswith("; calls to some-model wait until that is over")
                 assert len(crowd.starts) == done
                 with running_valkey(port):
                     await calls
@@ -297,3 +303,21 @@ def test_calls_wait_while_redis_is_away() -> None:
         assert warnings.empty()
 
     asyncio.run(scene())
+
+
+def test_calls_of_a_run_that_stops_leave_and_others_stay() -> None:
+    async def scene() -> None:
+        async with gate_to(Limits(), rpm=6) as gate:
+            calls = [asyncio.create_task(gate.acquire(1, run)) for run in ("one", "other", "one", "other")]
+            await asyncio.sleep(6)
+            assert [call.done() for call in calls] == [True, False, False, False]
+            assert gate.long_waits(5.0) == (3, 6.0)
+            gate.cancel_run("one")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert [call.cancelled() for call in calls] == [False, False, True, False]
+            await asyncio.sleep(20)
+            assert [call.done() for call in calls] == [True] * 4
+            assert gate.long_waits(5.0) == (0, 0.0)
+
+    run(scene())
