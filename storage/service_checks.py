@@ -67,7 +67,9 @@ def check_sqlite(db: Database) -> list[ServiceProblem]:
     except (ServiceError, SQLAlchemyError) as error:
         problems = [cause(error)]
     report = " ".join("; ".join(map(str, problems)).split())[:300]
-    return [_problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {DAMAGE_HINT}")]
+    return [
+        _problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {DAMAGE_HINT}")
+    ]
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

@@ -65,9 +65,7 @@ class Runtime:
         self._periodic = [
             self._start(self._repeat(heartbeat, self.ledger.extend_leases, "leases not extended")),
             self._start(
-                self._repeat(
-                    min(heartbeat, MAX_DROP_SECONDS), self.drop_ended_runs, "ended runs not dropped"
-                )
+                self._repeat(min(heartbeat, MAX_DROP_SECONDS), self.drop_ended_runs, "ended runs not dropped")
             ),
             self._start(self._repeat(REPORT_SECONDS, self._report_engines, "engines not reported")),
             self._start(self._repeat(REPORT_SECONDS, self._report_waits, "waits not reported")),
