@@ -217,7 +217,8 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
         rate if state == RUNNING else 0.0,
         left * 60 / rate if moving else None,
         counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
-        uses, wait_lines([(each.endpoints, each.use) for each in uses], missing, now), unpriced_models(run.experiment),
+        uses, wait_lines([(each.endpoints, each.use) for each in uses], missing, now),
+        unpriced_models(run.experiment),
     )  # fmt: skip
 
 

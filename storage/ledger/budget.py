@@ -95,7 +95,8 @@ def settle(connection: Connection, differences: Mapping[str, int]) -> None:
 
 def add_unanswered(connection: Connection, run_id: str, reserved: int, lost: int) -> None:
     """Charge what a call without an answer may have cost, in place of its reservation."""
-    charged = lost - reserved if reserved else 0
+    # Without a budget nothing is reserved, and the sum is made when one is set.
+    charged = lost - reserved
     connection.execute(
         update(RUNS)
         .where(RUNS.c.id == run_id)
