@@ -60,7 +60,7 @@ def write_case(data: Path, provider: ScriptedProvider, case: Case) -> Path:
         "students": [{"name": name, "backend": "server", "model": name + STUDENT, **endpoint}],
         "augment": {"enabled": False},
         "rationale": {"passes": 1, "exemplars": 0},
-        "grid": {"shots": [0], "retrieval": [bool(case.get("retrieval"))], "rationale": ["none"]},
+        "grid": {"shots": [0], "retrieval": [_is_documented(case)], "rationale": ["none"]},
         # A task a unit: the units of one case do not wait for each other.
         "units_per_task": {"rationale": 1, "rationalize": 1, "answer": 1},
     }  # fmt: skip
@@ -70,6 +70,11 @@ def write_case(data: Path, provider: ScriptedProvider, case: Case) -> Path:
         sections["rationale"] |= {"correctness": "strict"}
         sections["dataset"] |= {"fields": {"request": "request", "reference": "reference"}}
     return write_experiment(data, provider.url, **sections)
+
+
+def _is_documented(case: Case) -> bool:
+    """Return whether prompts hold documentation: the right outcome of some cases is to leave it out."""
+    return bool(case.get("retrieval")) or "documentation" in str(case.get("right"))
 
 
 def _write_once(path: Path, rows: list[dict[str, str]]) -> None:

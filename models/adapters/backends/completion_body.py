@@ -108,17 +108,24 @@ def _completion(choice: JSON | None, usage: Usage) -> Completion | None:
     """Return the answer in a choice; None if it is none."""
     if choice is None:
         return None
-    ended = finish_reason(choice.get("finish_reason"))
     message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
-        return Completion(choice["text"], ended, usage) if isinstance(choice.get("text"), str) else None
-    texts, thoughts = _texts(message.get("content"))
-    if texts is None and message.get("content") is not None:
+        message = {"content": choice["text"]} if choice.get("text") is not None else None
+    if message is None:
+        return None
+    text, thoughts = _texts(message.get("content"))
+    if text is None and message.get("content") is not None:
         return None
     thoughts = [*(_plain(message.get(name)) for name in REASONING_FIELDS), *thoughts]
-    refusal = message.get("refusal")
     reasoning = "\n".join(dict.fromkeys(each for each in thoughts if each))
-    return Completion(texts, ended, usage, refusal if isinstance(refusal, str) else None, reasoning or None)
+    refusal = message.get("refusal")
+    return Completion(
+        text,
+        finish_reason(choice.get("finish_reason")),
+        usage,
+        refusal if isinstance(refusal, str) else None,
+        reasoning or None,
+    )
 
 
 def _texts(content: object) -> tuple[str | None, list[str]]:
@@ -145,6 +152,6 @@ def _plain(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join(_plain(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        names = ("text", "thinking", "reasoning", "content", "summary")
+        names = ("text", "thinking", "reasoning", "content", "summary", "value")
         return next((text for name in names if (text := _plain(value.get(name), depth + 1))), "")
     return ""

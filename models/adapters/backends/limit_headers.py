@@ -1,4 +1,4 @@
-"""What servers tell about their limits in headers: how much a minute, and how long to wait."""
+"""Read from headers how much a server allows a minute, and how long to wait."""
 
 from __future__ import annotations
 
