@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from models.core.visible import visible, visible_json
+
 NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
          # Two lines for each task, which the ledger and Flower have too.
          "celery.app.trace", "celery.worker.strategy")  # fmt: skip
@@ -56,7 +58,7 @@ class About(logging.Filter):
 class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.fields = "".join(f" {name}={value}" for name, value in _log_fields(record).items())
-        return super().format(record)
+        return visible(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -70,7 +72,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return visible_json(json.dumps(entry, ensure_ascii=False))
 
 
 class OncePerMinute:

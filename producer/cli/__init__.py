@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from models.core.errors import StarmillError
+from models.core.visible import visible
 
 FINISHED_WITH_FAILURES = 1
 USAGE = 2
@@ -32,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = " ".join(error.format_message().split()).removesuffix(".")
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "starmill"
-        sys.stderr.write(f"starmill: {message}; see `{command} --help`\n")
+        _print_error(f"{message}; see `{command} --help`")
         code = USAGE
     except StarmillError as error:
-        sys.stderr.write(f"starmill: {error}\n")
+        _print_error(str(error))
         code = USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -47,9 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = _explain(error)
         if not message:
             raise
-        sys.stderr.write(f"starmill: {message}\n")
+        _print_error(message)
         code = USAGE
     sys.exit(code or 0)
+
+
+def _print_error(message: str) -> None:
+    sys.stderr.write(f"starmill: {visible(message)}\n")
 
 
 def _explain(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from models.core.errors import UsageError
+from models.core.visible import visible_values
 from producer.cli.common import JsonOption, Only, RunArgument, console, messages, open_ledger, print_json
 from producer.files import replacing_file
 from producer.results.diff import diff_runs
@@ -169,5 +170,5 @@ def show(
     # The defaults of git: quit if all fits on the screen, keep colours, leave the text there.
     os.environ.setdefault("LESS", "FRX")
     with out.pager(styles=True) if out.is_terminal else nullcontext():
-        for line in history_lines(document, wrap=out.is_terminal):
+        for line in history_lines(visible_values(document), wrap=out.is_terminal):
             out.print(line)

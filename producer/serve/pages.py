@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.core.pipeline.stages import STAGES
+from models.core.visible import visible
 from producer.progress import text
 from producer.progress.duration import duration
 from producer.progress.status import Status
@@ -101,12 +102,16 @@ def render(name: str, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     # Everything is escaped: rows hold text of models and users.
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_shown,
     )  # fmt: skip
     environment.filters["number"] = lambda value: f"{value:,.0f}"
     environment.filters["moment"] = moment
