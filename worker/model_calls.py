@@ -134,8 +134,7 @@ async def _reserve(
     if isinstance(stored, Completion):
         require_as_recorded(context, endpoint, call.request, stored)
     elif isinstance(stored, BatchRefusal):
-        too_long = stored.reason == errors.ContextOverflow.reason
-        raise (errors.ContextOverflow if too_long else errors.BadRequest)(stored.detail)
+        raise errors.refusal_of(stored.reason, stored.detail)
     elif isinstance(stored, OverBudget):
         spent = await ledger(counts.spending, context.run.id)
         unanswered = (await ledger(read_budget, context.run.id)).unanswered

@@ -145,5 +145,11 @@ class ServerError(BadRequest):
     reason = "server_error"
 
 
+def refusal_of(reason: str, message: str) -> BadRequest:
+    """Return the refusal that ends a unit for this reason."""
+    kinds: tuple[type[BadRequest], ...] = (ContextOverflow, Filtered, NotRecorded, ServerError)
+    return next((kind for kind in kinds if kind.reason == reason), BadRequest)(message)
+
+
 class AccessError(ModelError):
     """No request can succeed until a person changes something."""

@@ -26,13 +26,15 @@ from models.adapters.backends.batch_api import (
     batch_line,
     parse_result_line,
 )
-from models.core.errors import AccessError, BadRequest, ModelError, RateLimited, TransportError
+from models.core.errors import AccessError, ModelError, RateLimited, TransportError, Unavailable
 from models.core.pipeline.stages import train_slots
 from models.core.types import Completion
+from producer.feeding.batch_failures import BatchFailures
 from storage.database import Database
 from storage.ledger import batch_enqueue, batches, runs
 from storage.ledger.batch_enqueue import BatchRefusal
 from storage.ledger.batches import Batch
+from storage.ledger.purchases import cost_nano_usd
 from storage.ledger.runs import Run
 from storage.logs import set_about
 from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
@@ -77,6 +79,7 @@ class BatchDelivery:
         self._queues = sorted({slot.queue for slot in train_slots(run.experiment)})
         self._max_calls = MAX_CALLS
         self._polled: dict[str, float] = {}
+        self._failures = BatchFailures()
         self._submit_after = 0.0
         self._wake_after = 0.0
 
@@ -157,9 +160,12 @@ class BatchDelivery:
     def _fetch(self, batch: Batch, remote: RemoteBatch) -> None:
         """Store the answers. Those of an expired or cancelled batch count like any others."""
         denied: AccessError | None = None
+        self._failures.begin(completed=remote.status == "completed")
         for file in remote.files:
             for lines in _chunks(self.client.lines(file)):
                 denied = self._settle(lines) or denied
+        missing = self._failures.missing(batches.unanswered(self.db, batch.id), remote.id)
+        batches.store_refusals(self.db, missing, self.clock())
         closed = batches.close_batch(self.db, batch.id, SETTLED, remote.status, self.clock())
         if denied:
             raise denied
@@ -176,6 +182,7 @@ class BatchDelivery:
         answers: list[tuple[str, Completion]] = []
         refusals: list[tuple[str, BatchRefusal]] = []
         denied: AccessError | None = None
+        price, lost = self.run.experiment.teacher.price, 0
         for line in lines:
             try:
                 key, outcome = parse_result_line(line, self.client.address)
@@ -184,12 +191,17 @@ class BatchDelivery:
                 continue
             if isinstance(outcome, Completion):
                 answers.append((key, outcome))
-            elif isinstance(outcome, BadRequest):
-                refusals.append((key, BatchRefusal(outcome.reason, str(outcome))))
-            elif isinstance(outcome, AccessError):
+                continue
+            if isinstance(outcome, AccessError):
                 denied = outcome
+            elif refusal := self._failures.refusal(key, outcome):
+                refusals.append((key, refusal))
+            if isinstance(outcome, Unavailable) and outcome.usage:
+                lost += cost_nano_usd(outcome.usage, price)
         now = self.clock()
-        batches.store_answers(self.db, answers, self.run.experiment.teacher.price, now)
+        if lost:
+            batches.add_lost(self.db, self.run.id, lost)
+        batches.store_answers(self.db, answers, price, now)
         batches.store_refusals(self.db, refusals, now)
         return denied
 

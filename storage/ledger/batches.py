@@ -183,6 +183,12 @@ def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + PAGE]
 
 
+def add_lost(db: Database, run_id: str, lost: int) -> None:
+    """Charge what answers may have cost that the provider broke off."""
+    with db.write() as connection:
+        budget.add_unanswered(connection, run_id, 0, lost)
+
+
 def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
     """Store answers by the keys of their calls, and free the units that await them.
 
@@ -234,6 +240,13 @@ def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], n
                 )
             )
         release_awaiting(connection, [key for key, _ in refusals])
+
+
+def unanswered(db: Database, batch_id: str) -> list[str]:
+    """Return the keys of the batch's calls that have neither an answer nor a refusal."""
+    query = select(GENERATIONS.c.key).where(GENERATIONS.c.batch == batch_id, ENQUEUED)
+    with db.read() as connection:
+        return list(connection.scalars(query))
 
 
 def close_batch(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
