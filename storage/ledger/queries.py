@@ -151,6 +151,11 @@ def reasonings(db: Database, keys: Sequence[str]) -> dict[str, str]:
     return {key: text for key, text in _by_key(db, keys, GENERATIONS.c.reasoning) if text}
 
 
+def answer_texts(db: Database, keys: Sequence[str]) -> dict[str, str]:
+    """Return the texts that models wrote, by key of their generations."""
+    return {key: text for key, text in _by_key(db, keys, GENERATIONS.c.answer) if text is not None}
+
+
 def request_bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:
     """Return the requests of generations by key, in the form of `Request.body`."""
     return {key: body for key, body in _by_key(db, keys, GENERATIONS.c.request) if body}
