@@ -46,6 +46,13 @@ def test_bought_answer_is_read_by_later_callers(hand: Hand, units: list[ClaimedU
     assert reserve(hand, "me", units[0]) == bought.completion
 
 
+def test_reasoning_and_estimates_are_stored_beside_the_answer(hand: Hand, units: list[ClaimedUnit]) -> None:
+    completion = Completion("f(x)", "stop", Usage(9, 4, 7, 5, estimated=True), None, "hm")
+    commit(hand, units[0], Purchase(request(), completion, 77, 0.5))
+    assert reserve(hand, "me", units[1]) == completion
+    assert counts.spending(hand.db, hand.run.id).estimated == 1
+
+
 def test_answer_is_stored_as_it_came(hand: Hand, units: list[ClaimedUnit]) -> None:
     text = "tab\t 'quote' \\ é 😀 \u2028\n"
     bought = Purchase(
