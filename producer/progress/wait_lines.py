@@ -52,10 +52,11 @@ def _limit_lines(names: str, use: LimitUsage, now: float) -> Iterator[str]:
         until = _clock(now + use.blocked)
         yield f"calls of {names} are blocked for {duration(use.blocked)}, until {until} (Retry-After)"
     elif trouble and trouble.waiting:
-        yield f"{trouble.waiting:,} calls of {names} wait for its limits, for {duration(trouble.waited)}"
+        first = duration(trouble.waited)
+        yield f"calls of {names} wait for its limits: {trouble.waiting:,}, the first for {first}"
     if trouble and trouble.failing:
         yield (
-            f"{trouble.failing:,} calls of {names} fail since {_clock(trouble.since)} and are made again: "
+            f"calls of {names} fail since {_clock(trouble.since)}, {trouble.failing:,} to be made again: "
             f"{trouble.message}"
         )
     if use.circuit_open:

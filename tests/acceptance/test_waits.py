@@ -26,8 +26,8 @@ CASES: list[dict[str, Any]] = [
     {"name": "blocked", "rows": [7], "times": 1, "reply": {"status": 429, "headers": {"retry-after": "300"}}},
 ]
 LINES = {
-    "paced": r"\d+ calls of paced wait for its limits, for \d+ s",
-    "away": r"\d+ calls of away fail since \d\d:\d\d:\d\d and are made again: .*status 500: boom",
+    "paced": r"calls of paced wait for its limits: \d+, the first for \d+ s",
+    "away": r"calls of away fail since \d\d:\d\d:\d\d, \d+ to be made again: .*status 500: boom",
     "blocked": r"calls of blocked are blocked for \d min \d\d s, until \d\d:\d\d:\d\d \(Retry-After\)",
     "unserved": r"no worker serves teacher\.unserved; start one: celery -A worker worker ",
 }

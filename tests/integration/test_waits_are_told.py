@@ -40,11 +40,11 @@ def usage(blocked: float = 0.0, circuit_open: bool = False, trouble: Trouble | N
         ),
         (
             usage(trouble=Trouble(waiting=3, waited=70)),
-            "3 calls of teacher wait for its limits, for 1 min 10 s",
+            "calls of teacher wait for its limits: 3, the first for 1 min 10 s",
         ),
         (
             usage(trouble=Trouble("m at http://server/v1: no answer within 2 s", 2, NOW)),
-            r"2 calls of teacher fail since \d.* made again: m at http://server/v1: no answer within 2 s",
+            r"calls of teacher fail since \d.*, 2 to be made again: m at http://server/v1: no answer within 2 s",
         ),
     ],
 )
@@ -99,8 +99,8 @@ def test_waits_are_in_the_json_and_told_once_a_minute_in_a_pipe(
     [line] = status.waits
     assert status.document()["waits"] == [line]
     assert status.document()["limits"][0]["trouble"]["message"] == "boom"
-    assert re.fullmatch(r"\d calls of teacher fail since \S+ and are made again: boom", line)
-    assert sum("made again: boom" in line for line in printed) == 1 + 99 // REPEAT_SECONDS
+    assert re.fullmatch(r"calls of teacher fail since \S+, \d to be made again: boom", line)
+    assert sum("to be made again: boom" in line for line in printed) == 1 + 99 // REPEAT_SECONDS
     assert "boom" in "".join(str(part) for part in text.progress(status).renderables)
 
 
