@@ -15,6 +15,7 @@ from producer.results.report.samples import SampleRow, read_samples
 from producer.results.report.statistics import StageFailures, Statistics, read_failures, read_statistics
 from storage.database import Database
 from storage.ledger import counts, runs
+from storage.ledger.budget import read_budget
 from storage.ledger.counts import Funnel
 from storage.ledger.runs import Run
 from storage.schema import DONE, FAILED, SKIPPED, TEST, TRAIN
@@ -43,7 +44,7 @@ class Report:
     """The numbers of a run. `seeds` are those of the grid; `notes` are sentences for below the tables;
     `scores` names the metrics that the tables show. `retrieval` is empty if the dataset knows no right
     passages, `execution` is None if answers were not executed. The models in
-    `unpriced` have no price."""
+    `unpriced` have no price; calls without an answer may have cost `possible_usd`."""
 
     run: str
     experiment: str
@@ -63,6 +64,7 @@ class Report:
     samples: tuple[SampleRow, ...] = ()
     scores: tuple[Metric, ...] = DEFAULT_METRICS
     unpriced: tuple[str, ...] = ()
+    possible_usd: float = 0.0
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -110,6 +112,7 @@ def build_report(db: Database, run: Run) -> Report:
         samples=read_samples(db, run),
         scores=tuple(metrics),
         unpriced=unpriced_models(experiment),
+        possible_usd=read_budget(db, run.id).unanswered / 1e9,
     )
 
 

@@ -49,6 +49,8 @@ def render_json(report: Report) -> str:
         "execution": _execution(report.execution) if report.execution else None,
         "failure_modes": [asdict(stage) for stage in report.failing],
         "spending": [asdict(stage) for stage in report.spending],
+        "possible_usd": report.possible_usd,
+        "unpriced_models": list(report.unpriced),
         "notes": list(report.notes),
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"

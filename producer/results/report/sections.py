@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from models.core.money import usd
 from models.core.pipeline.grid import Cell
 from producer.progress.cost import cost
 from producer.results.report.ablation_table import Measure, TableRow
@@ -144,13 +145,18 @@ def synthetic_set(report: Report) -> Section:
         ("Failed units, whole run", _reasons(numbers.failed)),
         ("Model calls bought", f"{numbers.calls:,}"),
         ("Tokens", _tokens(numbers)),
-        ("Cost", _cost(report, numbers.cost_usd)),
+        ("Cost", _cost(report, numbers.cost_usd) + _possible_cost(report)),
     ]
     return _section("Synthetic set", ("", ""), rows, text_columns=(0, 1))
 
 
 def _cost(report: Report, dollars: float) -> str:
     return cost(round(dollars * 1e9), report.unpriced)
+
+
+def _possible_cost(report: Report) -> str:
+    possible = round(report.possible_usd * 1e9)
+    return f" (up to {usd(possible)} more for calls without an answer)" if possible else ""
 
 
 def stages(report: Report) -> Section:
