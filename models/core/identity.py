@@ -11,6 +11,7 @@ from typing import TypeVar
 from models.core.words import question_group
 
 T = TypeVar("T")
+RUN_OF_GROUPS = 5
 _BELOW_2_64 = 2**64 - 1
 
 
@@ -31,6 +32,21 @@ def question_of(question_id: str, has_id: bool | None, request: str) -> str:
 def sort_key(identity: str) -> int:
     """Return a number below 2^64 that looks random."""
     return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest())
+
+
+def group_starts(rows: Iterable[tuple[T, str]], size: int) -> set[T]:
+    """Return which of (row, identity) begin a group of at most `size`, all groups being runs of rows.
+
+    Some rows begin one by their identity alone, one in RUN_OF_GROUPS * size. So a row that comes or goes
+    regroups only the rows up to the next of these, and most groups are full.
+    """
+    starts, count = set(), size
+    for row, identity in rows:
+        if count == size or sort_key(identity) % (RUN_OF_GROUPS * size) == 0:
+            starts.add(row)
+            count = 0
+        count += 1
+    return starts
 
 
 def draw(keyed: Iterable[tuple[int, T]], wanted: int, seed: str) -> list[T]:

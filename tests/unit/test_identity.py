@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.identity import draw, question_of, row_identity, sort_key
+from models.core.identity import draw, group_starts, question_of, row_identity, sort_key
 
 KEYED = [(sort_key(row_identity(f"request {row}", "x")), row) for row in range(60)]
 SEEDS = [f"0/0/{row_identity(f'test {row}', 'y')}" for row in range(3000)]
@@ -55,3 +56,21 @@ def test_draw_is_a_beginning_of_one_order(members: set[int], wanted: int, seed: 
 
 def test_draw_is_the_same_in_every_release() -> None:
     assert draw(KEYED, 4, "0/0/0") == [57, 36, 28, 38]
+
+
+def groups(names: list[str], size: int) -> list[list[str]]:
+    starts = group_starts(enumerate(names), size)
+    ends = [*sorted(starts), len(names)]
+    assert ends[0] == 0
+    return [names[start:end] for start, end in itertools.pairwise(ends)]
+
+
+@given(st.integers(1, 30), st.integers(0, 2000), st.integers(0, 10**6))
+def test_new_row_regroups_few(size: int, place: int, seed: int) -> None:
+    names = [f"{seed} {row}" for row in range(2000)]
+    before, after = (groups(each, size) for each in (names, [*names[:place], "new", *names[place:]]))
+    assert all(len(group) <= size for group in (*before, *after))
+    assert [name for group in before for name in group] == names
+    # A run of groups has five on average.
+    assert sum(group not in before for group in after) <= 60
+    assert len(before) <= 2000 / size * 1.35 + 4
