@@ -91,7 +91,7 @@ def is_unstorable(error: BaseException) -> bool:
 
 
 def redis_trouble(error: BaseException) -> str:
-    """Return what is wrong with Redis, also if Celery's own error hides it."""
+    """Return what is wrong with Redis, or with the machine that asks it, also if Celery's error hides it."""
     if "redis" not in sys.modules:  # commands that never ask Redis do not import it
         return ""
     from redis import exceptions
@@ -101,6 +101,8 @@ def redis_trouble(error: BaseException) -> str:
             continue
         if str(each).startswith("MISCONF"):
             return f"Redis cannot write to its disk: {cause(each)}"
+        if machine := machine_trouble(each):
+            return machine
         says = next(says for name, says in _REDIS if isinstance(each, getattr(exceptions, name)))
         return f"{says}: {cause(each)}"
     return ""

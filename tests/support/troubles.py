@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Running:
     client: redis.Redis
     worker: int
     logs: tuple[Path, ...]
+    # Starts a Redis that was killed. A local run does that itself.
+    restart_redis: Callable[[], object] = lambda: None
 
     def lines(self) -> list[str]:
         return [line for path in self.logs for line in path.read_text(errors="replace").splitlines()]
@@ -52,14 +54,20 @@ def local_run(home: Home, experiment: Path) -> Iterator[Running]:
 
 @contextmanager
 def bare_run(home: Home, experiment: Path) -> Iterator[Running]:
-    with running_valkey(free_port()) as url:
+    port = free_port()
+    with ExitStack() as servers:
+        url = servers.enter_context(running_valkey(port))
         served = Home(home.path, home.settings | {"STARMILL_REDIS_URL": url})
         with celery_worker(served) as worker, served.started("run", experiment) as process:
             with served.ledger() as db:
                 wait_for_the_beginning(db)
             with redis.Redis.from_url(url) as client:
                 logs = (served.path.with_name("worker-w.log"),)
-                yield Running(served, process, client, worker.pid, logs)
+
+                def restart() -> None:
+                    servers.enter_context(running_valkey(port))
+
+                yield Running(served, process, client, worker.pid, logs, restart)
                 assert worker.poll() is None, f"the bare worker ended with {worker.returncode}"
 
 

@@ -88,6 +88,12 @@ def test_redis_errors_name_what_is_wrong(error: Exception, says: str) -> None:
     assert redis_trouble(hidden).startswith(says)
 
 
+def test_machine_that_cannot_open_a_connection_is_named() -> None:
+    error = redis_errors.ConnectionError("Error 24 connecting to localhost. Too many open files.")
+    error.__context__ = OSError(errno.EMFILE, "Too many open files")
+    assert redis_trouble(error) == "no file can be opened any more, raise `ulimit -n`"
+
+
 @pytest.mark.parametrize(
     ("number", "says"), [(errno.EMFILE, "raise `ulimit -n`"), (errno.ENOSPC, "is full"), (errno.ENOENT, "")]
 )
