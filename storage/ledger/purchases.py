@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from models.core.answers.cleaning import clean_completion
 from models.core.experiment.endpoints import Price
 from models.core.types import Completion, Request, Usage
 from storage.database import Database
@@ -102,11 +103,11 @@ def reserve(
 
 
 def completion_of_row(row: Any) -> Completion:
-    """Return the answer in the row of a generation that is done."""
+    """Return the answer in the row of a generation that is done, clean also if an older release stored it."""
     usage = Usage(
         row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens, row.estimated
     )
-    return Completion(row.answer, row.finish_reason, usage, row.refusal, row.reasoning)
+    return clean_completion(Completion(row.answer, row.finish_reason, usage, row.refusal, row.reasoning))
 
 
 def answer_columns(completion: Completion) -> dict[str, Any]:

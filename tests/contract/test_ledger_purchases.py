@@ -53,6 +53,15 @@ def test_reasoning_and_estimates_are_stored_beside_the_answer(hand: Hand, units:
     assert counts.spending(hand.db, hand.run.id).estimated == 1
 
 
+def test_thoughts_in_an_answer_of_an_older_release_are_read_apart(
+    hand: Hand, units: list[ClaimedUnit]
+) -> None:
+    commit(hand, units[0], Purchase(request(), Completion("<think>hm</think>f(x)", "stop", Usage()), 0, 0.1))
+    reserved = reserve(hand, "me", units[1])
+    assert isinstance(reserved, Completion)
+    assert (reserved.text, reserved.reasoning) == ("f(x)", "hm")
+
+
 def test_answer_is_stored_as_it_came(hand: Hand, units: list[ClaimedUnit]) -> None:
     text = "tab\t 'quote' \\ é 😀 \u2028\n"
     bought = Purchase(

@@ -176,10 +176,25 @@ def test_a_refusal_without_a_reason_is_stray_where_the_model_answers(status: int
     assert type(map_status_error(status, {}, body, ADDRESS, answers=True)) is StrayRefusal
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("invalid_prompt", BadRequest), ("400", StrayRefusal), (400, StrayRefusal), (None, StrayRefusal)],
+)
+def test_a_400_with_a_code_is_not_stray(code: object, expected: type[ModelError]) -> None:
+    body = json.dumps({"error": {"message": "no", "code": code}})
+    assert type(map_status_error(400, {}, body, ADDRESS)) is expected
+
+
+def test_a_limit_of_tokens_is_no_context() -> None:
+    body = json.dumps({"error": {"message": "maximum number of tokens per minute reached"}})
+    assert type(map_status_error(429, {}, body, ADDRESS)) is RateLimited
+
+
 FILTERED = [
     {"code": "content_filter"},
     {"code": "invalid_request", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
     {"code": "content_policy_violation"},
+    {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"], "flagged_input": "..."}},
 ]
 
 

@@ -67,8 +67,9 @@ CONTEXT_PHRASES = (
     "context window", "exceeds the context length", "exceed context limit", "maximum model length",
     "inputs tokens + max_new_tokens", "`inputs` must have less than", "prompt is too long",
     "input is too long", "too large for model with", "maximum number of tokens",
-    "longer than the model's context length", "max_model_len", "request too large for model",
+    "longer than the model's context length", "max_model_len",
 )  # fmt: skip
+LARGER_THAN_LIMIT = "request too large for model"
 QUOTED = 200
 
 
@@ -117,6 +118,8 @@ def map_error(
     if coded := _map_codes(status, error, address, quoted, message):
         return coded
     kind = ERROR_BY_STATUS.get(status) or _default_error(status)
+    if status == 400 and clean_name(error.get("code")).replace("_", "").isalpha():
+        kind = BadRequest  # a reason is given, so it is not stray
     if kind is AccessError:
         return AccessError(f"{address}: status {status}; {_remedy(status, address)}")
     if kind is RateLimited:
@@ -131,7 +134,7 @@ def _map_codes(
 ) -> ModelError | None:
     """Return the error that code, type or parameter tell, whatever the status; None if they tell none."""
     codes = {name.lower() for name in _codes(error)}
-    if codes & FILTER_CODES:
+    if codes & FILTER_CODES or _is_flagged(error):
         return Filtered(message)
     if codes & QUOTA_CODES:
         return AccessError(
@@ -218,13 +221,20 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
     return [name for value in values if (name := clean_name(value))]
 
 
+def _is_flagged(error: Mapping[str, Any]) -> bool:
+    """Tell whether moderation refuses the request, as OpenRouter says it."""
+    metadata = error.get("metadata")
+    return isinstance(metadata, dict) and "flagged_input" in metadata
+
+
 def _is_too_long(status: int, codes: set[str], error: Mapping[str, Any]) -> bool:
     """Tell whether the request is too long for the model. A plain 413 is one too."""
     if codes & CONTEXT_CODES or error.get("param") == CONTEXT_PARAM:
         return True
     message = str(error.get("message"))[: 4 * QUOTED].lower()
-    by_text = status in (400, 413, 422, 429, 500) and any(phrase in message for phrase in CONTEXT_PHRASES)
-    return by_text or status == 413
+    if status == 429:  # more tokens than the limit of a minute: no wait will help
+        return LARGER_THAN_LIMIT in message
+    return status == 413 or (status in (400, 422, 500) and any(each in message for each in CONTEXT_PHRASES))
 
 
 def _configuration(
