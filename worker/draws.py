@@ -20,7 +20,7 @@ async def identity_of(context: RunContext, unit: ClaimedUnit) -> str:
 
 async def draw_train_rows(context: RunContext, accepted: Container[int], wanted: int, seed: str) -> list[int]:
     """Draw `wanted` of the accepted examples of the train split, fewer if there are no more."""
-    keys = await _train_keys(context)
+    keys = await train_keys(context)
     return draw(((key, example) for example, key in keys.items() if example in accepted), wanted, seed)
 
 
@@ -30,6 +30,7 @@ async def _equal_rows(context: RunContext) -> dict[int, int]:
 
 
 @once_per_run
-async def _train_keys(context: RunContext) -> Mapping[int, int]:
+async def train_keys(context: RunContext) -> Mapping[int, int]:
+    """Return the `sort_key` of each example of the train split."""
     identities = await context.ledger(examples.train_identities, context.run.dataset)
     return {example: sort_key(identity) for example, identity in identities}

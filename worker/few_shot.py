@@ -20,7 +20,7 @@ from models.core.types import Exemplar, Passage
 from models.core.words import named_question
 from storage.ledger import exemplars
 from storage.ledger.claims import ClaimedUnit
-from worker.draws import draw_train_rows, identity_of
+from worker.draws import draw_train_rows, identity_of, train_keys
 from worker.run_context import RunContext, once_per_run
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ async def _embedding_index(context: RunContext) -> EmbeddingIndex:
     # Workers whose runs draw at random need no numpy.
     from models.core.retrieval.solved_examples import EmbeddingIndex
 
-    return EmbeddingIndex.of(await context.ledger(exemplars.request_vectors, context.run.id))
+    keys = await train_keys(context) if context.experiment.identity == "content" else None
+    return EmbeddingIndex.of(await context.ledger(exemplars.request_vectors, context.run.id), keys)
 
 
 @once_per_run
