@@ -28,6 +28,7 @@ SLOW_SECONDS = 0.02
 SKEW_SECONDS = 2.0
 MIN_WORKERS = 4
 TRIES = 9
+FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceP
         policy,
         f"maxmemory-policy is {policy}, which drops messages; set `maxmemory-policy noeviction`",
     )
+    yield from _redis_writes(info)
     options = client.get_connection_kwargs()
     secured = client.connection_pool.connection_class is redis.SSLConnection
     checked = options.get("ssl_cert_reqs", "required") == "required"
@@ -98,6 +100,15 @@ def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceP
     yield _latency("Redis", client.ping)
     seconds, micro = client.time()
     yield _skew("Redis", int(seconds) + int(micro) / 1e6, clock)
+
+
+def _redis_writes(info: dict[str, Any]) -> Iterator[ServiceProblem]:
+    role, used, limit = str(info.get("role")), int(info["used_memory"]), int(info.get("maxmemory", 0))
+    yield _problem(
+        "Redis role", role != "slave", "takes writes", "is a replica and read-only: name the primary"
+    )
+    room = f"{used / 1e6:,.0f} of {limit / 1e6:,.0f} MB used" if limit else f"{used / 1e6:,.0f} MB used"
+    yield _problem("Redis room", not limit or used < FULL * limit, room, f"{room}: raise maxmemory")
 
 
 def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

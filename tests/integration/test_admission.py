@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Q
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.limits import max_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
-from tests.support.pipeline import wait_until
-from tests.support.services import free_port, running_valkey
 from tests.support.virtual_time import run
 from worker.admission import AdmissionQueue
 
@@ -269,38 +266,6 @@ def test_processes_share_one_redis(redis_url: str) -> None:
         for gate, client in zip(gates, clients, strict=True):
             await gate.close()
             await client.aclose()
-
-    asyncio.run(scene())
-
-
-def test_calls_wait_while_redis_is_away() -> None:
-    port = free_port()
-    log = logging.getLogger("worker.admission")
-
-    async def scene() -> None:
-        warnings: asyncio.Queue[str] = asyncio.Queue()
-        handler = logging.Handler()
-        handler.emit = lambda record: warnings.put_nowait(record.getMessage())  # type: ignore[method-assign]
-        log.addHandler(handler)
-        limiter, crowd = RedisLimiter(connect_redis(f"redis://127.0.0.1:{port}/0"), "a"), Crowd(0)
-        async with gate_to(limiter, rpm=6000, max_concurrency=10) as gate:
-            for done in (0, 40):
-                calls = asyncio.create_task(crowd.calls(gate, at_once=20, count=40))
-                if done:  # said already in this minute
-                    await asyncio.to_thread(wait_until, lambda: gate._pause, "the second outage is noticed")
-                else:
-                    message = await warnings.get()
-                    assert message.startswith("Redis is away: ")
-                    assert message.endswith("; calls to some-model wait until that is over")
-                assert len(crowd.starts) == done
-                with running_valkey(port):
-                    await calls
-                    if done:
-                        await gate.close()
-        log.removeHandler(handler)
-        await limiter.close()
-        assert len(crowd.starts) == 80
-        assert warnings.empty()
 
     asyncio.run(scene())
 
