@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ MAX_LIMITED = 200
 MAX_TIMEOUTS = 3
 MAX_OUTAGE_SECONDS = 6 * 3600.0
 # A call that is the last of its model tells nothing about the server; it is given up after this time.
-MAX_LONE_SECONDS = 120.0
+MAX_LONE_SECONDS = 30.0
 MAX_RETRY_AFTER = 600.0
 MAX_WAIT_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 0.5
@@ -44,7 +45,7 @@ class ModelHealth:
         self.open_calls = 0
         self._failing: dict[CallFailures, float] = {}
         self._message = ""
-        self._logged_at = float("-inf")
+        self._logged_at: dict[str, float] = {}
 
     @contextmanager
     def watch(self) -> Iterator[CallFailures]:
@@ -61,12 +62,14 @@ class ModelHealth:
         self.answered_at = asyncio.get_running_loop().time()
 
     def failed(self, failures: CallFailures, error: errors.ModelError) -> None:
-        """Note that a call fails and will be made again. Log one line a minute."""
+        """Note that a call fails and will be made again. Log one line a minute for each kind."""
         self._failing.setdefault(failures, time.time())
         self._message = "".join(char if char.isprintable() else " " for char in str(error))[:MAX_MESSAGE]
-        now = asyncio.get_running_loop().time()
-        if now - self._logged_at >= LOG_SECONDS:
-            self._logged_at = now
+        # Messages may hold numbers of requests; a status is one of a few.
+        status = re.search(r"status \d{3}", self._message)
+        kind, now = status[0] if status else type(error).__name__, asyncio.get_running_loop().time()
+        if now - self._logged_at.get(kind, float("-inf")) >= LOG_SECONDS:
+            self._logged_at[kind] = now
             log.warning("%s: %s; asked again", self.name, self._message)
 
     def trouble(self, waiting: int, waited: float) -> Trouble | None:
