@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 trouble_log = OncePerMinute(log)
 # Units that cannot be executed for now are held so long before they go back: else they would circle.
 HOLD_SECONDS = 5.0
+NOT_READABLE = "not_readable"
 
 
 async def commit_outcomes(
@@ -31,7 +32,7 @@ async def commit_outcomes(
     try:
         await runtime.ledger.finish(outcomes)
     except Exception as error:
-        if passing_trouble(error) or isinstance(error, ServiceError):
+        if not _is_for_good(error):
             raise
         if len(outcomes) == 1:
             return [await _commit_failure(runtime, context, outcomes[0], error)]
@@ -52,31 +53,32 @@ async def _commit_failure(
         try:
             await runtime.ledger.finish([failure])
         except Exception as again:
-            if purchase is None or passing_trouble(again) or isinstance(again, ServiceError):
+            if purchase is None or not _is_for_good(again):
                 raise
         else:
             break
     return failure
 
 
-async def fail_unreadable(runtime: Runtime, unit_ids: Sequence[int], error: Exception) -> list[ClaimedUnit]:
-    """Claim each unit alone after a claim of all failed for good. Fail those that cannot be read."""
-    if len(unit_ids) == 1:
+async def claim_readable(runtime: Runtime, unit_ids: Sequence[int]) -> list[ClaimedUnit]:
+    """Claim the units. If that fails for good, claim each alone, and fail those that cannot be read."""
+    try:
+        return await runtime.ledger.claim(unit_ids)
+    except Exception as error:
+        if not _is_for_good(error):
+            raise
+        if len(unit_ids) > 1:
+            return [unit for unit_id in unit_ids for unit in await claim_readable(runtime, [unit_id])]
         detail = f"cannot be read from the ledger: {type(error).__name__}: {cause(error)}"
         log.warning("unit %d %s", unit_ids[0], detail)
-        await runtime.ledger(
-            claims.fail_unreadable_unit, unit_ids[0], "not_readable", detail, runtime.clock()
-        )
+        fail = claims.fail_unreadable_unit
+        await runtime.ledger(fail, unit_ids[0], NOT_READABLE, detail, runtime.clock())
         return []
-    units = []
-    for unit_id in unit_ids:
-        try:
-            units += await runtime.ledger.claim([unit_id])
-        except Exception as alone:
-            if passing_trouble(alone) or isinstance(alone, ServiceError):
-                raise
-            await fail_unreadable(runtime, [unit_id], alone)
-    return units
+
+
+def _is_for_good(error: Exception) -> bool:
+    """Return whether the database works, and the fault is that of the unit."""
+    return not passing_trouble(error) and not isinstance(error, ServiceError)
 
 
 async def give_back(runtime: Runtime, units: Sequence[ClaimedUnit], error: Exception) -> None:

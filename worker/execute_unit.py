@@ -15,7 +15,7 @@ from storage.ledger.outcomes import NOT_STORABLE, UnitOutcome
 from storage.logs import about
 from storage.service_errors import cause, is_unstorable, passing_trouble
 from worker import steps, tracing
-from worker.commit import commit_outcomes, fail_unreadable, give_back
+from worker.commit import claim_readable, commit_outcomes, give_back
 from worker.model_calls import AwaitingBatch
 from worker.run_context import RunContext
 from worker.runtime import Runtime
@@ -39,14 +39,7 @@ async def execute_units(runtime: Runtime, unit_ids: Sequence[int]) -> None:
 async def claim(runtime: Runtime, unit_ids: Sequence[int]) -> list[ClaimedUnit]:
     """Claim the units. One that cannot be read fails; if none can be claimed, return nothing."""
     try:
-        try:
-            return await runtime.ledger.claim(unit_ids)
-        except errors.ServiceError:
-            raise
-        except Exception as error:
-            if passing_trouble(error):
-                raise
-            return await fail_unreadable(runtime, unit_ids, error)
+        return await claim_readable(runtime, unit_ids)
     except Exception as error:  # noqa: BLE001 (it is logged)
         await give_back(runtime, (), error)
         return []
