@@ -33,7 +33,12 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         self._log(exc)
-        super().on_connection_error_after_connected(exc)
+        try:
+            super().on_connection_error_after_connected(exc)
+        except Exception as error:  # noqa: BLE001 (it is logged)
+            # kombu restores messages of a connection that it has closed, while Redis is away.
+            self.connection = None
+            trouble_log.warning(f"the broken connection cannot be closed: {cause(error)}", "it is dropped")
         self._pause(exc)
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
@@ -42,9 +47,12 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
 
     def _log(self, error: Exception) -> None:
         trouble = redis_trouble(error) or machine_trouble(error)
-        if not trouble and not isinstance(error, self.connection_errors):
-            log.error("the consumer broke and starts again", exc_info=error)
-        trouble_log.warning(trouble or f"Redis is away: {cause(error)}", "the worker connects again")
+        if not trouble:
+            away = isinstance(error, self.connection_errors)
+            says = "Redis is away" if away else f"the consumer broke: {type(error).__name__}"
+            trouble = f"{says}: {cause(error)}"
+        trouble_log.warning(trouble, "the worker connects again")
+        log.debug("%s", trouble, exc_info=error)
 
     def _pause(self, error: Exception) -> None:
         """Wait if Redis answers and refuses: without a pause Celery would ask again at once."""
