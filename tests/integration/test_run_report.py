@@ -73,7 +73,6 @@ def test_rows_that_share_an_id_are_all_counted(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)
     finish_test(run)
-    run.close()
     assert [(row.n, row.planned) for row in build_report(db, run.run).table] == [(3, 3)] * 3
 
 
@@ -119,9 +118,8 @@ def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
 
 
 def test_seeds_are_averaged(db: Database) -> None:
-    run = plan_mixed(
-        db, judge=PAPER, grid={"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]}
-    )
+    grid = {"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]}
+    run = plan_mixed(db, judge=PAPER, grid=grid)
     texts = {(0, 1): HARD, (0, 2): "answer(2)", (1, 1): "x +", (1, 2): "answer(3)"}
     run.finish(TEST, "answer", lambda unit: answered(texts.get((unit.sample, unit.example.row), "?")))
     run.finish(TEST, "judge", judged)
