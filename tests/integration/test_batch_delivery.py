@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import openai
 import pytest
 from sqlalchemy import select
 
-from models.adapters.backends.batch_api import BatchClient, RemoteBatch
+from models.adapters.backends.batch_api import BatchClient
 from models.core.errors import AccessError, Unavailable
-from producer.feeding import batch_delivery, batch_failures
+from producer.feeding import batch_delivery
 from producer.feeding.batch_delivery import BatchDelivery
 from storage.database import Database
 from storage.ledger import batch_enqueue, batches, claims, counts, runs
-from storage.ledger.budget import read_budget
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import CallClaim
 from storage.schema import BATCHES, GENERATIONS, PAUSED, REFUSED, RUNNING, SETTLED, TRAIN
@@ -227,73 +225,6 @@ def test_delivery_stops_while_the_server_is_away(world: World) -> None:
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
     assert runs.run_state(world.db, RUN)[0] == RUNNING
-
-
-@dataclass
-class Changed:
-    """A client whose batches end as `status` says, with these lines in place of their own."""
-
-    client: BatchClient
-    change: Callable[[bytes], bytes | None]
-    files: bool = True
-
-    def retrieve(self, batch_id: str) -> RemoteBatch:
-        remote = self.client.retrieve(batch_id)
-        return remote if self.files else replace(remote, files=())
-
-    def lines(self, file_id: str) -> Iterator[bytes]:
-        for line in self.client.lines(file_id):
-            if changed := self.change(line):
-                yield changed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-
-def refusals(world: World) -> list[tuple[str, str]]:
-    query = select(GENERATIONS.c.finish_reason, GENERATIONS.c.refusal).where(GENERATIONS.c.done.is_(False))
-    with world.db.read() as connection:
-        return [(row.finish_reason, row.refusal) for row in connection.execute(query)]
-
-
-def test_a_completed_batch_without_a_file_ends_with_a_reason(world: World) -> None:
-    deliver(world.db, Changed(world.client, lambda line: line, files=False), world.clock, most=50)
-    assert len(world.rows()) == batch_failures.MAX_FAILURES
-    assert {reason for reason, _ in refusals(world)} == {"server_error"}
-    assert all("is completed without an answer to it" in detail for _, detail in refusals(world))
-    assert [unit for unit in units(world.db, RUN) if unit.lease_owner] == []
-
-
-def test_a_call_that_fails_in_every_batch_is_given_up_and_no_other(world: World) -> None:
-    bad = min(generations(world))
-
-    def fail(line: bytes) -> bytes:
-        result = json.loads(line)
-        if result["custom_id"] == bad:
-            result["response"] = {"status_code": 500, "body": {"error": {"message": "boom"}}}
-        return json.dumps(result).encode()
-
-    deliver(world.db, Changed(world.client, fail), world.clock, most=50)
-    assert len(world.rows()) == batch_failures.MAX_FAILURES
-    assert [(reason, "boom" in detail) for reason, detail in refusals(world)] == [("server_error", True)]
-    assert counts.spending(world.db, RUN).calls == CALLS - 1
-
-
-def test_an_answer_that_was_broken_off_is_charged_and_asked_again(world: World) -> None:
-    broken: list[bytes] = []
-
-    def break_off(line: bytes) -> bytes:
-        result = json.loads(line)
-        if not broken:
-            broken.append(line)
-            result["response"]["body"]["choices"][0]["finish_reason"] = "abort"
-        return json.dumps(result).encode()
-
-    deliver(world.db, Changed(world.client, break_off), world.clock)
-    usage = json.loads(broken[0])["response"]["body"]["usage"]
-    lost = usage["prompt_tokens"] * 2_000 + usage["completion_tokens"] * 8_000
-    assert read_budget(world.db, RUN).unanswered == lost
-    assert counts.spending(world.db, RUN).calls == CALLS
 
 
 class Away:

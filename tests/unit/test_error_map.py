@@ -205,26 +205,6 @@ def test_a_content_filter_refuses_the_row(error: dict[str, object]) -> None:
     assert mapped.reason == "refusal"
 
 
-TOO_LONG = [
-    (400, "This model's maximum context length is 2048 tokens. However, you requested 3000 tokens."),
-    (400, "the request exceeds the available context size. try increasing the context size"),
-    (500, "the request exceeds the available context size"),
-    (422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"),
-    (400, "the input length exceeds the context length"),
-    (400, "The decoder prompt (length 3000) is longer than the maximum model length of 2048."),
-    (400, "prompt is too long: 250000 tokens > 200000 maximum"),
-    (400, "The input token count (40000) exceeds the maximum number of tokens allowed (32768)."),
-    (429, "Request too large for model `llama` on tokens per minute (TPM): Limit 6000, Requested 9000"),
-    (413, "Request Entity Too Large"),
-]
-
-
-@pytest.mark.parametrize(("status", "message"), TOO_LONG)
-def test_a_request_that_is_too_long_is_told_by_its_wording(status: int, message: str) -> None:
-    for body in (json.dumps({"error": {"message": message}}), json.dumps({"error": message}), message):
-        assert type(map_status_error(status, {}, body, ADDRESS)) is ContextOverflow
-
-
 @pytest.mark.parametrize("status", [500, 503, *range(520, 527), 529, 530, 598])
 def test_an_outage_tells_how_long_it_takes(status: int) -> None:
     error = map_status_error(status, {"Retry-After".lower(): "7"}, b"", ADDRESS)

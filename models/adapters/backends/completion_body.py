@@ -110,7 +110,7 @@ def _completion(choice: JSON | None, usage: Usage) -> Completion | None:
         return None
     message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
-        message = {"content": choice["text"]} if choice.get("text") is not None else None
+        message = {"content": choice["text"]} if "text" in choice else None
     if message is None:
         return None
     text, thoughts = _texts(message.get("content"))
