@@ -56,6 +56,7 @@ THOUGHTS = [
     ("<think>hm<think>so</think></think>f(x)", "f(x)", "hmso"),
     ("<think>hm</think>f(<think>so</think>x)", "f(x)", "hmso"),
     ("<think>and then", "", "and then"),
+    ("<thi<think>hm</think>nk>so", "", "hm\nso"),
     ("The tag `<think>` opens it.", "The tag `<think>` opens it.", None),
 ]
 

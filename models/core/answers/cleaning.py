@@ -66,8 +66,8 @@ def clean_completion(completion: Completion) -> Completion:
         text=text,
         finish_reason=finish_reason(completion.finish_reason),
         usage=clean_usage(completion.usage),
-        refusal=clean_text(completion.refusal) if completion.refusal else None,
-        reasoning=clean_text(thoughts) if thoughts else None,
+        refusal=clean_text(completion.refusal or "") or None,
+        reasoning=clean_text(thoughts or "") or None,
     )
 
 

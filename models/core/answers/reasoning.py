@@ -14,6 +14,14 @@ def split_reasoning(text: str) -> tuple[str, str | None]:
     Reasoning stands in `<think>...</think>`, before a lone `</think>`, as chat templates that open the tag in
     the prompt let it, and after a `<think>` that is not closed, where the limit cut it off.
     """
+    thoughts: list[str] = []
+    while _TAG.search(text):  # taking a tag out may make another of what stood around it
+        text, inside = _split_once(text)
+        thoughts.append(inside)
+    return text, "\n".join(filter(None, thoughts)) or None
+
+
+def _split_once(text: str) -> tuple[str, str]:
     answer: list[str] = []
     thoughts: list[str] = []
     thinking, start = False, 0
@@ -27,7 +35,5 @@ def split_reasoning(text: str) -> tuple[str, str | None]:
             thoughts, answer = [*thoughts, *answer], []
         thoughts.append(piece)
         thinking = False
-    if not start:
-        return text, None
     (thoughts if thinking else answer).append(text[start:])
-    return "".join(answer).strip(), "".join(thoughts).strip() or None
+    return "".join(answer).strip(), "".join(thoughts).strip()
