@@ -35,6 +35,8 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
         "broker_url": _verified(settings.broker),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A Redis that is full or read-only refuses commands; that must not end a worker.
+        "broker_channel_error_retry": True,
         "broker_transport_options": {
             "visibility_timeout": VISIBILITY_SECONDS,
             "unacked_restore_interval": 10,

@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from models.adapters import tcp_keepalive
 from models.core.errors import ServiceError
+from storage.service_errors import cause, is_damaged
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
@@ -27,6 +28,7 @@ _KEEPALIVE = {
     "keepalives_count": tcp_keepalive.COUNT,
 }
 _CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * tcp_keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
+DAMAGE_HINT = "put a backup in its place, or move it away and begin a new one; `starmill doctor` checks it"
 URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
@@ -60,14 +62,23 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self.engine.begin() as connection:
+        with self._damage_reported(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Take SQLite's write lock at the start: a later upgrade would fail with `database is locked`."""
-        with self._writing.begin() as connection:
+        with self._damage_reported(), self._writing.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _damage_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, ValueError) as error:
+            if not is_damaged(error):
+                raise
+            raise ServiceError(f"the database {self} is damaged: {cause(error)}; {DAMAGE_HINT}") from error
 
     def migrate(self) -> None:
         """Create the tables, or upgrade them to this release."""
@@ -124,10 +135,9 @@ class Database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             with self.read():
                 pass
-        except (OSError, OperationalError, DBAPIError) as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        except (OSError, SQLAlchemyError) as error:
             raise ServiceError(
-                f"cannot open the database {self}: {cause}; check STARMILL_DATABASE_URL"
+                f"cannot open the database {self}: {cause(error)}; check STARMILL_DATABASE_URL"
             ) from None
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from models.core.visible import visible, visible_json
 
 NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
          # Two lines for each task, which the ledger and Flower have too.
          "celery.app.trace", "celery.worker.strategy")  # fmt: skip
 # The dot matches `openai._base_client` but not `openai_server`.
 _NOISY_TREES = tuple(f"{name}." for name in NOISY)
+MINUTE = 60.0
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 (nobody writes into it)
 
 
@@ -54,7 +58,7 @@ class About(logging.Filter):
 class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.fields = "".join(f" {name}={value}" for name, value in _log_fields(record).items())
-        return super().format(record)
+        return visible(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -68,7 +72,23 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return visible_json(json.dumps(entry, ensure_ascii=False))
+
+
+class OncePerMinute:
+    """Logs warnings, the same one at most once a minute. `clock` gives seconds."""
+
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._logged: dict[str, float] = {}
+
+    def warning(self, message: str, more: str = "") -> None:
+        """Messages are the same if they begin alike, up to a colon; `more` is what is done about it."""
+        kind, now = f"{message.partition(':')[0]}{more}", self._clock()
+        if now - self._logged.get(kind, float("-inf")) >= MINUTE:
+            self._logged[kind] = now
+            self._log.warning("%s%s", message, f"; {more}" if more else "")
 
 
 def configure_logging(level: str, form: str, worker: str = "") -> None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 # SQLite numbers rows only in an INTEGER column.
@@ -54,7 +66,10 @@ def _text(**options: Any) -> Any:
 
 
 class ExampleRow(SQLModel, table=True):
-    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one."""
+    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one.
+
+    `has_id` tells if the dataset gives the id, else `question_id` is the row's number; null in old ledgers.
+    """
 
     __tablename__ = "example"
     __table_args__ = (UniqueConstraint("dataset", "split", "row", name="example_place"),)
@@ -64,6 +79,7 @@ class ExampleRow(SQLModel, table=True):
     split: str = Field(max_length=8)
     row: int
     question_id: str = _text(nullable=False)
+    has_id: bool | None = None
     request: str = _text(nullable=False)
     reference: str = _text(nullable=False)
     oracle: list[str] = Field(sa_column=Column(JSON, nullable=False))
@@ -73,7 +89,10 @@ class ExampleRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """One execution of an experiment, its configuration frozen."""
+    """One execution of an experiment, its configuration frozen.
+
+    `unanswered_nano_usd` is what calls may have cost that brought no answer.
+    """
 
     __tablename__ = "run"
 
@@ -91,6 +110,9 @@ class RunRow(SQLModel, table=True):
     finished_at: float | None = None
     budget_nano_usd: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     charged_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    unanswered_nano_usd: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
+    )
     feeder: str | None = _text(nullable=True)
     feeder_until: float | None = None
 
@@ -138,7 +160,7 @@ class GenerationRow(SQLModel, table=True):
     """One model call, bought once. While `done` is false, its buyer waits for the answer.
 
     A call enqueued for a batch names its `batch` once it is part of one, and its `members`: the units that
-    share the call, in the order of their requests.
+    share the call, in the order of their requests. `estimated`: the provider did not tell all tokens.
     """
 
     __tablename__ = "generation"
@@ -167,6 +189,9 @@ class GenerationRow(SQLModel, table=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning: str | None = _text(nullable=True)
+    reasoning_tokens: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    estimated: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     cost_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     seconds: float | None = None
     created_at: float = 0.0

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.errors import ServiceError
-from storage.database import WORKER_CONNECTIONS, Database
+from storage.database import DAMAGE_HINT, WORKER_CONNECTIONS, Database
+from storage.service_errors import cause
 
 MIN_REDIS = (6, 0)
 MIN_POSTGRESQL = 12
@@ -27,6 +28,7 @@ SLOW_SECONDS = 0.02
 SKEW_SECONDS = 2.0
 MIN_WORKERS = 4
 TRIES = 9
+FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,22 @@ def check_postgres(db: Database, clock: Callable[[], float] = time.time) -> list
         with db.read() as connection:
             return list(_postgres(db, connection, clock))
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise ServiceError(f"PostgreSQL cannot be asked: {cause}") from None
+        raise ServiceError(f"PostgreSQL cannot be asked: {cause(error)}") from None
+
+
+def check_sqlite(db: Database) -> list[ServiceProblem]:
+    """Check that the file of an SQLite ledger is whole; PostgreSQL checks itself. Raise nothing."""
+    if not db.is_sqlite:
+        return []
+    try:
+        with db.read() as connection:
+            problems = connection.execute(text("PRAGMA quick_check(3)")).scalars().all()
+    except (ServiceError, SQLAlchemyError) as error:
+        problems = [cause(error)]
+    report = " ".join("; ".join(map(str, problems)).split())[:300]
+    return [
+        _problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {DAMAGE_HINT}")
+    ]
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:
@@ -75,6 +91,7 @@ def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceP
         policy,
         f"maxmemory-policy is {policy}, which drops messages; set `maxmemory-policy noeviction`",
     )
+    yield from _redis_writes(info)
     options = client.get_connection_kwargs()
     secured = client.connection_pool.connection_class is redis.SSLConnection
     checked = options.get("ssl_cert_reqs", "required") == "required"
@@ -83,6 +100,15 @@ def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceP
     yield _latency("Redis", client.ping)
     seconds, micro = client.time()
     yield _skew("Redis", int(seconds) + int(micro) / 1e6, clock)
+
+
+def _redis_writes(info: dict[str, Any]) -> Iterator[ServiceProblem]:
+    role, used, limit = str(info.get("role")), int(info["used_memory"]), int(info.get("maxmemory", 0))
+    yield _problem(
+        "Redis role", role != "slave", "takes writes", "is a replica and read-only: name the primary"
+    )
+    room = f"{used / 1e6:,.0f} of {limit / 1e6:,.0f} MB used" if limit else f"{used / 1e6:,.0f} MB used"
+    yield _problem("Redis room", not limit or used < FULL * limit, room, f"{room}: raise maxmemory")
 
 
 def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

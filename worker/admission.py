@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from redis.exceptions import RedisError
 
 from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Quota
+from storage.logs import OncePerMinute
+from storage.service_errors import redis_trouble
 
-log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 MIN_INTERVAL_SECONDS = 0.01  # between two exchanges; calls that arrive in between go together
 MAX_REPORT_DELAY_SECONDS = 0.05
 MAX_INTERVAL_SECONDS = 3.0  # while calls are in flight or wait
@@ -36,10 +38,20 @@ class Permit:
 class UnlimitedAdmission:
     """Admission to a model in this process, whose engine limits the calls in flight."""
 
-    async def acquire(self, tokens: int) -> Permit:
+    async def acquire(self, tokens: int, run: str = "") -> Permit:
         return Permit(tokens, 0.0)
 
     def release(self, permit: Permit, report: CallReport) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingCall:
+    """A call of a run that waits since `since` (the loop's time)."""
+
+    tokens: int
+    run: str
+    since: float
+    granted: asyncio.Future[Permit]
 
 
 class AdmissionQueue:
@@ -55,7 +67,7 @@ class AdmissionQueue:
         self._owner = owner
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[int, asyncio.Future[Permit]]] = deque()
+        self._waiting: deque[WaitingCall] = deque()
         self._reports: list[CallReport] = []
         self._reported_at = 0.0  # when the oldest of them came
         self._in_flight = 0
@@ -67,13 +79,13 @@ class AdmissionQueue:
         self._exchanging: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def acquire(self, tokens: int) -> Permit:
+    async def acquire(self, tokens: int, run: str = "") -> Permit:
         """Return when a call of `tokens` may start, in order of arrival. The caller must `release` the
-        permit, unless this is cancelled. Closing the queue cancels it."""
+        permit, unless this is cancelled. Closing the queue cancels it, and so does cancelling the run."""
         if self._closed:
             raise asyncio.CancelledError
         granted: asyncio.Future[Permit] = self._loop.create_future()
-        self._waiting.append((tokens, granted))
+        self._waiting.append(WaitingCall(tokens, run, self._loop.time(), granted))
         self._schedule()
         try:
             permit = await granted
@@ -96,11 +108,23 @@ class AdmissionQueue:
             self._ask_at = 0.0
         self._schedule()
 
+    def cancel_run(self, run: str) -> None:
+        """Cancel the calls of a run that wait."""
+        for call in self._waiting:
+            if call.run == run:
+                call.granted.cancel()
+
+    def long_waits(self, seconds: float) -> tuple[int, float]:
+        """Return how many calls have waited for longer, and how long the first of them."""
+        now = self._loop.time()
+        waited = [now - call.since for call in self._waiting if not call.granted.done()]
+        return sum(each > seconds for each in waited), max(waited, default=0.0)
+
     async def close(self) -> None:
         """Cancel waiting calls, and send the last reports if the limiter answers at once."""
         self._closed = True
-        for _, granted in self._waiting:
-            granted.cancel()
+        for call in self._waiting:
+            call.granted.cancel()
         if self._timer:
             self._timer.cancel()
         with contextlib.suppress(TimeoutError):
@@ -147,15 +171,15 @@ class AdmissionQueue:
     def _end(self, exchange: asyncio.Task[None]) -> None:
         self._exchanging = None
         if not exchange.cancelled() and (error := exchange.exception()):
-            for _, granted in self._waiting:  # an unforeseen error: calls fail, so that they do not hang
-                if not granted.done():
-                    granted.set_exception(error)
+            for call in self._waiting:  # an unforeseen error: calls fail, so that they do not hang
+                if not call.granted.done():
+                    call.granted.set_exception(error)
             self._waiting.clear()
         self._schedule()
 
     async def _exchange(self) -> None:
-        self._waiting = deque(call for call in self._waiting if not call[1].cancelled())
-        wants = [tokens for tokens, _ in self._waiting][: self._room()]
+        self._waiting = deque(call for call in self._waiting if not call.granted.cancelled())
+        wants = [call.tokens for call in self._waiting][: self._room()]
         reports, self._reports = self._reports, []
         try:
             answers = await self._limiter.exchange(
@@ -164,8 +188,7 @@ class AdmissionQueue:
         except RedisError as error:
             # The exchange may have happened; a report that is sent twice makes limits stricter for a moment.
             self._reports = reports + self._reports
-            if not self._pause:
-                log.warning("%s: calls wait until Redis is back: %s", self._name, error)
+            trouble_log.warning(redis_trouble(error), f"calls to {self._name} wait until that is over")
             self._pause = min(2 * self._pause or MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
             return
         finally:
@@ -182,10 +205,10 @@ class AdmissionQueue:
 
     def _admit(self, answer: Decision) -> None:
         """Admit the first waiting call; if it was cancelled, release its permit."""
-        tokens, granted = self._waiting.popleft()
-        permit = Permit(tokens, self._exchanged_at + answer.wait, answer.probe)
+        call = self._waiting.popleft()
+        permit = Permit(call.tokens, self._exchanged_at + answer.wait, answer.probe)
         self._in_flight += 1
-        if granted.cancelled():
+        if call.granted.cancelled():
             self._release_unused(permit)
         else:
-            granted.set_result(permit)
+            call.granted.set_result(permit)

@@ -1,7 +1,7 @@
 """The Celery application that `celery -A worker` finds. Importing it reads and opens nothing.
 
 Celery doubles its waits up to half a minute when Redis is away, and has no setting for it; PromptConnection
-shortens them.
+shortens them. PatientConsumer lives on when Redis refuses commands.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from storage.settings import load_settings
 
 app = Celery("starmill", include=["worker.tasks", "worker.process"], amqp="worker.celery:PromptAMQP")
 
-app.add_defaults(lambda: celery_settings(load_settings()))
+CONSUMER = {"worker_consumer": "worker.patient_consumer:PatientConsumer"}
+app.add_defaults(lambda: celery_settings(load_settings()) | CONSUMER)
 
 
 def _before_flower(context: Context, *_: Any) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from models.adapters.backends import limit_name, model_identity, open_backend, open_local_backend
 from models.adapters.backends.backend import Backend, LocalBackend, Replay
@@ -29,13 +31,19 @@ from storage.jsonl import read_recording
 from storage.ledger.purchases import Purchase
 from storage.limits.limiter import CallOutcome, CallReport, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
+from storage.limits.troubles import report_worker
 from storage.settings import Settings
 from worker.admission import AdmissionQueue, UnlimitedAdmission
+from worker.first_call import FirstCall
+from worker.model_health import ModelHealth
+from worker.used_up import UsedUpLimits
 
 if TYPE_CHECKING:
     from storage.passages.retriever import Retriever
 
 T = TypeVar("T")
+# A wait for a limit that is worth telling.
+LONG_WAIT_SECONDS = 5.0
 # Settings that do not need a client of their own.
 SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
 # Settings of a model in this process that need it opened once more. Changes of other settings wait for the
@@ -51,13 +59,17 @@ OPENED: Any = {
 
 @dataclass(frozen=True, slots=True)
 class ModelClient:
-    """The backend of one model, and the queue in which calls wait for the limits of all workers."""
+    """The backend of one model, and the queue in which calls wait for the limits of all workers. `health` is
+    that of all clients of the model."""
 
     name: str
     backend: Backend
     admission: AdmissionQueue | UnlimitedAdmission
     estimate: TokenEstimate
+    health: ModelHealth
+    first_call: FirstCall
     local: LocalBackend | None = None
+    used_up: UsedUpLimits = field(default_factory=UsedUpLimits)
 
     def report(self, outcome: CallOutcome, tokens: int, retry_after: float | None = None) -> CallReport:
         """Say how a call ended, with the limits that the server announced last."""
@@ -97,6 +109,7 @@ class Clients:
         self._identities: dict[str, str] = {}
         self._admissions: dict[str, AdmissionQueue] = {}
         self._estimates: dict[str, TokenEstimate] = {}
+        self._healths: dict[str, ModelHealth] = {}
         self._quotas: dict[str, Quota] = {}
         self._recordings: weakref.WeakValueDictionary[tuple[str, str], Recording]
         self._recordings = weakref.WeakValueDictionary()
@@ -153,6 +166,21 @@ class Clients:
         for admission in self._admissions.values():
             await admission.close()
 
+    def cancel_run(self, run: str) -> None:
+        """Cancel the calls of a run that wait for a limit."""
+        for admission in self._admissions.values():
+            admission.cancel_run(run)
+
+    async def report(self, queues: Sequence[str], now: float) -> None:
+        """Report for displays which queues this worker serves, and what its calls wait for."""
+        self._redis = self._redis or connect_redis(self._settings.broker)
+        troubles = {
+            name: self._healths[name].trouble(*admission.long_waits(LONG_WAIT_SECONDS))
+            for name, admission in self._admissions.items()
+        }
+        with contextlib.suppress(RedisError):
+            await report_worker(self._redis, self._owner, queues, troubles, now)
+
     async def close(self) -> None:
         await self.cancel_waiting()
         for backend in (*self._backends.values(), *self._models.values()):
@@ -167,11 +195,17 @@ class Clients:
     def _open_client(self, endpoint: Teacher | Student) -> ModelClient:
         if isinstance(endpoint, Student) and endpoint.runs_in_worker:
             model = self._model(endpoint)
-            return ModelClient(endpoint.name, model, UnlimitedAdmission(), TokenEstimate(), model)
+            health, first = ModelHealth(endpoint.name), FirstCall(answered=True)
+            return ModelClient(
+                endpoint.name, model, UnlimitedAdmission(), TokenEstimate(), health, first, model
+            )
         name = limit_name(endpoint)
         self._quotas[name] = Quota(endpoint.rpm, endpoint.tpm, endpoint.max_concurrency)
         estimate = self._estimates.setdefault(name, TokenEstimate())
-        return ModelClient(endpoint.name, self._backend(endpoint), self._admission(name), estimate)
+        health = self._healths.setdefault(name, ModelHealth(endpoint.name))
+        return ModelClient(
+            endpoint.name, self._backend(endpoint), self._admission(name), estimate, health, FirstCall()
+        )
 
     def _open_recording(self, endpoint: Teacher | Student) -> Recording:
         key = (endpoint.recording or "", endpoint.recording_sha256)

@@ -11,30 +11,47 @@ from itertools import groupby
 from models.core import errors
 from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.outcomes import NOT_STORABLE, UnitOutcome
 from storage.logs import about
+from storage.service_errors import cause, is_unstorable, passing_trouble
 from worker import steps, tracing
-from worker.model_calls import AwaitingBatch, UnitReleased
+from worker.commit import claim_readable, commit_outcomes, give_back
+from worker.model_calls import AwaitingBatch
 from worker.run_context import RunContext
 from worker.runtime import Runtime
+from worker.waits import UnitReleased
 
 log = logging.getLogger(__name__)
 
 
 async def execute_units(runtime: Runtime, unit_ids: Sequence[int]) -> None:
     """Claim the units that a message names, and execute them. A unit that is done, or that another worker
-    holds, is not claimed."""
+    holds, is not claimed. Raise nothing: a unit ends, goes back, or its lease expires."""
     began = time.time_ns()
-    units = await runtime.ledger.claim(unit_ids)
+    units = await claim(runtime, unit_ids)
     claimed = (began, time.time_ns())
     log.debug("claimed %d of %d units", len(units), len(unit_ids))
     by_stage = groupby(units, key=lambda unit: (unit.run_id, unit.stage))
-    await asyncio.gather(*(_execute_stage(runtime, list(group), claimed) for _, group in by_stage))
+    with runtime.ledger.in_hand(units):
+        await asyncio.gather(*(_execute_stage(runtime, list(group), claimed) for _, group in by_stage))
+
+
+async def claim(runtime: Runtime, unit_ids: Sequence[int]) -> list[ClaimedUnit]:
+    """Claim the units. One that cannot be read fails; if none can be claimed, return nothing."""
+    try:
+        return await claim_readable(runtime, unit_ids)
+    except Exception as error:  # noqa: BLE001 (it is logged)
+        await give_back(runtime, (), error)
+        return []
 
 
 async def _execute_stage(runtime: Runtime, units: list[ClaimedUnit], claimed: tuple[int, int]) -> None:
-    context = await runtime.context(units[0].run_id)
-    groups = steps.groups(context, units)
+    try:
+        context = await runtime.context(units[0].run_id)
+        groups = steps.groups(context, units)
+    except Exception as error:  # noqa: BLE001 (it is logged)
+        await give_back(runtime, units, error)
+        return
     await asyncio.gather(*(_execute_logged(runtime, context, group, claimed) for group in groups))
 
 
@@ -47,7 +64,11 @@ async def _execute_logged(
         about(run=context.run.id, stage=units[0].stage, unit=unit_ids),
         tracing.unit_spans(units, claimed) as spans,
     ):
-        outcomes = await _execute_group(runtime, context, units)
+        try:
+            outcomes = await _execute_group(runtime, context, units)
+        except Exception as error:  # noqa: BLE001 (it is logged)
+            await give_back(runtime, units, error)
+            return
         if spans:
             tracing.ended(spans, outcomes)
         for outcome in outcomes:
@@ -85,9 +106,11 @@ async def _execute_group(
     except errors.BadRequest as error:
         outcomes = [context.refused(unit, error) for unit in units]
     except Exception as error:
+        if passing_trouble(error):
+            raise
         log.exception("run %s: %s of units %s broke", run_id, stage, [unit.unit_id for unit in units])
-        detail = f"{type(error).__name__}: {error}"
-        outcomes = [context.failed(unit, "internal_error", detail) for unit in units]
+        reason = NOT_STORABLE if is_unstorable(error) else "internal_error"
+        detail = f"{type(error).__name__}: {cause(error)}"
+        outcomes = [context.failed(unit, reason, detail) for unit in units]
     with tracing.span("commit"):
-        await runtime.ledger.finish(outcomes)
-    return outcomes
+        return await commit_outcomes(runtime, context, outcomes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from models.core.experiment.experiment import RationaleSource
 from models.core.experiment.options import Augment, Rationale, RationaleSeed
@@ -20,12 +20,11 @@ from models.core.types import Exemplar, Passage
 from models.core.words import named_question
 from storage.ledger import exemplars
 from storage.ledger.claims import ClaimedUnit
+from worker.draws import draw_train_rows, identity_of, train_keys
 from worker.run_context import RunContext, once_per_run
 
 if TYPE_CHECKING:
     from models.core.retrieval.solved_examples import EmbeddingIndex
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,11 @@ async def _choose_ids(context: RunContext, unit: ClaimedUnit, cell: Cell) -> lis
     own = (await _asked_in_test(context)).get(question, frozenset())
     others = eligible - own if own else eligible
     seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[unit.sample]}"
-    if cell.exemplars == "random":
-        return draw_exemplars(pool, others, cell.shots, f"{seed}/{unit.example.row}")
-    if cell.exemplars == "fixed":
-        return draw_exemplars(pool, others, cell.shots, f"{seed}/fixed")
+    if cell.exemplars in ("random", "fixed"):
+        seed += f"/{'fixed' if cell.exemplars == 'fixed' else await identity_of(context, unit)}"
+        if context.experiment.identity == "content":
+            return await draw_train_rows(context, others, cell.shots, seed)
+        return draw_exemplars(pool, others, cell.shots, seed)
     if cell.exemplars == "diverse":
         covering = await _covering(context, cell.rationale, cell.shots, frozenset(), f"{seed}/diverse")
         if own.isdisjoint(covering):
@@ -110,7 +110,8 @@ async def _embedding_index(context: RunContext) -> EmbeddingIndex:
     # Workers whose runs draw at random need no numpy.
     from models.core.retrieval.solved_examples import EmbeddingIndex
 
-    return EmbeddingIndex.of(await context.ledger(exemplars.request_vectors, context.run.id))
+    keys = await train_keys(context) if context.experiment.identity == "content" else None
+    return EmbeddingIndex.of(await context.ledger(exemplars.request_vectors, context.run.id), keys)
 
 
 @once_per_run
@@ -130,32 +131,18 @@ async def _covering(
 
 
 def draw_exemplars(pool: Sequence[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
-    """Draw `shots` members of `accepted`, a subset of `pool`, in a seeded random order over `pool`."""
-    return _draw(pool, accepted.__contains__, min(shots, len(accepted)), seed)
-
-
-def draw_others(
-    pool: Sequence[tuple[int, str]], example_id: int, question: str, wanted: int, seed: str
-) -> list[int]:
-    """Draw `wanted` examples, fewer if there are no more, from a `pool` of (example, question). Leave out the
-    example itself and other wordings of its question, which would give the answer away."""
-
-    def differs(member: tuple[int, str]) -> bool:
-        return member[0] != example_id and (not question or member[1] != question)
-
-    return [example for example, _ in _draw(pool, differs, wanted, seed)]
-
-
-def _draw(pool: Sequence[T], accepts: Callable[[T], bool], wanted: int, seed: str) -> list[T]:
+    """Draw `shots` members of `accepted`, a subset of `pool`, in a seeded random order over `pool`, fewer if
+    there are no more. The order goes by places: only runs whose rows are their numbers draw so."""
     rng = random.Random(seed)
     met: set[int] = set()
-    drawn: list[T] = []
+    drawn: list[int] = []
+    wanted = min(shots, len(accepted))
     while len(drawn) < wanted and len(met) < len(pool):
         index = rng.randrange(len(pool))
         if index in met:
             continue
         met.add(index)
-        if accepts(pool[index]):
+        if pool[index] in accepted:
             drawn.append(pool[index])
     return drawn
 
@@ -182,11 +169,9 @@ async def shown_to_teacher(context: RunContext, unit: ClaimedUnit) -> list[Exemp
     wanted = context.experiment.rationale.exemplars
     number = round_of(unit.variant)
     if number == 1 or not wanted:
-        return _round_seeds(context, unit, wanted)
+        return await _round_seeds(context, unit, wanted)
     pool = await _accepted_rationales(context, number - 1)
-    seed = f"{context.experiment.seed}/{unit.example.row}/round-{number}"
-    question = named_question(unit.example.question_id, unit.example.row)
-    ids = draw_others(pool, unit.example_id, question, wanted, seed)
+    ids = await _draw_accepted(context, unit, pool, wanted)
     variant = context.searches.unit_name(train_wording(context.experiment), BASE)
     worked = await context.ledger(exemplars.load_exemplars, context.run.id, ids, "star", variant, number - 1)
     own = [
@@ -198,13 +183,31 @@ async def shown_to_teacher(context: RunContext, unit: ClaimedUnit) -> list[Exemp
         )
         for example in worked
     ]
-    return [*_round_seeds(context, unit, wanted - len(own)), *own]
+    return [*await _round_seeds(context, unit, wanted - len(own)), *own]
 
 
-def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> list[Exemplar]:
+async def _draw_accepted(
+    context: RunContext, unit: ClaimedUnit, pool: Sequence[tuple[int, str]], wanted: int
+) -> list[int]:
+    """Draw from (example, question). Leave out the example itself and other wordings of its question, which
+    would give the answer away."""
+    question = named_question(unit.example.question_id, unit.example.row)
+    others = frozenset(
+        example
+        for example, asked in pool
+        if example != unit.example_id and (not question or asked != question)
+    )
+    number = round_of(unit.variant)
+    seed = f"{context.experiment.seed}/{await identity_of(context, unit)}/round-{number}"
+    if context.experiment.identity == "content":
+        return await draw_train_rows(context, others, wanted, seed)
+    return draw_exemplars([example for example, _ in pool], others, wanted, seed)
+
+
+async def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> list[Exemplar]:
     """Keep the seeds in their own order: prompts then begin in fewer ways, and servers have more of them in
     their caches."""
-    rng = random.Random(f"{context.experiment.seed}/{unit.example.row}")
+    rng = random.Random(f"{context.experiment.seed}/{await identity_of(context, unit)}")
     seeds = rationale_seeds(context.experiment.rationale)
     return [
         replace(seeds[index], passages=format_passages(seeds[index].passages, context.experiment.passages))

@@ -19,6 +19,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
+from models.core.visible import visible
 from storage.logs import configure_logging
 from storage.settings import load_settings
 
@@ -95,7 +96,7 @@ def _login() -> str:
 
 def _exit_with(message: str) -> None:
     logging.shutdown()
-    sys.stderr.write(f"starmill flower: {message}\n")
+    sys.stderr.write(f"starmill flower: {visible(message)}\n")
     raise SystemExit(2)
 
 

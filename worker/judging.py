@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.core.answers.parsers import parse_verdict
+from models.core.answers.checks import REASONS
+from models.core.answers.verdicts import parse_verdict
 from models.core.correctness import Correctness, same_answer
 from models.core.programs import ExecutionVerdict, build_program
 from models.core.types import AnswerTests, Message, Rejection
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import Purchase
-from worker.model_calls import UnitReleased, ask_cached
+from worker.model_calls import ask_cached
 from worker.requests import as_recorded, chat
 from worker.run_context import RunContext, once_per_run
+from worker.waits import UnitReleased
 
 RETRIES = 2
 
@@ -68,6 +70,8 @@ async def _by_model(context: RunContext, unit: ClaimedUnit, messages: Sequence[M
         if not isinstance(value, Rejection):
             return Judged(value, request.key, purchase)
         judged = Judged(False, request.key, purchase, value)
+        if REASONS[value.reason].final:
+            return judged
     return judged
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from models.core.types import Rejection
 from storage.database import WORKER_CONNECTIONS, Database
 from storage.ledger import claims, outcomes, purchases
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.outcomes import UnitOutcome
+from storage.ledger.outcomes import UnitOutcome, without_answer
 from storage.ledger.purchases import CallClaim, Purchase, ReserveResult
+from storage.logs import OncePerMinute
+from storage.service_errors import database_trouble
 from worker.micro_batch import MicroBatch
 
-log = logging.getLogger(__name__)
-# The ledger is away when one of these is raised.
-AWAY = (OperationalError, InterfaceError)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 MAX_PATIENCE_WHILE_STOPPING = 60.0
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +54,8 @@ class LedgerAccess:
         self.owner = owner
         self.lease = lease
         self.clock = clock
+        # How often each unit was claimed: one may be released and come back before the first claim is over.
+        self._in_hand: Counter[int] = Counter()
         self._stopping = stopping
         self._on_committed = on_committed
         # SQLite has one writer; more threads would only queue for its lock.
@@ -58,15 +67,18 @@ class LedgerAccess:
     async def __call__(
         self, function: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run one transaction, off the loop. Wait while the database is away, because the answers to be
-        stored were paid for; a worker that stops waits for a minute only."""
+        """Run one transaction, off the loop. Wait while the database is away, full or read-only, because the
+        answers to be stored were paid for; a worker that stops waits for a minute only.
+
+        An error that will not pass is raised.
+        """
         patient = AsyncRetrying(
-            retry=retry_if_exception_type(AWAY),
+            retry=retry_if_exception(lambda error: bool(database_trouble(error))),
             wait=wait_random_exponential(0.2, max=5),
             stop=lambda state: (
                 self._stopping.is_set() and stop_after_delay(MAX_PATIENCE_WHILE_STOPPING)(state)
             ),
-            before_sleep=lambda state: log.warning("ledger: %s; trying again", _cause(state.outcome)),
+            before_sleep=_log_trouble,
             reraise=True,
         )
         return await patient(self.once, function, *args, **kwargs)
@@ -74,23 +86,46 @@ class LedgerAccess:
     async def once(
         self, function: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run one transaction, off the loop. Raise one of AWAY while the database is away."""
+        """Run one transaction, off the loop. Raise while the database is away."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(self.db, *args, **kwargs))
 
+    @contextmanager
+    def in_hand(self, units: Sequence[ClaimedUnit]) -> Iterator[None]:
+        """Extend the leases of the units within the block. Those of others of this owner expire."""
+        unit_ids = [unit.unit_id for unit in units]
+        self._in_hand.update(unit_ids)
+        try:
+            yield
+        finally:
+            self._in_hand -= Counter(unit_ids)
+
     async def extend_leases(self) -> None:
-        await self.once(claims.extend_leases, self.owner, self.clock(), self.lease)
+        held = sorted(self._in_hand)
+        if held:
+            await self.once(claims.extend_leases, self.owner, held, self.clock(), self.lease)
 
     async def reject(
         self, unit: ClaimedUnit, rejection: Rejection, key: str, purchase: Purchase | None
     ) -> None:
         """Store an answer that is not accepted; the unit goes on."""
-        await self(outcomes.record_rejection, unit, rejection, unit.rejections, key, purchase, self.clock())
+        try:
+            await self(
+                outcomes.record_rejection, unit, rejection, unit.rejections, key, purchase, self.clock()
+            )
+        except Exception:
+            if purchase:
+                await self.keep(unit, purchase)
+            raise
         self._on_committed([purchase])
 
     async def keep(self, unit: ClaimedUnit, purchase: Purchase) -> None:
-        """Store an answer that was paid for, even if its unit fails."""
-        await self(outcomes.keep_purchase, unit, purchase, self.clock())
+        """Store an answer that was paid for, even if its unit fails; if it cannot be stored, its price."""
+        try:
+            await self(outcomes.keep_purchase, unit, purchase, self.clock())
+        except Exception:
+            await self(outcomes.keep_purchase, unit, without_answer(purchase), self.clock())
+            raise
         self._on_committed([purchase])
 
     async def release(self, units: Sequence[ClaimedUnit]) -> None:
@@ -120,6 +155,7 @@ class LedgerAccess:
         return [None] * len(groups)
 
 
-def _cause(outcome: Any) -> object:
-    error = outcome.exception() if outcome else None
-    return getattr(error, "orig", error)
+def _log_trouble(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    if error:
+        trouble_log.warning(database_trouble(error), "waiting for it")

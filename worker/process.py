@@ -11,10 +11,12 @@ from celery.signals import celeryd_init, setup_logging, worker_init, worker_shut
 from celery.worker import state
 
 from models.core.errors import StarmillError
+from models.core.visible import visible
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings
 from worker import tracing
+from worker.patient_consumer import WithoutRepetition
 from worker.runtime import Runtime
 
 # Names on the command line, and of the module that Celery makes of one.
@@ -35,6 +37,8 @@ def _configure_logging(sender: str = "", **_: Any) -> None:
     """`sender` is the name of the worker."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, sender)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(WithoutRepetition())
 
 
 def _leave_logs(**_: Any) -> None:
@@ -60,9 +64,12 @@ def _check_options(
 def _start(sender: Any = None, **_: Any) -> None:
     tracing.open_tracing(str(getattr(sender, "hostname", "")))
     try:
-        runtime().check()
+        opened = runtime()
+        opened.check()
     except StarmillError as error:
         _exit_unusable(str(error))
+    if sender is not None:
+        opened.queues = lambda: list(sender.app.amqp.queues.consume_from)
 
 
 def _begin_stop(**_: Any) -> None:
@@ -76,7 +83,7 @@ def _close(**_: Any) -> None:
             opened = _open.pop()
             opened.close()
             if opened.unusable:
-                sys.stderr.write(f"{UNUSABLE_PREFIX}{opened.unusable}\n")
+                sys.stderr.write(f"{UNUSABLE_PREFIX}{visible(opened.unusable)}\n")
     tracing.close_tracing()
 
 
@@ -87,7 +94,7 @@ def _stop_unusable_worker() -> None:
 
 def _exit_unusable(message: str) -> None:
     logging.shutdown()
-    sys.stderr.write(f"{UNUSABLE_PREFIX}{message}\n")
+    sys.stderr.write(f"{UNUSABLE_PREFIX}{visible(message)}\n")
     raise SystemExit(2)
 
 

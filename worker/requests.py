@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from models.adapters.backends import provider
+from models.core.answers.cleaning import clean_completion
 from models.core.errors import AccessError
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.pipeline.rounds import round_of
@@ -16,7 +17,6 @@ from models.core.recording import Asker, Recording
 from models.core.types import Completion, Message, Request
 from storage.ledger import examples
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.purchases import clean_completion
 from worker.run_context import RunContext, once_per_run
 
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class RunContext:
-    """One run and the means for its steps. `stopping` is set when the worker stops."""
+    """One run and the means for its steps. `stopping` is set when the run or the worker stops."""
 
     def __init__(self, run: Run, ledger: LedgerAccess, clients: Clients, stopping: asyncio.Event) -> None:
         self.run = run

@@ -9,20 +9,24 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from storage.database import Database
 from storage.ledger import engines, runs
+from storage.logs import OncePerMinute
+from storage.service_errors import cause, passing_trouble
 from storage.settings import Settings
 from worker.clients import Clients
-from worker.ledger_access import AWAY, LedgerAccess
+from worker.ledger_access import LedgerAccess
 from worker.run_context import RunContext
 
-log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 REREAD_SECONDS = 5.0
 REPORT_SECONDS = 2.0
+# A run that is paused or over is noticed within this time, and its waiting calls leave.
+MAX_DROP_SECONDS = 3.0
 T = TypeVar("T")
 
 
@@ -46,6 +50,8 @@ class Runtime:
         self.unusable = ""
         self._stop_worker = stop_worker
         self.clients = Clients(settings, self.owner)
+        # The queues that this worker serves, once it is known.
+        self.queues: Callable[[], Sequence[str]] = tuple
         self.ledger = LedgerAccess(
             self.db, self.owner, settings.lease_seconds, clock, self.stopping, self.clients.forget_answers
         )
@@ -58,8 +64,11 @@ class Runtime:
         heartbeat = settings.lease_seconds / 4
         self._periodic = [
             self._start(self._repeat(heartbeat, self.ledger.extend_leases, "leases not extended")),
-            self._start(self._repeat(heartbeat, self.drop_ended_runs, "ended runs not dropped")),
+            self._start(
+                self._repeat(min(heartbeat, MAX_DROP_SECONDS), self.drop_ended_runs, "ended runs not dropped")
+            ),
             self._start(self._repeat(REPORT_SECONDS, self._report_engines, "engines not reported")),
+            self._start(self._repeat(REPORT_SECONDS, self._report_waits, "waits not reported")),
         ]
 
     def check(self) -> None:
@@ -78,9 +87,16 @@ class Runtime:
             if context is None or self.clock() >= reread_at:
                 run = await self.ledger(runs.load_run, run_id)
                 if context is None or context.experiment != run.experiment:
-                    context = RunContext(run, self.ledger, self.clients, self.stopping)
+                    context = RunContext(run, self.ledger, self.clients, self._stopping_of(context))
                 self._contexts[run_id] = context, self.clock() + REREAD_SECONDS
             return context
+
+    def _stopping_of(self, known: RunContext | None) -> asyncio.Event:
+        """Return the event that is set when the run or the worker stops; a replaced context keeps it."""
+        stopping = known.stopping if known else asyncio.Event()
+        if self.stopping.is_set():
+            stopping.set()
+        return stopping
 
     def fatal(self, reason: str) -> None:
         """Stop the worker, because it cannot do its work; another worker may. The first reason counts."""
@@ -95,6 +111,8 @@ class Runtime:
 
     async def _begin_stop(self) -> None:
         self.stopping.set()
+        for context, _ in self._contexts.values():
+            context.stopping.set()
         await self.clients.cancel_waiting()
 
     def close(self) -> None:
@@ -114,17 +132,24 @@ class Runtime:
             await asyncio.sleep(seconds)
             try:
                 await step()
-            except AWAY as error:
-                log.warning("ledger: %s; %s", error.orig, failure)
+            except Exception as error:  # noqa: BLE001 (it is logged, and the next time may succeed)
+                trouble_log.warning(
+                    passing_trouble(error) or f"{type(error).__name__}: {cause(error)}", failure
+                )
 
     async def drop_ended_runs(self) -> None:
-        """Forget runs that are over, paused or interrupted. The caches of such a run live as long as its
-        context, which the units in hand still hold."""
+        """Forget runs that are over, paused or interrupted, and release their units that wait for a limit.
+        The caches of such a run live as long as its context, which the units in hand still hold."""
         known = list(self._contexts)
         if known:
             running = await self.ledger.once(runs.still_running, known)
             for run_id in set(known) - running:
-                del self._contexts[run_id]
+                context, _ = self._contexts.pop(run_id)
+                context.stopping.set()
+                self.clients.cancel_run(run_id)
+
+    async def _report_waits(self) -> None:
+        await self.clients.report(self.queues(), self.clock())
 
     async def _report_engines(self) -> None:
         loads = self.clients.loads()

@@ -11,15 +11,26 @@
     +-- ModelError               a call to a model failed
         +-- TransportError       nothing was answered; ask again (never uses up a row's budget)
         |   +-- RateLimited      429; `retry_after` in seconds if the server says it
-        |   +-- Unavailable      5xx, connection refused or broken, timeout, a body that is not JSON
+        |   +-- Unavailable      5xx, connection refused or broken, a generation that the server broke off
+        |       +-- TimedOut     nothing came within the endpoint's `timeout`
         +-- BadRequest           the server refuses this request for good (400, 413, 422)
+        |   +-- StrayRefusal     it says 400, 404, 424, 498 or 499 without a reason: it may pass
         |   +-- ContextOverflow  the request is longer than the model's context
+        |   +-- Filtered         the server's content filter refuses the request
         |   +-- NotRecorded      a recording that is replayed holds no answer to it
+        |   +-- ServerError      the server failed at it again and again, while it answered others
         +-- AccessError          no request can succeed: key refused, model unknown, quota used up
 
 The message says what is wrong, where, and how to mend it. Only the command line turns errors into
 exit codes, and only `models.adapters.backends` turns a provider's errors into these.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.core.types import Usage
 
 
 class StarmillError(Exception):
@@ -83,7 +94,19 @@ class RateLimited(TransportError):
 
 
 class Unavailable(TransportError):
-    """The server could not answer."""
+    """The server could not answer. `retry_after` is in seconds, None if it did not say.
+
+    `usage` is what it counted for a generation that it broke off and may bill; None if it made none.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.usage = usage
+
+
+class TimedOut(Unavailable):
+    """The server did not answer in time. It may have generated, and may bill, an answer."""
 
 
 class BadRequest(ModelError):
@@ -92,16 +115,40 @@ class BadRequest(ModelError):
     reason = "bad_request"
 
 
+class StrayRefusal(BadRequest):
+    """The server refuses without saying why, as proxies do in passing. Ask again MAX_RETRIES times."""
+
+    MAX_RETRIES = 2
+
+
 class ContextOverflow(BadRequest):
     """The request does not fit into the model's context."""
 
     reason = "context_overflow"
 
 
+class Filtered(BadRequest):
+    """The server's content filter refuses the request."""
+
+    reason = "refusal"
+
+
 class NotRecorded(BadRequest):
     """The recording that is replayed holds no answer to this request."""
 
     reason = "not_recorded"
+
+
+class ServerError(BadRequest):
+    """The server fails at this request, however often it is asked."""
+
+    reason = "server_error"
+
+
+def refusal_of(reason: str, message: str) -> BadRequest:
+    """Return the refusal that ends a unit for this reason."""
+    kinds: tuple[type[BadRequest], ...] = (ContextOverflow, Filtered, NotRecorded, ServerError)
+    return next((kind for kind in kinds if kind.reason == reason), BadRequest)(message)
 
 
 class AccessError(ModelError):

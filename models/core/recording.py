@@ -3,10 +3,11 @@
     {"request": {"provider", "model", "messages" or "prompt", "params", "draw"}, "text", ...}
     {"stage", "question_id" or "request": "...", "text", ...}
 
-Both may have `finish_reason`, `refusal` and `usage` {"prompt", "cached", "completion"}. The first kind is a
-generation as the ledger stores it; it answers the same request to any provider. The second kind answers a
-stage of an example: the n-th row of a stage and key answers the n-th example with that key. Growth asks for
-an example several times: rows of the stage grow may have `round`, from 1, and `sample`, from 0.
+Both may have `finish_reason`, `refusal`, `reasoning` and `usage` {"prompt", "cached", "completion",
+"reasoning", "estimated"}. The first kind is a generation as the ledger stores it; it answers the same request
+to any provider. The second kind answers a stage of an example: the n-th row of a stage and key answers the
+n-th example with that key. Growth asks for an example several times: rows of the stage grow may have `round`,
+from 1, and `sample`, from 0.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from models.core.types import JSON, Completion, Request, Usage
 # The split whose examples have the stage. An augmentation of a test example names its split.
 SPLITS = {"augment": "train", "rationale": "train", "rationalize": "train", "answer": "test", "grow": "train"}
 STOPPED = "stop"
+# These parts of a usage are recorded also if they are 0.
+ALWAYS_RECORDED = {"prompt", "cached", "completion"}
 # (stage, split, name of the key, key, round, sample). Round and sample are FIRST except for the stage grow.
 RecordingKey = tuple[str, str, str, str, int, int]
 FIRST = (1, 0)
@@ -135,6 +138,7 @@ class _RecordedRow:
             self._text("finish_reason") or STOPPED,
             self._usage(),
             self._text("refusal"),
+            self._text("reasoning"),
         )
 
     def request(self) -> JSON:
@@ -175,22 +179,27 @@ class _RecordedRow:
 
     def _usage(self) -> Usage:
         usage = self.values.get("usage") or {}
-        names = {"prompt", "cached", "completion"}
-        if not (isinstance(usage, dict) and usage.keys() <= names
-                and all(type(tokens) is int and tokens >= 0 for tokens in usage.values())):  # fmt: skip
+        names = {"prompt", "cached", "completion", "reasoning"}
+        tokens = dict(usage) if isinstance(usage, dict) else {"": usage}
+        estimated = tokens.pop("estimated", False) is True
+        if not (tokens.keys() <= names and all(type(n) is int and n >= 0 for n in tokens.values())):
             raise self.error(f"'usage' must give numbers of tokens for {', '.join(sorted(names))}")
-        return Usage(**usage)
+        return Usage(**tokens, estimated=estimated)
 
 
 def recorded_row(request: JSON, completion: Completion) -> JSON:
     """Return a row of the first kind. `request` is the body of a request."""
-    return {
+    usage = {
+        name: value for name, value in asdict(completion.usage).items() if value or name in ALWAYS_RECORDED
+    }
+    row: JSON = {
         "request": request,
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "refusal": completion.refusal,
-        "usage": asdict(completion.usage),
+        "usage": usage,
     }
+    return row | ({"reasoning": completion.reasoning} if completion.reasoning else {})
 
 
 def _question(body: JSON) -> bytes:

@@ -6,9 +6,10 @@ No tokenizer is loaded: limits and budgets only need an estimate that is right o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from models.core.types import Request, Usage
+from models.core.types import Completion, Request, Usage
 
 # Typical of English and code in current tokenizers; each answer corrects it.
 TOKENS_PER_BYTE = 0.27
@@ -31,7 +32,26 @@ class TokenEstimate:
         limit = answer_limit(request.params)
         return Usage(prompt=round(prompt), completion=round(self._completion) if limit is None else limit)
 
+    def charged(self, request: Request, completion: Completion) -> Completion:
+        """Return the completion with the tokens that its server did not tell, as estimated before the call.
+
+        Without a limit, an answer counts at least what its text may take.
+        """
+        reported = completion.usage
+        if not reported.estimated:
+            return completion
+        likely = self.usage(request)
+        written = _size(completion.text) + _size(completion.reasoning)
+        limit = answer_limit(request.params)
+        most = likely.completion if limit is not None else max(likely.completion, written // 2)
+        usage = replace(
+            reported, prompt=reported.prompt or likely.prompt, completion=reported.completion or most
+        )
+        return replace(completion, usage=usage)
+
     def learn(self, request: Request, used: Usage) -> None:
+        if used.estimated:
+            return
         if size := _bytes(request):
             per_byte = max(0, used.prompt - _overhead(request)) / size
             self._per_byte += LEARNING_RATE * (per_byte - self._per_byte)
@@ -49,5 +69,9 @@ def _overhead(request: Request) -> int:
 
 def _bytes(request: Request) -> int:
     if request.prompt is not None:
-        return len(request.prompt.encode("utf-8", "surrogatepass"))
-    return sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
+        return _size(request.prompt)
+    return sum(_size(message.content) for message in request.messages)
+
+
+def _size(text: str | None) -> int:
+    return len((text or "").encode("utf-8", "surrogatepass"))

@@ -61,11 +61,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. `cached` of the `prompt` tokens came from the provider's cache."""
+    """Tokens of one call. `cached` of the `prompt` tokens came from the provider's cache, and the model spent
+    `reasoning` of the `completion` tokens on thinking. `estimated`: the server did not tell all of them."""
 
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+    reasoning: int = 0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,14 @@ MALFORMED = "malformed"
 @dataclass(frozen=True, slots=True)
 class Completion:
     """The answer of a model. `text` is None if the provider sent `content: null`. If the finish reason is
-    MALFORMED, it is the raw body."""
+    MALFORMED, it is the raw body. `reasoning` is what the model thought aloud; it is no part of the answer.
+    """
 
     text: str | None
     finish_reason: str
     usage: Usage
     refusal: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,8 @@ class AnswerTests:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and its reference answer; `row` is its position in the split."""
+    """A request and its reference answer; `row` is its position in the split, and its id if the dataset gives
+    none (`has_id`)."""
 
     row: int
     question_id: str
@@ -154,6 +160,7 @@ class Example:
     reference: str
     oracle: tuple[str, ...] = ()
     tests: AnswerTests | None = None
+    has_id: bool = True
 
 
 @dataclass(frozen=True, slots=True)

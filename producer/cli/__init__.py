@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from models.core.errors import StarmillError
+from models.core.visible import visible
 
 FINISHED_WITH_FAILURES = 1
 USAGE = 2
@@ -32,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = " ".join(error.format_message().split()).removesuffix(".")
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "starmill"
-        sys.stderr.write(f"starmill: {message}; see `{command} --help`\n")
+        _print_error(f"{message}; see `{command} --help`")
         code = USAGE
     except StarmillError as error:
-        sys.stderr.write(f"starmill: {error}\n")
+        _print_error(str(error))
         code = USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -43,4 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of the pipe has ended, as `head` does: this is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        message = _explain(error)
+        if not message:
+            raise
+        _print_error(message)
+        code = USAGE
     sys.exit(code or 0)
+
+
+def _print_error(message: str) -> None:
+    sys.stderr.write(f"starmill: {visible(message)}\n")
+
+
+def _explain(error: Exception) -> str:
+    """Return a line about an error of a service or of a damaged ledger; empty if it is a fault of ours."""
+    # Imported late: they cost as much as a small command.
+    from producer.cli.unexpected import explain
+
+    return explain(error)

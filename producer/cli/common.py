@@ -10,10 +10,13 @@ from enum import StrEnum
 from typing import Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress
+from rich.segment import Segment
+from rich.text import Text
 
 from models.core.errors import UsageError
+from models.core.visible import visible, visible_json
 from storage.database import Database
 from storage.ledger import runs as ledger_runs
 from storage.ledger.runs import Run
@@ -30,6 +33,21 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
 ]
 PLAIN_WIDTH = 1000
+# Wider than any row with the detail of an error, 2,000 characters, which may all be escapes.
+DETAIL_WIDTH = 20_000
+
+
+class VisibleConsole(Console):
+    """A console that shows what servers, models and data send to steer a terminal, and does not send it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Escape before the layout, so that widths are right."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Escape what came as another object than a text. Controls of rich itself stay."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
 
 
 class Only(StrEnum):
@@ -38,9 +56,9 @@ class Only(StrEnum):
     ACCEPTED = "accepted"
 
 
-def console() -> Console:
+def console(plain_width: int = PLAIN_WIDTH) -> Console:
     """Return standard output; plain text if it is not a terminal."""
-    return _console(sys.stdout)
+    return _console(sys.stdout, plain_width)
 
 
 def messages() -> Console:
@@ -54,12 +72,12 @@ def progress_bar() -> Progress:
     return Progress(console=out, transient=True, disable=not out.is_terminal)
 
 
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO, plain_width: int = PLAIN_WIDTH) -> Console:
     # Rows hold code: its brackets are no markup. A file or a pipe has no width to wrap at.
     wraps = stream.isatty()
-    return Console(
+    return VisibleConsole(
         file=stream, markup=False, emoji=False, highlight=False,
-        soft_wrap=not wraps, width=None if wraps else PLAIN_WIDTH,
+        soft_wrap=not wraps, width=None if wraps else plain_width,
     )  # fmt: skip
 
 
@@ -85,6 +103,4 @@ def find_run(db: Database, run_id: str | None) -> Run:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    # A model may write half a surrogate pair; JSON can write it as an escape.
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())
+    sys.stdout.write(visible_json(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")

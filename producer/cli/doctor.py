@@ -16,7 +16,7 @@ from producer.cli import USAGE
 from producer.cli.common import JsonOption, console, print_json
 from storage.broker import Queues
 from storage.database import Database
-from storage.service_checks import ServiceProblem, check_postgres, check_redis
+from storage.service_checks import ServiceProblem, check_postgres, check_redis, check_sqlite
 from storage.settings import Settings, load_settings
 
 EXTRAS = {
@@ -80,8 +80,12 @@ def _database(settings: Settings) -> list[Finding]:
     except StarmillError as error:
         return [Finding("database", False, str(error), needed=True)]
     try:
+        damage = [Finding(each.name, each.ok, each.says, needed=True) for each in check_sqlite(db)]
+        if not all(each.ok for each in damage):
+            return damage
         finding = _try("database", use, needed=True)
-        return [finding, *(_warnings("PostgreSQL", lambda: check_postgres(db)) if finding.ok else [])]
+        warnings = _warnings("PostgreSQL", lambda: check_postgres(db)) if finding.ok else []
+        return [finding, *damage, *warnings]
     finally:
         db.close()
 

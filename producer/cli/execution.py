@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from models.adapters.backends.gateway_client import address_and_token
 from models.adapters.sandbox.runner import Sandbox
@@ -27,6 +25,7 @@ from producer.feeding.interrupts import StopSignal
 from producer.feeding.run_loop import StoppedWatching, feed_or_watch
 from producer.local.local_stack import local_stack
 from producer.progress import text
+from producer.progress.live import shown_progress
 from producer.progress.status import Status, read_status
 from producer.results.report.build import build_report
 from producer.results.report.terminal import summary_tables
@@ -36,8 +35,6 @@ from storage.ledger import batches, runs
 from storage.ledger.runs import Run
 from storage.schema import FINISHED, PAUSED, PLANNED, TRAIN
 from storage.settings import Settings
-
-LINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ def feed(db: Database, run: Run, settings: Settings, options: LocalOptions, stop
             used = started.settings if started else settings
             Queues(used.broker).check()
             try:
-                with _progress() as show:
+                with shown_progress(messages()) as show:
                     return feed_or_watch(db, run, used, started.supervisor if started else None, show, stop)
             except StoppedWatching:
                 raise
@@ -189,24 +186,6 @@ def exit_on_failures(status: Status) -> None:
         messages().print(f"{status.failed:,} units failed: `starmill failures {status.run.id}` shows why, "
                          f"`starmill retry {status.run.id}` sends them again")  # fmt: skip
         raise typer.Exit(FINISHED_WITH_FAILURES)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Status], None]]:
-    """Yield a function that shows a status: a live table in a terminal, elsewhere a line every 10 s."""
-    out = messages()
-    if out.is_terminal:
-        with Live(console=out, transient=True, auto_refresh=False) as live:
-            yield lambda status: live.update(text.progress(status), refresh=True)
-        return
-    last = [time.monotonic()]
-
-    def show(status: Status) -> None:
-        if time.monotonic() - last[0] > LINE_SECONDS:
-            last[0] = time.monotonic()
-            out.print(text.summary_line(status))
-
-    yield show
 
 
 def _resume_hint(run: Run, options: LocalOptions) -> str:

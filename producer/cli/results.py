@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from models.core.errors import UsageError
+from models.core.visible import visible_values
 from producer.cli.common import JsonOption, Only, RunArgument, console, messages, open_ledger, print_json
 from producer.files import replacing_file
 from producer.results.diff import diff_runs
@@ -94,6 +95,9 @@ def export(
             help="leave out rows that these filters mark; all, or none of the experiment's own",
         ),
     ] = None,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="add what the model thought aloud, in a column of its own")
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(
@@ -108,7 +112,9 @@ def export(
 ) -> None:
     """Write synthetic data, answers, failures or generations to a file, complete or not at all."""
     filters = None if filter_ is None else parse_filters(filter_)
-    selection = RowSelection(what.value, style.value, only is not None, format_.value, filters)
+    selection = RowSelection(
+        what.value, style.value, only is not None, format_.value, filters, reasoning=reasoning
+    )
     layout = Layout(parse_splits(split) if split else {}, split_seed, shuffle)
     layout.check(selection.what)
     out = messages()
@@ -164,5 +170,5 @@ def show(
     # The defaults of git: quit if all fits on the screen, keep colours, leave the text there.
     os.environ.setdefault("LESS", "FRX")
     with out.pager(styles=True) if out.is_terminal else nullcontext():
-        for line in history_lines(document, wrap=out.is_terminal):
+        for line in history_lines(visible_values(document), wrap=out.is_terminal):
             out.print(line)

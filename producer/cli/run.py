@@ -29,6 +29,7 @@ from producer.experiments.load import load_experiment
 from producer.feeding.interrupts import StopSignal
 from producer.files import require_writable_file
 from producer.progress.status import Status, read_status
+from producer.progress.text import spent
 from producer.results.synthetic_set import GrowthYield, write_grown
 from storage.database import Database
 from storage.ledger import runs
@@ -157,7 +158,7 @@ def _print(status: Status, grown: GrowthYield) -> None:
     out = console()
     out.print(
         f"run {status.run.id}: {status.units.total():,} units, {status.spending.calls:,} calls, "
-        f"${status.spending.dollars:.4f}; of {grown.pairs.total():,} pairs {grown.kept.total():,} are kept"
+        f"{spent(status)}; of {grown.pairs.total():,} pairs {grown.kept.total():,} are kept"
     )
     if len(grown.pairs) > 1:
         rounds = (f"{number}: {grown.kept[number]:,} of {grown.pairs[number]:,}" for number in grown.pairs)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from models.core.errors import UsageError
 from producer.cli.common import (
+    DETAIL_WIDTH,
     JsonOption,
     OptionalRun,
     RunArgument,
@@ -52,7 +53,7 @@ def runs(as_json: JsonOption = False) -> None:
         for run in listed:
             created = datetime.fromtimestamp(run.created_at).astimezone().isoformat(" ", "minutes")
             table.add_row(run.id, run.state, created, f"{run.planned:,}", run.message)
-        console().print(table)
+        console(DETAIL_WIDTH).print(table)
 
 
 WATCH_SECONDS = 2.0
@@ -89,7 +90,7 @@ SHOWN = 80
 
 
 def failures(run: RunArgument, reason: ReasonOption = None, as_json: JsonOption = False) -> None:
-    """Show the units that failed, and why."""
+    """Show the units that failed, and why: in a terminal the beginning of it, in a pipe or file all."""
     with open_ledger() as db:
         chosen = ledger_runs.load_run(db, run)
         reasons = counts.failure_reasons(db, chosen.id)
@@ -103,12 +104,14 @@ def failures(run: RunArgument, reason: ReasonOption = None, as_json: JsonOption 
             messages().print(f"run {chosen.id} has no failed units")
             return
         table = Table("unit", "stage", "variant", "question", "reason", "detail", box=None, pad_edge=False)
+        out = console(DETAIL_WIDTH)
         for row in rows:
             detail = " ".join((row.detail or "").split())
-            shown = detail if len(detail) <= SHOWN else detail[: SHOWN - 3] + "..."
-            table.add_row(str(row.unit_id), row.stage, row.variant, row.question_id, row.reason, shown)
-        console().print(table)
-        console().print(", ".join(f"{name} {number:,}" for name, number in reasons.items()))
+            if out.is_terminal and len(detail) > SHOWN:
+                detail = detail[: SHOWN - 3] + "..."
+            table.add_row(str(row.unit_id), row.stage, row.variant, row.question_id, row.reason, detail)
+        out.print(table)
+        out.print(", ".join(f"{name} {number:,}" for name, number in reasons.items()))
 
 
 def retry(run: RunArgument, reason: ReasonOption = None) -> None:

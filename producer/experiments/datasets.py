@@ -142,6 +142,7 @@ def _examples(path: Path, rows: Iterable[tuple[int, dict[str, Any]]], fields: Fi
         yield Example(
             row, question_id, request, reference, tuple(_storable(str(passage)) for passage in oracle),
             odex_tests(path, line, values) if fields is ODEX else _tests(path, line, values, fields),
+            has_id=name is not None,
         )  # fmt: skip
 
 

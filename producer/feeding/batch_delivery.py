@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import tenacity
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models.adapters.backends.batch_api import (
     BatchClient,
@@ -27,16 +26,19 @@ from models.adapters.backends.batch_api import (
     batch_line,
     parse_result_line,
 )
-from models.core.errors import AccessError, BadRequest, ModelError, RateLimited, TransportError
+from models.core.errors import AccessError, ModelError, RateLimited, TransportError, Unavailable
 from models.core.pipeline.stages import train_slots
 from models.core.types import Completion
+from producer.feeding.batch_failures import BatchFailures
 from storage.database import Database
 from storage.ledger import batch_enqueue, batches, runs
 from storage.ledger.batch_enqueue import BatchRefusal
 from storage.ledger.batches import Batch
+from storage.ledger.purchases import cost_nano_usd
 from storage.ledger.runs import Run
 from storage.logs import set_about
 from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
+from storage.service_errors import cause, database_trouble
 
 log = logging.getLogger(__name__)
 # The provider takes 50,000 calls and 200 MB.
@@ -77,6 +79,7 @@ class BatchDelivery:
         self._queues = sorted({slot.queue for slot in train_slots(run.experiment)})
         self._max_calls = MAX_CALLS
         self._polled: dict[str, float] = {}
+        self._failures = BatchFailures()
         self._submit_after = 0.0
         self._wake_after = 0.0
 
@@ -133,7 +136,8 @@ class BatchDelivery:
     def _upload(self, name: str, batch: Batch) -> str:
         with tempfile.TemporaryFile() as file:
             file.writelines(
-                batch_line(key, request) for key, request in batches.batch_requests(self.db, batch.id)
+                batch_line(key, request, self.client.address.url)
+                for key, request in batches.batch_requests(self.db, batch.id)
             )
             file.seek(0)
             return self.client.upload(name, file)
@@ -156,9 +160,12 @@ class BatchDelivery:
     def _fetch(self, batch: Batch, remote: RemoteBatch) -> None:
         """Store the answers. Those of an expired or cancelled batch count like any others."""
         denied: AccessError | None = None
+        self._failures.begin(completed=remote.status == "completed")
         for file in remote.files:
             for lines in _chunks(self.client.lines(file)):
                 denied = self._settle(lines) or denied
+        missing = self._failures.missing(batches.unanswered(self.db, batch.id), remote.id)
+        batches.store_refusals(self.db, missing, self.clock())
         closed = batches.close_batch(self.db, batch.id, SETTLED, remote.status, self.clock())
         if denied:
             raise denied
@@ -175,6 +182,7 @@ class BatchDelivery:
         answers: list[tuple[str, Completion]] = []
         refusals: list[tuple[str, BatchRefusal]] = []
         denied: AccessError | None = None
+        price, lost = self.run.experiment.teacher.price, 0
         for line in lines:
             try:
                 key, outcome = parse_result_line(line, self.client.address)
@@ -183,12 +191,17 @@ class BatchDelivery:
                 continue
             if isinstance(outcome, Completion):
                 answers.append((key, outcome))
-            elif isinstance(outcome, BadRequest):
-                refusals.append((key, BatchRefusal(outcome.reason, str(outcome))))
-            elif isinstance(outcome, AccessError):
+                continue
+            if isinstance(outcome, AccessError):
                 denied = outcome
+            elif refusal := self._failures.refusal(key, outcome):
+                refusals.append((key, refusal))
+            if isinstance(outcome, Unavailable) and outcome.usage:
+                lost += cost_nano_usd(outcome.usage, price)
         now = self.clock()
-        batches.store_answers(self.db, answers, self.run.experiment.teacher.price, now)
+        if lost:
+            batches.add_lost(self.db, self.run.id, lost)
+        batches.store_answers(self.db, answers, price, now)
         batches.store_refusals(self.db, refusals, now)
         return denied
 
@@ -212,7 +225,6 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 10.0
-TRANSIENT = (TransportError, OperationalError, InterfaceError)
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=60)
 
 
@@ -236,7 +248,7 @@ def deliver_batches(db: Database, run: Run) -> Iterator[None]:
 def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     set_about(run=run.id)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(TRANSIENT),
+        retry=tenacity.retry_if_exception(_is_passing),
         wait=_wait,
         sleep=tenacity.sleep_using_event(stop),
         stop=tenacity.stop_when_event_set(stop),
@@ -245,14 +257,19 @@ def _deliver(db: Database, run: Run, stop: threading.Event) -> None:
     )
     try:
         _tick_until(stop, db, run, retrying)
-    except TRANSIENT as error:
-        log.info("stopped while waiting: %s", error)
-    except ModelError as error:
-        retrying(runs.stop_run, db, run.id, str(error), paused=True)
     except Exception as error:
-        log.exception("run %s: its batches cannot be looked after", run.id)
-        message = f"batches broke: {type(error).__name__}: {error}"
+        if _is_passing(error):
+            log.info("stopped while waiting: %s", cause(error))
+            return
+        message = str(error)
+        if not isinstance(error, ModelError):
+            log.exception("run %s: its batches cannot be looked after", run.id)
+            message = f"batches broke: {type(error).__name__}: {cause(error)}"
         retrying(runs.stop_run, db, run.id, message, paused=True)
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, TransportError) or bool(database_trouble(error))
 
 
 def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: tenacity.Retrying) -> None:
@@ -275,5 +292,5 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    cause = getattr(error, "orig", error)
-    log.warning("batches: %s; trying again in %.1f s", cause, state.upcoming_sleep)
+    trouble = error and (database_trouble(error) or cause(error))
+    log.warning("batches: %s; trying again in %.1f s", trouble, state.upcoming_sleep)

@@ -29,6 +29,8 @@ from storage.broker import Queues, celery_settings, task_name
 from storage.database import Database
 from storage.ledger import scheduling
 from storage.ledger.runs import Run
+from storage.logs import OncePerMinute
+from storage.service_errors import cause, machine_trouble, redis_trouble
 from storage.settings import Settings
 
 # A queue may hold this many units even if workers hold fewer: a new worker finds work at once.
@@ -84,7 +86,7 @@ def even_share(total: int, wanted: Iterable[int]) -> int:
     return demand + left
 
 
-log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 PATIENCE = 10.0
 # While a queue is more than half full, its messages are there: none is sent again.
 NO_END = 1e9
@@ -122,6 +124,7 @@ class Feeder:
         if batch > 1:
             self._units_per_task["augment"] = batch
         self._task_size = max(self._units_per_task.values())
+        self._starts: frozenset[int] | None = None
 
     def lead(self) -> str:
         """Become the run's one feeder, or stay it. Return the name of the leader."""
@@ -141,7 +144,8 @@ class Feeder:
             for queue, length in zip(self._queues, self._redis.lengths(self._queues), strict=True):
                 self._fill(queue, length)
         except (RedisError, OperationalError, OSError) as error:
-            log.warning("Redis is away: %s; units are sent again when it is back", error)
+            trouble = redis_trouble(error) or machine_trouble(error) or f"Redis is away: {cause(error)}"
+            trouble_log.warning(trouble, "units are sent when that is over")
         return scheduling.finish_run(self.db, self.run.id, self.clock())
 
     def close(self) -> None:
@@ -159,9 +163,11 @@ class Feeder:
         # No task is sent half empty while enough units wait to fill it.
         if room <= 0 or room < min(self._task_size, len(waiting)):
             return
-        units = scheduling.take_sendable(self.db, self.run.id, queue, room, now, patience)
+        if self._starts is None:
+            self._starts = scheduling.augment_group_starts(self.db, self.run)
+        units = scheduling.take_sendable(self.db, self.run.id, queue, room, now, patience, self._starts)
         self._sent[queue] = waiting | {unit_id: now for unit_id, _, _ in units}
-        self.is_short |= len(units) == room and not waiting
+        self.is_short |= len(units) >= room and not waiting
         with self._celery.producer_pool.acquire(block=True) as producer:
             first_of = {unit_id: example for unit_id, _, example in units}
             for stage, unit_ids in self._tasks(units):
@@ -180,9 +186,9 @@ class Feeder:
         for unit_id, stage, _ in units:
             by_stage.setdefault(stage, []).append(unit_id)
         for stage, unit_ids in by_stage.items():
-            size = self._units_per_task[stage]
-            for start in range(0, len(unit_ids), size):
-                yield stage, unit_ids[start : start + size]
+            starts = (self._starts or frozenset()) if stage == "augment" else frozenset()
+            for task in _groups(unit_ids, self._units_per_task[stage], starts):
+                yield stage, task
 
     def _send(self, producer: Any, queue: str, stage: str, unit_ids: list[int], example: str) -> None:
         """Send one task. Flower shows the `repr`s: a short one for tables, and the whole name of the run."""
@@ -198,6 +204,18 @@ class Feeder:
             retry=False,
             ignore_result=True,
         )
+
+
+def _groups(unit_ids: Sequence[int], size: int, starts: frozenset[int]) -> Iterator[list[int]]:
+    """Yield groups of at most `size`; each of `starts` begins one."""
+    group: list[int] = []
+    for unit_id in unit_ids:
+        if group and (len(group) == size or unit_id in starts):
+            yield group
+            group = []
+        group.append(unit_id)
+    if group:
+        yield group
 
 
 def _pid_namespace() -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
 
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.errors import UsageError
 from producer.feeding.interrupts import StopSignal
-from producer.feeding.service import DATABASE_AWAY, ElectedFeeder
+from producer.feeding.service import ElectedFeeder, log_if_passing
 from producer.local.supervisor import Supervisor
 from producer.progress.status import LimitWatch, Status, read_status
 from storage.broker import Queues
@@ -21,7 +21,6 @@ from storage.ledger.runs import Run
 from storage.logs import about
 from storage.settings import Settings
 
-log = logging.getLogger(__name__)
 SHOW_SECONDS = 1.0
 # A feed service notices a new run within this time.
 SERVICE_SECONDS = 5.0
@@ -96,7 +95,7 @@ def _loop(
                     return status
                 # Counting a million rows takes long: spend at most a tenth of the time on it.
                 shown = time.monotonic() + 10 * (time.monotonic() - now)
-        except DATABASE_AWAY as error:
-            log.warning("the database is away: %s", getattr(error, "orig", error))
+        except SQLAlchemyError as error:
+            log_if_passing(error)
             time.sleep(1)
         time.sleep(feeder.pause)

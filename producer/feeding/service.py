@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from redis.exceptions import RedisError
-from sqlalchemy import exc
+from sqlalchemy.exc import SQLAlchemyError
 
 from producer.feeding.batch_delivery import deliver_batches
 from producer.feeding.feeder import Feeder, Shares
@@ -23,17 +23,25 @@ from storage.broker import Queues
 from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
-from storage.logs import set_about
+from storage.logs import OncePerMinute, set_about
 from storage.schema import RUNNING
+from storage.service_errors import cause, database_trouble, redis_trouble
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
+trouble_log = OncePerMinute(log)
 TICK_SECONDS = 0.2
 SHORT_TICK_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 LEAD_SECONDS = 2.0
-# Errors of a database that is away, or has no free connection.
-DATABASE_AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+
+
+def log_if_passing(error: SQLAlchemyError) -> None:
+    """Log the error of a database that is away, full or read-only, once a minute. Raise any other error."""
+    trouble = database_trouble(error)
+    if not trouble:
+        raise error
+    trouble_log.warning(trouble, "the run waits for it")
 
 
 class ElectedFeeder:
@@ -99,8 +107,8 @@ class ElectedFeeder:
         self._batches.close()
         try:
             self._feeder.close()
-        except DATABASE_AWAY as error:
-            log.warning("run %s: the database is away: %s", self.run.id, error)
+        except SQLAlchemyError as error:
+            log.warning("run %s: %s", self.run.id, database_trouble(error) or cause(error))
 
 
 LOOK_SECONDS = 1.0
@@ -135,11 +143,11 @@ class FeedService:
         try:
             broker.announce(ANNOUNCED_SECONDS)
         except RedisError as error:
-            log.warning("Redis is away: %s", error)
+            trouble_log.warning(redis_trouble(error))
         try:
             running = runs.running_runs(self.db)
-        except DATABASE_AWAY as error:
-            log.warning("the database is away: %s", getattr(error, "orig", error))
+        except SQLAlchemyError as error:
+            log_if_passing(error)
             return
         self._threads = {run: thread for run, thread in self._threads.items() if thread.is_alive()}
         for run in running:
@@ -163,8 +171,8 @@ class FeedService:
     def _tick(self, feeder: ElectedFeeder) -> bool:
         try:
             return feeder.tick()
-        except DATABASE_AWAY as error:
-            log.warning("the database is away: %s", getattr(error, "orig", error))
+        except SQLAlchemyError as error:
+            log_if_passing(error)
             self._stopping.wait(AWAY_SECONDS)
             return False
 

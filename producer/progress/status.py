@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.adapters.backends import limit_name, model_identity
@@ -12,12 +13,15 @@ from models.core.engine_load import LoadReading
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.pipeline.stages import STAGES
 from producer.local.redis_config import local_redis
+from producer.progress.cost import unpriced_models
+from producer.progress.wait_lines import idle_queues, wait_lines
 from storage.database import Database
 from storage.ledger import counts, engines, runs
 from storage.ledger.budget import Budget, read_budget
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
 from storage.ledger.runs import Run
 from storage.limits.limiter import Quota
+from storage.limits.troubles import unserved
 from storage.limits.usage import LimitUsage, connect_reader, read_usage
 from storage.schema import FAILED, READY, RUNNING, WAITING
 from storage.settings import Settings
@@ -45,19 +49,22 @@ class LimitUse:
             "refused_429": use.refused,
             "blocked_seconds": round(use.blocked, 1),
             "circuit_open": use.circuit_open,
+            "trouble": asdict(use.trouble) if use.trouble else None,
         }
 
 
 class LimitWatch:
-    """Reads the use of limits from Redis. If Redis is away: nothing, and a new try RETRY_SECONDS later."""
+    """Reads from Redis the use of limits, and which queues no worker serves. If Redis is away: nothing, and a
+    new try RETRY_SECONDS later."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._away_until = 0.0
 
-    def read(self, run: Run) -> tuple[LimitUse, ...]:
+    def read(self, run: Run, queues: Sequence[str] = ()) -> tuple[tuple[LimitUse, ...], list[str]]:
+        """Return the limits of the run's models, and those of `queues` that no worker serves."""
         if time.monotonic() < self._away_until:
-            return ()
+            return (), []
         # Imported late: it is a sixth of the modules of `starmill status`, and finished runs do not need it.
         from redis.exceptions import RedisError
 
@@ -65,24 +72,27 @@ class LimitWatch:
         url = self._settings.redis_url or local_redis(self._settings.root) or self._settings.broker
         try:
             with connect_reader(url) as client:
-                return tuple(
+                limits = tuple(
                     LimitUse(
                         name, tuple(each.name for each in sharing), read_usage(client, name, _quota(sharing))
                     )
                     for name, sharing in endpoints_by_limit(run).items()
                 )
+                return limits, unserved(client, queues)
         except (RedisError, ValueError):
             self._away_until = time.monotonic() + RETRY_SECONDS
-            return ()
+            return (), []
 
 
 def endpoints_by_limit(run: Run) -> dict[str, list[Teacher | Student]]:
     """Group the models that are asked over a network by the name of their limits."""
     experiment = run.experiment
     endpoints: dict[str, list[Teacher | Student]] = {limit_name(experiment.teacher): [experiment.teacher]}
-    for student in experiment.students:
-        if not student.runs_in_worker:
-            endpoints.setdefault(limit_name(student), []).append(student)
+    asked: list[Teacher | Student] = [each for each in experiment.students if not each.runs_in_worker]
+    if experiment.asks_judge and experiment.judge.model:
+        asked.append(experiment.judge.model)
+    for endpoint in asked:
+        endpoints.setdefault(limit_name(endpoint), []).append(endpoint)
     return endpoints
 
 
@@ -123,7 +133,8 @@ class EngineStatus:
 class Status:
     """The counts of a run. `rate` is in units per minute, over the last minute.
 
-    `eta` is in seconds, None while nothing moves. `limits` is empty unless the run and Redis are up.
+    `eta` is in seconds, None while nothing moves. `limits` and `waits` (lines on what the run waits for) are
+    empty unless the run and Redis are up. `unpriced` names the models that are paid but have no price.
     """
 
     run: Run
@@ -138,6 +149,8 @@ class Status:
     rejections: dict[str, int]
     engines: tuple[EngineStatus, ...] = ()
     limits: tuple[LimitUse, ...] = ()
+    waits: tuple[str, ...] = ()
+    unpriced: tuple[str, ...] = ()
 
     @property
     def units(self) -> Counter[str]:
@@ -170,14 +183,19 @@ class Status:
                 "prompt": self.spending.usage.prompt,
                 "cached": self.spending.usage.cached,
                 "completion": self.spending.usage.completion,
+                "reasoning": self.spending.usage.reasoning,
             },
+            "estimated_calls": self.spending.estimated,
             "cost_usd": self.spending.dollars,
+            "possible_usd": self.budget.unanswered / 1e9,
+            "unpriced_models": list(self.unpriced),
             "charged_usd": self.budget.charged / 1e9,
             "budget_usd": None if self.budget.limit is None else self.budget.limit / 1e9,
             "failures": self.failures,
             "rejections": self.rejections,
             "engines": [engine.document() for engine in self.engines],
             "limits": [limit.document() for limit in self.limits],
+            "waits": list(self.waits),
         }  # fmt: skip
 
 
@@ -190,12 +208,17 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
     rate = counts.count_final_since(db, run.id, now - window) * 60 / window
     left = sum(units[open_state] for open_state in (WAITING, READY, IN_FLIGHT))
     moving = state == RUNNING and rate > 0
+    uses: tuple[LimitUse, ...] = ()
+    missing: list[str] = []
+    if limits and state == RUNNING:
+        uses, missing = limits.read(run, idle_queues(run, funnel, now))
     return Status(
         run, state, message, funnel, counts.spending(db, run.id), read_budget(db, run.id),
         rate if state == RUNNING else 0.0,
         left * 60 / rate if moving else None,
         counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
-        limits.read(run) if limits and state == RUNNING else (),
+        uses, wait_lines([(each.endpoints, each.use) for each in uses], missing, now),
+        unpriced_models(run.experiment),
     )  # fmt: skip
 
 

@@ -6,7 +6,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from models.core.money import budget_usd, usd
 from models.core.pipeline.stages import STAGES
+from producer.progress.cost import cost
+from producer.progress.duration import duration
 from producer.progress.status import EngineStatus, LimitUse, Status
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
@@ -48,7 +51,7 @@ def summary_line(status: Status) -> Text:
         else "all final",
         f"{status.spending.calls:,} calls",
         f"{usage.prompt:,} + {usage.completion:,} tokens",
-        dollars(status),
+        spent(status),
     ]
     return Text(", ".join(parts))
 
@@ -61,6 +64,7 @@ def progress(status: Status) -> Group:
     lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
     lines += [_engine_line(engine) for engine in status.engines if engine.alive]
     lines += [_limit_line(limit) for limit in status.limits]
+    lines += [Text(line) for line in status.waits]
     if status.rejections:
         lines.append(reasons_line("rejected answers", status.rejections))
     if status.failures:
@@ -70,13 +74,26 @@ def progress(status: Status) -> Group:
     return Group(*lines)
 
 
+def spent(status: Status) -> str:
+    """Return the dollars for a line that does not name them as such."""
+    amount = dollars(status)
+    return f"cost {amount}" if amount.startswith("unknown") else amount
+
+
 def dollars(status: Status) -> str:
-    budget = status.budget.limit
-    return f"${status.spending.dollars:,.4f}" + ("" if budget is None else f" of ${budget / 1e9:,.2f}")
+    budget = status.budget
+    parts = cost(status.spending.cost_nano_usd, status.unpriced)
+    if budget.limit is not None:
+        parts += f" of {budget_usd(budget.limit)}"
+    if status.spending.estimated:
+        parts += f" ({status.spending.estimated:,} calls estimated)"
+    if budget.unanswered:
+        parts += f" (up to {usd(budget.unanswered)} more for calls without an answer)"
+    return parts
 
 
 def limit_parts(limit: LimitUse) -> list[str]:
-    """Return the use of each known limit, and whatever delays calls."""
+    """Return the use of each known limit."""
     use = limit.use
     parts = [
         f"{use.used[unit]:,.0f} of {use.allowed[unit]:,.0f} {heading}"
@@ -85,10 +102,6 @@ def limit_parts(limit: LimitUse) -> list[str]:
     ]
     if use.refused:
         parts.append(f"{use.refused:,} of {use.calls:,} calls refused (429)")
-    if use.blocked:
-        parts.append(f"blocked for {duration(use.blocked)} (Retry-After)")
-    if use.circuit_open:
-        parts.append("the server is away: probing")
     return parts
 
 
@@ -103,14 +116,6 @@ def _engine_line(engine: EngineStatus) -> Text:
         f"engine of {engine.student} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
         f"{load.waiting:,} wait, {100 * load.occupancy:.0f} % full while busy, {speed:,.0f} tokens/s"
     )
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _bar(share: float, width: int = 20) -> str:

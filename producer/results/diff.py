@@ -94,7 +94,7 @@ class RunDiff:
 
 
 def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
-    """Compare rows with the same position and content. Raise UsageError if no row is in both runs."""
+    """Compare rows with the same content, wherever they stand. Raise UsageError if no row is in both runs."""
     before, after = read_verdicts(db, first), read_verdicts(db, second)
     changes = []
     for cell in (cell for cell in before if cell in after):
@@ -138,7 +138,7 @@ def _change(
         for run, side in zip(runs, sides, strict=True)
     ]
     flips = {
-        key: _flip(key, *(units[side[key].example] for units, side in zip(texts, sides, strict=True)))
+        key: _flip(*(units[side[key].example] for units, side in zip(texts, sides, strict=True)))
         for key in shown
     }
     return CellChange(
@@ -188,8 +188,8 @@ def _texts(db: Database, run: Run, cell: CellVerdicts, examples: Sequence[int]) 
     return units
 
 
-def _flip(key: RowKey, first: ResultRow, second: ResultRow) -> Flip:
-    return Flip(key.row, first.question_id, first.reference, _answer(first), _answer(second))
+def _flip(first: ResultRow, second: ResultRow) -> Flip:
+    return Flip(first.number, first.question_id, first.reference, _answer(first), _answer(second))
 
 
 def _answer(unit: ResultRow) -> str:

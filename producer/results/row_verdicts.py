@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.core.metrics.scores import row_stats
 from producer.results.synthetic_set import synthetic_examples
 from storage.database import Database
+from storage.ledger.examples import equal_rows
 from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TEST, TRAIN
@@ -29,10 +30,11 @@ class CellVerdicts(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """A row of a dataset: its number and the hash of its content. Ids are not unique."""
+    """A row of any dataset: the hash of its content, and the number of equal rows before it. Ids are not
+    unique, and a row's place changes when others come."""
 
-    row: int
     content: int
+    repeat: int
 
 
 @dataclass(slots=True)
@@ -58,24 +60,25 @@ Verdicts = dict[CellVerdicts, dict[RowKey, RowVerdict]]
 def read_verdicts(db: Database, run: Run) -> Verdicts:
     """Read rationales after the first pass and after all, and students' answers by variant, of all seeds."""
     verdicts: Verdicts = {}
+    repeats = equal_rows(db, run.dataset)
+
+    def verdict_on(cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
+        key = RowKey(hash((unit.request, unit.reference)), repeats.get(unit.example_id, 0))
+        return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id))
+
     for example in synthetic_examples(db, run):
         if example.rationales:
             first, final = example.rationales[0], example.final
             if first.stage == "rationale":
                 cell = CellVerdicts(TRAIN, "rationale", FIRST_PASS)
-                _verdict(verdicts, cell, first).add(bool(first.result["correct"]))
+                verdict_on(cell, first).add(bool(first.result["correct"]))
             if final and run.experiment.rationale.passes:
                 cell = CellVerdicts(TRAIN, "rationalize", LAST_PASS)
-                _verdict(verdicts, cell, final).add(bool(final.result["correct"]))
+                verdict_on(cell, final).add(bool(final.result["correct"]))
     for unit in iter_rows(db, run.id, stages=("judge",), split=TEST):
         stats = row_stats(unit.result.get("prediction") or "", unit.reference)
-        _verdict(verdicts, CellVerdicts(TEST, "answer", unit.variant), unit).add(is_right(unit), stats)
+        verdict_on(CellVerdicts(TEST, "answer", unit.variant), unit).add(is_right(unit), stats)
     return verdicts
-
-
-def _verdict(verdicts: Verdicts, cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
-    key = RowKey(unit.number, hash((unit.question_id, unit.request, unit.reference)))
-    return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id))
 
 
 def is_right(judge: ResultRow) -> bool:

@@ -12,7 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.core.pipeline.stages import STAGES
+from models.core.visible import visible
 from producer.progress import text
+from producer.progress.duration import duration
 from producer.progress.status import Status
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import IN_FLIGHT, RunSummary
@@ -64,6 +66,7 @@ def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
         "budget_share": min(100.0, 100 * status.spending.cost_nano_usd / budget.limit)
         if budget.limit
         else None,
+        "waits": status.waits,
         "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
         "engines": [engine for engine in status.engines if engine.alive],
         "counted": moment(snapshot.at, seconds=True),
@@ -83,7 +86,7 @@ def list_context(runs: list[RunSummary], known: dict[str, RunSnapshot]) -> list[
 
 def eta(status: Status) -> str:
     if status.eta is not None:
-        return text.duration(status.eta)
+        return duration(status.eta)
     return "unknown" if status.left and status.state == RUNNING else "-"
 
 
@@ -99,12 +102,16 @@ def render(name: str, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     # Everything is escaped: rows hold text of models and users.
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_shown,
     )  # fmt: skip
     environment.filters["number"] = lambda value: f"{value:,.0f}"
     environment.filters["moment"] = moment

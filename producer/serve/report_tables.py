@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from models.core.errors import StarmillError
+from models.core.visible import visible
 from producer.cli.common import open_ledger
 from producer.files import replacing_file
 from producer.results.report.build import build_report
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
         with open_ledger() as db:
             report = build_report(db, runs.load_run(db, run_id))
     except StarmillError as error:
-        sys.stderr.write(f"starmill serve: no tables of {run_id}: {error}\n")
+        sys.stderr.write(f"starmill serve: no tables of {run_id}: {visible(str(error))}\n")
         return 2
     for suffix, text in ((".html", render_html(report)), (".part", render_fragment(report))):
         with replacing_file(Path(stem + suffix)) as temporary:

@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 
+from models.core.answers.cleaning import clean_completion
 from models.core.experiment.endpoints import Price
+from models.core.tokens import TokenEstimate
 from models.core.types import Completion, Request
 from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.batch_enqueue import AWAITING_BATCH, ENQUEUED, BatchRefusal, release_awaiting
-from storage.ledger.purchases import clean_completion, cost_nano_usd
+from storage.ledger.purchases import answer_columns, cost_nano_usd
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
 PAGE = 500
@@ -181,17 +183,22 @@ def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + PAGE]
 
 
+def add_lost(db: Database, run_id: str, lost: int) -> None:
+    """Charge what answers may have cost that the provider broke off."""
+    with db.write() as connection:
+        budget.add_unanswered(connection, run_id, 0, lost)
+
+
 def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price: Price, now: float) -> None:
     """Store answers by the keys of their calls, and free the units that await them.
 
     A stored answer is never replaced: storing twice changes nothing.
     """
-    rows = [
-        _answered(key, clean_completion(completion), price) for key, completion in sorted(answers, key=_key)
-    ]
-    if not rows:
+    if not answers:
         return
     with db.write() as connection:
+        charged = _with_estimates(connection, answers)
+        rows = [_answered(key, clean_completion(charged[key]), price) for key in sorted(charged)]
         _settle_budgets(connection, {row["call_key"]: row["cost_nano_usd"] for row in rows})
         connection.execute(
             update(GENERATIONS)
@@ -200,6 +207,20 @@ def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price
             rows,
         )
         release_awaiting(connection, [row["call_key"] for row in rows])
+
+
+def _with_estimates(
+    connection: Connection, answers: Sequence[tuple[str, Completion]]
+) -> dict[str, Completion]:
+    """Return the answers by their keys; where the provider told no usage, with an estimate of it."""
+    charged = dict(answers)
+    untold = [key for key, completion in charged.items() if completion.usage.estimated]
+    query = select(GENERATIONS.c.key, GENERATIONS.c.request).where(
+        GENERATIONS.c.key.in_(untold), GENERATIONS.c.request.is_not(None)
+    )
+    for key, body in connection.execute(query) if untold else ():
+        charged[key] = TokenEstimate().charged(Request.from_body(body), charged[key])
+    return charged
 
 
 def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], now: float) -> None:
@@ -219,6 +240,13 @@ def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], n
                 )
             )
         release_awaiting(connection, [key for key, _ in refusals])
+
+
+def unanswered(db: Database, batch_id: str) -> list[str]:
+    """Return the keys of the batch's calls that have neither an answer nor a refusal."""
+    query = select(GENERATIONS.c.key).where(GENERATIONS.c.batch == batch_id, ENQUEUED)
+    with db.read() as connection:
+        return list(connection.scalars(query))
 
 
 def close_batch(db: Database, batch_id: str, state: str, message: str, now: float) -> Batch:
@@ -252,13 +280,11 @@ def _settle_budgets(connection: Connection, costs: Mapping[str, int]) -> None:
 
 
 def _answered(key: str, completion: Completion, price: Price) -> dict[str, Any]:
-    usage = completion.usage
     return {
-        "call_key": key, "answer": completion.text, "refusal": completion.refusal,
-        "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
-        "cached_tokens": usage.cached, "completion_tokens": usage.completion,
-        "cost_nano_usd": cost_nano_usd(usage, price),
-    }  # fmt: skip
+        "call_key": key,
+        "cost_nano_usd": cost_nano_usd(completion.usage, price),
+        **answer_columns(completion),
+    }
 
 
 def _key(pair: tuple[str, object]) -> str:

@@ -1,7 +1,8 @@
 """`budget_usd`: the cost of a call is reserved before it and settled after it.
 
-A run's `charged_nano_usd` is the price of what it bought plus the reservations of calls in flight. A killed
-worker leaves its reservations behind: they are counted again when a call seems too expensive.
+A run's `charged_nano_usd` is the price of what it bought, what calls without an answer may have cost, and the
+reservations of calls in flight. A killed worker leaves its reservations behind: they are counted again when a
+call seems too expensive.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
 from storage.database import Database
 from storage.schema import GENERATIONS, RUNS
@@ -31,6 +32,7 @@ _FITS = select(
     select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0) + bindparam("cost"))
     .where(GENERATIONS.c.run_id == bindparam("run"), GENERATIONS.c.done)
     .scalar_subquery()
+    + RUNS.c.unanswered_nano_usd
     <= RUNS.c.budget_nano_usd
 ).where(RUNS.c.id == bindparam("run"))
 _ADJUST = (
@@ -44,15 +46,18 @@ _ADJUST = (
 class Budget:
     """Amounts in billionths of a dollar; `limit` is None without a `budget_usd`.
 
-    `charged` is the price of what was bought plus the reservations of calls in flight.
+    `charged` is the price of what was bought, what calls without an answer may have cost (`unanswered`), and
+    the reservations of calls in flight.
     """
 
     limit: int | None
     charged: int
+    unanswered: int = 0
 
 
 def read_budget(db: Database, run_id: str) -> Budget:
-    query = select(RUNS.c.budget_nano_usd, RUNS.c.charged_nano_usd).where(RUNS.c.id == run_id)
+    columns = (RUNS.c.budget_nano_usd, RUNS.c.charged_nano_usd, RUNS.c.unanswered_nano_usd)
+    query = select(*columns).where(RUNS.c.id == run_id)
     with db.read() as connection:
         return Budget(*connection.execute(query).one())
 
@@ -88,10 +93,35 @@ def settle(connection: Connection, differences: Mapping[str, int]) -> None:
             connection.execute(_ADJUST, {"run": run_id, "cost": cost})
 
 
+def add_unanswered(connection: Connection, run_id: str, reserved: int, lost: int) -> None:
+    """Charge what a call without an answer may have cost, in place of its reservation."""
+    # Without a budget nothing is reserved, and the sum is made when one is set.
+    charged = lost - reserved
+    connection.execute(
+        update(RUNS)
+        .where(RUNS.c.id == run_id)
+        .values(
+            charged_nano_usd=RUNS.c.charged_nano_usd + charged,
+            unanswered_nano_usd=RUNS.c.unanswered_nano_usd + lost,
+        )
+    )
+
+
+def charge_all(connection: Connection, run_id: str) -> None:
+    """Charge all calls of a run, for a budget that is set later. Reservations of the dead are taken off when
+    a call seems too expensive."""
+    _charge(connection, run_id, GENERATIONS.c.run_id == run_id)
+
+
 def _recount(connection: Connection, run_id: str, without: Sequence[str], now: float) -> None:
     alive = or_(GENERATIONS.c.done, GENERATIONS.c.lease_until >= now)
-    cost = func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0)
-    query = select(cost).where(GENERATIONS.c.run_id == run_id, alive, GENERATIONS.c.key.not_in(without))
+    _charge(connection, run_id, GENERATIONS.c.run_id == run_id, alive, GENERATIONS.c.key.not_in(without))
+
+
+def _charge(connection: Connection, run_id: str, *calls: ColumnElement[bool]) -> None:
+    query = select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0)).where(*calls)
     connection.execute(
-        update(RUNS).where(RUNS.c.id == run_id).values(charged_nano_usd=query.scalar_subquery())
+        update(RUNS)
+        .where(RUNS.c.id == run_id)
+        .values(charged_nano_usd=query.scalar_subquery() + RUNS.c.unanswered_nano_usd)
     )

@@ -18,6 +18,7 @@ from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, READY, RUNNING, 
 
 # A unit that was claimed more often and never finished kills its workers.
 MAX_CLAIMS = 20
+MAX_IDS = 10_000  # in one statement
 
 INPUTS: dict[str, tuple[str, ...]] = {
     "grow": (),
@@ -70,6 +71,7 @@ _CLAIM = (
         UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from, UNITS.c.generation,
     )
 )  # fmt: skip
+_READY = select(UNITS).where(UNITS.c.id == bindparam("unit_id"), UNITS.c.state == READY).with_for_update()
 _EXAMPLES = select(EXAMPLES).where(EXAMPLES.c.id.in_(bindparam("example_ids", expanding=True)))
 _RESULTS = select(
     UNITS.c.run_id, UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample, UNITS.c.result
@@ -93,28 +95,43 @@ def claim_units(
         units = connection.execute(_CLAIM, values).all()
         for unit in units:
             if unit.attempts > MAX_CLAIMS:
-                _fail_poison_unit(connection, unit, now)
+                detail = f"claimed {MAX_CLAIMS} times and never finished"
+                _fail_unclaimed(connection, unit, "crash", detail, now)
         sound = (unit for unit in units if unit.attempts <= MAX_CLAIMS)
         return _with_inputs(connection, sorted(sound, key=lambda unit: unit.id))
 
 
-def extend_leases(db: Database, owner: str, now: float, lease: float) -> None:
-    """Extend the leases of `owner`'s units and of the model calls that they wait for.
+def extend_leases(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> None:
+    """Extend the leases of those of the units that are `owner`'s, and of the model calls that they wait for.
 
-    A call that was reserved and not bought is free one lease after its unit has ended.
+    Others of the same owner expire: it lost them from hand, and nobody would end them. A call that was
+    reserved and not bought is free one lease after its unit has ended.
     """
-    units = select(UNITS.c.id).where(UNITS.c.lease_owner == owner)
+    with db.write() as connection:
+        for start in range(0, len(unit_ids), MAX_IDS):
+            _extend_leases(connection, owner, unit_ids[start : start + MAX_IDS], now + lease)
+
+
+def _extend_leases(connection: Connection, owner: str, unit_ids: Sequence[int], until: float) -> None:
+    units = select(UNITS.c.id).where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner)
     calls = select(GENERATIONS.c.key).where(
         GENERATIONS.c.lease_owner == owner, GENERATIONS.c.unit_id.in_(units)
     )
+    # Rows that another transaction has locked are about to end. Waiting for them could deadlock.
+    for column, held in ((UNITS.c.id, units), (GENERATIONS.c.key, calls)):
+        connection.execute(
+            update(column.table)
+            .where(column.in_(held.with_for_update(skip_locked=True)))
+            .values(lease_until=until)
+        )
+
+
+def fail_unreadable_unit(db: Database, unit_id: int, reason: str, detail: str, now: float) -> None:
+    """Fail a unit that is ready and whose inputs cannot be read, so that nobody tries for ever."""
     with db.write() as connection:
-        # Rows that another transaction has locked are about to end. Waiting for them could deadlock.
-        for column, held in ((UNITS.c.id, units), (GENERATIONS.c.key, calls)):
-            connection.execute(
-                update(column.table)
-                .where(column.in_(held.with_for_update(skip_locked=True)))
-                .values(lease_until=now + lease)
-            )
+        unit = connection.execute(_READY, {"unit_id": unit_id}).one_or_none()
+        if unit:
+            _fail_unclaimed(connection, unit, reason, detail, now)
 
 
 def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
@@ -127,14 +144,13 @@ def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
         )
 
 
-def _fail_poison_unit(connection: Connection, unit: Any, now: float) -> None:
-    """Fail a unit that kills its workers and skip its dependants; a vote goes on without it."""
+def _fail_unclaimed(connection: Connection, unit: Any, reason: str, detail: str, now: float) -> None:
+    """Fail a unit that no worker can execute and skip its dependants; a vote goes on without it."""
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
         .values(
-            state=FAILED, reason="crash", finished_at=now, lease_owner=None, lease_until=None,
-            detail=f"claimed {MAX_CLAIMS} times and never finished",
+            state=FAILED, reason=reason, detail=detail, finished_at=now, lease_owner=None, lease_until=None,
         )
     )  # fmt: skip
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Select, desc, func, literal, select, union, union_all
+from sqlalchemy import Column, Integer, Select, cast, desc, func, literal, select, union, union_all
 
 from models.core.types import Usage
 from storage import schema
@@ -44,12 +44,14 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Calls that a run bought itself; answers that an earlier run paid for cost nothing."""
+    """Calls that a run bought itself; answers that an earlier run paid for cost nothing. Of `estimated` calls
+    the server did not tell the tokens."""
 
     calls: int
     usage: Usage
     cost_nano_usd: int
     seconds: float
+    estimated: int = 0
 
     @property
     def dollars(self) -> float:
@@ -159,9 +161,10 @@ def latencies(db: Database, run_id: str) -> dict[str, array[float]]:
 
 
 def _spending(*group: Any) -> Select[Any]:
-    columns = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nano_usd", "seconds")
-    sums = [func.coalesce(func.sum(GENERATIONS.c[name]), 0) for name in columns]
-    return select(*group, func.count(), *sums)
+    tokens = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    sums = [func.coalesce(func.sum(GENERATIONS.c[name]), 0) for name in (*tokens, "cost_nano_usd", "seconds")]
+    estimated = func.coalesce(func.sum(cast(GENERATIONS.c.estimated, Integer)), 0)
+    return select(*group, func.count(), *sums, estimated)
 
 
 def _bought(run_id: str) -> tuple[Any, Any]:
@@ -169,8 +172,9 @@ def _bought(run_id: str) -> tuple[Any, Any]:
 
 
 def _as_spending(sums: Sequence[Any]) -> Spending:
-    calls, prompt, cached, completion, cost, seconds = sums
-    return Spending(calls, Usage(int(prompt), int(cached), int(completion)), int(cost), float(seconds))
+    calls, prompt, cached, completion, reasoning, cost, seconds, estimated = sums
+    usage = Usage(int(prompt), int(cached), int(completion), int(reasoning))
+    return Spending(calls, usage, int(cost), float(seconds), int(estimated))
 
 
 def _count_reasons(db: Database, reason: Column[Any], *conditions: Any) -> dict[str, int]:

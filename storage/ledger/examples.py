@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Connection, func, select
 
 from models.core.growth import GrowthCandidate, GrowthFilter, grown_name, seed_name
+from models.core.identity import row_identity
 from models.core.pipeline.rounds import round_of
 from models.core.types import Example
 from storage.database import Database
@@ -60,8 +61,25 @@ def repeats(db: Database, run_id: str) -> Repeats:
         )
 
 
-def _repeats(connection: Connection, dataset: str, key: Column[str]) -> dict[int, int]:
-    number = func.row_number().over(partition_by=(EXAMPLES.c.split, key), order_by=EXAMPLES.c.row)
+def equal_rows(db: Database, dataset: str) -> dict[int, int]:
+    """Return the examples that have the request and the reference of earlier ones of their split, and how
+    many those are."""
+    with db.read() as connection:
+        return _repeats(connection, dataset, EXAMPLES.c.request, EXAMPLES.c.reference)
+
+
+def train_identities(db: Database, dataset: str) -> list[tuple[int, str]]:
+    """Return the examples of the train split and their identities, in order."""
+    repeats = equal_rows(db, dataset)
+    columns = (EXAMPLES.c.id, EXAMPLES.c.request, EXAMPLES.c.reference)
+    query = select(*columns).where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == TRAIN)
+    with db.read() as connection:
+        rows = connection.execution_options(yield_per=PAGE).execute(query.order_by(EXAMPLES.c.row))
+        return [(row.id, row_identity(row.request, row.reference, repeats.get(row.id, 0))) for row in rows]
+
+
+def _repeats(connection: Connection, dataset: str, *keys: Column[str]) -> dict[int, int]:
+    number = func.row_number().over(partition_by=(EXAMPLES.c.split, *keys), order_by=EXAMPLES.c.row)
     numbered = select(EXAMPLES.c.id, (number - 1).label("before")).where(EXAMPLES.c.dataset == dataset)
     counted = numbered.subquery()
     query = select(counted.c.id, counted.c.before).where(counted.c.before > 0)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from models.core.pipeline.stages import Step
-from models.core.types import Rejection
+from models.core.types import Completion, Rejection, Usage
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.dependants import DependantKey, release_dependants, skip_dependants
 from storage.ledger.purchases import Purchase, record_purchase
 from storage.schema import DONE, FAILED, READY, REJECTIONS, UNITS
+
+# The reason of a unit, and the finish reason of an answer, that the database refuses to store.
+NOT_STORABLE = "not_storable"
+# The columns hold no more.
+MAX_TOKENS = 2**31 - 1
+MAX_NANO_USD = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,16 @@ def keep_purchase(db: Database, unit: ClaimedUnit, purchase: Purchase, now: floa
     """Store an answer that was paid for, even if its unit is lost."""
     with db.write() as connection:
         record_purchase(connection, [(unit, purchase)], now)
+
+
+def without_answer(purchase: Purchase) -> Purchase:
+    """Return the purchase as any database can store it: its price and usage, without what was answered."""
+    usage = purchase.completion.usage
+    counts = {
+        name: min(max(0, getattr(usage, name)), MAX_TOKENS) for name in ("prompt", "cached", "completion")
+    }
+    cost = min(max(0, purchase.cost_nano_usd), MAX_NANO_USD)
+    return replace(purchase, completion=Completion(None, NOT_STORABLE, Usage(**counts)), cost_nano_usd=cost)
 
 
 def _first_outcomes(connection: Connection, outcomes: Sequence[UnitOutcome]) -> list[UnitOutcome]:

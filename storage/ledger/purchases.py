@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from models.core.answers.cleaning import clean_completion
 from models.core.experiment.endpoints import Price
 from models.core.types import Completion, Request, Usage
 from storage.database import Database
@@ -102,15 +103,22 @@ def reserve(
 
 
 def completion_of_row(row: Any) -> Completion:
-    """Return the answer in the row of a generation that is done."""
-    usage = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
-    return Completion(row.answer, row.finish_reason, usage, row.refusal)
+    """Return the answer in the row of a generation that is done, clean also if an older release stored it."""
+    usage = Usage(
+        row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens, row.estimated
+    )
+    return clean_completion(Completion(row.answer, row.finish_reason, usage, row.refusal, row.reasoning))
 
 
-def clean_completion(completion: Completion) -> Completion:
-    """Remove null characters and lone surrogates, which no database stores in text."""
-    text, refusal = completion.text, completion.refusal
-    return replace(completion, text=text and _clean(text), refusal=refusal and _clean(refusal))
+def answer_columns(completion: Completion) -> dict[str, Any]:
+    """Return the columns of a generation that hold an answer."""
+    usage = completion.usage
+    return {
+        "answer": completion.text, "refusal": completion.refusal, "reasoning": completion.reasoning,
+        "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
+        "cached_tokens": usage.cached, "completion_tokens": usage.completion,
+        "reasoning_tokens": usage.reasoning, "estimated": usage.estimated,
+    }  # fmt: skip
 
 
 def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
@@ -123,12 +131,15 @@ def may_be_bought(db: Database, owner: str, key: str, run_id: str) -> bool:
         return connection.execute(query).first() is not None
 
 
-def abandon(db: Database, owner: str, key: str) -> None:
-    """Drop the reservation of a call without an answer, so that others can buy it at once."""
+def abandon(db: Database, owner: str, key: str, lost: int = 0, run_id: str = "") -> None:
+    """Drop the reservation of a call without an answer, so that others can buy it at once. `lost` is what the
+    call may have cost its run, in billionths of a dollar."""
     with db.write() as connection:
         gone = connection.execute(_ABANDON, {"of_key": key, "owner": owner}).one_or_none()
         if gone:
-            budget.settle(connection, {gone.run_id: -gone.cost_nano_usd})
+            budget.add_unanswered(connection, gone.run_id, gone.cost_nano_usd, lost)
+        elif lost:  # another worker holds the reservation since
+            budget.add_unanswered(connection, run_id, 0, lost)
 
 
 def record_purchase(
@@ -184,20 +195,13 @@ def _purchase_row(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str
     return {
         "key": request.key, "run_id": unit.run_id, "unit_id": unit.unit_id, "stage": unit.stage,
         "model": request.model, "done": True, "lease_owner": None, "lease_until": None,
-        "request": request.body(), "answer": completion.text, "refusal": completion.refusal,
-        "finish_reason": completion.finish_reason[:32],
-        "prompt_tokens": completion.usage.prompt, "cached_tokens": completion.usage.cached,
-        "completion_tokens": completion.usage.completion, "cost_nano_usd": purchase.cost_nano_usd,
-        "seconds": purchase.seconds, "created_at": now,
+        "request": request.body(), "cost_nano_usd": purchase.cost_nano_usd,
+        "seconds": purchase.seconds, "created_at": now, **answer_columns(completion),
     }  # fmt: skip
 
 
 def _answer(row: Any) -> Completion | Busy:
     return completion_of_row(row) if row is not None and row.done else Busy()
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 _STORED = select(GENERATIONS).where(GENERATIONS.c.key.in_(bindparam("keys", expanding=True)))

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from models.core.identity import question_of
 from models.core.pipeline.stages import STAGES
 from models.core.types import JSON, Request
 from storage.database import Database
@@ -127,20 +128,32 @@ def example_ids(db: Database, run_id: str, split: str) -> list[int]:
         return list(connection.scalars(query))
 
 
-def question_ids(db: Database, run_id: str, splits: Sequence[str]) -> Iterator[str]:
-    """Yield the question ids of these splits, in no order, in bounded memory."""
+def questions(db: Database, run_id: str, split: str) -> Iterator[str]:
+    """Yield what each row of a split asks, as `question_of` names it, in order, in bounded memory."""
     query = (
-        select(EXAMPLES.c.question_id)
+        select(EXAMPLES.c.question_id, EXAMPLES.c.has_id, EXAMPLES.c.request)
         .join(RUNS, RUNS.c.dataset == EXAMPLES.c.dataset)
-        .where(RUNS.c.id == run_id, EXAMPLES.c.split.in_(splits))
+        .where(RUNS.c.id == run_id, EXAMPLES.c.split == split)
+        .order_by(EXAMPLES.c.row)
     )
     with db.read() as connection:
-        yield from connection.execution_options(yield_per=PAGE).scalars(query)
+        for row in connection.execution_options(yield_per=PAGE).execute(query):
+            yield question_of(row.question_id, row.has_id, row.request)
 
 
 def requests(db: Database, keys: Sequence[str]) -> dict[str, Request]:
     """Return the requests of generations by key."""
     return {key: Request.from_body(body) for key, body in request_bodies(db, keys).items()}
+
+
+def reasonings(db: Database, keys: Sequence[str]) -> dict[str, str]:
+    """Return what the model thought aloud for these generations, by key; those without are left out."""
+    return {key: text for key, text in _by_key(db, keys, GENERATIONS.c.reasoning) if text}
+
+
+def answer_texts(db: Database, keys: Sequence[str]) -> dict[str, str]:
+    """Return the texts that models wrote, by key of their generations."""
+    return {key: text for key, text in _by_key(db, keys, GENERATIONS.c.answer) if text is not None}
 
 
 def request_bodies(db: Database, keys: Sequence[str]) -> dict[str, JSON]:

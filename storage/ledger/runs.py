@@ -19,12 +19,13 @@ from models.core.pipeline.stages import Slot, eval_slots, train_slots
 from models.core.types import Example
 from storage import schema
 from storage.database import Database
+from storage.ledger import budget
 from storage.schema import EXAMPLES, RUNS, UNITS
 
 BATCH = 2000
 # Keys that decide what a run of growth makes, and keys that change nothing in other runs.
 GROWN_FROM: Mapping[str, Any] = {
-    **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed"), True),
+    **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed", "identity"), True),
     "task": {"prompts": {"grow"}},
 }
 FOR_GROWTH: Mapping[str, Any] = {
@@ -93,15 +94,20 @@ def config_hash(experiment: Experiment, dataset: str) -> str:
         )
         if experiment.rationale.rounds == 1:  # keeps runs that were planned before rounds existed
             del config["rationale"]["rounds"]
+    if experiment.identity == "row":  # and before rows had another identity than their number
+        del config["identity"]
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 
 def find_run(db: Database, experiment: Experiment, dataset: str) -> Run | None:
-    """Return the latest run of this experiment on this data."""
+    """Return the latest run of this experiment on this data. A run that was planned before rows had another
+    identity than their number goes on with it."""
+    of_before = experiment.model_copy(update={"identity": "row"})
+    hashes = [config_hash(each, dataset) for each in (experiment, of_before)]
     query = (
         select(RUNS)
-        .where(RUNS.c.config_hash == config_hash(experiment, dataset))
-        .order_by(RUNS.c.created_at.desc())
+        .where(RUNS.c.config_hash.in_(hashes))
+        .order_by(RUNS.c.config_hash == hashes[1], RUNS.c.created_at.desc())
         .limit(1)
     )
     with db.read() as connection:
@@ -169,7 +175,8 @@ def plan_run(
 
 
 def update_mutable(db: Database, run: Run, experiment: Experiment) -> Run:
-    """Give the run the mutable keys of `experiment`; all other keys are equal."""
+    """Give the run the mutable keys of `experiment`; all others are equal, but for the identity of rows."""
+    experiment = experiment.model_copy(update={"identity": run.experiment.identity})
     if experiment.model_dump(include=set(MUTABLE_KEYS)) != run.experiment.model_dump(
         include=set(MUTABLE_KEYS)
     ):
@@ -179,6 +186,7 @@ def update_mutable(db: Database, run: Run, experiment: Experiment) -> Run:
         }
         with db.write() as connection:
             connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(values))
+            budget.charge_all(connection, run.id)
     return load_run(db, run.id)
 
 
@@ -225,7 +233,8 @@ def _import_examples(
     rows = (
         {
             "dataset": dataset, "split": split, "row": example.row, "question_id": example.question_id,
-            "request": example.request, "reference": example.reference, "oracle": list(example.oracle),
+            "has_id": example.has_id, "request": example.request, "reference": example.reference,
+            "oracle": list(example.oracle),
             "tests": asdict(example.tests) if example.tests else None,
         }
         for example in examples
@@ -264,8 +273,9 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _run(row: Any) -> Run:
+    # Runs that were planned before experiments had the key keep their seeds.
+    experiment = Experiment.model_validate({"identity": "row", **row.config})
     return Run(
-        row.id, row.name, row.state, row.message, Experiment.model_validate(row.config), row.dataset,
-        row.planned,
+        row.id, row.name, row.state, row.message, experiment, row.dataset, row.planned,
         row.created_at, row.started_at, row.finished_at,
     )  # fmt: skip

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, exists, func, literal, or_, select, update
 
+from models.core.identity import group_starts, row_identity
 from models.core.pipeline.grid import cells
 from models.core.pipeline.stages import Stage, round_count, round_start, units_of_round
 from storage import schema
 from storage.database import Database
 from storage.ledger.runs import Run
 from storage.schema import EXAMPLES, RUNS, UNITS
+
+PAGE = 1000
+# The largest `augment.batch_size`.
+MAX_GROUP = 100
 
 
 def claim_feeding(
@@ -52,20 +58,49 @@ def stop_feeding(db: Database, run_id: str, feeder: str) -> None:
         )
 
 
+def augment_group_starts(db: Database, run: Run) -> frozenset[int]:
+    """Return the units that begin a common call of augmentations; none if each request has its own call, or
+    if rows are their numbers."""
+    size = run.experiment.augment.batch_size
+    if size == 1 or run.experiment.identity == "row":
+        return frozenset()
+    query = (
+        select(UNITS.c.id, EXAMPLES.c.request, EXAMPLES.c.reference)
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+        .where(UNITS.c.run_id == run.id, UNITS.c.stage == "augment")
+    )
+    starts: set[int] = set()
+    for split in (schema.TRAIN, schema.TEST):
+        of_split = query.where(UNITS.c.split == split).order_by(UNITS.c.id)
+        with db.read() as connection:
+            rows = connection.execution_options(yield_per=PAGE).execute(of_split)
+            starts |= group_starts(((row.id, row_identity(row.request, row.reference)) for row in rows), size)
+    return frozenset(starts)
+
+
 def take_sendable(
-    db: Database, run_id: str, queue: str, limit: int, now: float, patience: float
+    db: Database,
+    run_id: str,
+    queue: str,
+    limit: int,
+    now: float,
+    patience: float,
+    starts: Set[int] = frozenset(),
 ) -> list[tuple[int, str, str]]:
-    """Return (unit, stage, example such as `test/12`) of up to `limit` ready units to send.
+    """Return (unit, stage, example such as `test/12`) of up to `limit` ready units to send, and of those that
+    complete the last group of augmentations; `starts` begin groups.
 
     They have neither a live lease nor a message of the last `patience` seconds. They are marked as sent
     before they are sent: a crash in between delays them by `patience`.
     """
     with db.write() as connection:
-        sendable = _sendable(run_id, queue, now, patience).limit(limit)
+        sendable = _sendable(run_id, queue, now, patience).limit(limit + MAX_GROUP * bool(starts))
         named = sendable.join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id).add_columns(
             UNITS.c.split, EXAMPLES.c.row
         )
         units = connection.execute(named).all()
+        augmentations = (unit for unit in units[limit:] if unit.stage == "augment")
+        units = [*units[:limit], *takewhile(lambda unit: unit.id not in starts, augmentations)]
         if units:
             connection.execute(
                 update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.limits.limiter import OWNER_TTL, USE_SECONDS, Quota, lower_limit, redis_keys
+from storage.limits.troubles import Trouble, sum_troubles, trouble_key
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -20,7 +21,8 @@ class LimitUsage:
     """The `used` part of each limit, by REQUESTS, TOKENS and IN_FLIGHT.
 
     `allowed` holds the known limits: set, learned from headers, or cut by 429s. Since the state exists,
-    `calls` were granted and `refused` were answered 429. `blocked` is the rest of a Retry-After in seconds.
+    `calls` were granted and `refused` were answered 429. `blocked` is the rest of a Retry-After in seconds,
+    `trouble` what workers report.
     """
 
     used: Mapping[str, float]
@@ -29,6 +31,7 @@ class LimitUsage:
     refused: int
     blocked: float
     circuit_open: bool
+    trouble: Trouble | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -52,8 +55,9 @@ def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None)
     pipeline = client.pipeline(transaction=False)
     for key in redis_keys(name):
         pipeline.hgetall(key)
+    pipeline.hvals(trouble_key(name))
     pipeline.time()
-    stored, owners, (seconds, micro) = pipeline.execute()
+    stored, owners, troubles, (seconds, micro) = pipeline.execute()
     now = seconds + micro / 1e6 if now is None else now
     state = {field: float(value) for field, value in stored.items()}
     faded = math.exp(-max(0.0, now - state.get("used_at", now)) / USE_SECONDS)
@@ -73,4 +77,5 @@ def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None)
         refused=int(state.get("refused", 0)),
         blocked=max(0.0, state.get("blocked_until", 0.0) - now),
         circuit_open=state.get("backoff", 0.0) > 0,
+        trouble=sum_troubles(troubles, now),
     )

@@ -59,6 +59,17 @@ def test_only_answers_that_differ_from_the_reference_are_judged(judged: Ended) -
             assert result["verdict"]["said"] == "wrong"
 
 
+def test_exported_answers_have_the_verdict_and_its_text(judged: Ended) -> None:
+    rows = judged.home.export(judged.run, "answers")
+    asked = [row for row in rows if row["prediction"] != row["reference"]]
+    assert asked
+    assert {(row["correct"], row["verdict"], row["verdict_text"]) for row in asked} == {
+        (False, "wrong", "Verdict: wrong")
+    }
+    others = {(row["correct"], row["verdict"], row["verdict_text"]) for row in rows if row not in asked}
+    assert others <= {(True, None, None)}
+
+
 def test_a_verdict_is_paid_once_and_counted(judged: Ended) -> None:
     asked = {result["verdict"]["generation"] for _, result in results(judged, "rationale", "judge")
              if "verdict" in result}  # fmt: skip

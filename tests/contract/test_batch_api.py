@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 
@@ -18,7 +19,7 @@ from models.adapters.backends.batch_api import (
 )
 from models.adapters.backends.error_map import Address
 from models.core.answers.checks import usable_text
-from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, Unavailable
+from models.core.errors import AccessError, BadRequest, ContextOverflow, Filtered, ModelError, Unavailable
 from models.core.experiment.endpoints import Teacher
 from models.core.types import Completion, Message, Rejection, Request
 from tests.openai_server.calls import ask
@@ -233,10 +234,34 @@ def test_unreadable_result_line_is_unavailable(line: bytes) -> None:
 
 def test_a_refused_line_says_why() -> None:
     line = (b'{"custom_id": "x", "error": null, "response": {"status_code": 400, "body": '
-            b'{"error": {"message": "no such parameter", "code": "unknown_parameter"}}}}')  # fmt: skip
+            b'{"error": {"message": "no such character", "code": "invalid_prompt"}}}}')  # fmt: skip
     key, error = parse_result_line(line, ADDRESS)
-    assert (key, type(error)) == ("x", BadRequest)
-    assert "no such parameter" in str(error)
+    assert key == "x"
+    assert isinstance(error, BadRequest)
+    assert "no such character" in str(error)
+
+
+ERROR_LINES = [
+    (400, {"error": {"message": "no such parameter", "code": "unknown_parameter"}}, AccessError),
+    (400, {"error": {"message": "filtered", "code": "content_filter"}}, Filtered),
+    (413, "too large", ContextOverflow),
+    (200, {"error": {"code": 503, "message": "overloaded"}}, Unavailable),
+    (200, {"choices": [{"message": {"content": "f_"}, "finish_reason": "abort"}]}, Unavailable),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "expected"), ERROR_LINES)
+def test_a_line_has_the_error_of_a_direct_call(status: int, body: object, expected: type[ModelError]) -> None:
+    line = {"custom_id": "x", "error": None, "response": {"status_code": status, "body": body}}
+    assert type(parse_result_line(json.dumps(line).encode(), ADDRESS)[1]) is expected
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 5000, b'{"custom_id": 1e999, "response": {"status_code": 1e999}}', b""]
+)
+def test_a_line_that_is_no_result_is_no_answer(line: bytes) -> None:
+    with pytest.raises(Unavailable):
+        parse_result_line(line, ADDRESS)
 
 
 def test_embeddings_are_the_same_for_the_same_words(official: openai.OpenAI) -> None:

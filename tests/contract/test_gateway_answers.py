@@ -16,7 +16,7 @@ import pytest
 from models.adapters.backends import open_backend
 from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
-from models.core.errors import RateLimited, Unavailable
+from models.core.errors import RateLimited, TimedOut, Unavailable
 from models.core.experiment.endpoints import Endpoint, Teacher
 from models.core.types import Completion, Limits, Request
 from tests.openai_server.calls import ask, ask_all
@@ -119,7 +119,7 @@ def test_a_call_without_end_ends_with_its_timeout(
     gateway: GatewayProcess, openai_server: OpenAIServer
 ) -> None:
     openai_server.configure(latency_ms=1_000)
-    assert isinstance(failure(openai_server.url, gateway.client(), timeout=0.2), Unavailable)
+    assert isinstance(failure(openai_server.url, gateway.client(), timeout=0.2), TimedOut)
     while gateway.health()["running"]:
         time.sleep(0.01)
     openai_server.configure()

@@ -100,7 +100,7 @@ def test_parked_units_are_not_claimed_or_sent(
 ) -> None:
     file(hand, *claimed_units)
     clock.advance(10 * LEASE)
-    claims.extend_leases(hand.db, "worker", clock(), LEASE)
+    claims.extend_leases(hand.db, "worker", [work.unit_id for work in claimed_units], clock(), LEASE)
     claims.release_units(hand.db, "worker", [work.unit_id for work in claimed_units])
     purchases.abandon(hand.db, "worker", KEY)
     assert again(hand, *claimed_units) == []
@@ -138,7 +138,7 @@ def test_call_in_a_workers_hands_is_not_enqueued(
     ]
     assert file(hand, claimed_units[1]) == Busy()
     clock.advance(LEASE + 1)
-    claims.extend_leases(hand.db, "worker", clock(), LEASE)
+    claims.extend_leases(hand.db, "worker", [work.unit_id for work in claimed_units], clock(), LEASE)
     assert file(hand, claimed_units[1]) is None
     assert parked(hand) == [claimed_units[1].unit_id]
 

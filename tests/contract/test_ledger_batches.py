@@ -9,13 +9,14 @@ from sqlalchemy import select, text
 
 from models.adapters.backends.batch_api import batch_endpoint
 from models.core.experiment.endpoints import Price
+from models.core.tokens import TokenEstimate
 from models.core.types import Completion, Request, Usage
 from storage.database import Database
 from storage.ledger import batch_enqueue, batches, counts, outcomes, scheduling
 from storage.ledger.batch_enqueue import BatchRefusal
 from storage.ledger.batches import Batch
 from storage.ledger.claims import ClaimedUnit
-from storage.ledger.purchases import CallClaim
+from storage.ledger.purchases import CallClaim, cost_nano_usd
 from storage.schema import GATHERED, GENERATIONS, SETTLED, SUBMITTED, TRAIN, UPLOADED
 from tests.support.clock import Clock
 from tests.support.small_run import LEASE, Hand, plan, purchase, race, request, units
@@ -174,6 +175,16 @@ def test_text_that_no_database_stores_is_cleaned(hand: Hand) -> None:
     [key, *_] = [request.key for request in file_all(hand)]
     settle(hand, key, words="a\0b\ud800c\u2028d")
     assert generation(hand, key).answer == "ab?c\u2028d"
+
+
+def test_usage_that_no_line_reports_is_estimated_from_the_request(hand: Hand) -> None:
+    [asked, *_] = file_all(hand)
+    untold = Completion("f(x)", "stop", Usage(estimated=True))
+    batches.store_answers(hand.db, [(asked.key, untold)], PRICE, hand.clock())
+    row, likely = generation(hand, asked.key), TokenEstimate().usage(asked)
+    assert row.estimated
+    assert (row.prompt_tokens, row.completion_tokens) == (likely.prompt, likely.completion)
+    assert row.cost_nano_usd == cost_nano_usd(likely, PRICE) > 0
 
 
 def test_calls_without_answer_are_enqueued_again(hand: Hand, clock: Clock) -> None:

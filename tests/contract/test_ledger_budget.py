@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from models.core.types import Completion, Request
 from storage.database import Database
-from storage.ledger import counts, outcomes, purchases, runs
+from storage.ledger import budget, counts, outcomes, purchases, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Busy, CallClaim, OverBudget, Purchase, ReserveResult
@@ -164,3 +164,40 @@ def test_one_question_in_a_batch_is_asked_once(hand: Hand, units: list[ClaimedUn
     reserved = reserve(hand, [CallClaim(claimed, asked, CENT) for claimed in units[:3]])
     assert reserved == [None, Busy(), Busy()]
     assert charged(hand) == CENT
+
+
+def test_calls_without_an_answer_stay_charged(hand: Hand, units: list[ClaimedUnit]) -> None:
+    calls = [call(claimed, number) for number, claimed in enumerate(units[:3])]
+    reserve(hand, calls)
+    purchases.abandon(hand.db, "me", calls[0].request.key, 3 * CENT, hand.run.id)
+    purchases.abandon(hand.db, "me", calls[1].request.key, 2 * CENT, hand.run.id)
+    pay(hand, calls[2], CENT)
+    assert charged(hand) == 6 * CENT
+    assert budget.read_budget(hand.db, hand.run.id).unanswered == 5 * CENT
+    assert counts.spending(hand.db, hand.run.id).cost_nano_usd == CENT
+    # Counted again, the budget still knows what may have been spent.
+    assert reserve(hand, [call(units[3], 3, 5 * CENT)]) == [OverBudget()]
+    assert charged(hand) == 6 * CENT
+    assert reserve(hand, [call(units[3], 3, 4 * CENT)]) == [None]
+
+
+def test_lost_call_whose_reservation_another_took_over_is_charged(
+    hand: Hand, units: list[ClaimedUnit]
+) -> None:
+    purchases.abandon(hand.db, "me", call(units[0], 0).request.key, 3 * CENT, hand.run.id)
+    assert budget.read_budget(hand.db, hand.run.id).unanswered == charged(hand) == 3 * CENT
+
+
+def test_budget_that_is_set_later_counts_what_was_spent_before(database: Database, clock: Clock) -> None:
+    hand = Hand(database, plan(database, clock, train=30, teacher=TEACHER), clock)
+    claimed = hand.take(TRAIN, "augment")
+    asked = call(claimed[0], 0, 0)
+    reserve(hand, [asked])
+    pay(hand, asked, 8 * CENT)
+    lost = call(claimed[1], 1, 0)
+    reserve(hand, [lost])
+    purchases.abandon(hand.db, "me", lost.request.key, CENT, hand.run.id)
+    limited = hand.run.experiment.model_copy(update={"budget_usd": 0.1})
+    runs.update_mutable(hand.db, runs.load_run(hand.db, hand.run.id), limited)
+    assert charged(hand) == 9 * CENT
+    assert reserve(hand, [call(claimed[2], 2, 2 * CENT)]) == [OverBudget()]

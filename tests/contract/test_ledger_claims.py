@@ -86,8 +86,30 @@ def test_heartbeat_extends_the_owners_leases(database: Database, clock: Clock) -
     claim(database, clock, "they", [theirs])
     for _ in range(5):
         clock.advance(LEASE * 0.75)
-        claims.extend_leases(database, "me", clock(), LEASE)
+        claims.extend_leases(database, "me", ids(database), clock(), LEASE)
     assert claim(database, clock, "other", [mine, theirs]) == [theirs]
+
+
+def test_heartbeat_lets_a_unit_expire_that_is_not_in_hand(database: Database, clock: Clock) -> None:
+    plan(database, clock)
+    held, lost = ids(database, stage="augment")[:2]
+    claim(database, clock, "me", [held, lost])
+    for _ in range(2):
+        clock.advance(LEASE * 0.75)
+        claims.extend_leases(database, "me", [held], clock(), LEASE)
+    assert claim(database, clock, "other", [held, lost]) == [lost]
+
+
+def test_unreadable_unit_fails_once_and_skips_its_dependants(database: Database, clock: Clock) -> None:
+    plan(database, clock)
+    [unit, *_] = ids(database, stage="augment")
+    for _ in range(2):
+        claims.fail_unreadable_unit(database, unit, "not_readable", "why", clock())
+    [row] = units(database, id=unit)
+    assert (row.state, row.reason, row.detail, row.lease_owner) == (FAILED, "not_readable", "why", None)
+    skipped = units(database, example_id=row.example_id, state=SKIPPED)
+    assert {each.reason for each in skipped} == {UPSTREAM_FAILED}
+    assert claim(database, clock, "me", [unit]) == []
 
 
 def test_released_unit_is_ready_at_once(database: Database, clock: Clock) -> None:
@@ -215,7 +237,7 @@ def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Cloc
                 outcomes.finish_units(database, batch, clock())
         else:
             for _ in range(20):
-                claims.extend_leases(database, "worker", clock(), LEASE)
+                claims.extend_leases(database, "worker", ids(database), clock(), LEASE)
 
     race(3, act)
     assert {unit.state for unit in units(database, stage="augment")} == {DONE}

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from models.core.errors import UsageError
+from models.core.identity import question_of, row_identity
 from models.core.types import AnswerTests, Example
 from storage.database import Database
-from storage.ledger import claims, runs
+from storage.ledger import claims, queries, runs
+from storage.ledger import examples as examples_of
 from storage.schema import (
     EXAMPLES,
     INTERRUPTED,
@@ -145,6 +147,47 @@ def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Cl
     assert runs.find_run(database, experiment(seed=1), data) is None
     other = runs.dataset_hash({TRAIN: SPLITS[TRAIN], TEST: SPLITS[TEST][:1]})
     assert runs.find_run(database, experiment(), other) is None
+
+
+def test_run_of_before_goes_on_with_numbers_of_rows(database: Database, clock: Clock) -> None:
+    """Its configuration lacks the key, and its hash does not count it."""
+    run = runs.plan_run(database, "small-1", experiment(identity="row"), SPLITS, clock())
+    config = run.experiment.model_dump(mode="json", exclude={"identity"})
+    with database.write() as connection:
+        connection.execute(update(RUNS).values(config=config))
+    existing = runs.find_run(database, experiment(), run.dataset)
+    assert existing is not None
+    assert (existing.id, existing.experiment.identity) == (run.id, "row")
+    assert (
+        runs.update_mutable(database, existing, experiment(quality={"length": True})).experiment.identity
+        == "row"
+    )
+    clock.advance(-9)
+    newer = plan(database, clock, "small-0")
+    latest = runs.find_run(database, experiment(), run.dataset)
+    assert latest is not None
+    assert (latest.id, newer.experiment.identity) == ("small-0", "content")
+
+
+def test_rows_tell_if_the_dataset_gives_their_ids(database: Database, clock: Clock) -> None:
+    rows = [Example(0, "0", "sort", "x", has_id=False), Example(1, "1-7", "sort", "x")]
+    runs.plan_run(database, "ids", experiment(), {TRAIN: rows, TEST: rows[:1]}, clock())
+    assert list(queries.questions(database, "ids", TRAIN)) == [question_of("", False, "sort"), "1"]
+    with database.write() as connection:
+        connection.execute(update(EXAMPLES).values(has_id=None))
+    assert list(queries.questions(database, "ids", TRAIN)) == ["0", "1"]
+
+
+def test_equal_rows_are_counted(database: Database, clock: Clock) -> None:
+    rows = [Example(row, "same", request, "x") for row, request in enumerate(["a", "b", "a", "a"])]
+    run = runs.plan_run(database, "equal", experiment(), {TRAIN: rows, TEST: rows[:1]}, clock())
+    assert sorted(examples_of.equal_rows(database, run.dataset).values()) == [1, 2]
+    names = [name for _, name in examples_of.train_identities(database, run.dataset)]
+    assert names == [
+        row_identity("a", "x"),
+        row_identity("b", "x"),
+        *(row_identity("a", "x", n) for n in (1, 2)),
+    ]
 
 
 def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None:

@@ -46,6 +46,22 @@ def test_bought_answer_is_read_by_later_callers(hand: Hand, units: list[ClaimedU
     assert reserve(hand, "me", units[0]) == bought.completion
 
 
+def test_reasoning_and_estimates_are_stored_beside_the_answer(hand: Hand, units: list[ClaimedUnit]) -> None:
+    completion = Completion("f(x)", "stop", Usage(9, 4, 7, 5, estimated=True), None, "hm")
+    commit(hand, units[0], Purchase(request(), completion, 77, 0.5))
+    assert reserve(hand, "me", units[1]) == completion
+    assert counts.spending(hand.db, hand.run.id).estimated == 1
+
+
+def test_thoughts_in_an_answer_of_an_older_release_are_read_apart(
+    hand: Hand, units: list[ClaimedUnit]
+) -> None:
+    commit(hand, units[0], Purchase(request(), Completion("<think>hm</think>f(x)", "stop", Usage()), 0, 0.1))
+    reserved = reserve(hand, "me", units[1])
+    assert isinstance(reserved, Completion)
+    assert (reserved.text, reserved.reasoning) == ("f(x)", "hm")
+
+
 def test_answer_is_stored_as_it_came(hand: Hand, units: list[ClaimedUnit]) -> None:
     text = "tab\t 'quote' \\ é 😀 \u2028\n"
     bought = Purchase(
@@ -141,7 +157,7 @@ def test_heartbeat_keeps_a_call(hand: Hand, units: list[ClaimedUnit]) -> None:
     assert reserve(hand, "worker", units[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) == Busy()
 
 
@@ -157,7 +173,7 @@ def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
         claims.release_units(hand.db, "worker", [units[0].unit_id])
     for _ in range(2):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", hand.clock(), LEASE)
+        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) is None
 
 

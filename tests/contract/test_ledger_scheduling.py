@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from storage.database import Database
 from storage.ledger import claims, runs, scheduling
 from storage.schema import DONE, FINISHED, PAUSED, READY, RUNNING, TEST, TRAIN, WAITING
@@ -187,3 +189,20 @@ def test_paused_run_stays_paused(database: Database, clock: Clock) -> None:
     runs.stop_run(database, run.id, "no key", paused=True)
     assert scheduling.finish_run(database, run.id, clock())
     assert runs.run_state(database, run.id) == (PAUSED, "no key")
+
+
+def test_groups_of_augmentations_are_taken_whole(database: Database, clock: Clock) -> None:
+    """The same rows are asked together whatever the room in the queue."""
+    run = plan(database, clock, train=50, augment={"batch_size": 4})
+    starts = scheduling.augment_group_starts(database, run)
+    wanted = ids(database, stage="augment")
+    assert wanted[0] in starts
+    taken: list[int] = []
+    while units_taken := scheduling.take_sendable(database, run.id, TEACHER, 7, clock(), PATIENCE, starts):
+        assert units_taken[0][0] in starts
+        assert 1 <= len(units_taken) < 7 + 4
+        taken += [unit for unit, _, _ in units_taken]
+    assert taken == wanted
+    sizes = [end - start for start, end in pairwise([*map(wanted.index, sorted(starts)), len(wanted)])]
+    assert max(sizes) == 4
+    assert scheduling.augment_group_starts(database, plan(database, clock, "small-2", train=5)) == frozenset()

@@ -16,13 +16,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlmodel import SQLModel
 
 from models.core.errors import ServiceError
 from storage.database import MIGRATIONS, Database
+from storage.ledger.outcomes import keep_purchase
+from storage.schema import GENERATIONS, RUNS, TRAIN
 from tests.support.clock import Clock
-from tests.support.small_run import plan
+from tests.support.small_run import Hand, plan, purchase, request
 
 
 @pytest.fixture
@@ -62,11 +64,16 @@ def differences(db: Database) -> list[object]:
 
 
 def downgrade(db: Database) -> None:
+    migrate_to(db, "base")
+
+
+def migrate_to(db: Database, revision: str) -> None:
+    """Take the ledger back to an older revision."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with db.write() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config, revision)
 
 
 def test_migrations_make_the_schema(fresh: Database) -> None:
@@ -104,6 +111,22 @@ def test_migrating_twice_keeps_everything(fresh: Database, clock: Clock) -> None
     assert plan(fresh, clock, "small-2").planned == run.planned
 
 
+def test_a_ledger_of_before_opens_with_what_it_holds(fresh: Database, clock: Clock) -> None:
+    hand = Hand(fresh, plan(fresh, clock), clock)
+    [unit, *_] = hand.take(TRAIN, "augment")
+    keep_purchase(fresh, unit, purchase(request()), clock())
+    migrate_to(fresh, "0006")
+    assert "reasoning" not in {column["name"] for column in inspect(fresh.engine).get_columns("generation")}
+    fresh.migrate()
+    assert differences(fresh) == []
+    with fresh.read() as connection:
+        [stored] = connection.execute(select(GENERATIONS))
+        assert (stored.answer, stored.reasoning, stored.reasoning_tokens, stored.estimated) == (
+            purchase(request()).completion.text, None, 0, False,
+        )  # fmt: skip
+        assert connection.scalar(select(RUNS.c.unanswered_nano_usd)) == 0
+
+
 MIGRATE = """
 import sys
 from storage.database import Database
@@ -139,13 +162,13 @@ def test_processes_may_migrate_at_the_same_time(database_url: str) -> None:
 def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
     db = Database(database_url)
     try:
-        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0006"):
+        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0007"):
             db.require_current()
         db.migrate()
         db.require_current()
         with db.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
-        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0006"):
+        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0007"):
             db.require_current()
         with pytest.raises(ServiceError, match=r"it was made by another release of Starmill"):
             db.migrate()

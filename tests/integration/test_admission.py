@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from storage.limits.limiter import CallOutcome, CallReport, Decision, Limiter, Q
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.limits import max_in_a_minute
 from tests.support.memory_limiter import MemoryLimiter
-from tests.support.services import free_port, running_valkey
 from tests.support.virtual_time import run
 from worker.admission import AdmissionQueue
 
@@ -272,28 +270,19 @@ def test_processes_share_one_redis(redis_url: str) -> None:
     asyncio.run(scene())
 
 
-def test_calls_wait_while_redis_is_away() -> None:
-    port = free_port()
-    log = logging.getLogger("worker.admission")
-
+def test_calls_of_a_run_that_stops_leave_and_others_stay() -> None:
     async def scene() -> None:
-        warnings: asyncio.Queue[str] = asyncio.Queue()
-        handler = logging.Handler()
-        handler.emit = lambda record: warnings.put_nowait(record.getMessage())  # type: ignore[method-assign]
-        log.addHandler(handler)
-        limiter, crowd = RedisLimiter(connect_redis(f"redis://127.0.0.1:{port}/0"), "a"), Crowd(0)
-        async with gate_to(limiter, rpm=6000, max_concurrency=10) as gate:
-            for done in (0, 40):
-                calls = asyncio.create_task(crowd.calls(gate, at_once=20, count=40))
-                assert "some-model: calls wait until Redis is back" in await warnings.get()
-                assert len(crowd.starts) == done
-                with running_valkey(port):
-                    await calls
-                    if done:
-                        await gate.close()
-        log.removeHandler(handler)
-        await limiter.close()
-        assert len(crowd.starts) == 80
-        assert warnings.empty()
+        async with gate_to(Limits(), rpm=6) as gate:
+            calls = [asyncio.create_task(gate.acquire(1, run)) for run in ("one", "other", "one", "other")]
+            await asyncio.sleep(6)
+            assert [call.done() for call in calls] == [True, False, False, False]
+            assert gate.long_waits(5.0) == (3, 6.0)
+            gate.cancel_run("one")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert [call.cancelled() for call in calls] == [False, False, True, False]
+            await asyncio.sleep(20)
+            assert [call.done() for call in calls] == [True] * 4
+            assert gate.long_waits(5.0) == (0, 0.0)
 
-    asyncio.run(scene())
+    run(scene())

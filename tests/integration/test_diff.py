@@ -140,3 +140,20 @@ def test_keys_of_configurations() -> None:
     first = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": 1}], "same": {}}
     second = {"a": {"b": 1, "c": [1]}, "d": [{"e": 2}, {"e": 3}], "same": {}}
     assert changed_keys(first, second) == {"a.c": ([1, 2], [1]), "d.0.e": (1, 2), "d.1.e": (None, 3)}
+
+
+def test_rows_are_compared_wherever_they_stand(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line was added at the top; without ids, all ids move with the places."""
+    for run_id, requests in (("old", ["a", "b", "b"]), ("new", ["added", "a", "b", "b"])):
+        rows = [example(row, request, "f()", str(row)) for row, request in enumerate(requests)]
+        run = LedgerRun.plan(db, rows, [], run_id)
+        run.finish(TRAIN, "augment", augmented)
+        run.finish(TRAIN, "retrieve", retrieved)
+        run.finish(
+            TRAIN,
+            "rationale",
+            lambda unit: reasoned(unit, correct=unit.example.row == 0 or unit.run_id == "new"),
+        )
+    [cell, *_] = compared(capsys, "old", "new")["cells"]
+    assert (cell["n"], cell["lost"], cell["gained"]) == (3, 0, 2)
+    assert [flip["row"] for flip in cell["gained_examples"]] == [1, 2]

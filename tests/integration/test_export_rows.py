@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from models.core.pipeline.rounds import SAMPLE
 from models.core.types import Rejection
@@ -16,7 +17,7 @@ from producer.results.report.build import build_report
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.queries import iter_rows as finished_rows
-from storage.schema import TEST, TRAIN
+from storage.schema import FAILED, GENERATIONS, TEST, TRAIN, UNITS
 from tests.support.chores import read_jsonl
 from tests.support.command_line import starmill
 from tests.support.ledger_data import (
@@ -192,6 +193,20 @@ def test_chat_rows_are_ready_for_fine_tuning(db: Database) -> None:
     assert (first["source"], first["provenance"]["run"]) == ("first_pass", "small-1")
 
 
+def test_reasoning_is_exported_only_when_wanted(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    with db.write() as connection:
+        connection.execute(update(GENERATIONS).values(reasoning="hm"))
+    for what in ("synthetic", "answers"):
+        assert starmill("export", "small", "--what", what, "-o", "plain.jsonl") == 0
+        assert starmill("export", "small", "--what", what, "--reasoning", "-o", "thoughts.jsonl") == 0
+        plain, thoughts = read_jsonl(Path("plain.jsonl")), read_jsonl(Path("thoughts.jsonl"))
+        assert thoughts == [{**row, "reasoning": "hm"} for row in plain]
+    assert starmill("export", "small", "--reasoning", "--format", "parquet", "-o", "thoughts.parquet") == 0
+    assert starmill("export", "small", "--reasoning", "--what", "failures", "-o", "failures.jsonl") == 2
+
+
 def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     run = plan_mixed(db)
     finish_train(run)
@@ -215,11 +230,37 @@ def test_answers_carry_their_cell_and_verdict(db: Database) -> None:
     assert right["prediction"] == right["text"] == right["reference"] == HARD
     assert (right["exact_match"], right["shots"], right["seed"]) == (True, 0, 0)
     assert (unjudged["prediction"], unjudged["exact_match"]) == (None, None)
+    assert (right["correct"], right["verdict"], right["verdict_text"]) == (None, None, None)
     assert unjudged["exemplars"] == [1, 2]
     assert (unjudged["dropped"], right["dropped"]) == (dropped, {"passages": 0, "exemplars": 0})
     lineage = right["provenance"]
     assert (lineage["unit"], lineage["rule"]) == ("test/1/answer/pupil/0-shot/0", "strict")
     assert len(lineage["prompt_sha256"]) == len(lineage["generation"]) == 64
+
+
+def test_answers_have_what_a_judge_model_said(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    run.finish(TEST, "answer", answer)
+    with db.read() as connection:
+        key, text = connection.execute(select(GENERATIONS.c.key, GENERATIONS.c.answer).limit(1)).one()
+
+    def verdict(claimed: ClaimedUnit) -> dict[str, Any] | str:
+        stored = judged(claimed)
+        assert isinstance(stored, dict)
+        said = {"correct": False, "verdict": {"said": "wrong", "generation": key}}
+        return "no_verdict" if claimed.example.row == 1 else stored | said
+
+    run.finish(TEST, "judge", verdict)
+    with db.write() as connection:
+        lost = UNITS.c.stage == "judge", UNITS.c.state == FAILED
+        connection.execute(update(UNITS).where(*lost).values(generation=key))
+    assert starmill("export", "small", "--what", "answers", "-o", "answers.jsonl") == 0
+    rows = read_jsonl(Path("answers.jsonl"))
+    assert len(rows) == 9
+    for row in rows:
+        expected = (None, "no_verdict", text) if row["row"] == 1 else (False, "wrong", text)
+        assert (row["correct"], row["verdict"], row["verdict_text"]) == expected
 
 
 def test_failures_keep_what_was_rejected(db: Database) -> None:

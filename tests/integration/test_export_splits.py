@@ -44,7 +44,7 @@ def test_no_question_is_in_two_splits(db: Database, kind: str, capsys: pytest.Ca
     ]  # fmt: skip
     questions = [{key.partition("-")[0] for key in splits[name]["question_id"]} for name in names]
     assert all(questions)
-    assert [len(ids) for ids in questions] == [14, 4, 2]
+    assert [len(ids) for ids in questions] == [15, 4, 1]
     assert len(set().union(*questions)) == 20
 
 

@@ -36,9 +36,11 @@ from tests.support.ledger_data import (
     retrieved,
 )
 
+PAPER = {"extraction": "paper"}
+
 
 def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
-    run = plan_mixed(db)
+    run = plan_mixed(db, judge=PAPER)
     finish_train(run)
     finish_test(run)
     run.close()
@@ -47,7 +49,7 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
         "finished",
         ["pupil/0-shot", "pupil/2-shot", "pupil/2-shot/star"],
     )
-    # The last row of an id counts: row 2 stands for q0, and row 0 for nothing.
+    # In the paper the last row of an id counts: row 2 stands for q0, and row 0 for nothing.
     stats = [row_stats("wrong(2) \ud800", "answer(2)"), row_stats(HARD, HARD)]
     expected, bounds = scores(stats), intervals(stats)
     first, second, third = report.table
@@ -65,6 +67,13 @@ def test_a_cell_has_the_scores_of_its_answers(db: Database) -> None:
         "Shown fewer exemplars than shots, as there were no more: "
         "pupil/2-shot/star (3 of 3 answers, 1.00 on average).",
     )
+
+
+def test_rows_that_share_an_id_are_all_counted(db: Database) -> None:
+    run = plan_mixed(db)
+    finish_train(run)
+    finish_test(run)
+    assert [(row.n, row.planned) for row in build_report(db, run.run).table] == [(3, 3)] * 3
 
 
 def test_report_counts_what_did_not_fit_the_context(db: Database) -> None:
@@ -92,7 +101,7 @@ def test_report_counts_what_did_not_fit_the_context(db: Database) -> None:
 
 
 def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
-    run = plan_mixed(db)
+    run = plan_mixed(db, judge=PAPER)
     finish_train(run)
     run.finish(TEST, "answer", lambda unit: "null" if unit.example.row == 1 else answer(unit))
     # Of q0 only the first row is judged: its last row counts, and has no score yet.
@@ -109,7 +118,8 @@ def test_an_unfinished_run_counts_what_is_judged(db: Database) -> None:
 
 
 def test_seeds_are_averaged(db: Database) -> None:
-    run = plan_mixed(db, grid={"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]})
+    grid = {"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [7, 8]}
+    run = plan_mixed(db, judge=PAPER, grid=grid)
     texts = {(0, 1): HARD, (0, 2): "answer(2)", (1, 1): "x +", (1, 2): "answer(3)"}
     run.finish(TEST, "answer", lambda unit: answered(texts.get((unit.sample, unit.example.row), "?")))
     run.finish(TEST, "judge", judged)

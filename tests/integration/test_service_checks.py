@@ -52,6 +52,7 @@ def test_redis_with_deploys_configuration_passes(broker: ProductionRedis) -> Non
     [
         ("appendonly", "no", "Redis log", "set `appendonly yes`"),
         ("maxmemory-policy", "allkeys-lru", "Redis memory", "set `maxmemory-policy noeviction`"),
+        ("maxmemory", "1mb", "Redis room", "raise maxmemory"),
     ],
 )
 def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
@@ -61,6 +62,11 @@ def test_a_wrong_setting_of_redis_is_named_with_its_remedy(
     problems = wrong(check_redis(broker.url))
     assert set(problems) == {name}
     assert remedy in problems[name]
+
+
+def test_replica_is_reported_as_read_only(broker: ProductionRedis) -> None:
+    broker.admin.replicaof("127.0.0.1", "1")
+    assert "is a replica and read-only: name the primary" in wrong(check_redis(broker.url))["Redis role"]
 
 
 def test_clock_skew_is_reported(broker: ProductionRedis, database: Database) -> None:

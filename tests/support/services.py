@@ -60,6 +60,16 @@ class Postgres:
         self._server.get_postmaster_info().process.wait(timeout=10)
         self._server.ensure_postgres_running()
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the server, as an upgrade of it does, and start it again after the block."""
+        os.kill(self._server.get_pid(), signal.SIGINT)
+        self._server.get_postmaster_info().process.wait(timeout=10)
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
+
     def _execute(self, *statements: str, to: str | None = None) -> None:
         with psycopg.connect(to or self._server.get_uri(), autocommit=True) as connection:
             for statement in statements:

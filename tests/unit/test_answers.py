@@ -39,7 +39,9 @@ def reason(answer: object) -> str:
 def test_reasons_explain_themselves_in_one_line() -> None:
     soft = {name for name, entry in REASONS.items() if entry.soft}
     assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict", "no_pairs"}
-    assert REASONS.keys() - soft == {"null", "empty", "refusal", "html", "malformed", "missing"}
+    hard = {"null", "empty", "limit_used_up", "refusal", "html", "malformed", "missing"}
+    assert REASONS.keys() == soft | hard
+    assert {name for name, entry in REASONS.items() if entry.final} == {"limit_used_up"}
     assert all(entry.description and "\n" not in entry.description for entry in REASONS.values())
 
 
@@ -52,7 +54,8 @@ def test_reasons_explain_themselves_in_one_line() -> None:
         (completion_of("x = ", "content_filter"), "refusal"),
         (completion_of(""), "empty"),
         (completion_of(" \n\u200b\ufeff\x00"), "empty"),
-        (completion_of("", "length"), "empty"),
+        (completion_of("", "length"), "limit_used_up"),
+        (completion_of(None, "length"), "limit_used_up"),
         (completion_of("<!DOCTYPE html>\n<title>502</title>"), "html"),
         (completion_of("\n<HTML lang='en'>"), "html"),
         (completion_of("I'm sorry, but I can't assist with that."), "refusal"),

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.answers.parsers import parse_verdict
 from models.core.correctness import is_correct, same_answer, shell_form, text_form
 from models.core.metrics.scores import score
 from models.core.metrics.text_metrics import token_f1
-from models.core.types import Completion, Rejection, Usage
 
 
 @pytest.mark.parametrize(
@@ -57,22 +55,3 @@ def test_token_f1_counts_what_is_shared() -> None:
     scores = score(["a b", "x"], ["a c", "x"])
     assert scores["token_f1"] == 75
     assert scores["accuracy"] == 50
-
-
-@pytest.mark.parametrize(
-    ("text", "right"),
-    [
-        ("Verdict: correct", True),
-        ("verdict is: **wrong**", False),
-        ("The wrong one? No. Verdict: correct.", True),
-        ("The given answer is not correct", False),
-        ("Incorrect.", False),
-        ("The given answer is incorrect. The correct answer is 1", False),
-        ("It is right, so it is correct.", True),
-        ("right or wrong", None),
-        ("who knows", None),
-    ],
-)
-def test_verdicts_are_read_or_refused(text: str, right: bool | None) -> None:
-    parsed = parse_verdict(Completion(text, "stop", Usage()))
-    assert (parsed.reason == "no_verdict") if isinstance(parsed, Rejection) else parsed is right

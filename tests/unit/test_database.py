@@ -50,7 +50,9 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("words, and more of them than a header of SQLite has: " * 10)
     db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
     try:
-        with pytest.raises(ServiceError, match=r"cannot open the database .*: file is not a database"):
+        with pytest.raises(
+            ServiceError, match=r"the database .* is damaged: file is not a database; put a backup"
+        ):
             db.migrate()
     finally:
         db.close()

@@ -72,8 +72,8 @@ def test_rows_become_examples(folder: Path) -> None:
     assert read(dataset(folder))[TRAIN] == [
         Example(0, "a", "sort x", "sorted(x)"),
         Example(1, "7", " tab\t'é' 😀 \u2028", "x = '''\n'''", ("m.f", "3")),
-        Example(2, "2", "r", "c"),
-        Example(3, "3", "sort x", "sorted(x)"),
+        Example(2, "2", "r", "c", has_id=False),
+        Example(3, "3", "sort x", "sorted(x)", has_id=False),
     ]
 
 

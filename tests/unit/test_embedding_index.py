@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.core.identity import sort_key
 from models.core.retrieval.solved_examples import EmbeddingIndex, pack_vector, unpack_vector
 
 
-def space(points: list[list[float]]) -> EmbeddingIndex:
+def space(points: list[list[float]], keyed: bool = False) -> EmbeddingIndex:
     """Example 10 * row for each row."""
-    return EmbeddingIndex.of(
-        (10 * row, pack_vector(np.array(point, dtype=np.float32))) for row, point in enumerate(points)
-    )
+    records = [(10 * row, pack_vector(np.array(point, dtype=np.float32))) for row, point in enumerate(points)]
+    return EmbeddingIndex.of(records, {row: sort_key(f"{row}") for row, _ in records} if keyed else None)
 
 
 POINTS = st.lists(
@@ -40,12 +41,13 @@ def test_the_very_nearest_comes_first() -> None:
 def test_fewer_shots_are_the_first_of_more_and_all_are_accepted(
     points: list[list[float]], count: int, data: st.DataObject
 ) -> None:
-    index = space(points)
+    index, keyed = space(points), space(points, keyed=True)
     accepted = data.draw(st.sets(st.sampled_from(index.ids)))
     query = unpack_vector(pack_vector(np.array(points[0], dtype=np.float32)))
     for choose in (
         lambda shots: index.nearest(query, accepted, shots),
         lambda shots: index.diverse(accepted, shots, "seed"),
+        lambda shots: keyed.diverse(accepted, shots, "seed"),
     ):
         everything = choose(len(points))
         assert set(everything) == accepted
@@ -61,15 +63,30 @@ def test_sets_meet_the_examples_in_the_same_order(points: list[list[float]], dat
     assert index.diverse(accepted, len(points), "seed") == [each for each in everything if each in accepted]
 
 
-def test_a_diverse_set_holds_one_of_each_kind() -> None:
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_diverse_set_holds_one_of_each_kind(keyed: bool) -> None:
     """Four kinds of request, of which one has nearly all: at random, a kind would be missing mostly."""
     generator = np.random.default_rng(0)
     kinds = np.repeat(np.arange(4), [94, 2, 2, 2])
     points = np.eye(4)[kinds] + generator.normal(0, 0.05, (100, 4))
-    index = space(points.tolist())
+    index = space(points.tolist(), keyed)
     sets = [index.diverse(set(index.ids), 4, f"{seed}") for seed in range(10)]
     assert all({kinds[example // 10] for example in chosen} == {0, 1, 2, 3} for chosen in sets)
     assert len({tuple(chosen) for chosen in sets}) > 1
+
+
+def test_new_example_changes_few_diverse_sets() -> None:
+    generator = np.random.default_rng(0)
+    points = np.eye(4)[np.repeat(np.arange(4), 20)] + generator.normal(0, 0.1, (80, 4))
+    records = [(row, pack_vector(point.astype(np.float32))) for row, point in enumerate(points)]
+    keys = {row: sort_key(f"{row}") for row in range(-1, 80)}
+    new = (-1, pack_vector(np.array([1, 0.1, 0, 0.1], dtype=np.float32)))
+    changed = {}
+    for given_keys in (keys, None):
+        before, after = (EmbeddingIndex.of(each, given_keys) for each in (records, [new, *records]))
+        sets = [(before.diverse(keys, 4, f"{seed}"), after.diverse(keys, 4, f"{seed}")) for seed in range(50)]
+        changed[given_keys is keys] = sum(first != second for first, second in sets)
+    assert changed[True] <= 20 < 40 <= changed[False]
 
 
 def test_without_vectors_nothing_is_chosen() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import aiohttp
 import httpx2
 import openai
@@ -10,14 +12,21 @@ from openai import _exceptions as openai_exceptions
 
 from models.adapters.backends.error_map import (
     Address,
-    limits_from_headers,
     map_client_error,
     map_connection_error,
     map_status_error,
-    retry_after,
 )
-from models.core.errors import AccessError, BadRequest, ContextOverflow, ModelError, RateLimited, Unavailable
-from models.core.types import Limits
+from models.core.errors import (
+    AccessError,
+    BadRequest,
+    ContextOverflow,
+    Filtered,
+    ModelError,
+    RateLimited,
+    StrayRefusal,
+    TimedOut,
+    Unavailable,
+)
 
 KEY = "sk-secret-0123456789"
 ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", KEY)
@@ -36,7 +45,7 @@ def mapped(error: Exception) -> ModelError:
 
 
 RAISED = [
-    (raised(400), BadRequest),
+    (raised(400), StrayRefusal),
     (raised(401), AccessError),
     (raised(403), AccessError),
     (raised(404), AccessError),
@@ -86,7 +95,7 @@ def test_every_exception_of_the_installed_client_is_mapped() -> None:
         (405, AccessError),
         (407, AccessError),
         (408, Unavailable),
-        (413, BadRequest),
+        (413, ContextOverflow),
         (425, Unavailable),
         (451, BadRequest),
         (501, AccessError),
@@ -105,42 +114,102 @@ def test_unknown_status_is_named_by_its_number(status: int, expected: type[Model
         (raised(400, code=400, type="exceed_context_size_error"), ContextOverflow),
         (raised(400, code=400, type="BadRequestError", param="input_tokens"), ContextOverflow),
         (raised(413, code="context_length_exceeded"), ContextOverflow),
-        (raised(400, message="context_length_exceeded"), BadRequest),
-        (raised(400, message="This model's maximum context length is 8 tokens"), BadRequest),
+        (raised(400, message="insufficient_quota"), StrayRefusal),
         (raised(429, code="insufficient_quota"), AccessError),
         (raised(429, type="insufficient_quota"), AccessError),
         (raised(429, message="insufficient_quota"), RateLimited),
-        (raised(500, code="context_length_exceeded"), Unavailable),
+        (raised(500, code="context_length_exceeded"), ContextOverflow),
     ],
 )
 def test_codes_decide_and_texts_do_not(error: Exception, expected: type[ModelError]) -> None:
     assert type(mapped(error)) is expected
 
 
-@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), OSError(24, "too many files")])
+@pytest.mark.parametrize("error", [ConnectionResetError(), OSError(24, "too many files")])
 def test_a_broken_connection_is_no_answer(error: Exception) -> None:
     assert type(mapped(error)) is Unavailable
 
 
+def test_a_timeout_says_how_long_it_was() -> None:
+    error = map_connection_error(TimeoutError(), ADDRESS, 2.0)
+    assert type(error) is TimedOut
+    assert str(error).endswith("no answer within 2 s")
+
+
+SENT = Address("some-model", "http://server/v1", "SOME_KEY", KEY, frozenset({"temperature", "max_tokens"}))
+CONFIGURATION = [
+    (400, {"code": "unsupported_parameter", "param": "max_tokens"}, "to max_completion_tokens in params"),
+    (400, {"code": "unsupported_value", "param": "temperature"}, "temperature is refused"),
+    (422, {"code": "unknown_parameter", "param": "top_k"}, "top_k is refused"),
+    (400, {"param": "temperature", "message": "must be at most 2"}, "must be at most 2"),
+    (400, {"code": "invalid_api_key"}, "set SOME_KEY to a valid key"),
+    (400, {"code": "model_not_found"}, "check the model 'some-model'"),
+    (404, {"type": "model_not_found"}, "check the model 'some-model'"),
+    (400, {"param": "model"}, "check the model 'some-model'"),
+    (403, {"code": "insufficient_credits"}, "the quota is used up"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "error", "remedy"), CONFIGURATION)
+def test_what_every_request_has_is_the_configuration_s(
+    status: int, error: dict[str, str], remedy: str
+) -> None:
+    mapped = map_status_error(status, {}, json.dumps({"error": error}), SENT, answers=True)
+    assert type(mapped) is AccessError
+    assert remedy in str(mapped)
+
+
+@pytest.mark.parametrize("param", ["messages", "messages.[0].content", "prompt", "", None, "\x00", 5])
+def test_what_is_wrong_with_the_words_is_the_row_s(param: object) -> None:
+    body = json.dumps({"error": {"message": "invalid", "param": param}})
+    assert isinstance(map_status_error(422, {}, body, SENT), BadRequest)
+
+
+def test_a_parameter_may_be_named_as_fastapi_names_it() -> None:
+    body = json.dumps({"detail": [{"loc": ["body", "temperature"], "msg": "too high"}]})
+    assert "temperature is refused" in str(map_status_error(422, {}, body, SENT))
+
+
+@pytest.mark.parametrize("status", [400, 404, 424, 498, 499])
+def test_a_refusal_without_a_reason_is_stray_where_the_model_answers(status: int) -> None:
+    body = b'{"error": {"message": "upstream connect error"}}'
+    assert type(map_status_error(status, {}, body, ADDRESS, answers=True)) is StrayRefusal
+
+
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.25"}, 0.25),
-        ({"retry-after": "0"}, 0.0),
-        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
-        ({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}, 20.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 0.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT", "date": "Thu, 01 Jan 1970 00:01:55 GMT"}, 5.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "Thu, 99 Jan 1970 00:02:00 GMT"}, None),
-        ({}, None),
-    ],
+    ("code", "expected"),
+    [("invalid_prompt", BadRequest), ("400", StrayRefusal), (400, StrayRefusal), (None, StrayRefusal)],
 )
-def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, now=100.0) == seconds
+def test_a_400_with_a_code_is_not_stray(code: object, expected: type[ModelError]) -> None:
+    body = json.dumps({"error": {"message": "no", "code": code}})
+    assert type(map_status_error(400, {}, body, ADDRESS)) is expected
+
+
+def test_a_limit_of_tokens_is_no_context() -> None:
+    body = json.dumps({"error": {"message": "maximum number of tokens per minute reached"}})
+    assert type(map_status_error(429, {}, body, ADDRESS)) is RateLimited
+
+
+FILTERED = [
+    {"code": "content_filter"},
+    {"code": "invalid_request", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
+    {"code": "content_policy_violation"},
+    {"code": 403, "message": "flagged", "metadata": {"reasons": ["violence"], "flagged_input": "..."}},
+]
+
+
+@pytest.mark.parametrize("error", FILTERED)
+def test_a_content_filter_refuses_the_row(error: dict[str, object]) -> None:
+    mapped = map_status_error(400, {}, json.dumps({"error": error}), ADDRESS)
+    assert isinstance(mapped, Filtered)
+    assert mapped.reason == "refusal"
+
+
+@pytest.mark.parametrize("status", [500, 503, *range(520, 527), 529, 530, 598])
+def test_an_outage_tells_how_long_it_takes(status: int) -> None:
+    error = map_status_error(status, {"Retry-After".lower(): "7"}, b"", ADDRESS)
+    assert isinstance(error, Unavailable)
+    assert error.retry_after == 7.0
 
 
 def test_a_rate_limit_carries_its_wait() -> None:
@@ -203,7 +272,7 @@ def test_every_error_of_the_http_client_is_caught(kind: type[Exception]) -> None
 )
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_malformed_error_body_gives_the_error_of_its_status(status: int, body: bytes) -> None:
-    expected = {400: BadRequest, 429: RateLimited, 500: Unavailable}[status]
+    expected = {400: StrayRefusal, 429: RateLimited, 500: Unavailable}[status]
     assert type(map_status_error(status, {}, body, ADDRESS)) is expected
 
 
@@ -213,16 +282,3 @@ def test_an_error_object_may_stand_alone() -> None:
 
 def test_a_broken_connection_does_not_tell_the_key() -> None:
     assert KEY not in str(map_connection_error(OSError(f"http://{KEY}@server"), ADDRESS))
-
-
-@pytest.mark.parametrize(
-    ("headers", "limits"),
-    [
-        ({"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "30000"}, Limits(500, 30_000)),
-        ({"x-ratelimit-limit-tokens": "30000"}, Limits(None, 30_000)),
-        ({"x-ratelimit-limit-requests": "none", "x-ratelimit-limit-tokens": "0"}, Limits()),
-        ({}, None),
-    ],
-)
-def test_limits_are_read_from_headers(headers: dict[str, str], limits: Limits | None) -> None:
-    assert limits_from_headers(headers) == limits

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models.core.errors import DatasetError, NotRecorded
-from models.core.recording import Asker, Recording
+from models.core.recording import Asker, Recording, recorded_row
 from models.core.types import Completion, Message, Request, Usage
 from producer.experiments.load import pin_recordings
 from storage.jsonl import read_recording
@@ -42,6 +42,16 @@ def test_recorded_answer_does_not_depend_on_the_provider() -> None:
     expected = Completion("sorted(x)", "length", Usage(9, 3, 2))
     assert answer(recording_, replace(ASKED, provider="replay")) == expected
     assert answer(recording_, PROMPT) == Completion(None, "stop", Usage(), "no")
+
+
+def test_reasoning_and_estimates_are_recorded_and_replayed() -> None:
+    thought = Completion("f(x)", "stop", Usage(9, 3, 7, 5, estimated=True), None, "hm")
+    assert answer(recording(recorded_row(ASKED.body(), thought)), ASKED) == thought
+    plain = Completion("f(x)", "stop", Usage(9, 0, 7))
+    row = recorded_row(ASKED.body(), plain)
+    assert row["usage"] == {"prompt": 9, "cached": 0, "completion": 7}
+    assert "reasoning" not in row
+    assert answer(recording(row), ASKED) == plain
 
 
 def test_replayed_request_keeps_its_recorded_identity() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.core.tokens import TokenEstimate
-from models.core.types import Message, Request, Usage
+from models.core.types import Completion, Message, Request, Usage
 
 ENGLISH = "Return a new list that holds the items of the iterable in ascending order. " * 8
 CHAT = Request("any", "m", (Message("system", "Be brief."), Message("user", ENGLISH)))
@@ -29,6 +29,33 @@ def test_reported_usage_corrects_the_estimate() -> None:
     guess = estimate.usage(CHAT)
     assert abs(guess.prompt - 400) < 12
     assert abs(guess.completion - 30) < 3
+
+
+UNKNOWN = Usage(estimated=True)
+
+
+def test_what_a_server_does_not_tell_is_charged_as_estimated() -> None:
+    limited = Request("any", "m", prompt=ENGLISH, params={"max_tokens": 64})
+    estimate = TokenEstimate()
+    likely = estimate.usage(limited)
+    charged = estimate.charged(limited, Completion("f(x)", "stop", UNKNOWN)).usage
+    assert charged == Usage(likely.prompt, 0, 64, 0, estimated=True)
+    partly = estimate.charged(limited, Completion("f(x)", "stop", Usage(0, 0, 7, 0, estimated=True))).usage
+    assert partly == Usage(likely.prompt, 0, 7, 0, estimated=True)
+    known = Completion("f(x)", "stop", Usage(1, 0, 2))
+    assert estimate.charged(limited, known) == known
+
+
+def test_without_a_limit_a_long_answer_is_charged_by_its_length() -> None:
+    written = Completion("word " * 2000, "stop", UNKNOWN, None, "thought " * 1000)
+    assert TokenEstimate().charged(CHAT, written).usage.completion > 3000
+
+
+def test_estimates_teach_nothing() -> None:
+    estimate = TokenEstimate()
+    before = estimate.usage(CHAT)
+    estimate.learn(CHAT, Usage(10**6, 0, 10**6, estimated=True))
+    assert estimate.usage(CHAT) == before
 
 
 def test_estimate_accepts_missing_usage_and_empty_prompts() -> None:

@@ -42,8 +42,10 @@ class Upstream:
             ):
                 kept = _response_headers(response.headers)
                 return CachedAnswer(response.status, kept, await response.read())
+        except aiohttp.ConnectionTimeoutError:
+            return _no_answer(502, url, "no connection in time")
         except TimeoutError:
-            return _no_answer(504, url, "no answer in time")
+            return _no_answer(504, url, f"no answer within {seconds:g} s")
         except ValueError as error:
             return _no_answer(400, url, f"not asked: {type(error).__name__}")
         except (aiohttp.ClientError, OSError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from models.core.answers.checks import usable_text
+from models.core.answers.checks import LIMIT_USED_UP, usable_text
 from models.core.errors import ContextOverflow, NotRecorded
 from models.core.experiment.endpoints import Student
 from models.core.prompts import rendering
@@ -14,8 +14,9 @@ from models.core.tokens import answer_limit
 from models.core.types import MALFORMED, Completion, Rejection, Request
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
+from worker.call_retries import ensure_open
 from worker.few_shot import choose_exemplars
-from worker.model_calls import CheckedAnswer, ask_until_accepted, ensure_open
+from worker.model_calls import CheckedAnswer, ask_until_accepted
 from worker.requests import to_student
 from worker.run_context import RunContext, query_of
 
@@ -105,6 +106,11 @@ async def _first_that_fits(
 def _any_text(completion: Completion) -> str | Rejection:
     """Accept any text: a student's bad answer is a result. Reject only what is no answer at all."""
     verdict = usable_text(completion)
-    if isinstance(verdict, Rejection) and (completion.text is None or completion.finish_reason == MALFORMED):
+    if not isinstance(verdict, Rejection):
+        return verdict
+    thought = bool(completion.reasoning or completion.usage.reasoning)
+    if completion.text is None or completion.finish_reason == MALFORMED:
+        return verdict
+    if verdict.reason == LIMIT_USED_UP and thought:
         return verdict
     return completion.text or ""

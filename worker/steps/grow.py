@@ -10,6 +10,7 @@ import random
 
 from models.core.answers.parsers import parse_pairs
 from models.core.growth import GrowthCandidate, GrowthFilter
+from models.core.identity import draw, row_identity, sort_key
 from models.core.pipeline.rounds import round_of
 from models.core.types import Rejection
 from storage.database import Database
@@ -18,6 +19,7 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.examples import SeedExample
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.runs import Run
+from worker.draws import draw_train_rows, identity_of
 from worker.model_calls import ask_until_accepted
 from worker.requests import chat_attempts
 from worker.run_context import RunContext, once_per_run
@@ -45,23 +47,34 @@ async def grow(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
 async def shown_to_grow(context: RunContext, unit: ClaimedUnit) -> list[SeedExample]:
     """Return the unit's own example among others, in an order that the experiment's seed decides. From the
     second round on some are grown ones; seeds fill up what too few grown ones leave."""
-    config, example = context.experiment.grow, unit.example
+    config = context.experiment.grow
     number = round_of(unit.variant)
-    rng = random.Random(f"{context.experiment.seed}/{example.row}/{number}/{unit.sample}")
-    grown: list[SeedExample] = []
-    if wanted := config.grown_shown(number):
-        pool = await _grown_before(context, number)
-        grown = rng.sample(pool, min(wanted, len(pool)))
-    seeds = await _grow_seeds(context)
-    count = min(config.shown - len(grown), len(seeds)) - 1
-    # Indexes of all rows but the unit's own. Another wording of its question may be shown: nothing is asked.
-    others = [index + (index >= example.row) for index in rng.sample(range(len(seeds) - 1), count)]
-    human = await context.ledger(
-        examples.seed_examples, [unit.example_id, *(seeds[index] for index in others)]
-    )
+    seed = f"{context.experiment.seed}/{await identity_of(context, unit)}/{number}/{unit.sample}"
+    wanted = config.grown_shown(number)
+    pool = await _grown_before(context, number) if wanted else []
+    rng, wanted = random.Random(seed), min(wanted, len(pool))
+    if context.experiment.identity == "row":
+        grown = rng.sample(pool, wanted) if pool else []
+    else:
+        keys = (sort_key(row_identity(each.request, each.answer)) for each in pool)
+        grown = draw(zip(keys, pool, strict=True), wanted, seed)
+    others = await _other_seeds(context, unit, config.shown - len(grown), rng, seed)
+    human = await context.ledger(examples.seed_examples, [unit.example_id, *others])
     together = [*human, *grown]
     rng.shuffle(together)
     return together
+
+
+async def _other_seeds(
+    context: RunContext, unit: ClaimedUnit, shown: int, rng: random.Random, seed: str
+) -> list[int]:
+    """Draw all of the `shown` train examples but the unit's own. Another wording of its question may be among
+    them: nothing is asked."""
+    seeds, row = await _grow_seeds(context), unit.example.row
+    count = min(shown, len(seeds)) - 1
+    if context.experiment.identity == "content":
+        return await draw_train_rows(context, frozenset(seeds) - {unit.example_id}, count, seed)
+    return [seeds[index + (index >= row)] for index in rng.sample(range(len(seeds) - 1), count)]
 
 
 @once_per_run

@@ -14,6 +14,7 @@ from models.core.retrieval.passage_selection import filter_hits, hit_record
 from models.core.types import Hit, Query
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
+from worker.draws import identity_of
 from worker.run_context import RunContext, query_of
 
 
@@ -73,7 +74,11 @@ async def _control(
     shown = [[hit.passage for hit in filter_hits(row, config)] for row in hits]
     if config.control == "filler":
         return [passage_selection.filler_passages(passages, config) for passages in shown]
-    seeds = [f"{context.experiment.seed}/{unit.split}/{unit.example.row}" for unit in units]
+    identities = [await identity_of(context, unit) for unit in units]
+    seeds = [
+        f"{context.experiment.seed}/{unit.split}/{identity}"
+        for unit, identity in zip(units, identities, strict=True)
+    ]
     counts = [passage_selection.DRAWN * len(passages) for passages in shown]
     drawn = await context.clients.retrieve(
         context.experiment, lambda retriever: list(map(retriever.draw, seeds, counts))

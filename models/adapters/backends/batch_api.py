@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
+from models.adapters.backends.completion_body import parse_completion
 from models.adapters.backends.error_map import Address, map_client_error, map_status_error
 from models.adapters.backends.openai import (
     CONNECT_SECONDS,
     NO_KEY,
     OFFICIAL_URL,
     is_loopback,
-    parse_completion,
     path_and_body,
     read_key,
 )
@@ -64,7 +64,7 @@ class BatchClient:
 
         url = teacher.base_url or OFFICIAL_URL
         key = read_key(teacher.api_key_env, url)
-        self.address = Address(teacher.model_name, url, teacher.api_key_env, key)
+        self.address = Address(teacher.model_name, url, teacher.api_key_env, key, frozenset(teacher.params))
         self._client = openai.OpenAI(
             api_key=key or NO_KEY,
             base_url=url,
@@ -152,9 +152,9 @@ def batch_endpoint(request: Request) -> str:
     return f"/v1{path_and_body(request)[0]}"
 
 
-def batch_line(key: str, request: Request) -> bytes:
+def batch_line(key: str, request: Request, url: str = "") -> bytes:
     """Return a call as a line of the uploaded file; `key` comes back with its answer."""
-    path, body = path_and_body(request)
+    path, body = path_and_body(request, url)
     line = {"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body}
     return json.dumps(line).encode() + b"\n"
 
@@ -166,9 +166,9 @@ def parse_result_line(line: bytes, address: Address) -> tuple[str, Completion | 
     """
     try:
         row = json.loads(line)
-        key, response, error = row["custom_id"], row.get("response"), row.get("error")
+        key, response, error = str(row["custom_id"]), row.get("response"), row.get("error")
         status = int(response["status_code"]) if response else 0
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         quoted = address.quote(line.decode(errors="replace"))
         raise Unavailable(f"{address}: a line of results cannot be read: {quoted}") from None
     if not response:
@@ -176,7 +176,10 @@ def parse_result_line(line: bytes, address: Address) -> tuple[str, Completion | 
         code = error.get("code") if isinstance(error, Mapping) else error
         return key, Unavailable(f"{address}: not answered: {address.quote(code)}")
     body = response.get("body")
-    text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    if 200 <= status < 300:
+    text = body.encode(errors="replace") if isinstance(body, str) else json.dumps(body).encode()
+    if not 200 <= status < 300:
+        return key, map_status_error(status, {}, text, address)
+    try:
         return key, parse_completion(text, address)
-    return key, map_status_error(status, {}, text, address)
+    except ModelError as inside:
+        return key, inside

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from models.adapters.backends.error_map import Address
-from models.core.errors import AccessError, ServiceError, Unavailable
+from models.core.errors import AccessError, ServiceError, TimedOut, Unavailable
 
 TOKEN = "X-Starmill-Token"  # noqa: S105 (the name of a header)
 UPSTREAM = "X-Starmill-Upstream"
@@ -57,6 +57,8 @@ class GatewayClient:
         if RELAYED in headers:
             return
         message = f"status {status}: {address.quote(body.decode(errors='replace'))}"
+        if status == 504:
+            raise TimedOut(f"{address}: {address.quote(body.decode(errors='replace'))}")
         if status >= 500:
             raise Unavailable(f"{self.peer(address)}: {message}")
         if status in (401, 403):

@@ -8,21 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from models.adapters.backends.error_map import (
-    Address,
-    limits_from_headers,
-    map_connection_error,
-    map_status_error,
-)
+from models.adapters.backends.completion_body import parse_completion
+from models.adapters.backends.error_map import Address, map_connection_error, map_status_error
 from models.adapters.backends.gateway_client import GatewayClient
+from models.adapters.backends.limit_headers import limits_from_headers
 from models.adapters.tcp_keepalive import open_socket
-from models.core.errors import AccessError, Unavailable
+from models.core.errors import AccessError, ModelError, Unavailable
 from models.core.experiment.endpoints import Endpoint
-from models.core.types import JSON, MALFORMED, Completion, Limits, Request, Usage
+from models.core.types import JSON, Completion, Limits, Request
 
 if TYPE_CHECKING:
     import aiohttp
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
 OFFICIAL_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 5.0
+# After so many responses 404 in a row, the model is gone.
+MAX_MISSING = 5
 # Servers that ask for no key still want the header.
 NO_KEY = "unused"
 # Which account pays, where a key may use several.
@@ -58,14 +57,18 @@ class OpenAIBackend:
         self._failures = (aiohttp.ClientError, OSError)
         self._headers = _headers(self._key, self._url)
         self._session: aiohttp.ClientSession | None = None
+        # Responses 404 since the last answer; a server that never answered has none to spare.
+        self._missing = MAX_MISSING
 
     async def complete(self, request: Request) -> Completion:
         """Ask /completions if the request has a prompt, else /chat/completions.
 
         The timeout starts when the call has a free slot. Raises ModelError.
         """
-        address = peer = Address(request.model, self._url, self._variable, self._key)
-        path, body = path_and_body(request)
+        address = peer = Address(
+            request.model, self._url, self._variable, self._key, frozenset(request.params)
+        )
+        path, body = path_and_body(request, self._url)
         data = json.dumps(body).encode()
         url, headers = self._url + path, dict[str, str]()
         if self._gateway:
@@ -79,13 +82,22 @@ class OpenAIBackend:
             ):
                 text = await response.read()
         except self._failures as error:
-            raise map_connection_error(error, peer) from None  # its text may hold the key
+            raise map_connection_error(error, peer, self._seconds) from None  # its text may hold the key
         if self._gateway:
             self._gateway.check(response.status, response.headers, text, address)
-        self.limits = limits_from_headers(response.headers) or self.limits
+        self.limits = limits_from_headers(response.headers, time.time()) or self.limits
         if not 200 <= response.status < 300:
-            raise map_status_error(response.status, response.headers, text, address)
-        return parse_completion(text, address)
+            self._missing += response.status == 404
+            raise map_status_error(
+                response.status, response.headers, text, address, answers=self._missing <= MAX_MISSING
+            )
+        self._missing = 0
+        try:
+            return parse_completion(text, address, response.headers)
+        except ModelError:
+            if self._gateway:  # which holds this response as the answer
+                self._gateway.forget([request.key])
+            raise
 
     async def probe(self) -> None:
         """Raise Unavailable if the server is not up: GET /health, then /models.
@@ -134,21 +146,20 @@ def is_official(base_url: str | None) -> bool:
     return base_url is None or urlsplit(base_url).hostname == urlsplit(OFFICIAL_URL).hostname
 
 
-def path_and_body(request: Request) -> tuple[str, JSON]:
-    """Return path and body. Parameters are sent unchanged, also a server's own (top_k, min_p, ...)."""
+def path_and_body(request: Request, url: str = "") -> tuple[str, JSON]:
+    """Return path and body. Parameters are sent unchanged, also a server's own (top_k, min_p, ...).
+
+    The official API calls `max_tokens` of a chat `max_completion_tokens`, and its newer models know no other
+    name.
+    """
     if request.prompt is not None:
         return "/completions", {"model": request.model, "prompt": request.prompt, **request.params}
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    return "/chat/completions", {"model": request.model, "messages": messages, **request.params}
-
-
-def parse_completion(text: bytes, address: Address) -> Completion:
-    """Parse the body of an answer; a malformed one is quoted, with the finish reason MALFORMED."""
-    try:
-        return _completion(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError):
-        # An error would be retried for ever. As an answer it is rejected and counted.
-        return Completion(address.quote(text.decode(errors="replace")), MALFORMED, Usage())
+    params = dict(request.params)
+    if is_official(url) and "max_tokens" in params:
+        params.setdefault("max_completion_tokens", params["max_tokens"])
+        del params["max_tokens"]
+    return "/chat/completions", {"model": request.model, "messages": messages, **params}
 
 
 def _headers(key: str, url: str) -> dict[str, str]:
@@ -177,27 +188,3 @@ def read_key(variable: str, url: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise AccessError(f"the key in {variable} holds characters that no key has; set {variable} again")
     return key
-
-
-def _completion(answer: Any) -> Completion:
-    """Raises LookupError, TypeError, AttributeError or ValueError if `answer` is not a completion."""
-    choice: Mapping[str, Any] = answer["choices"][0]
-    if "message" in choice:
-        message = choice["message"]
-        text, refusal = message.get("content"), message.get("refusal")
-    else:
-        text, refusal = choice["text"], None
-    if not isinstance(text, str | None):
-        raise TypeError
-    return Completion(
-        text, choice.get("finish_reason") or "", _usage(answer.get("usage") or {}), refusal or None
-    )
-
-
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt=int(usage.get("prompt_tokens") or 0),
-        cached=int(details.get("cached_tokens") or 0),
-        completion=int(usage.get("completion_tokens") or 0),
-    )

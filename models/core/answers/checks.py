@@ -18,16 +18,20 @@ EXCERPT = 200
 @dataclass(frozen=True, slots=True)
 class Reason:
     """A reason to reject an answer. `soft`: there is a text, but a bad one; otherwise there is nothing to
-    use."""
+    use. `final`: the same request would be answered the same way, so it is not paid for again."""
 
     soft: bool
     description: str
+    final: bool = False
 
 
 REASONS: Mapping[str, Reason] = {
     "null": Reason(False, "the provider sent no content"),
     "empty": Reason(False, "the answer is blank"),
     "refusal": Reason(False, "the model or its content filter refused"),
+    "limit_used_up": Reason(
+        False, "nothing but reasoning came before the token limit; raise max_completion_tokens", final=True
+    ),
     "html": Reason(False, "an HTML page came instead of an answer"),
     "malformed": Reason(False, "the server sent something that is no completion"),
     "missing": Reason(False, "the numbered reply leaves this item out"),
@@ -66,6 +70,12 @@ _REFUSAL = re.compile(
 )
 
 
+LIMIT_USED_UP = "limit_used_up"
+_RAISE_LIMIT = (
+    "the token limit was used up before the answer began: raise max_completion_tokens (or max_tokens)"
+)
+
+
 def usable_text(completion: Completion) -> str | Rejection:
     """Return the model's text, or the reason why no stage can use it.
 
@@ -96,13 +106,24 @@ def _unusable(completion: Completion) -> Rejection | None:
         return reject("refusal", completion.refusal or text or f"finish_reason {ended}")
     if ended == MALFORMED:
         return reject("html" if _HTML.match(text or "") else "malformed", text or "")
-    if text is None:
-        return reject("null", f"finish_reason {ended}")
-    if not any(char.isprintable() and not char.isspace() for char in text):
-        return reject("empty", f"finish_reason {ended}")
+    if text is None or is_blank(text):
+        if ended == "length":
+            return Rejection(LIMIT_USED_UP, f"{_RAISE_LIMIT}; {_thought(completion)}")
+        return reject("null" if text is None else "empty", f"finish_reason {ended}")
     if _HTML.match(text):
         return reject("html", text)
     return reject("refusal", text) if is_refusal(text) else None
+
+
+def is_blank(text: str | None) -> bool:
+    """Tell if `text` has nothing that can be read."""
+    return not any(char.isprintable() and not char.isspace() for char in text or "")
+
+
+def _thought(completion: Completion) -> str:
+    usage = completion.usage
+    thought = usage.reasoning or (usage.completion if completion.reasoning else 0)
+    return f"{usage.completion} tokens were written" + f", {thought} of them reasoning" * bool(thought)
 
 
 def _words(text: str) -> list[str]:

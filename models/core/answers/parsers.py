@@ -1,4 +1,4 @@
-"""Parsers of model replies: augmentations, pairs of grown examples, rationales and verdicts."""
+"""Parsers of model replies: augmentations, pairs of grown examples, and rationales."""
 
 from __future__ import annotations
 
@@ -210,21 +210,3 @@ def parse_rationale(completion: Completion, request: str, hinted: bool) -> Parse
     if not code:
         return reject("no_code", text, end=True)
     return ParsedRationale(text, code)
-
-
-# "The correct answer is" is no verdict.
-_WORD = r"(?P<not>not\s+(?:quite\s+)?)?\b(?P<word>(?:correct|right)(?!\s+answer)|incorrect|wrong)\b"
-_VERDICT = re.compile(rf"\bverdict\b[\s*:]*(?:is\b)?[\s*:]*{_WORD}", re.IGNORECASE)
-_ANY = re.compile(_WORD, re.IGNORECASE)
-
-
-def parse_verdict(completion: Completion) -> bool | Rejection:
-    """Tell if the judged answer is right, by the word after the last "verdict", else by the only such
-    word."""
-    text = usable_text(completion)
-    if isinstance(text, Rejection) and text.reason != "truncated":
-        return text
-    text = completion.text or ""
-    words = list(_VERDICT.finditer(text))[-1:] or list(_ANY.finditer(text))
-    verdicts = {(each["word"].lower() in ("correct", "right")) != bool(each["not"]) for each in words}
-    return verdicts.pop() if len(verdicts) == 1 else reject("no_verdict", text)

@@ -122,7 +122,8 @@ MUTABLE_KEYS: Mapping[str, Any] = {
 
 class Experiment(StrictModel):
     """An experiment. `budget_usd` limits the cost of all calls of a run together. `task` is the task folder;
-    only configurations of releases before task folders lack it."""
+    only configurations of releases before task folders lack it. `identity` seeds the draws for a row by what
+    stands in it or, as in earlier releases, by its number."""
 
     name: Name
     task: TaskFolder | None = None
@@ -139,6 +140,7 @@ class Experiment(StrictModel):
     units_per_task: UnitsPerTask = UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0
+    identity: Literal["content", "row"] = "content"
 
     @field_validator("students")
     @classmethod

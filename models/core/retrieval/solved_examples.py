@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -140,13 +140,17 @@ class EmbeddingIndex:
 
     ids: Sequence[int]
     vectors: Floats
+    keys: NDArray[np.uint64] | None = None
 
     @classmethod
-    def of(cls, records: Iterable[tuple[int, str]]) -> EmbeddingIndex:
-        """Build the index from pairs of an example and its packed vector."""
+    def of(cls, records: Iterable[tuple[int, str]], keys: Mapping[int, int] | None = None) -> EmbeddingIndex:
+        """Build the index from pairs of an example and its packed vector. Draws depend on `keys`, numbers
+        below 2^64 that look random, or without them on the examples' places."""
         pairs = list(records)
         vectors = np.stack([unpack_vector(vector) for _, vector in pairs]) if pairs else np.zeros((0, 1))
-        return cls([example for example, _ in pairs], vectors.astype(np.float32))
+        ids = [example for example, _ in pairs]
+        own = None if keys is None else np.array([keys[example] for example in ids], dtype=np.uint64)
+        return cls(ids, vectors.astype(np.float32), own)
 
     def nearest(self, vector: Floats, among: Container[int], count: int) -> list[int]:
         """Return the `count` nearest examples of `among`, the nearest first."""
@@ -177,12 +181,30 @@ class EmbeddingIndex:
 
     def _next(self, far: Floats, visited: NDArray[np.bool_], rng: random.Random) -> tuple[int, Floats]:
         """Return the row to visit next, and the distance of each example to the nearest visited one."""
-        sums = np.cumsum(np.where(visited, 0, far), dtype=np.float64)
-        if sums[-1] <= 0:  # only copies of visited examples are left
+        weights = np.where(visited, 0, far)
+        if weights.sum() <= 0:  # only copies of visited examples are left
             return int(np.flatnonzero(~visited)[0]), far
-        points = [rng.random() * sums[-1] for _ in range(CANDIDATES)]
-        rows = np.searchsorted(sums, points, side="right")
-        rows = np.minimum(rows, np.searchsorted(sums, sums[-1]))  # a product may be rounded up
+        rows = _by_place(weights, rng) if self.keys is None else _by_key(weights, self.keys, rng)
         left = np.minimum(far, np.maximum(0, 1 - self.vectors[rows] @ self.vectors.T))
         best = int(left.sum(axis=1).argmin())
         return int(rows[best]), np.asarray(left[best], dtype=np.float32)
+
+
+def _by_place(weights: Floats, rng: random.Random) -> NDArray[np.intp]:
+    """Draw CANDIDATES rows with chances as their weights."""
+    sums = np.cumsum(weights, dtype=np.float64)
+    points = [rng.random() * sums[-1] for _ in range(CANDIDATES)]
+    rows = np.searchsorted(sums, points, side="right")
+    last = np.searchsorted(sums, sums[-1])
+    return np.asarray(np.minimum(rows, last), dtype=np.intp)  # a product may be rounded up
+
+
+def _by_key(weights: Floats, keys: NDArray[np.uint64], rng: random.Random) -> NDArray[np.intp]:
+    """Draw CANDIDATES different rows with chances as their weights, fewer if no more have one (Efraimidis and
+    Spirakis, 2006). A row that is added changes the draw only if it is drawn."""
+    factor, shift = np.uint64(rng.getrandbits(64) | 1), np.uint64(rng.getrandbits(64))
+    chances = (((keys * factor + shift) >> np.uint64(11)) + 0.5) / 2.0**53
+    with np.errstate(divide="ignore"):
+        times = -np.log(chances) / weights
+    count = min(CANDIDATES, int(np.count_nonzero(weights)))
+    return np.argsort(times, kind="stable")[:count]

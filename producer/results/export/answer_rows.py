@@ -14,9 +14,18 @@ from producer.results.export import columns
 from producer.results.export.columns import Shape
 from storage.database import Database
 from storage.ledger.history import augmented, generations
-from storage.ledger.queries import ResultRow, failures, iter_rows, rejected_texts, request_bodies, results
+from storage.ledger.queries import (
+    ResultRow,
+    answer_texts,
+    failures,
+    iter_rows,
+    reasonings,
+    rejected_texts,
+    request_bodies,
+    results,
+)
 from storage.ledger.runs import Run
-from storage.schema import TEST
+from storage.schema import DONE, FAILED, TEST
 
 ANSWER: Shape = {
     "question_id": str,
@@ -39,6 +48,9 @@ ANSWER: Shape = {
     "truncated": bool,
     "prediction": str,
     "exact_match": bool,
+    "correct": bool,
+    "verdict": str,
+    "verdict_text": str,
     "execution": str,
     "execution_detail": str,
     "provenance": {
@@ -56,32 +68,43 @@ ANSWER: Shape = {
 }
 
 
-def answer_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+def answer_rows(db: Database, run: Run, *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
     """Yield finished answers of shape ANSWER, by cell of the grid, test example and seed.
 
-    `prediction` and `exact_match` are null if not judged yet, `execution` if not executed. `exemplars` are
-    rows of the train split; the model's context had no room for those `dropped`.
+    `prediction` and `exact_match` are null if not judged yet, `correct` without a rule, `execution` if not
+    executed. `verdict` is what a judge model's reply, `verdict_text`, says: right, wrong, or no_verdict.
+    `exemplars` are rows of the train split; the model's context had no room for those `dropped`.
     """
     grid = {cell.name: cell for cell in cells(run.experiment)}
     searches = Searches.read(run.experiment.passages)
     for batch in columns.in_batches(_answers(db, run)):
-        requests = request_bodies(db, [answer.generation for answer, _ in batch if answer.generation])
+        keys = [answer.generation for answer, _ in batch if answer.generation]
+        requests, thoughts = request_bodies(db, keys), reasonings(db, keys) if reasoning else None
+        replies = answer_texts(db, [key for _, judge in batch if judge and (key := _verdict(judge)[1])])
         searched = results(db, run.id, "retrieve", list({answer.example_id for answer, _ in batch}))
         for answer, judge in batch:
             cell = grid[answer.variant]
-            row = _row(run, cell, answer, judge)
+            row = _row(run, cell, answer, judge, replies)
             provenance = _provenance(run, cell, answer, requests.get(answer.generation or ""))
             provenance["passages"] = _shown(cell, answer, searches, searched)
-            yield {**row, "provenance": provenance}
+            yield columns.with_reasoning({**row, "provenance": provenance}, thoughts, answer.generation)
 
 
 def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
-    """Yield each answer with its judge if that is done: they are planned one after the other."""
-    finished = iter_rows(db, run.id, stages=("answer", "judge"), split=TEST)
+    """Yield each answer with its judge if that has ended: they are planned one after the other."""
+    finished = iter_rows(db, run.id, stages=("answer", "judge"), states=(DONE, FAILED), split=TEST)
     for _, units in groupby(finished, key=lambda unit: (unit.example_id, unit.variant, unit.sample)):
         by_stage = {unit.stage: unit for unit in units}
-        if answer := by_stage.get("answer"):
+        if (answer := by_stage.get("answer")) and answer.state == DONE:
             yield answer, by_stage.get("judge")
+
+
+def _verdict(judge: ResultRow) -> tuple[str | None, str | None]:
+    """Return what a judge model says, and the key of its reply."""
+    if judge.state == FAILED:
+        return judge.reason if judge.generation else None, judge.generation
+    verdict = judge.result.get("verdict") or {}
+    return verdict.get("said"), verdict.get("generation")
 
 
 def _shown(
@@ -111,9 +134,12 @@ def _provenance(run: Run, cell: Cell, answer: ResultRow, body: JSON | None) -> d
     }
 
 
-def _row(run: Run, cell: Cell, answer: ResultRow, judge: ResultRow | None) -> dict[str, Any]:
-    verdict = judge.result if judge else {}
-    executed = verdict.get("execution") or {}
+def _row(
+    run: Run, cell: Cell, answer: ResultRow, judge: ResultRow | None, replies: dict[str, str]
+) -> dict[str, Any]:
+    judged = judge.result if judge else {}
+    executed = judged.get("execution") or {}
+    verdict, reply = _verdict(judge) if judge else (None, None)
     return {
         "question_id": answer.question_id,
         "row": answer.number,
@@ -133,8 +159,11 @@ def _row(run: Run, cell: Cell, answer: ResultRow, judge: ResultRow | None) -> di
         "dropped": answer.result.get("dropped") or {"passages": 0, "exemplars": 0},
         "text": answer.result.get("text"),
         "truncated": bool(answer.result.get("truncated")),
-        "prediction": verdict.get("prediction"),
-        "exact_match": verdict.get("exact_match"),
+        "prediction": judged.get("prediction"),
+        "exact_match": judged.get("exact_match"),
+        "correct": judged.get("correct"),
+        "verdict": verdict,
+        "verdict_text": replies.get(reply or ""),
         "execution": executed.get("outcome"),
         "execution_detail": executed.get("detail"),
     }

@@ -58,6 +58,11 @@ def prompt_sha256(body: Mapping[str, Any] | None) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def with_reasoning(row: JSON, thoughts: Mapping[str, str] | None, generation: str | None) -> JSON:
+    """Return the row with what the model thought aloud; unchanged if `thoughts` are not wanted."""
+    return row if thoughts is None else row | {"reasoning": thoughts.get(generation or "")}
+
+
 @cache
 def starmill_version() -> str:
     return version("starmill")

@@ -26,7 +26,7 @@ class RowSelection:
     `accepted` keeps synthetic examples with a right rationale only. `filters` leave out the rows that they
     mark; None means the experiment's own filters if `accepted`. Raise UsageError if these or `style` are
     given for other rows than synthetic ones, or another format than jsonl for generations, which have no
-    columns.
+    columns. `reasoning` adds what models thought aloud to synthetic rows and answers; generations have it.
     """
 
     what: RowKind = "synthetic"
@@ -35,18 +35,22 @@ class RowSelection:
     format: str = "jsonl"
     filters: tuple[str, ...] | None = None
     left_out: LeftOut = NOTHING
+    reasoning: bool = False
 
     def __post_init__(self) -> None:
         if self.what != "synthetic" and (self.accepted or self.style != "raw" or self.filters is not None):
             style = f"--style {self.style}" if self.style != "raw" else "--filter"
             option = "--only accepted" if self.accepted else style
             raise UsageError(f"{option} is for synthetic data: leave it out, or --what {self.what}")
+        if self.reasoning and self.what == "failures":
+            raise UsageError("--reasoning is for answers that were accepted: leave it out for failures")
         if self.what == "generations" and self.format != "jsonl":
             raise UsageError(f"--format {self.format} has no columns for generations: take --format jsonl")
 
     @property
     def shape(self) -> Shape:
-        return CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
+        shape = CHAT if self.style == "chat" else _SHAPES.get(self.what, {})
+        return {**shape, "reasoning": str} if self.reasoning and shape else shape
 
 
 def apply_filters(db: Database, run: Run, selection: RowSelection) -> RowSelection:
@@ -63,13 +67,17 @@ def select_rows(db: Database, run: Run, selection: RowSelection) -> Iterator[dic
     """Yield JSON values of the selection's shape, in the order of the dataset, in bounded memory."""
     if selection.what == "synthetic":
         make = as_chat if selection.style == "chat" else as_row
-        return synthetic_rows(db, run, make, accepted=selection.accepted, without=selection.left_out.units)
+        return synthetic_rows(
+            db, run, make, accepted=selection.accepted, without=selection.left_out.units,
+            reasoning=selection.reasoning,
+        )  # fmt: skip
+    if selection.what == "answers":
+        return answer_rows(db, run, reasoning=selection.reasoning)
     return _ROWS[selection.what](db, run)
 
 
 _SHAPES: Mapping[RowKind, Shape] = {"synthetic": SYNTHETIC, "answers": ANSWER, "failures": FAILURE}
 _ROWS: Mapping[RowKind, Callable[[Database, Run], Iterator[dict[str, Any]]]] = {
-    "answers": answer_rows,
     "failures": failure_rows,
     "generations": generation_rows,
 }

@@ -10,7 +10,7 @@ from producer.results.export import columns
 from producer.results.export.columns import PASSAGE, PROVENANCE, Shape
 from producer.results.synthetic_set import SyntheticExample, rationale_source, synthetic_examples
 from storage.database import Database
-from storage.ledger.queries import ResultRow, costs, request_bodies, shared_calls
+from storage.ledger.queries import ResultRow, costs, reasonings, request_bodies, shared_calls
 from storage.ledger.runs import Run
 
 SYNTHETIC: Shape = {
@@ -41,22 +41,29 @@ Make = Callable[[SyntheticExample, ResultRow, JSON], JSON]
 
 
 def synthetic_rows(
-    db: Database, run: Run, make: Make, *, accepted: bool, without: Container[int] = ()
+    db: Database,
+    run: Run,
+    make: Make,
+    *,
+    accepted: bool,
+    without: Container[int] = (),
+    reasoning: bool = False,
 ) -> Iterator[JSON]:
     """Yield train examples that have a rationale, in order; each right rationale makes a row of its own.
 
-    Rationales of the units `without` are left out.
+    Rationales of the units `without` are left out. `reasoning` adds what the teacher thought aloud.
     """
     shared = shared_calls(db, run.id, "augment") if run.experiment.augment.batch_size > 1 else {}
     for batch in columns.in_batches(_chosen(db, run, accepted, without)):
-        requests = request_bodies(
-            db, [rationale.generation for _, rationale in batch if rationale.generation]
-        )
+        keys = [rationale.generation for _, rationale in batch if rationale.generation]
+        requests = request_bodies(db, keys)
+        thoughts = reasonings(db, keys) if reasoning else None
         units = (unit for example, _ in batch for unit in (*example.samples, *example.rationales))
         verdicts = costs(db, [unit.verdict for unit in units if unit.verdict])
         for example, rationale in batch:
             body = requests.get(rationale.generation or "")
-            yield make(example, rationale, _provenance(run, example, rationale, shared, body, verdicts))
+            row = make(example, rationale, _provenance(run, example, rationale, shared, body, verdicts))
+            yield columns.with_reasoning(row, thoughts, rationale.generation)
 
 
 def _chosen(

@@ -20,7 +20,7 @@ from producer.results.export.dataset_card import Card
 from producer.results.export.selection import RowKind, RowSelection
 from producer.results.export.splits import Layout, shuffled
 from storage.database import Database
-from storage.ledger.queries import question_ids, request_bodies
+from storage.ledger.queries import questions, request_bodies
 from storage.ledger.runs import Run
 from storage.passages.index_files import index_path
 from storage.schema import TEST, TRAIN
@@ -120,10 +120,10 @@ def write_rows(
     _refuse_others(path, list(names.values()))
     splitter = None
     if layout.splits:
-        ids = question_ids(db, run.id, SPLITS[selection.what])
         from producer.results.export.splits import Splitter  # with numpy
 
-        splitter = Splitter.of(layout.splits, layout.split_seed, ids)
+        asked = {split: questions(db, run.id, split) for split in SPLITS[selection.what]}
+        splitter = Splitter.of(layout.splits, layout.split_seed, asked)
     with replacing_folder(path) as temporary:
         files = {split: temporary / name for split, name in names.items()}
         next(iter(files.values())).parent.mkdir(exist_ok=True)
@@ -147,7 +147,7 @@ def _write(
         adds = {name: stack.enter_context(open_file(file, selection.shape)) for name, file in files.items()}
         only = next(iter(files))
         for row in rows:
-            split = splitter.split_of(row["question_id"]) if splitter else only
+            split = splitter.split_of(row["row"], row.get("split")) if splitter else only
             adds[split](row)
             tally.add(split, row)
     return tally

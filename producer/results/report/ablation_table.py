@@ -25,12 +25,13 @@ NOT_ANSWERED: Stats = np.zeros(WIDTH, dtype=np.int64)
 class CellScores:
     """The answers of a cell in the ledger.
 
-    `scored` maps sample and question id to the stats of an answer, None if it has no score. `fewer` of the
-    `answers` were shown fewer exemplars than the cell asks for; all were shown `shown` together. The context
-    had no room for some `passages` and `exemplars` of the `shortened` answers.
+    `scored` maps sample and row (with `by_id` its question id) to the stats of an answer, None if it has no
+    score. `fewer` of the `answers` were shown fewer exemplars than the cell asks for; all were shown `shown`
+    together. The context had no room for some `passages` and `exemplars` of the `shortened` answers.
     """
 
     cell: Cell
+    by_id: bool = False
     scored: dict[int, dict[str, Stats | None]] = field(default_factory=dict)
     answers: int = 0
     fewer: int = 0
@@ -45,7 +46,8 @@ class CellScores:
         if unit.stage == "judge":
             prediction = unit.result.get("prediction") or ""
             stats = row_stats(prediction, unit.reference, unit.result.get("correct")) if done else None
-            self.scored.setdefault(unit.sample, {})[unit.question_id] = stats
+            key = unit.question_id if self.by_id else str(unit.number)
+            self.scored.setdefault(unit.sample, {})[key] = stats
         elif done:
             shown = len(unit.result.get("exemplars", ()))
             dropped = unit.result.get("dropped") or {"passages": 0, "exemplars": 0}
@@ -71,8 +73,10 @@ class CellScores:
 
 
 def read_scores(db: Database, run: Run) -> list[CellScores]:
-    """Read the cells in the paper's order. If a question id repeats, its last row counts."""
-    scores = {cell.name: CellScores(cell) for cell in cells(run.experiment)}
+    """Read the cells in the paper's order. Each row counts, but by the paper's extraction only the last of
+    those with one question id, as in the paper."""
+    by_id = run.experiment.judge.extraction == "paper"
+    scores = {cell.name: CellScores(cell, by_id) for cell in cells(run.experiment)}
     for unit in iter_rows(db, run.id, stages=("answer", "judge"), states=OPEN + FINAL, split=TEST):
         scores[unit.variant].add(unit)
     return list(scores.values())

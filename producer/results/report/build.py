@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from models.core.experiment.options import DEFAULT_METRICS, Metric
 from models.core.pipeline.stages import STAGES
+from producer.progress.cost import unpriced_models
 from producer.results.report import measures
 from producer.results.report.ablation_table import HEADINGS, TableRow, ablation_rows, read_scores
 from producer.results.report.effects import CellComparison, compare_cells, compared_metrics
@@ -14,6 +15,7 @@ from producer.results.report.samples import SampleRow, read_samples
 from producer.results.report.statistics import StageFailures, Statistics, read_failures, read_statistics
 from storage.database import Database
 from storage.ledger import counts, runs
+from storage.ledger.budget import read_budget
 from storage.ledger.counts import Funnel
 from storage.ledger.runs import Run
 from storage.schema import DONE, FAILED, SKIPPED, TEST, TRAIN
@@ -41,7 +43,8 @@ class StageCount:
 class Report:
     """The numbers of a run. `seeds` are those of the grid; `notes` are sentences for below the tables;
     `scores` names the metrics that the tables show. `retrieval` is empty if the dataset knows no right
-    passages, `execution` is None if answers were not executed."""
+    passages, `execution` is None if answers were not executed. The models in
+    `unpriced` have no price; calls without an answer may have cost `possible_usd`."""
 
     run: str
     experiment: str
@@ -60,6 +63,8 @@ class Report:
     spending: tuple[measures.StageSpending, ...] = ()
     samples: tuple[SampleRow, ...] = ()
     scores: tuple[Metric, ...] = DEFAULT_METRICS
+    unpriced: tuple[str, ...] = ()
+    possible_usd: float = 0.0
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -106,6 +111,8 @@ def build_report(db: Database, run: Run) -> Report:
         spending=measures.read_spending(db, run.id),
         samples=read_samples(db, run),
         scores=tuple(metrics),
+        unpriced=unpriced_models(experiment),
+        possible_usd=read_budget(db, run.id).unanswered / 1e9,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from models.core.visible import visible, visible_json
 from producer.results.report import latex, markdown
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report
@@ -48,6 +49,8 @@ def render_json(report: Report) -> str:
         "execution": _execution(report.execution) if report.execution else None,
         "failure_modes": [asdict(stage) for stage in report.failing],
         "spending": [asdict(stage) for stage in report.spending],
+        "possible_usd": report.possible_usd,
+        "unpriced_models": list(report.unpriced),
         "notes": list(report.notes),
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -157,10 +160,11 @@ def _effect_parts(report: Report, row: TableRow, is_wanted: Callable[[CellCompar
     return parts
 
 
+# What models and servers wrote may steer the terminal in which a report is read.
 RENDERERS: Mapping[str, Callable[[Report], str]] = {
-    "markdown": markdown.render_markdown,
-    "latex": latex.render_latex,
-    "csv": render_csv,
-    "json": render_json,
-    "html": page.render_html,
+    "markdown": lambda report: visible(markdown.render_markdown(report)),
+    "latex": lambda report: visible(latex.render_latex(report)),
+    "csv": lambda report: visible(render_csv(report)),
+    "json": lambda report: visible_json(render_json(report)),
+    "html": lambda report: visible(page.render_html(report)),
 }

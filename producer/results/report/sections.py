@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from models.core.money import usd
 from models.core.pipeline.grid import Cell
+from producer.progress.cost import cost
 from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.effects import LEVEL, CellComparison, Difference
@@ -143,9 +145,18 @@ def synthetic_set(report: Report) -> Section:
         ("Failed units, whole run", _reasons(numbers.failed)),
         ("Model calls bought", f"{numbers.calls:,}"),
         ("Tokens", _tokens(numbers)),
-        ("Cost", f"${numbers.cost_usd:,.4f}"),
+        ("Cost", _cost(report, numbers.cost_usd) + _possible_cost(report)),
     ]
     return _section("Synthetic set", ("", ""), rows, text_columns=(0, 1))
+
+
+def _cost(report: Report, dollars: float) -> str:
+    return cost(round(dollars * 1e9), report.unpriced)
+
+
+def _possible_cost(report: Report) -> str:
+    possible = round(report.possible_usd * 1e9)
+    return f" (up to {usd(possible)} more for calls without an answer)" if possible else ""
 
 
 def stages(report: Report) -> Section:
@@ -172,7 +183,7 @@ def spending(report: Report) -> Section:
             (
                 stage.stage,
                 *(f"{n:,}" for n in (stage.calls, stage.prompt_tokens, stage.completion_tokens)),
-                f"{stage.dollars:,.4f}",
+                _cost(report, stage.dollars).removeprefix("$"),
                 *(_number(stage.latency.get(name), 2) for name in QUANTILES),
             )
             for stage in report.spending

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from producer.progress.cost import cost
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report, StageCount
 from producer.results.report.effects import CellComparison
@@ -38,7 +39,10 @@ def stage_plot(report: Report) -> str:
 def token_plot(report: Report) -> str:
     """Draw prompt and completion tokens of each stage; the figure is its cost in dollars."""
     largest = max((each.prompt_tokens + each.completion_tokens for each in report.spending), default=0)
-    bars = "".join(_tokens(each, largest, number * BAR_ROW) for number, each in enumerate(report.spending))
+    bars = "".join(
+        _tokens(each, largest, number * BAR_ROW, report.unpriced)
+        for number, each in enumerate(report.spending)
+    )
     return _rows("Tokens of each stage, with dollars", bars, len(report.spending)) if largest else ""
 
 
@@ -80,14 +84,14 @@ def _stacked(stage: StageCount, y: int) -> str:
     return "".join(parts)
 
 
-def _tokens(spent: StageSpending, largest: int, y: int) -> str:
+def _tokens(spent: StageSpending, largest: int, y: int, unpriced: tuple[str, ...]) -> str:
     scale = (WIDTH - BAR_FIGURES) / largest
     prompt, completion = spent.prompt_tokens * scale, spent.completion_tokens * scale
     return (
         words(0, y + 13, f"{spent.stage}: {spent.prompt_tokens:,} + {spent.completion_tokens:,} tokens")
         + rect("prompt", 0, y + 18, prompt, 11, f"{spent.prompt_tokens:,} prompt tokens")
         + rect("completion", prompt, y + 18, completion, 11, f"{spent.completion_tokens:,} completion tokens")
-        + words(WIDTH, y + 28, f"${spent.dollars:,.3f}", "figure")
+        + words(WIDTH, y + 28, cost(round(spent.dollars * 1e9), unpriced), "figure")
     )
 
 

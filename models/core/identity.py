@@ -1,0 +1,62 @@
+"""The identity of a row is what stands in it, not its place: a line that is inserted changes no other row's
+draws and split."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from typing import TypeVar
+
+from models.core.words import question_group
+
+T = TypeVar("T")
+RUN_OF_GROUPS = 5
+_BELOW_2_64 = 2**64 - 1
+
+
+def row_identity(request: str, reference: str, repeat: int = 0) -> str:
+    """Return a name of the row for seeds. `repeat` counts earlier rows of its split that are equal."""
+    parts = (request, reference, *([str(repeat)] if repeat else []))
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def question_of(question_id: str, has_id: bool | None, request: str) -> str:
+    """Return what all phrasings of a question share; without ids, what equal requests share.
+
+    `has_id` is None for rows of a ledger of before: their number may stand for an id.
+    """
+    return f"request {row_identity(request, '')}" if has_id is False else question_group(question_id)
+
+
+def sort_key(identity: str) -> int:
+    """Return a number below 2^64 that looks random."""
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest())
+
+
+def group_starts(rows: Iterable[tuple[T, str]], size: int) -> set[T]:
+    """Return which of (row, identity) begin a group of at most `size`, all groups being runs of rows.
+
+    Some rows begin one by their identity alone, one in RUN_OF_GROUPS * size. So a row that comes or goes
+    regroups only the rows up to the next of these, and most groups are full.
+    """
+    starts, count = set(), size
+    for row, identity in rows:
+        if count == size or sort_key(identity) % (RUN_OF_GROUPS * size) == 0:
+            starts.add(row)
+            count = 0
+        count += 1
+    return starts
+
+
+def draw(keyed: Iterable[tuple[int, T]], wanted: int, seed: str) -> list[T]:
+    """Draw `wanted` values, fewer if there are no more. `keyed` has each value with its `sort_key`.
+
+    The seed puts all keys into an order that looks random, in which others neither come nor go when one does:
+    a new value changes only the draws that it enters.
+    """
+    numbers = hashlib.blake2b(seed.encode(), digest_size=16).digest()
+    # An odd factor keeps different keys different.
+    factor, shift = int.from_bytes(numbers[:8]) | 1, int.from_bytes(numbers[8:])
+    ranked = ((key * factor + shift & _BELOW_2_64, index, value) for index, (key, value) in enumerate(keyed))
+    return [value for _, _, value in heapq.nsmallest(wanted, ranked)]

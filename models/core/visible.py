@@ -1,0 +1,44 @@
+"""Characters that steer a terminal, or hide in it, as escapes that can be read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# Controls but newline and tab, marks of the writing direction, line separators, half surrogates, tags.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with such characters as escapes: `\x1b`, `\u202e`."""
+    return _HIDDEN.sub(lambda match: _escape(ord(match[0])), text)
+
+
+def visible_values(value: Any) -> Any:
+    """Return a JSON value, each of whose texts is `visible`."""
+    if isinstance(value, dict):
+        return {name: visible_values(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [visible_values(each) for each in value]
+    return visible(value) if isinstance(value, str) else value
+
+
+def visible_json(text: str) -> str:
+    r"""Return a JSON text with the same meaning, whose strings have such characters as `\u001b`."""
+    return _HIDDEN.sub(lambda match: _json_escape(ord(match[0])), text)
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(code: int) -> str:
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
