@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from models.core.visible import visible, visible_json
+from models.core.display import visible, visible_json
 
 NOISY = ("httpx", "httpx2", "openai", "pymilvus", "alembic", "kombu", "amqp", "asyncio", "urllib3",
          # Two lines for each task, which the ledger and Flower have too.

@@ -34,9 +34,8 @@ from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from storage.limits.troubles import report_worker
 from storage.settings import Settings
 from worker.admission import AdmissionQueue, UnlimitedAdmission
-from worker.first_call import FirstCall
+from worker.first_call import FirstCall, UsedUpLimits
 from worker.model_health import ModelHealth
-from worker.used_up import UsedUpLimits
 
 if TYPE_CHECKING:
     from storage.passages.retriever import Retriever

@@ -1,30 +1,57 @@
 """The worked examples that prompts show: chosen train examples to students; human seeds and right rationales
-of the round before to the teacher."""
+of the round before to the teacher. Draws are seeded by what stands in a row.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.core.experiment.experiment import RationaleSource
 from models.core.experiment.options import Augment, Rationale, RationaleSeed
 from models.core.experiment.passages import BASE
+from models.core.identity import draw, row_identity, sort_key
 from models.core.pipeline.grid import Cell
 from models.core.pipeline.rounds import round_of
 from models.core.pipeline.stages import VECTOR, train_wording
 from models.core.retrieval.passage_selection import format_passages
 from models.core.types import Exemplar, Passage
 from models.core.words import named_question
-from storage.ledger import exemplars
+from storage.ledger import examples, exemplars
 from storage.ledger.claims import ClaimedUnit
-from worker.draws import draw_train_rows, identity_of, train_keys
 from worker.run_context import RunContext, once_per_run
 
 if TYPE_CHECKING:
     from models.core.retrieval.solved_examples import EmbeddingIndex
+
+
+async def identity_of(context: RunContext, unit: ClaimedUnit) -> str:
+    """Return the name of the unit's row for seeds; its number in a run that was planned with that."""
+    if context.experiment.identity == "row":
+        return str(unit.example.row)
+    repeat = (await _equal_rows(context)).get(unit.example_id, 0)
+    return row_identity(unit.example.request, unit.example.reference, repeat)
+
+
+async def draw_train_rows(context: RunContext, accepted: Container[int], wanted: int, seed: str) -> list[int]:
+    """Draw `wanted` of the accepted examples of the train split, fewer if there are no more."""
+    keys = await train_keys(context)
+    return draw(((key, example) for example, key in keys.items() if example in accepted), wanted, seed)
+
+
+@once_per_run
+async def _equal_rows(context: RunContext) -> dict[int, int]:
+    return await context.ledger(examples.equal_rows, context.run.dataset)
+
+
+@once_per_run
+async def train_keys(context: RunContext) -> Mapping[int, int]:
+    """Return the `sort_key` of each example of the train split."""
+    identities = await context.ledger(examples.train_identities, context.run.dataset)
+    return {example: sort_key(identity) for example, identity in identities}
 
 
 @dataclass(frozen=True, slots=True)

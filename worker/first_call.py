@@ -1,4 +1,8 @@
-"""The first call of a model in a run is made alone: a wrong key, model or parameter costs one call."""
+"""The first calls of a model in a run, which must not cost much if the configuration is wrong.
+
+The first one is made alone: a wrong key, model or parameter costs one call. A model that spends the whole
+token limit on reasoning in each of its first answers stops the run.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from models.core import errors
+from models.core.answers.checks import LIMIT_USED_UP
+from models.core.errors import AccessError
+from models.core.types import Rejection
 
 T = TypeVar("T")
 # A server that refuses a key does so at once: calls wait no longer for the first one.
@@ -62,3 +69,28 @@ class FirstCall:
             raise
         self.answered = True
         return result
+
+
+MAX_IN_A_ROW = 3
+
+
+class UsedUpLimits:
+    """The answers of one model in one run, as far as this process sees them."""
+
+    def __init__(self) -> None:
+        self._accepted = False
+        self._in_a_row = 0
+
+    def note(self, name: str, value: object) -> None:
+        """Note an accepted answer, or a Rejection. Raise AccessError if the first answers of all hold nothing
+        but reasoning: the limit is too low for every row."""
+        if not isinstance(value, Rejection):
+            self._accepted = True
+        if self._accepted or not isinstance(value, Rejection) or value.reason != LIMIT_USED_UP:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= MAX_IN_A_ROW:
+            raise AccessError(
+                f"{name}: {value.detail}; none of its first {self._in_a_row} answers has a text"
+            )

@@ -19,7 +19,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
-from models.core.visible import visible
+from models.core.display import visible
 from storage.logs import configure_logging
 from storage.settings import load_settings
 

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from models.core import errors
 from models.core.answers.checks import REASONS
 from models.core.answers.cleaning import clean_completion
+from models.core.display import usd
 from models.core.experiment.endpoints import Price, Student, Teacher
-from models.core.money import usd
 from models.core.types import Completion, Rejection, Request, Usage
 from storage.ledger import batch_enqueue, counts, purchases
 from storage.ledger.batch_enqueue import BatchRefusal

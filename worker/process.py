@@ -10,8 +10,8 @@ from typing import Any
 from celery.signals import celeryd_init, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker import state
 
+from models.core.display import visible
 from models.core.errors import StarmillError
-from models.core.visible import visible
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX, celery_settings
 from storage.logs import configure_logging
 from storage.settings import load_settings

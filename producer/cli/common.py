@@ -15,8 +15,8 @@ from rich.progress import Progress
 from rich.segment import Segment
 from rich.text import Text
 
+from models.core.display import visible, visible_json
 from models.core.errors import UsageError
-from models.core.visible import visible, visible_json
 from storage.database import Database
 from storage.ledger import runs as ledger_runs
 from storage.ledger.runs import Run

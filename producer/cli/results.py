@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from models.core.display import visible_values
 from models.core.errors import UsageError
-from models.core.visible import visible_values
 from producer.cli.common import JsonOption, Only, RunArgument, console, messages, open_ledger, print_json
 from producer.files import replacing_file
 from producer.results.diff import diff_runs

@@ -87,7 +87,7 @@ def even_share(total: int, wanted: Iterable[int]) -> int:
 
 
 trouble_log = OncePerMinute(logging.getLogger(__name__))
-PATIENCE = 10.0
+RESEND_SECONDS = 10.0
 # While a queue is more than half full, its messages are there: none is sent again.
 NO_END = 1e9
 LEADER_LEASE = 8.0
@@ -155,7 +155,7 @@ class Feeder:
 
     def _fill(self, queue: str, length: int) -> None:
         now = self.clock()
-        patience = PATIENCE if length <= self._window // 2 else NO_END
+        patience = RESEND_SECONDS if length <= self._window // 2 else NO_END
         if not scheduling.has_sendable(self.db, self.run.id, queue, now, patience):
             return
         waiting = self._waiting(queue, length, now)
@@ -175,7 +175,7 @@ class Feeder:
 
     def _waiting(self, queue: str, length: int, now: float) -> dict[int, float]:
         """Return the units of the run whose messages are still in the queue, and when they were sent."""
-        recent = {unit: at for unit, at in self._sent.get(queue, {}).items() if now - at < PATIENCE}
+        recent = {unit: at for unit, at in self._sent.get(queue, {}).items() if now - at < RESEND_SECONDS}
         if not (recent and length):
             return {}
         waiting = scheduling.unclaimed_units(self.db, list(recent), now)

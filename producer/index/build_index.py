@@ -27,7 +27,7 @@ from producer.corpus import attributions, read_passages
 from producer.corpus.attribution import write_attributions
 from producer.experiments.datasets import read_dataset
 from producer.files import exclusive
-from storage.passages.index_files import corpus_hash, index_name, index_path
+from storage.passages import corpus_hash, index_name, index_path
 from storage.passages.learned_index import (
     LearnedIndex,
     learned_index_path,

@@ -6,11 +6,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from models.core.money import budget_usd, usd
+from models.core.display import budget_usd, usd
 from models.core.pipeline.stages import STAGES
-from producer.progress.cost import cost
-from producer.progress.duration import duration
 from producer.progress.status import EngineStatus, LimitUse, Status
+from producer.progress.waits import cost, duration
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
 from storage.limits.usage import REQUESTS, TOKENS
@@ -18,7 +17,6 @@ from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
 
 COLUMNS = (("waiting", WAITING), ("ready", READY), ("in flight", IN_FLIGHT), ("done", DONE),
            ("skipped", SKIPPED), ("failed", FAILED))  # fmt: skip
-
 USES = {REQUESTS: "calls/min", TOKENS: "tokens/min", IN_FLIGHT_CALLS: "in flight"}
 
 

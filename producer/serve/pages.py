@@ -11,11 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from models.core.display import visible
 from models.core.pipeline.stages import STAGES
-from models.core.visible import visible
 from producer.progress import text
-from producer.progress.duration import duration
 from producer.progress.status import Status
+from producer.progress.waits import duration
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import IN_FLIGHT, RunSummary
 from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED
@@ -99,7 +99,7 @@ def moment(at: float | None, seconds: bool = False) -> str:
 
 
 def render(name: str, **values: Any) -> str:
-    return _environment().get_template(name).render(**values)
+    return _page_environment().get_template(name).render(**values)
 
 
 def _shown(value: Any) -> Any:
@@ -107,7 +107,7 @@ def _shown(value: Any) -> Any:
 
 
 @cache
-def _environment() -> Environment:
+def _page_environment() -> Environment:
     # Everything is escaped: rows hold text of models and users.
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from models.core.display import visible
 from models.core.errors import StarmillError
-from models.core.visible import visible
 from producer.cli.common import open_ledger
 from producer.files import replacing_file
 from producer.results.report.build import build_report

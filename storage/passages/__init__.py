@@ -1,4 +1,4 @@
-"""Passages and their vectors, in two stores.
+"""Passages and their vectors, in two stores, and the name under which both keep an index.
 
 Milvus, Lite or a server, is the store of record: builds write to it, and a machine without a snapshot
 copies the index from a server. Workers never search Milvus: the snapshot answers every search, exactly and
@@ -8,8 +8,13 @@ the exact answer.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from models.core.experiment.passages import Passages
 from models.core.types import Hit
 
 if TYPE_CHECKING:
@@ -27,3 +32,22 @@ class PassageStore(Protocol):
         Raise ServiceError if the dimension is not the store's.
         """
         ...
+
+
+def index_name(config: Passages) -> str:
+    """Return the same name for the same passages and encoder; it is valid in Milvus."""
+    is_installed = config.source == "installed"
+    origin = {"packages": sorted(set(config.packages))} if is_installed else {"path": config.path}
+    parts = {"source": config.source, "encoder": config.encoder, **origin}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"passages_{digest[:16]}"
+
+
+def index_path(config: Passages, home: Path) -> Path:
+    """Return the folder of this index's snapshot below `home`, the folder of all of Starmill's state."""
+    return home / "indexes" / index_name(config)
+
+
+def corpus_hash(keys: Iterable[str]) -> str:
+    """Return the SHA-256 of the passages' keys, hexadecimal; their order does not matter."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()

@@ -20,7 +20,7 @@ from models.core.experiment.options import Dataset
 from models.core.experiment.passages import Passages
 from models.core.retrieval.lexicon import Lexicon, build_lexicon
 from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix
-from storage.passages.index_files import index_path
+from storage.passages import index_path
 from storage.passages.snapshot import Snapshot
 
 # Part of the file's name: a lexicon made by other rules is made again.

@@ -24,8 +24,7 @@ from models.core.retrieval.ranking import Evidence, Predict, Ranked, gather_evid
 from models.core.retrieval.solved_examples import SolvedExamples, pack_vector
 from models.core.types import Hit, Passage, Query
 from models.core.words import augmentation_steps, without_literals
-from storage.passages import learned_index
-from storage.passages.index_files import index_path
+from storage.passages import index_path, learned_index
 from storage.passages.snapshot import Snapshot
 
 QUERIES_AT_ONCE = 64

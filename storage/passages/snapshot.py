@@ -28,7 +28,7 @@ from models.adapters.encoders.checkpoint import find_checkpoint
 from models.core.errors import ServiceError
 from models.core.experiment.passages import Passages
 from models.core.types import Hit, Passage
-from storage.passages.index_files import corpus_hash, index_name, index_path
+from storage.passages import corpus_hash, index_name, index_path
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.vectors import ROUNDING, check_dimension, ranked
 

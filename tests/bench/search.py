@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from models.adapters.encoders import open_encoder
 from models.core.experiment.passages import Passages
 from producer.index.build_index import build_index
-from storage.passages import PassageStore
-from storage.passages.index_files import index_name, index_path
+from storage.passages import PassageStore, index_name, index_path
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot
 from tests.openai_server.process import process_that_prints_its_url

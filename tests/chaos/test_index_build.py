@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from producer.experiments.load import load_experiment
-from storage.passages.index_files import index_path
+from storage.passages import index_path
 from storage.passages.snapshot import Snapshot
 from tests.support.pipeline import Home, wait_until
 

@@ -15,7 +15,7 @@ from producer.corpus.attribution import Attribution, write_attributions
 from storage.database import Database
 from storage.jsonl import read_recording
 from storage.ledger.runs import load_run
-from storage.passages.index_files import index_path
+from storage.passages import index_path
 from storage.schema import TEST, TRAIN
 from tests.support.chores import read_jsonl
 from tests.support.command_line import starmill

@@ -17,7 +17,7 @@ from models.core.errors import DatasetError, ServiceError
 from models.core.experiment.passages import Passages
 from producer.corpus.attribution import Attribution, read_attributions
 from producer.index.build_index import Index, build_index
-from storage.passages.index_files import index_path
+from storage.passages import index_path
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.snapshot import Snapshot
 from tests.support.devdocs import write_folder

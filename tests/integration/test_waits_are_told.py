@@ -13,7 +13,7 @@ import pytest
 from producer.progress import text
 from producer.progress.live import REPEAT_SECONDS, PlainProgress
 from producer.progress.status import LimitWatch, read_status
-from producer.progress.wait_lines import wait_lines
+from producer.progress.waits import wait_lines
 from storage.database import Database
 from storage.limits.redis_limiter import connect_redis
 from storage.limits.troubles import Trouble, report_worker
@@ -44,7 +44,8 @@ def usage(blocked: float = 0.0, circuit_open: bool = False, trouble: Trouble | N
         ),
         (
             usage(trouble=Trouble("m at http://server/v1: no answer within 2 s", 2, NOW)),
-            r"calls of teacher fail since \d.*, 2 to be made again: m at http://server/v1: no answer within 2 s",
+            r"calls of teacher fail since \d.*, 2 to be made again: "
+            r"m at http://server/v1: no answer within 2 s",
         ),
     ],
 )

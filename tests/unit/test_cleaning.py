@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.answers.cleaning import MAX_TOKENS, clean_completion, clean_line, clean_text, usage_of
-from models.core.answers.reasoning import split_reasoning
+from models.core.answers.cleaning import (
+    MAX_TOKENS,
+    clean_completion,
+    clean_line,
+    clean_text,
+    split_reasoning,
+    usage_of,
+)
 from models.core.types import Completion, Usage
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

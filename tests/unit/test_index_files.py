@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from models.core.experiment.passages import Passages
-from storage.passages.index_files import corpus_hash, index_name, index_path
+from storage.passages import corpus_hash, index_name, index_path
 
 BASE = Passages(packages=["numpy", "stdlib"])
 

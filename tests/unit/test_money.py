@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.core.money import budget_usd, usd
+from models.core.display import budget_usd, usd
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from models.core.answers.checks import LIMIT_USED_UP
 from models.core.errors import AccessError
 from models.core.types import Rejection
-from worker.used_up import MAX_IN_A_ROW, UsedUpLimits
+from worker.first_call import MAX_IN_A_ROW, UsedUpLimits
 
 USED_UP = Rejection(LIMIT_USED_UP, "raise max_completion_tokens (or max_tokens)")
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.visible import visible, visible_json
+from models.core.display import visible, visible_json
 
 
 def test_escapes_are_shown_and_letters_stay() -> None:

@@ -19,7 +19,7 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.examples import SeedExample
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.runs import Run
-from worker.draws import draw_train_rows, identity_of
+from worker.few_shot import draw_train_rows, identity_of
 from worker.model_calls import ask_until_accepted
 from worker.requests import chat_attempts
 from worker.run_context import RunContext, once_per_run

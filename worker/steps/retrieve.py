@@ -14,7 +14,7 @@ from models.core.retrieval.passage_selection import filter_hits, hit_record
 from models.core.types import Hit, Query
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
-from worker.draws import identity_of
+from worker.few_shot import identity_of
 from worker.run_context import RunContext, query_of
 
 

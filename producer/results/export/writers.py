@@ -22,7 +22,7 @@ from producer.results.export.splits import Layout, shuffled
 from storage.database import Database
 from storage.ledger.queries import questions, request_bodies
 from storage.ledger.runs import Run
-from storage.passages.index_files import index_path
+from storage.passages import index_path
 from storage.schema import TEST, TRAIN
 from storage.settings import load_settings
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from models.core.visible import visible, visible_json
+from models.core.display import visible, visible_json
 from producer.results.report import latex, markdown
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from models.core.money import usd
+from models.core.display import usd
 from models.core.pipeline.grid import Cell
-from producer.progress.cost import cost
+from producer.progress.waits import cost
 from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.effects import LEVEL, CellComparison, Difference

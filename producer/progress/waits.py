@@ -1,4 +1,4 @@
-"""Lines on what a run waits for."""
+"""Lines on what a run waits for, and amounts and durations in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from producer.progress.duration import duration
+from models.core.display import usd
+from models.core.experiment.endpoints import Student, Teacher
+from models.core.experiment.experiment import Experiment
 from storage.ledger.counts import IN_FLIGHT, Funnel
 from storage.ledger.runs import Run
 from storage.limits.usage import LimitUsage
 from storage.schema import READY
+
+# Their servers may ask for money; other backends run here, or replay what was bought.
+PAID_BACKENDS = ("openai", "server")
+
+
+def unpriced_models(experiment: Experiment) -> tuple[str, ...]:
+    """Return the models whose servers may ask for money, and that have no `price`."""
+    endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.students]
+    if experiment.asks_judge and experiment.judge.model:
+        endpoints.append(experiment.judge.model)
+    return tuple(
+        dict.fromkeys(each.name for each in endpoints if each.backend in PAID_BACKENDS and each.price.is_free)
+    )
+
+
+def cost(nano_usd: int, unpriced: Sequence[str]) -> str:
+    """Return dollars, or "unknown" if models without a price were asked."""
+    if not unpriced:
+        return usd(nano_usd)
+    return f"{usd(nano_usd)} and unknown for {', '.join(unpriced)}" if nano_usd else "unknown"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
 
 # A worker that was just started serves its queues within this time.
 START_SECONDS = 10.0
