@@ -15,14 +15,14 @@ from tests.chaos.test_kill import assert_whole
 from tests.openai_server.process import OpenAIServer
 from tests.support.pipeline import Ended, Home, home_with_indexes_of
 from tests.support.services import Postgres
-from tests.support.troubles import RUNS, SLOW_MS, Running, assert_outlives, warnings
+from tests.support.troubles import RUN_PARAMETERS, RUNS, SLOW_MS, Running, assert_outlives, warnings
 
 pytestmark = pytest.mark.timeout(300)
 MAX_WARNINGS = 20
 SECONDS = 20.0
 
 
-@pytest.mark.parametrize("where", RUNS)
+@pytest.mark.parametrize("where", RUN_PARAMETERS)
 @pytest.mark.parametrize("how", ["restarted", "stopped"])
 def test_run_outlives_postgres(
     how: str, where: str, home: Home, server: OpenAIServer, undisturbed: Ended, postgres: Postgres
@@ -66,7 +66,7 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize("where", RUNS)
+@pytest.mark.parametrize("where", RUN_PARAMETERS)
 def test_run_outlives_a_full_disk(
     where: str, tmp_path: Path, server: OpenAIServer, undisturbed: Ended
 ) -> None:

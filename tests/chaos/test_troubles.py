@@ -19,7 +19,7 @@ from tests.chaos.test_kill import assert_whole
 from tests.openai_server.process import OpenAIServer
 from tests.support.pipeline import Ended, Home, wait_until
 from tests.support.services import free_port
-from tests.support.troubles import RUNS, SLOW_MS, Running, assert_outlives, warnings
+from tests.support.troubles import RUN_PARAMETERS, RUNS, SLOW_MS, Running, assert_outlives, warnings
 
 pytestmark = pytest.mark.timeout(300)
 # Of a run and its worker, for a trouble of up to a minute: what it is, by each part that meets it.
@@ -96,7 +96,7 @@ TROUBLES: dict[str, tuple[Callable[[Running], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("where", RUNS)
+@pytest.mark.parametrize("where", RUN_PARAMETERS)
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_run_outlives_trouble(
     trouble: str, where: str, home: Home, server: OpenAIServer, undisturbed: Ended

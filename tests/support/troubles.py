@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import redis
 
 from storage.database import Database
@@ -72,6 +73,8 @@ def bare_run(home: Home, experiment: Path) -> Iterator[Running]:
 
 
 RUNS = {"local": local_run, "bare": bare_run}
+# Bare Celery workers have nobody to restart them: these runs go first, the others take as long again.
+RUN_PARAMETERS = [pytest.param(name, marks=[pytest.mark.scale] if name == "local" else []) for name in RUNS]
 
 
 def wait_for_the_beginning(db: Database, share: float = 0.1) -> None:
