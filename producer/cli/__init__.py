@@ -1,45 +1,17 @@
-"""The command line, and the one place where errors become exit codes and lines.
+"""The command line, and the one place where errors become exit codes.
 
-0 done, 1 finished with failures, 2 usage or configuration, 3 interrupted.
-"""
+0 done, 1 finished with failures, 2 usage or configuration, 3 interrupted."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 
 import typer
-from sqlalchemy.exc import DBAPIError
 
 from models.core.display import visible
 from models.core.errors import StarmillError
-from storage.database import Database
-from storage.service_checks import check_sqlite
-from storage.service_errors import cause, passing_trouble
-from storage.settings import load_settings
-
-
-def explain(error: Exception) -> str:
-    """Return one line, or an empty text if nothing but the program is at fault."""
-    return passing_trouble(error) or _damage() or _refused(error)
-
-
-def _damage() -> str:
-    try:
-        with closing(Database(load_settings().database)) as db:
-            problems = [each.says for each in check_sqlite(db) if not each.ok]
-            return f"the database {db} is damaged: {problems[0]}" if problems else ""
-    except StarmillError as error:
-        return str(error)
-
-
-def _refused(error: Exception) -> str:
-    if not isinstance(error, DBAPIError):
-        return ""
-    return f"the database refuses a statement: {cause(error)}; `starmill doctor` checks it"
-
 
 FINISHED_WITH_FAILURES = 1
 USAGE = 2
@@ -88,5 +60,6 @@ def _print_error(message: str) -> None:
 def _explain(error: Exception) -> str:
     """Return a line about an error of a service or of a damaged ledger; empty if it is a fault of ours."""
     # Imported late: they cost as much as a small command.
+    from producer.cli.unexpected import explain
 
     return explain(error)

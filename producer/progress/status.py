@@ -13,7 +13,7 @@ from models.core.engine_load import LoadReading
 from models.core.experiment.endpoints import Student, Teacher
 from models.core.pipeline.stages import STAGES
 from producer.local.redis_config import local_redis
-from producer.progress.waits import idle_queues, unpriced_models, wait_lines
+from producer.progress.wait_lines import idle_queues, unpriced_models, wait_lines
 from storage.database import Database
 from storage.ledger import counts, engines, runs
 from storage.ledger.budget import Budget, read_budget

@@ -9,7 +9,7 @@ from rich.text import Text
 from models.core.display import budget_usd, usd
 from models.core.pipeline.stages import STAGES
 from producer.progress.status import EngineStatus, LimitUse, Status
-from producer.progress.waits import cost, duration
+from producer.progress.wait_lines import cost, duration
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
 from storage.limits.usage import REQUESTS, TOKENS

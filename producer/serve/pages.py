@@ -15,7 +15,7 @@ from models.core.display import visible
 from models.core.pipeline.stages import STAGES
 from producer.progress import text
 from producer.progress.status import Status
-from producer.progress.waits import duration
+from producer.progress.wait_lines import duration
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import IN_FLIGHT, RunSummary
 from storage.schema import DONE, FAILED, FINAL, RUNNING, SKIPPED

@@ -13,7 +13,7 @@ import pytest
 from producer.progress import text
 from producer.progress.live import REPEAT_SECONDS, PlainProgress
 from producer.progress.status import LimitWatch, read_status
-from producer.progress.waits import wait_lines
+from producer.progress.wait_lines import wait_lines
 from storage.database import Database
 from storage.limits.redis_limiter import connect_redis
 from storage.limits.troubles import Trouble, report_worker

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models.core.experiment.options import DEFAULT_METRICS, Metric
 from models.core.pipeline.stages import STAGES
-from producer.progress.waits import unpriced_models
+from producer.progress.wait_lines import unpriced_models
 from producer.results.report import measures
 from producer.results.report.ablation_table import HEADINGS, TableRow, ablation_rows, read_scores
 from producer.results.report.effects import CellComparison, compare_cells, compared_metrics

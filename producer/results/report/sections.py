@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models.core.display import usd
 from models.core.pipeline.grid import Cell
-from producer.progress.waits import cost
+from producer.progress.wait_lines import cost
 from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.effects import LEVEL, CellComparison, Difference

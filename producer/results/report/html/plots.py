@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from producer.progress.waits import cost
+from producer.progress.wait_lines import cost
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report, StageCount
 from producer.results.report.effects import CellComparison
