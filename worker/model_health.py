@@ -24,7 +24,7 @@ from storage.limits.troubles import Trouble
 log = logging.getLogger(__name__)
 MAX_STRIKES = 5
 # A call may lose against the others many times before it gets its share of a low limit.
-MAX_LIMITED = 200
+MAX_LIMITED = 50
 MAX_TIMEOUTS = 3
 MAX_OUTAGE_SECONDS = 6 * 3600.0
 # A call that is the last of its model tells nothing about the server; it is given up after this time.

@@ -183,7 +183,7 @@ def test_it_listens_on_this_machine_only(watched: Watched) -> None:
 
 def test_each_log_line_of_a_unit_names_run_stage_and_unit(watched: Watched) -> None:
     lines = [json.loads(line) for line in watched.log.read_text().splitlines() if line.startswith("{")]
-    lives = [line for line in lines if line["logger"] in {"worker.execute_unit", "worker.model_calls"}]
+    lives = [line for line in lines if line["logger"] in {"worker.execute_unit", "worker.model_health"}]
     for line in lives:
         assert line["run"] == watched.run
         assert line["stage"] in {"augment", "retrieve", "rationale", "rationalize", "answer", "judge"}
@@ -194,7 +194,7 @@ def test_each_log_line_of_a_unit_names_run_stage_and_unit(watched: Watched) -> N
     query = select(UNITS.c.id, UNITS.c.reason, UNITS.c.state).where(UNITS.c.state.in_((DONE, FAILED)))
     with watched.home.ledger() as db, db.read() as connection:
         assert outcomes == {unit: reason or "done" for unit, reason, _ in connection.execute(query)}
-    again = [line for line in lives if "again in" in line["message"]]
+    again = [line for line in lives if "asked again" in line["message"]]
     assert again, "the server refused some calls"
     assert all("," not in line["unit"] for line in again if line["stage"] == "answer")
     assert any(line["logger"].startswith("celery.") for line in lines)

@@ -185,13 +185,15 @@ def rules() -> st.SearchStrategy[dict[str, Any]]:
     torn = st.builds(lambda body: {"raw": body.decode("latin-1")}, bodies)
     answered = st.one_of(
         near_replies, near_replies, near_replies, completions.map(lambda body: {"body": body}),
-        any_json.map(lambda body: {"body": body}), errors.map(lambda body: {"json": body}), torn, refused,
+        any_json.map(lambda body: {"body": body}), torn, refused,
     )  # fmt: skip
     return st.one_of(
         answered.map(lambda reply: {"reply": reply}),
         answered.map(lambda reply: {"reply": reply}),
         st.builds(
-            lambda reply, times: {"reply": reply, "times": times}, waiting | closing, st.integers(1, 2)
+            lambda reply, times: {"reply": reply, "times": times},
+            waiting | closing | errors.map(lambda body: {"json": body}),
+            st.integers(1, 2),
         ),
     )
 

@@ -101,7 +101,8 @@ def _body(script: Mapping[str, Any], request: Mapping[str, Any], text: str) -> A
             choice["text"] = content
         body["usage"]["completion_tokens"] = len(words(json.dumps(content)))
     if "message" in choice:
-        choice["message"] |= _with_normal(script.get("message", {}), text)
+        message = _with_normal(script.get("message", {}), text)
+        choice["message"] = choice["message"] | message if isinstance(message, dict) else message
     if "finish_reason" in script:
         choice["finish_reason"] = script["finish_reason"]
     if "usage" in script:

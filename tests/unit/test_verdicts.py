@@ -27,6 +27,7 @@ RIGHT = [
     "**right**",
     "yes",
     "Both list the files.\n\nCorrect",
+    "The given answer is right.",
 ]
 WRONG = [
     '{"correct": false}',
@@ -41,6 +42,7 @@ WRONG = [
     "Incorrect.",
     "No",
     "It is right in most parts.\n\n*wrong*",
+    "The answer is wrong.",
 ]
 NONE = [
     "Verdict: partially correct",
@@ -75,6 +77,8 @@ NONE = [
     '{"correct": true',
     "[true]",
     "Incorrectly put, yet correct",
+    "The answer is right. Or is it wrong?",
+    "The answer is partially correct.",
     "who knows",
 ]
 

@@ -4,6 +4,7 @@
                                  code fence or not
     Verdict: right               or Correct: No, at the end of the text
     wrong                        alone, or alone on the last line
+    The given answer is wrong.   as the whole text
 
 A text that doubts what its last word says, such as "far from correct", is no verdict.
 """
@@ -29,6 +30,9 @@ _LABEL = re.compile(
     r"|(?:the\s)?(?:final\s)?verdict[\s*_`]{0,6}(?:[:=]|is\b:?))",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(
+    r"(?:the\s)?(?:given\s)?answer\sis\s(right|wrong|correct|incorrect)[.!]?", re.IGNORECASE
+)
 _DOUBT = re.compile(
     r"\b(?:no|not|never|none|neither|nor|cannot|without|partial\w*|part|parts|partly|half|almost|nearly|mostly"
     r"|somewhat|far|hardly|barely|scarcely|less|wrong|false|incorrect|inaccurate|untrue|fails?|failed|lacks"
@@ -46,7 +50,8 @@ def parse_verdict(completion: Completion) -> bool | Rejection:
     verdict = _of_object(written)
     # The last words of a truncated text may go on in another sense.
     if verdict is None and not isinstance(text, Rejection):
-        verdict = _of_last_line(written)
+        sentence = _SENTENCE.fullmatch(written)
+        verdict = WORDS[sentence[1].lower()] if sentence else _of_last_line(written)
     return reject("no_verdict", written) if verdict is None else verdict
 
 
