@@ -89,7 +89,10 @@ class Recording:
         if asker and (line := self._stage_line(asker)) is not None:
             return replace(request, provider=f"{self._prefix}{line}")
         whose = f"{asker.stage} of {asker.question_id}" if asker else "a common call"
-        raise NotRecorded(f"{self.source} holds no answer to this request to {request.model} ({whose})")
+        raise NotRecorded(
+            f"{self.source} holds no answer to this request to {request.model} ({whose}); a recording of an "
+            "earlier release may need `identity: row` in the experiment"
+        )
 
     def answer(self, request: Request) -> Completion:
         """Return the answer to a request that `named` returned. Raise NotRecorded if there is none."""

@@ -204,7 +204,7 @@ def test_aborted_generation(seen: Seen) -> None:
 
 
 def verdicts(seen: Seen) -> dict[str, str]:
-    """What is stored as the verdict on each test row."""
+    """Return the stored verdict on each test row."""
     return {
         unit.row: "right" if (unit.result or {}).get("correct") else str(unit.reason or "wrong")
         for unit in seen.units

@@ -125,7 +125,7 @@ def test_failures_have_whole_details_in_a_pipe(evil: Database, capsys: pytest.Ca
 
 
 def in_terminal(*arguments: str) -> str:
-    """What the command sends to a terminal of 80 columns."""
+    """Return the bytes that the command sends to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "PAGER": "cat"}
     command = [str(Path(sys.executable).with_name("starmill")), *arguments]

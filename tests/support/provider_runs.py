@@ -44,7 +44,7 @@ class UnitSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a case. `exit_code` is None if `starmill run` had not ended in time; `seconds` is how
+    """The outcome of a case. `exit_code` is None if `starmill run` had not ended in time; `seconds` is how
     long it took; `dollars` are those of the ledger, with what calls without an answer may have cost;
     `provider` is the provider's own account."""
 

@@ -124,7 +124,7 @@ def final_units(db: Database) -> int:
 
 
 class ErrorLines:
-    """What a process writes on standard error, read while it runs."""
+    """The standard error of a process, read while it runs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""What providers write is cleaned before anything sees it."""
+"""Texts of providers are cleaned before anything sees them."""
 
 from __future__ import annotations
 

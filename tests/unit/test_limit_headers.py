@@ -1,4 +1,4 @@
-"""What servers tell about their limits, in the forms that they use."""
+"""Limits in headers, in the forms that servers use."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ PARAMETER_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parame
 # OpenAI's code and llama.cpp's type; vLLM names the parameter that is too long instead.
 CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 CONTEXT_PARAM = "input_tokens"
-# The wordings of OpenAI and vLLM, llama.cpp, TGI, Ollama, Mistral, Anthropic, Google, SGLang.
+# The wordings of common servers and providers, in lower case.
 CONTEXT_PHRASES = (
     "maximum context length", "context length exceeded", "exceeds the available context size",
     "context window", "exceeds the context length", "exceed context limit", "maximum model length",
