@@ -170,8 +170,9 @@ def test_bad_answers_leave_no_bad_rows(home: Home, server: OpenAIServer, undistu
     ]
     answers = home.export("small", "answers")
     assert len(answers) == status["stages"]["answer"]["planned"]
-    # Nothing was executed: these two are null by right.
-    filled = [{key: row[key] for key in row if not key.startswith("execution")} for row in written + answers]
+    # Nothing was executed, and no rule of the experiment judged the answers: these are null by right.
+    absent = ("execution", "verdict", "correct")
+    filled = [{key: row[key] for key in row if not key.startswith(absent)} for row in written + answers]
     assert not [row for row in filled if None in row.values()]
     assert_every_unit_is_final(home)
 
