@@ -68,7 +68,7 @@ def test_any_headers_tell_limits_or_none(headers: dict[str, str]) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "count", [150, pytest.param(2000, marks=[pytest.mark.marathon, pytest.mark.timeout(3600)])]
+    "count", [150, pytest.param(2000, marks=[pytest.mark.scale, pytest.mark.timeout(3600)])]
 )
 def test_every_unit_ends_whatever_is_replied(count: int, database_url: str, tmp_path: Path) -> None:
     rules = [
