@@ -10,16 +10,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from models.adapters import tcp_keepalive
 from models.core.errors import ServiceError
+from storage.ledger_clock import MAX_SKEW_SECONDS, LedgerClock
 from storage.service_errors import cause, is_damaged
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = int.from_bytes(b"starmill")
+# The table in which Alembic keeps the revision of a database.
+ALEMBIC_VERSION = Table(
+    "alembic_version", MetaData(), Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)  # fmt: skip
 # Threads of a worker process that use the ledger, independent of its -c.
 WORKER_CONNECTIONS = 4
 _KEEPALIVE = {
@@ -32,11 +51,19 @@ DAMAGE_HINT = "put a backup in its place, or move it away and begin a new one; `
 URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
+_SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
+
+
+class ForeignSchema(ServiceError):
+    """A ledger of another release."""
+
+
 class Database:
     """Connections to the ledger. `read()` and `write()` are one transaction each.
 
     Raises ServiceError, with the address but not the password, if the database cannot be reached. Each
-    connection to SQLite caches up to `cache_mib` of pages.
+    connection to SQLite caches up to `cache_mib` of pages. `clock` is the time by which leases end and all
+    is stamped: PostgreSQL's own, or this machine's, which alone has an SQLite file open.
     """
 
     def __init__(self, url: str, pool_size: int = 5, cache_mib: int = 32) -> None:
@@ -52,6 +79,7 @@ class Database:
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise ServiceError(f"STARMILL_DATABASE_URL: {error}; {URL_HINT}") from None
         self._writing = self.engine.execution_options(write=True)
+        self.clock = LedgerClock(None if self.is_sqlite else self._server_time)
 
     @property
     def is_sqlite(self) -> bool:
@@ -83,9 +111,27 @@ class Database:
     def migrate(self) -> None:
         """Create the tables, or upgrade them to this release."""
         self._check_reachable()
-        if self._revision() == self._head():
-            return
-        # Imported late: workers never migrate, and save its ten megabytes.
+        current = self._revision()
+        if current and current > self._head():
+            raise self._foreign(current)
+        if current != self._head() and not self._create():
+            self._upgrade()
+
+    def _create(self) -> bool:
+        """Create all tables in an empty database, without Alembic. Return whether it was empty."""
+        from storage.schema import UNITS
+
+        with self.write() as connection:
+            self._exclude_others(connection)
+            if inspect(connection).get_table_names():
+                return False
+            UNITS.metadata.create_all(connection)
+            ALEMBIC_VERSION.create(connection)
+            connection.execute(ALEMBIC_VERSION.insert().values(version_num=self._head()))
+        return True
+
+    def _upgrade(self) -> None:
+        # Imported late: most processes never upgrade a ledger, and save its ten megabytes.
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -94,13 +140,16 @@ class Database:
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
             with self.write() as connection:
-                if not self.is_sqlite:
-                    # Processes that start together must not create the same table; SQLite has one writer.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+                self._exclude_others(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
             raise ServiceError(f"{self}: {error}; it was made by another release of Starmill") from None
+
+    def _exclude_others(self, connection: Connection) -> None:
+        """Keep processes that start together from creating the same table; SQLite has one writer."""
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
     def is_new(self) -> bool:
         """Return True if the database has no tables yet. Raise ServiceError if it cannot be reached."""
@@ -108,15 +157,41 @@ class Database:
         return self._revision() is None
 
     def require_current(self) -> None:
-        """Raise ServiceError unless the schema is the one of this release."""
+        """Raise ServiceError unless the schema is the one of this release: ForeignSchema if it is another."""
         self._check_reachable()
-        current, required = self._revision(), self._head()
-        if current != required:
-            raise ServiceError(f"{self}: schema is {current or 'empty'}, this release needs {required}; "
-                               "any producer command, such as `starmill runs`, upgrades it")  # fmt: skip
+        current = self._revision()
+        if current != self._head():
+            raise self._foreign(current)
+
+    def _foreign(self, current: str | None) -> ForeignSchema:
+        remedy = "any producer command, such as `starmill runs`, upgrades it"
+        if current and current > self._head():
+            remedy = "it was made by another release of Starmill: upgrade this one to it"
+        return ForeignSchema(
+            f"{self}: schema is {current or 'empty'}, this release needs {self._head()}; {remedy}"
+        )
+
+    def require_agreeing_clock(self) -> None:
+        """Raise ServiceError if this machine's clock is more than MAX_SKEW_SECONDS off the server's.
+
+        Leases end by the server's clock all the same; but a machine whose clock is wrong also waits wrongly
+        for the times that model servers name, and logs what cannot be compared.
+        """
+        self.clock.synchronize()
+        skew = self.clock.skew
+        if abs(skew) > MAX_SKEW_SECONDS:
+            side = "ahead of" if skew > 0 else "behind"
+            raise ServiceError(
+                f"this machine's clock is {abs(skew):,.1f} s {side} that of the ledger, {self}: "
+                f"no worker starts with more than {MAX_SKEW_SECONDS:.0f} s; set both by NTP"
+            )
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def _server_time(self) -> float:
+        with self.read() as connection:
+            return float(connection.execute(_SERVER_TIME).scalar_one())
 
     def _revision(self) -> str | None:
         with self.read() as connection:

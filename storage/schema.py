@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -19,10 +20,12 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from storage import count_tables
+
 # SQLite numbers rows only in an INTEGER column.
 BIG_ID = BigInteger().with_variant(Integer, "sqlite")
 
-# A unit waits for others, is ready (in flight while its lease is live), then ends in one final state.
+# A unit waits for others, is ready (in flight while its owner's lease is live), then ends in one final state.
 WAITING: Final = "waiting"
 READY: Final = "ready"
 DONE: Final = "done"
@@ -34,6 +37,7 @@ OPEN: Final = (WAITING, READY)
 # Why a unit was skipped.
 ALREADY_CORRECT: Final = "already_correct"
 UPSTREAM_FAILED: Final = "upstream_failed"
+CONDITION: Final = "when"
 
 # Why a vote failed.
 NO_SAMPLES: Final = "no_samples"
@@ -45,9 +49,8 @@ PAUSED: Final = "paused"
 INTERRUPTED: Final = "interrupted"
 FINISHED: Final = "finished"
 
-# The lease owner of calls that are enqueued for a batch, and of the units that await them.
+# The owner of calls that are enqueued for a batch, and of the units that await them. It needs no lease.
 BATCH: Final = "batch"
-FOREVER: Final = 1e11
 
 # A batch is gathered from enqueued calls, its file is uploaded, it is submitted, and settled or refused.
 GATHERED: Final = "gathered"
@@ -65,10 +68,16 @@ def _text(**options: Any) -> Any:
     return Field(sa_column=Column(Text, **options))
 
 
+def _stage() -> Any:
+    # SQLite holds no text to its length, and alters no column: there the length is that of the first release.
+    return Field(sa_column=Column(String(64).with_variant(String(16), "sqlite"), nullable=False))
+
+
 class ExampleRow(SQLModel, table=True):
-    """One request and its reference; `dataset` is the hash of the whole data, so edits make a new one.
+    """One row of data; `dataset` is the hash of the whole data, so edits make a new one.
 
     `has_id` tells if the dataset gives the id, else `question_id` is the row's number; null in old ledgers.
+    `columns` has all columns as read; null in old ledgers, and where a `dataset` keeps none.
     """
 
     __tablename__ = "example"
@@ -86,12 +95,16 @@ class ExampleRow(SQLModel, table=True):
     tests: dict[str, str] | None = Field(
         default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
     )
+    columns: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
+    )
 
 
 class RunRow(SQLModel, table=True):
     """One execution of an experiment, its configuration frozen.
 
-    `unanswered_nano_usd` is what calls may have cost that brought no answer.
+    `unanswered_nano_usd` is what calls may have cost that brought no answer. `origin` is what was known of it
+    when it was planned; null in old ledgers.
     """
 
     __tablename__ = "run"
@@ -113,12 +126,18 @@ class RunRow(SQLModel, table=True):
     unanswered_nano_usd: int = Field(
         default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
     )
+    origin: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
+    )
     feeder: str | None = _text(nullable=True)
     feeder_until: float | None = None
 
 
 class UnitRow(SQLModel, table=True):
-    """The smallest thing that is queued, paid, retried and counted."""
+    """The smallest thing that is queued, paid, retried and counted.
+
+    `stage` is the name of its step. `kind` is null in the pipeline `star`, whose stages are kinds.
+    """
 
     __tablename__ = "unit"
     __table_args__ = (
@@ -126,6 +145,11 @@ class UnitRow(SQLModel, table=True):
         Index("unit_ready", "run_id", "queue", "id", postgresql_where=text("state = 'ready'"),
               sqlite_where=text("state = 'ready'")),
         Index("unit_funnel", "run_id", "split", "state", "stage", "variant"),
+        Index("unit_ended", "run_id", "finished_at", "state", "queue", "stage",
+              postgresql_where=text("finished_at IS NOT NULL"), sqlite_where=text("finished_at IS NOT NULL")),
+        Index("unit_stand_in", "run_id", "stage", "reason",
+              postgresql_where=text("state = 'done' AND reason IS NOT NULL"),
+              sqlite_where=text("state = 'done' AND reason IS NOT NULL")),
         Index("unit_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
               sqlite_where=text("lease_owner IS NOT NULL")),
         Index("unit_parked", "lease_owner", "generation", "run_id",
@@ -136,7 +160,8 @@ class UnitRow(SQLModel, table=True):
     run_id: str = Field(max_length=96)
     example_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     split: str = Field(max_length=8)
-    stage: str = Field(max_length=16)
+    stage: str = _stage()
+    kind: str | None = Field(default=None, max_length=16)
     variant: str = Field(max_length=128)
     sample: int
     queue: str = Field(max_length=80)
@@ -147,13 +172,21 @@ class UnitRow(SQLModel, table=True):
     budget_from: int = 0
     sent_at: float | None = None
     lease_owner: str | None = Field(default=None, max_length=64)
-    lease_until: float | None = None
     finished_at: float | None = None
     reason: str | None = Field(default=None, max_length=32)
     detail: str | None = _text(nullable=True)
     generation: str | None = Field(default=None, max_length=64)
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     worker: str | None = Field(default=None, max_length=64)
+
+
+class LeaseRow(SQLModel, table=True):
+    """A worker process, and the time until which it holds what it has claimed."""
+
+    __tablename__ = "lease"
+
+    owner: str = Field(primary_key=True, max_length=64)
+    expires_at: float
 
 
 class GenerationRow(SQLModel, table=True):
@@ -166,8 +199,6 @@ class GenerationRow(SQLModel, table=True):
     __tablename__ = "generation"
     __table_args__ = (
         Index("generation_run", "run_id"),
-        Index("generation_lease", "lease_owner", postgresql_where=text("lease_owner IS NOT NULL"),
-              sqlite_where=text("lease_owner IS NOT NULL")),
         Index("generation_batch", "batch", postgresql_where=text("batch IS NOT NULL"),
               sqlite_where=text("batch IS NOT NULL")),
         Index("generation_filed", "lease_owner", "batch", "created_at",
@@ -177,11 +208,10 @@ class GenerationRow(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=64)
     run_id: str = Field(max_length=96)
     unit_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    stage: str = Field(max_length=16)
+    stage: str = _stage()
     model: str = _text(nullable=False)
     done: bool
     lease_owner: str | None = Field(default=None, max_length=64)
-    lease_until: float | None = None
     request: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     answer: str | None = _text(nullable=True)
     refusal: str | None = _text(nullable=True)
@@ -194,6 +224,7 @@ class GenerationRow(SQLModel, table=True):
     estimated: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     cost_nano_usd: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     seconds: float | None = None
+    served: str | None = Field(default=None, max_length=128)
     created_at: float = 0.0
     batch: str | None = Field(default=None, max_length=32)
     members: list[int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
@@ -229,7 +260,7 @@ class RejectionRow(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=Column(BIG_ID, primary_key=True))
     run_id: str = Field(max_length=96)
     unit_id: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
-    stage: str = Field(max_length=16)
+    stage: str = _stage()
     attempt: int
     reason: str = Field(max_length=32)
     detail: str = _text(nullable=False)
@@ -258,7 +289,10 @@ class EngineRow(SQLModel, table=True):
 EXAMPLES: Final[Table] = SQLModel.metadata.tables["example"]
 RUNS: Final[Table] = SQLModel.metadata.tables["run"]
 UNITS: Final[Table] = SQLModel.metadata.tables["unit"]
+LEASES: Final[Table] = SQLModel.metadata.tables["lease"]
 GENERATIONS: Final[Table] = SQLModel.metadata.tables["generation"]
 BATCHES: Final[Table] = SQLModel.metadata.tables["batch"]
 REJECTIONS: Final[Table] = SQLModel.metadata.tables["rejection"]
+UNIT_COUNTS: Final[Table] = count_tables.UNIT_COUNTS
+SPENDING: Final[Table] = count_tables.SPENDING
 ENGINES: Final[Table] = SQLModel.metadata.tables["engine"]

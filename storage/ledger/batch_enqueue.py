@@ -1,6 +1,7 @@
 """Calls that are enqueued for a batch, and the units that await them.
 
-Both are under a lease without an end, so only `release_unqueued` and `storage.ledger.batches` free them.
+Both have the owner `batch`, whose lease never ends: only `release_unqueued` and `storage.ledger.batches` free
+them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import Database
 from storage.ledger.claims import ClaimedUnit
+from storage.ledger.leases import call_is_free
 from storage.ledger.purchases import Busy, CallClaim, ReserveResult, completion_of_row, reserve_budget
-from storage.schema import BATCH, EXAMPLES, FOREVER, GENERATIONS, READY, UNITS
+from storage.schema import BATCH, EXAMPLES, GENERATIONS, READY, UNITS
 
 # A literal, not a bound value: a partial index serves only queries whose text repeats its condition.
 AWAITING_BATCH = UNITS.c.lease_owner == literal_column("'batch'")
@@ -41,7 +43,7 @@ def enqueue_for_batch(
     first, request, key = units[0], call.request, call.request.key
     row: dict[str, Any] = {
         "key": key, "run_id": first.run_id, "unit_id": first.unit_id, "stage": first.stage,
-        "model": request.model, "done": False, "lease_owner": BATCH, "lease_until": FOREVER,
+        "model": request.model, "done": False, "lease_owner": BATCH,
         "request": request.body(), "members": [unit.unit_id for unit in units],
         "batch": None, "finish_reason": None, "refusal": None,
         "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
@@ -49,7 +51,7 @@ def enqueue_for_batch(
     }  # fmt: skip
     dialect = sqlite if db.is_sqlite else postgresql
     insert = dialect.insert(GENERATIONS).values(row)
-    free = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_until < now)
+    free = call_is_free(now)
     if first.generation == key:
         # Units that awaited the call get its refusal; others, such as a retry, may enqueue it again.
         free = and_(free, GENERATIONS.c.finish_reason.is_(None))
@@ -110,11 +112,7 @@ def release_awaiting(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def _release_statement() -> Any:
-    return (
-        update(UNITS)
-        .where(AWAITING_BATCH, UNITS.c.state == READY)
-        .values(lease_owner=None, lease_until=None, sent_at=None)
-    )
+    return update(UNITS).where(AWAITING_BATCH, UNITS.c.state == READY).values(lease_owner=None, sent_at=None)
 
 
 def _set_awaiting(connection: Connection, owner: str, unit_ids: Sequence[int], key: str) -> None:
@@ -122,5 +120,5 @@ def _set_awaiting(connection: Connection, owner: str, unit_ids: Sequence[int], k
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner, UNITS.c.state == READY)
-        .values(lease_owner=BATCH, lease_until=FOREVER, generation=key, attempts=UNITS.c.attempts - 1)
+        .values(lease_owner=BATCH, generation=key, attempts=UNITS.c.attempts - 1)
     )

@@ -17,6 +17,7 @@ from models.core.types import Completion, Request
 from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.batch_enqueue import AWAITING_BATCH, ENQUEUED, BatchRefusal, release_awaiting
+from storage.ledger.counters import add_batch_spending
 from storage.ledger.purchases import answer_columns, cost_nano_usd
 from storage.schema import BATCHES, GATHERED, GENERATIONS, READY, RUNS, UNITS, UNSETTLED
 
@@ -197,13 +198,14 @@ def store_answers(db: Database, answers: Sequence[tuple[str, Completion]], price
     if not answers:
         return
     with db.write() as connection:
-        charged = _with_estimates(connection, answers)
-        rows = [_answered(key, clean_completion(charged[key]), price) for key in sorted(charged)]
+        charged = {key: clean_completion(each) for key, each in _with_estimates(connection, answers).items()}
+        rows = [_answered(key, charged[key], price) for key in sorted(charged)]
         _settle_budgets(connection, {row["call_key"]: row["cost_nano_usd"] for row in rows})
+        add_batch_spending(connection, {row["call_key"]: row for row in rows})
         connection.execute(
             update(GENERATIONS)
             .where(GENERATIONS.c.key == bindparam("call_key"), GENERATIONS.c.done.is_(False))
-            .values(done=True, lease_owner=None, lease_until=None, created_at=now),
+            .values(done=True, lease_owner=None, created_at=now),
             rows,
         )
         release_awaiting(connection, [row["call_key"] for row in rows])
@@ -233,7 +235,6 @@ def store_refusals(db: Database, refusals: Sequence[tuple[str, BatchRefusal]], n
                 .where(GENERATIONS.c.key == key, ENQUEUED)
                 .values(
                     lease_owner=None,
-                    lease_until=now,
                     cost_nano_usd=0,
                     finish_reason=refusal.reason,
                     refusal=refusal.detail,

@@ -7,13 +7,14 @@ call seems too expensive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, not_, or_, select, update
 
 from storage.database import Database
+from storage.ledger.leases import call_is_free
 from storage.schema import GENERATIONS, RUNS
 
 _RESERVE = (
@@ -113,9 +114,17 @@ def charge_all(connection: Connection, run_id: str) -> None:
     _charge(connection, run_id, GENERATIONS.c.run_id == run_id)
 
 
+def recount(connection: Connection, run_ids: Collection[str], now: float) -> None:
+    """Charge the runs that have a budget with what was bought and what calls in flight reserve."""
+    # Locked before the sum, so that no reservation is made between it and the update.
+    locked = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.budget_nano_usd.is_not(None))
+    for run_id in connection.scalars(locked.order_by(RUNS.c.id).with_for_update()).all():
+        _recount(connection, run_id, (), now)
+
+
 def _recount(connection: Connection, run_id: str, without: Sequence[str], now: float) -> None:
-    alive = or_(GENERATIONS.c.done, GENERATIONS.c.lease_until >= now)
-    _charge(connection, run_id, GENERATIONS.c.run_id == run_id, alive, GENERATIONS.c.key.not_in(without))
+    of_run = (GENERATIONS.c.run_id == run_id, GENERATIONS.c.key.not_in(without))
+    _charge(connection, run_id, *of_run, not_(call_is_free(now)))
 
 
 def _charge(connection: Connection, run_id: str, *calls: ColumnElement[bool]) -> None:

@@ -1,45 +1,38 @@
-"""A worker owns a unit by a lease: one conditional UPDATE takes it, a heartbeat extends it."""
+"""A worker claims units by one conditional UPDATE, and holds them while its lease is live."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, select, update
 
 from models.core.experiment.experiment import Experiment
-from models.core.pipeline.stages import Step, downstream, gathering_dependants
+from models.core.kinds import KINDS
+from models.core.pipeline.graph import Step, downstream, votes_without
+from models.core.pipeline.plan import planned_slots
+from models.core.pipeline.stages import STAGE_INPUTS
 from models.core.types import AnswerTests, Example
 from storage.database import Database
-from storage.ledger.dependants import DependantKey, release_dependants, skip_dependants
-from storage.ledger.runs import planned_slots
-from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, READY, RUNNING, RUNS, UNITS, UPSTREAM_FAILED
+from storage.ledger.dependants import DependantKey, SkippedUnit, release_dependants, skip_dependants
+from storage.ledger.leases import unit_is_free
+from storage.schema import DONE, EXAMPLES, FAILED, READY, RUNNING, RUNS, UNITS, UPSTREAM_FAILED
 
 # A unit that was claimed more often and never finished kills its workers.
 MAX_CLAIMS = 20
-MAX_IDS = 10_000  # in one statement
-
-INPUTS: dict[str, tuple[str, ...]] = {
-    "grow": (),
-    "augment": (),
-    "retrieve": ("augment",),
-    "rationale": ("augment", "retrieve"),
-    "rationalize": ("augment", "retrieve"),
-    "answer": ("augment", "retrieve"),
-    "judge": ("answer",),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedUnit:
-    """A claimed unit with its inputs, which are the results of the example's earlier steps.
+    """A unit that `owner` has claimed, with its inputs, which are the results of the example's earlier steps.
 
     `rejections` answers were not accepted so far; a retry forgives those before `budget_from`.
     `generation` is the call of a batch that the unit waited for.
     """
 
     unit_id: int
+    owner: str
     run_id: str
     example_id: int
     split: str
@@ -51,26 +44,32 @@ class ClaimedUnit:
     example: Example
     inputs: dict[Step, dict[str, Any]]
     generation: str | None = None
+    kind: str | None = None
 
     @property
     def step(self) -> Step:
         return (self.stage, self.variant, self.sample)
 
 
+_CLAIMABLE = (
+    UNITS.c.id.in_(bindparam("unit_ids", expanding=True)),
+    UNITS.c.state == READY,
+    UNITS.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.state == RUNNING)),
+)
+_ABANDONED = and_(UNITS.c.lease_owner.is_not(None), unit_is_free(bindparam("now")))
+_LOCK_ABANDONED = select(UNITS.c.id).where(*_CLAIMABLE, _ABANDONED).with_for_update(skip_locked=True)
 _CLAIM = (
     update(UNITS)
-    .where(
-        UNITS.c.id.in_(bindparam("unit_ids", expanding=True)),
-        UNITS.c.state == READY,
-        or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < bindparam("now")),
-        UNITS.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.state == RUNNING)),
-    )
-    .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), attempts=UNITS.c.attempts + 1)
+    .where(*_CLAIMABLE)
+    .values(lease_owner=bindparam("new_owner"), attempts=UNITS.c.attempts + 1)
     .returning(
-        UNITS.c.id, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant,
-        UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from, UNITS.c.generation,
+        UNITS.c.id, UNITS.c.lease_owner, UNITS.c.run_id, UNITS.c.example_id, UNITS.c.split, UNITS.c.stage,
+        UNITS.c.variant, UNITS.c.sample, UNITS.c.attempts, UNITS.c.rejections, UNITS.c.budget_from,
+        UNITS.c.generation, UNITS.c.kind,
     )
 )  # fmt: skip
+_CLAIM_UNOWNED = _CLAIM.where(UNITS.c.lease_owner.is_(None))
+_CLAIM_ABANDONED = _CLAIM.where(_ABANDONED)
 _READY = select(UNITS).where(UNITS.c.id == bindparam("unit_id"), UNITS.c.state == READY).with_for_update()
 _EXAMPLES = select(EXAMPLES).where(EXAMPLES.c.id.in_(bindparam("example_ids", expanding=True)))
 _RESULTS = select(
@@ -78,21 +77,20 @@ _RESULTS = select(
 ).where(
     UNITS.c.run_id.in_(bindparam("run_ids", expanding=True)),
     UNITS.c.example_id.in_(bindparam("example_ids", expanding=True)),
-    UNITS.c.stage.in_(bindparam("stages", expanding=True)),
     UNITS.c.state == DONE,
 )
+_RESULTS_OF_SAMPLES = _RESULTS.where(UNITS.c.sample.in_(bindparam("samples", expanding=True)))
+_RESULTS_OF_STAGES = _RESULTS.where(UNITS.c.stage.in_(bindparam("stages", expanding=True)))
 
 
-def claim_units(
-    db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float
-) -> list[ClaimedUnit]:
-    """Claim for `owner` and return those units that are ready, without a live lease, and of a running run.
-
-    `now` is in seconds since the epoch, `lease` in seconds.
-    """
+def claim_units(db: Database, owner: str, unit_ids: Sequence[int], now: float) -> list[ClaimedUnit]:
+    """Claim for `owner`, whose lease is live, and return those units that are ready, free, and of a running
+    run. `now` is in seconds since the epoch."""
     with db.write() as connection:
-        values = {"unit_ids": list(unit_ids), "now": now, "owner": owner, "until": now + lease}
-        units = connection.execute(_CLAIM, values).all()
+        units = list(connection.execute(_CLAIM_UNOWNED, {"unit_ids": list(unit_ids), "new_owner": owner}))
+        owned = set(unit_ids).difference(unit.id for unit in units)
+        if owned:
+            units += _take_over(connection, owner, sorted(owned), now)
         for unit in units:
             if unit.attempts > MAX_CLAIMS:
                 detail = f"claimed {MAX_CLAIMS} times and never finished"
@@ -101,29 +99,17 @@ def claim_units(
         return _with_inputs(connection, sorted(sound, key=lambda unit: unit.id))
 
 
-def extend_leases(db: Database, owner: str, unit_ids: Sequence[int], now: float, lease: float) -> None:
-    """Extend the leases of those of the units that are `owner`'s, and of the model calls that they wait for.
+def _take_over(connection: Connection, owner: str, unit_ids: Sequence[int], now: float) -> Sequence[Any]:
+    """Claim units whose owner's lease has ended.
 
-    Others of the same owner expire: it lost them from hand, and nobody would end them. A call that was
-    reserved and not bought is free one lease after its unit has ended.
+    They are locked first: a statement that had waited for a lock might not see the lease under which another
+    worker has claimed the unit meanwhile.
     """
-    with db.write() as connection:
-        for start in range(0, len(unit_ids), MAX_IDS):
-            _extend_leases(connection, owner, unit_ids[start : start + MAX_IDS], now + lease)
-
-
-def _extend_leases(connection: Connection, owner: str, unit_ids: Sequence[int], until: float) -> None:
-    units = select(UNITS.c.id).where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner)
-    calls = select(GENERATIONS.c.key).where(
-        GENERATIONS.c.lease_owner == owner, GENERATIONS.c.unit_id.in_(units)
-    )
-    # Rows that another transaction has locked are about to end. Waiting for them could deadlock.
-    for column, held in ((UNITS.c.id, units), (GENERATIONS.c.key, calls)):
-        connection.execute(
-            update(column.table)
-            .where(column.in_(held.with_for_update(skip_locked=True)))
-            .values(lease_until=until)
-        )
+    abandoned = list(connection.scalars(_LOCK_ABANDONED, {"unit_ids": unit_ids, "now": now}))
+    if not abandoned:
+        return ()
+    values = {"unit_ids": abandoned, "now": now, "new_owner": owner}
+    return connection.execute(_CLAIM_ABANDONED, values).all()
 
 
 def fail_unreadable_unit(db: Database, unit_id: int, reason: str, detail: str, now: float) -> None:
@@ -140,7 +126,24 @@ def release_units(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
         connection.execute(
             update(UNITS)
             .where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner, UNITS.c.state == READY)
-            .values(lease_owner=None, lease_until=None, sent_at=None, attempts=UNITS.c.attempts - 1)
+            .values(lease_owner=None, sent_at=None, attempts=UNITS.c.attempts - 1)
+        )
+
+
+def owned_units(db: Database, owner: str) -> list[int]:
+    """Return the units that the owner has claimed and neither ended nor given back."""
+    query = select(UNITS.c.id).where(UNITS.c.lease_owner == owner).order_by(UNITS.c.id)
+    with db.read() as connection:
+        return list(connection.scalars(query))
+
+
+def release_lost(db: Database, owner: str, unit_ids: Sequence[int]) -> None:
+    """Free units that their owner has lost from hand. The claim counts: it might happen again and again."""
+    with db.write() as connection:
+        connection.execute(
+            update(UNITS)
+            .where(UNITS.c.id.in_(unit_ids), UNITS.c.lease_owner == owner)
+            .values(lease_owner=None, sent_at=None)
         )
 
 
@@ -149,23 +152,38 @@ def _fail_unclaimed(connection: Connection, unit: Any, reason: str, detail: str,
     connection.execute(
         update(UNITS)
         .where(UNITS.c.id == unit.id)
-        .values(
-            state=FAILED, reason=reason, detail=detail, finished_at=now, lease_owner=None, lease_until=None,
-        )
-    )  # fmt: skip
+        .values(state=FAILED, reason=reason, detail=detail, finished_at=now, lease_owner=None)
+    )
     config = connection.execute(select(RUNS.c.config).where(RUNS.c.id == unit.run_id)).scalar_one()
     slots = planned_slots(Experiment.model_validate(config))[unit.split]
     step = (unit.stage, unit.variant, unit.sample)
 
-    def keys(steps: Sequence[Step]) -> list[DependantKey]:
-        return [DependantKey(unit.run_id, unit.example_id, each) for each in steps]
+    lost = downstream(slots, step)
+    votes = votes_without(slots, [step, *lost])
 
-    release_dependants(connection, keys(gathering_dependants(slots, step)))
-    skip_dependants(connection, ((key, UPSTREAM_FAILED) for key in keys(downstream(slots, step))), now)
+    def key(step: Step) -> DependantKey:
+        return DependantKey(unit.run_id, unit.example_id, step)
+
+    release_dependants(connection, map(key, votes.get(step, ())))
+    skips = (SkippedUnit(key(each), UPSTREAM_FAILED, votes.get(each, ())) for each in lost)
+    skip_dependants(connection, skips, now)
 
 
-def _tests(stored: dict[str, str] | None) -> AnswerTests | None:
-    return AnswerTests(**stored) if stored else None
+def _example(row: Any) -> Example:
+    tests = AnswerTests(**row.tests) if row.tests else None
+    return Example(
+        row.row, row.question_id, row.request, row.reference, tuple(row.oracle), tests,
+        columns=row.columns or {},
+    )  # fmt: skip
+
+
+def _by_inputs(units: Sequence[Any]) -> Iterator[tuple[Select[Any], list[Any]]]:
+    """Yield the query of inputs for each way in which units read results: a vote reads all samples, another
+    step those of its own number, or the only ones."""
+    steps = [unit for unit in units if unit.kind]
+    yield _RESULTS, [unit for unit in steps if KINDS[unit.kind].gathers]
+    yield _RESULTS_OF_SAMPLES, [unit for unit in steps if not KINDS[unit.kind].gathers]
+    yield _RESULTS_OF_STAGES, [unit for unit in units if not unit.kind]
 
 
 def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[ClaimedUnit]:
@@ -173,27 +191,28 @@ def _with_inputs(connection: Connection, units: Sequence[Any]) -> list[ClaimedUn
         return []
     example_ids = {unit.example_id for unit in units}
     examples = {
-        row.id: Example(
-            row.row, row.question_id, row.request, row.reference, tuple(row.oracle), _tests(row.tests)
-        )
-        for row in connection.execute(_EXAMPLES, {"example_ids": sorted(example_ids)})
+        row.id: _example(row) for row in connection.execute(_EXAMPLES, {"example_ids": sorted(example_ids)})
     }
-    stages = {stage for unit in units for stage in INPUTS[unit.stage]}
     results: dict[tuple[str, int], dict[Step, dict[str, Any]]] = {}
-    if stages:
-        wanted = {
-            "run_ids": sorted({unit.run_id for unit in units}),
-            "example_ids": sorted(example_ids),
-            "stages": sorted(stages),
+    for query, asking in _by_inputs(units):
+        wanted: dict[str, Any] = {
+            "run_ids": sorted({unit.run_id for unit in asking}),
+            "example_ids": sorted({unit.example_id for unit in asking}),
         }
-        for row in connection.execute(_RESULTS, wanted):
+        if query is _RESULTS_OF_STAGES:
+            wanted["stages"] = sorted({stage for unit in asking for stage in STAGE_INPUTS[unit.stage]})
+        elif query is _RESULTS_OF_SAMPLES:
+            wanted["samples"] = sorted({0, *(unit.sample for unit in asking)})
+        if not all(wanted.values()):
+            continue
+        for row in connection.execute(query, wanted):
             of_example = results.setdefault((row.run_id, row.example_id), {})
             of_example[(row.stage, row.variant, row.sample)] = row.result
     return [
         ClaimedUnit(
-            unit.id, unit.run_id, unit.example_id, unit.split, unit.stage, unit.variant, unit.sample,
-            unit.rejections, unit.budget_from, examples[unit.example_id],
-            results.get((unit.run_id, unit.example_id), {}), unit.generation,
+            unit.id, unit.lease_owner, unit.run_id, unit.example_id, unit.split, unit.stage, unit.variant,
+            unit.sample, unit.rejections, unit.budget_from, examples[unit.example_id],
+            results.get((unit.run_id, unit.example_id), {}), unit.generation, unit.kind,
         )
         for unit in units
     ]  # fmt: skip

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Integer, Select, cast, desc, func, literal, select, union, union_all
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    ScalarSelect,
+    Select,
+    Table,
+    cast,
+    desc,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+)
 
 from models.core.types import Usage
 from storage import schema
 from storage.database import Database
-from storage.schema import GENERATIONS, REJECTIONS, RUNS, UNITS
+from storage.ledger.leases import live_owners, unit_is_held
+from storage.schema import GENERATIONS, REJECTIONS, RUNS, SPENDING, UNIT_COUNTS, UNITS
 
 IN_FLIGHT = "in_flight"
 # This condition lets the index `unit_funnel` serve queries by state.
@@ -61,15 +77,33 @@ class Spending:
     def nothing(cls) -> Spending:
         return cls(0, Usage(), 0, 0.0)
 
+    @classmethod
+    def total(cls, parts: Iterable[Spending]) -> Spending:
+        total = cls.nothing()
+        for part in parts:
+            used, more = total.usage, part.usage
+            usage = Usage(
+                used.prompt + more.prompt, used.cached + more.cached, used.completion + more.completion,
+                used.reasoning + more.reasoning,
+            )  # fmt: skip
+            total = cls(
+                total.calls + part.calls, usage, total.cost_nano_usd + part.cost_nano_usd,
+                total.seconds + part.seconds, total.estimated + part.estimated,
+            )  # fmt: skip
+        return total
+
 
 def funnel(db: Database, run_id: str, now: float) -> Funnel:
     cell = (UNITS.c.split, UNITS.c.stage, UNITS.c.variant)
-    of_run = UNITS.c.run_id == run_id
-    # An index alone answers the first query and leads the second to ready units. One statement sees both at
-    # the same time.
-    states = select(*cell, UNITS.c.state, func.count()).where(of_run).group_by(*cell, UNITS.c.state)
-    live = (ANY_SPLIT, UNITS.c.state == schema.READY, UNITS.c.lease_until >= now)
+    of_run = UNITS.c.run_id.concat("") == run_id
+    # The empty texts keep SQLite from indexes that lead to more than the units in hand.
+    live = (
+        UNITS.c.lease_owner.is_not(None), UNITS.c.state.concat("") == schema.READY,
+        unit_is_held(now),
+    )  # fmt: skip
     flying = select(*cell, literal(IN_FLIGHT), func.count()).where(of_run, *live).group_by(*cell)
+    # One statement sees both at the same time.
+    states = unit_counts(run_id)
     counted = Funnel()
     with db.read() as connection:
         for split, stage, variant, state, number in connection.execute(union_all(states, flying)):
@@ -83,20 +117,17 @@ def funnel(db: Database, run_id: str, now: float) -> Funnel:
     return counted
 
 
+def unit_counts(run_id: str) -> Select[Any]:
+    """Return the query for split, stage, variant, state and number of the run's units."""
+    cell = (UNIT_COUNTS.c.split, UNIT_COUNTS.c.stage, UNIT_COUNTS.c.variant, UNIT_COUNTS.c.state)
+    # The sum of PostgreSQL is a decimal.
+    number = cast(func.sum(UNIT_COUNTS.c.number), BigInteger)
+    return select(*cell, number).where(UNIT_COUNTS.c.run_id == run_id).group_by(*cell).having(number != 0)
+
+
 def spending(db: Database, run_id: str) -> Spending:
     with db.read() as connection:
-        return _as_spending(connection.execute(_spending().where(*_bought(run_id))).one())
-
-
-def count_final_since(db: Database, run_id: str, since: float) -> int:
-    """Return how many units were done or failed since then."""
-    query = select(func.count()).where(
-        UNITS.c.run_id == run_id,
-        UNITS.c.state.in_((schema.DONE, schema.FAILED)),
-        UNITS.c.finished_at >= since,
-    )
-    with db.read() as connection:
-        return int(connection.execute(query).scalar_one())
+        return _as_spending(connection.execute(_sums(SPENDING).where(SPENDING.c.run_id == run_id)).one())
 
 
 def failure_reasons(db: Database, run_id: str) -> dict[str, int]:
@@ -128,7 +159,8 @@ def rejections_by_stage(db: Database, run_id: str) -> dict[str, dict[str, int]]:
 
 def spending_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
     """Return what the run bought itself, by stage."""
-    query = _spending(GENERATIONS.c.stage).where(*_bought(run_id)).group_by(GENERATIONS.c.stage)
+    stage = SPENDING.c.stage
+    query = _sums(SPENDING, stage).where(SPENDING.c.run_id == run_id).group_by(stage)
     with db.read() as connection:
         return {stage: _as_spending(sums) for stage, *sums in connection.execute(query)}
 
@@ -140,7 +172,7 @@ def answers_by_stage(db: Database, run_id: str) -> dict[str, Spending]:
         for table in (UNITS, REJECTIONS)
     ))  # fmt: skip
     query = (
-        _spending(GENERATIONS.c.stage)
+        _sums(GENERATIONS, GENERATIONS.c.stage)
         .where(GENERATIONS.c.done.is_(True), GENERATIONS.c.key.in_(asked))
         .group_by(GENERATIONS.c.stage)
     )
@@ -160,11 +192,12 @@ def latencies(db: Database, run_id: str) -> dict[str, array[float]]:
     return by_stage
 
 
-def _spending(*group: Any) -> Select[Any]:
+def _sums(table: Table, *group: Any) -> Select[Any]:
+    """Sum up single calls, or the counts of calls."""
     tokens = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-    sums = [func.coalesce(func.sum(GENERATIONS.c[name]), 0) for name in (*tokens, "cost_nano_usd", "seconds")]
-    estimated = func.coalesce(func.sum(cast(GENERATIONS.c.estimated, Integer)), 0)
-    return select(*group, func.count(), *sums, estimated)
+    calls = func.count() if table is GENERATIONS else func.coalesce(func.sum(table.c.calls), 0)
+    sums = [func.coalesce(func.sum(table.c[name]), 0) for name in (*tokens, "cost_nano_usd", "seconds")]
+    return select(*group, calls, *sums, func.coalesce(func.sum(cast(table.c.estimated, Integer)), 0))
 
 
 def _bought(run_id: str) -> tuple[Any, Any]:
@@ -174,7 +207,7 @@ def _bought(run_id: str) -> tuple[Any, Any]:
 def _as_spending(sums: Sequence[Any]) -> Spending:
     calls, prompt, cached, completion, reasoning, cost, seconds, estimated = sums
     usage = Usage(int(prompt), int(cached), int(completion), int(reasoning))
-    return Spending(calls, usage, int(cost), float(seconds), int(estimated))
+    return Spending(int(calls), usage, int(cost), float(seconds), int(estimated))
 
 
 def _count_reasons(db: Database, reason: Column[Any], *conditions: Any) -> dict[str, int]:
@@ -204,3 +237,44 @@ def run_summaries(db: Database) -> list[RunSummary]:
     with db.read() as connection:
         rows = connection.execute(select(*columns).order_by(RUNS.c.created_at.desc())).all()
     return [RunSummary(*row) for row in rows]
+
+
+def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
+    """Count the units in the hands of workers by (queue, run)."""
+    group = (UNITS.c.queue, UNITS.c.run_id)
+    query = (
+        select(*group, func.count())
+        .where(
+            UNITS.c.lease_owner.in_(live_owners(now)),
+            # The empty text keeps SQLite from the index of ready units, all of which it would read.
+            UNITS.c.state.concat("") == schema.READY,
+        )
+        .group_by(*group)
+    )
+    with db.read() as connection:
+        return {(queue, run): int(number) for queue, run, number in connection.execute(query)}
+
+
+def demand_by_run(db: Database, limits: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Count the ready units of each running run in these queues, claimed or not, by queue and run, up to the
+    limit of the queue, which keeps the query cheap for a run of a million units."""
+    numbers = [_ready_in(queue, limit) for queue, limit in limits.items()]
+    with db.read() as connection:
+        rows = connection.execute(select(RUNS.c.id, *numbers).where(RUNS.c.state == schema.RUNNING)).all()
+    return {queue: {row[0]: int(row[index]) for row in rows} for index, queue in enumerate(limits, 1)}
+
+
+def _ready_in(queue: str, limit: int) -> ScalarSelect[Any]:
+    ready = (
+        select(literal(1))
+        .where(
+            UNITS.c.run_id == RUNS.c.id,
+            UNITS.c.queue == queue,
+            UNITS.c.state == schema.READY,
+            or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != schema.BATCH),
+        )
+        .correlate(RUNS)
+        .limit(limit)
+        .subquery()
+    )
+    return select(func.count()).select_from(ready).scalar_subquery()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, or_, update
 
-from models.core.pipeline.stages import Step
+from models.core.pipeline.graph import Step
 from storage.schema import READY, SKIPPED, UNITS, WAITING
 
 
@@ -24,6 +24,14 @@ class DependantKey(NamedTuple):
             "of_run": self.run_id, "of_example": self.example_id,
             "of_stage": stage, "of_variant": variant, "of_sample": sample,
         }  # fmt: skip
+
+
+class SkippedUnit(NamedTuple):
+    """A unit that will not happen; the `votes` that gather it go on without it."""
+
+    key: DependantKey
+    reason: str
+    votes: Sequence[Step] = ()
 
 
 _BY_KEY = and_(
@@ -55,7 +63,15 @@ def release_dependants(connection: Connection, keys: Iterable[DependantKey]) -> 
         connection.execute(_RELEASE, rows)
 
 
-def skip_dependants(connection: Connection, keys: Iterable[tuple[DependantKey, str]], now: float) -> None:
-    """Skip those of the units that wait; each key comes with the reason."""
-    if rows := [{**key.parameters(), "skip_reason": reason, "now": now} for key, reason in keys]:
+def skip_dependants(connection: Connection, skips: Iterable[SkippedUnit], now: float) -> None:
+    """Skip those of the units that wait, and release the votes on them."""
+    rows = []
+    for skipped in skips:
+        row = {**skipped.key.parameters(), "skip_reason": skipped.reason, "now": now}
+        if not skipped.votes:
+            rows.append(row)
+        # A unit that was skipped before has released its votes.
+        elif connection.execute(_SKIP, row).rowcount:
+            release_dependants(connection, (skipped.key._replace(step=vote) for vote in skipped.votes))
+    if rows:
         connection.execute(_SKIP, rows)

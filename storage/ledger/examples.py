@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Text, case, cast, func, select
 
 from models.core.growth import GrowthCandidate, GrowthFilter, grown_name, seed_name
-from models.core.identity import row_identity
+from models.core.identity import question_of, row_identity
 from models.core.pipeline.rounds import round_of
+from models.core.row_values import canonical_text, look_up
 from models.core.types import Example
 from storage.database import Database
 from storage.ledger.queries import iter_rows
@@ -33,7 +35,10 @@ def examples(db: Database, run_id: str, split: str) -> Iterator[Example]:
         with db.read() as connection:
             page = connection.execute(query.where(EXAMPLES.c.row > last)).all()
         for row in page:
-            yield Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle))
+            yield Example(
+                row.row, row.question_id, row.request, row.reference, tuple(row.oracle),
+                columns=row.columns or {},
+            )  # fmt: skip
         if len(page) < PAGE:
             return
         last = page[-1].row
@@ -62,23 +67,65 @@ def repeats(db: Database, run_id: str) -> Repeats:
 
 
 def equal_rows(db: Database, dataset: str) -> dict[int, int]:
-    """Return the examples that have the request and the reference of earlier ones of their split, and how
-    many those are."""
+    """Return the examples that have the request and the reference of earlier ones of their split, or without
+    a request the columns, and how many those are."""
+    # A ledger of PostgreSQL does not compare JSON.
+    columns = case((EXAMPLES.c.request == "", cast(EXAMPLES.c.columns, Text)), else_=None)
     with db.read() as connection:
-        return _repeats(connection, dataset, EXAMPLES.c.request, EXAMPLES.c.reference)
+        return _repeats(connection, dataset, EXAMPLES.c.request, EXAMPLES.c.reference, columns)
 
 
-def train_identities(db: Database, dataset: str) -> list[tuple[int, str]]:
-    """Return the examples of the train split and their identities, in order."""
-    repeats = equal_rows(db, dataset)
-    columns = (EXAMPLES.c.id, EXAMPLES.c.request, EXAMPLES.c.reference)
-    query = select(*columns).where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == TRAIN)
+def train_identities(db: Database, dataset: str, repeats: Mapping[int, int]) -> list[tuple[int, str]]:
+    """Return the examples of the train split and their identities, in order; `repeats` are `equal_rows`."""
+    read = (EXAMPLES.c.id, EXAMPLES.c.request, EXAMPLES.c.reference, EXAMPLES.c.columns)
+    query = select(*read).where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == TRAIN)
     with db.read() as connection:
         rows = connection.execution_options(yield_per=PAGE).execute(query.order_by(EXAMPLES.c.row))
-        return [(row.id, row_identity(row.request, row.reference, repeats.get(row.id, 0))) for row in rows]
+        return [
+            (row.id, row_identity(row.request, row.reference, repeats.get(row.id, 0), row.columns))
+            for row in rows
+        ]
 
 
-def _repeats(connection: Connection, dataset: str, *keys: Column[str]) -> dict[int, int]:
+def earlier_rows_of_ids(db: Database, dataset: str, split: str) -> frozenset[int]:
+    """Return the examples of a split that share the id that the data gives them with a later example."""
+    later = func.row_number().over(partition_by=EXAMPLES.c.question_id, order_by=EXAMPLES.c.row.desc())
+    numbered = select(EXAMPLES.c.id, later.label("from_last")).where(
+        EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == split, EXAMPLES.c.has_id.is_not(False)
+    )
+    counted = numbered.subquery()
+    with db.read() as connection:
+        return frozenset(connection.scalars(select(counted.c.id).where(counted.c.from_last > 1)))
+
+
+def question_labels(db: Database, dataset: str, split: str, column: str = "") -> dict[int, str]:
+    """Return the question of each example of a split, which clusters its rows, by its id in the ledger.
+
+    Rows with an equal value of `column` are one question. Without it, and where a row has no value, the
+    question is that of `question_of`: all phrasings of one share it, and so do equal requests without ids.
+    """
+    read = (EXAMPLES.c.id, EXAMPLES.c.question_id, EXAMPLES.c.has_id, EXAMPLES.c.request)
+    columns = [EXAMPLES.c.columns] if column else []
+    query = select(*read, *columns).where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == split)
+    with db.read() as connection:
+        rows = connection.execution_options(yield_per=PAGE).execute(query.order_by(EXAMPLES.c.row))
+        return {
+            row.id: (_value_label(row.columns, column) if column else None)
+            or question_of(row.question_id, row.has_id, row.request)
+            for row in rows
+        }
+
+
+def _value_label(columns: Mapping[str, Any] | None, column: str) -> str | None:
+    """Return a text of the column's value, None without one."""
+    try:
+        value = look_up(columns or {}, column)
+    except KeyError:
+        return None
+    return None if value is None or value == "" else canonical_text({column: value})
+
+
+def _repeats(connection: Connection, dataset: str, *keys: ColumnElement[Any]) -> dict[int, int]:
     number = func.row_number().over(partition_by=(EXAMPLES.c.split, *keys), order_by=EXAMPLES.c.row)
     numbered = select(EXAMPLES.c.id, (number - 1).label("before")).where(EXAMPLES.c.dataset == dataset)
     counted = numbered.subquery()

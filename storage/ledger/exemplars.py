@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from models.core.experiment.experiment import RationaleSource
+from models.core.experiment.axes import RationaleSource
 from models.core.pipeline import rounds
 from models.core.pipeline.stages import VECTOR, WORDINGS
 from models.core.words import named_question, question_group
@@ -32,26 +32,35 @@ class ReasonedExample:
     reference: str
     rationale: str
     passages: Sequence[dict[str, Any]]
+    columns: dict[str, Any]
 
 
-def exemplar_pool(db: Database, run_id: str) -> list[int]:
-    """Return the train examples whose documentation is known, in order; the same ones for every cell."""
-    query = _train(run_id, UNITS.c.stage == "retrieve", UNITS.c.variant.in_(WORDINGS)).order_by(
-        UNITS.c.example_id
-    )
+def exemplar_pool(db: Database, run: Run) -> list[int]:
+    """Return the train examples whose documentation is known, in order; the same ones for every cell.
+    Without documentation they are those with an augmentation, without augmentations all."""
+    if run.experiment.passages:
+        query = _train(run.id, UNITS.c.stage == "retrieve", UNITS.c.variant.in_(WORDINGS))
+        query = query.order_by(UNITS.c.example_id)
+    elif run.experiment.augment.enabled:
+        query = _train(run.id, UNITS.c.stage == "augment").order_by(UNITS.c.example_id)
+    else:
+        of_dataset = (EXAMPLES.c.dataset == run.dataset, EXAMPLES.c.split == TRAIN)
+        query = select(EXAMPLES.c.id).where(*of_dataset).order_by(EXAMPLES.c.id)
     with db.read() as connection:
         return list(connection.scalars(query))
 
 
-def eligible_examples(db: Database, run: Run, source: RationaleSource) -> frozenset[int]:
-    """Return the members of the pool with a rationale of this source; a right one if `drop_wrong`."""
+def eligible_examples(
+    db: Database, run: Run, source: RationaleSource, *, wrong: bool = False
+) -> frozenset[int]:
+    """Return the members of the pool with a rationale of this source, right, or also `wrong`."""
     if source == "none":
-        return frozenset(exemplar_pool(db, run.id))
+        return frozenset(exemplar_pool(db, run))
     right = UNITS.c.result["correct"].as_boolean()
     wanted: list[ColumnElement[bool]] = [UNITS.c.stage.in_(REASONED), UNITS.c.variant.not_in(rounds.SAMPLES)]
     if source == "first_pass":
         wanted.append(UNITS.c.variant == rounds.in_round(1))
-    if run.experiment.rationale.drop_wrong:
+    if not wrong:
         wanted.append(right.is_(True))
     with db.read() as connection:
         return frozenset(connection.scalars(_train(run.id, *wanted)))
@@ -107,10 +116,10 @@ def load_exemplars(
         examples = {
             row.id: row for row in connection.execute(select(EXAMPLES).where(EXAMPLES.c.id.in_(example_ids)))
         }
+        # Without the split, which would lead SQLite to every train unit that is done.
         units = select(UNITS.c.example_id, UNITS.c.stage, UNITS.c.variant, UNITS.c.result).where(
             UNITS.c.run_id == run_id,
             UNITS.c.example_id.in_(example_ids),
-            UNITS.c.split == TRAIN,
             UNITS.c.state == DONE,
             UNITS.c.variant.not_in(rounds.SAMPLES),
         )
@@ -182,6 +191,7 @@ def _exemplar(
         example.reference,
         rationale,
         retrieved.get("passages", ()),
+        example.columns or {},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -73,7 +73,8 @@ class UnitHistory:
 
 @dataclass(frozen=True, slots=True)
 class ExampleHistory:
-    """An example of a split with its units, in the order of planning."""
+    """An example of a split with its units, in the order of planning. `columns` are all of a section `data`;
+    without ids in it, `question_id` is the number of the row."""
 
     split: str
     row: int
@@ -83,6 +84,8 @@ class ExampleHistory:
     oracle: list[str]
     tests: bool
     units: tuple[UnitHistory, ...]
+    columns: JSON = field(default_factory=dict)
+    has_id: bool = True
 
 
 def example_histories(db: Database, run_id: str, question_id: str) -> list[ExampleHistory]:
@@ -97,7 +100,7 @@ def example_histories(db: Database, run_id: str, question_id: str) -> list[Examp
         return [
             ExampleHistory(
                 row.split, row.row, row.question_id, row.request, row.reference, row.oracle, bool(row.tests),
-                _units(connection, run_id, row.id),
+                _units(connection, run_id, row.id), row.columns or {}, row.has_id is not False,
             )
             for row in connection.execute(query).all()
         ]  # fmt: skip
@@ -214,5 +217,5 @@ def augmented(db: Database, run_id: str) -> Iterator[Augmented]:
     )
     with db.read() as connection:
         for row in connection.execution_options(yield_per=PAGE).execute(query):
-            text = row.result["augmentation"] if row.state == DONE else None
+            text = row.result["augmentation"] or None if row.state == DONE else None
             yield Augmented(row.split, row.question_id, text)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, Float, String, and_, bindparam, delete, exists, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.core.answers.cleaning import clean_completion
@@ -19,6 +19,8 @@ from storage.database import Database
 from storage.ledger import budget
 from storage.ledger.budget import BudgetRefusal
 from storage.ledger.claims import ClaimedUnit
+from storage.ledger.counters import add_spending
+from storage.ledger.leases import call_is_free
 from storage.schema import BATCH, GENERATIONS, RUNNING, RUNS
 
 
@@ -57,6 +59,8 @@ class OverBudget:
 
 
 ReserveResult = Completion | Busy | OverBudget | None
+# Those of a generation that was bought by a worker: all but those of batches.
+PURCHASE_COLUMNS = tuple(column.name for column in GENERATIONS.c if column.name not in ("batch", "members"))
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
@@ -73,17 +77,15 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return round(sum(tokens * Decimal(str(dollars)) * 1000 for tokens, dollars in dollars_per_million))
 
 
-def reserve(
-    db: Database, owner: str, calls: Sequence[CallClaim], now: float, lease: float
-) -> list[ReserveResult]:
+def reserve(db: Database, owner: str, calls: Sequence[CallClaim], now: float) -> list[ReserveResult]:
     """Return the stored answer, Busy or OverBudget for each call; None if the caller owns the purchase now.
 
-    If several calls have one key, the first owns it.
+    If several calls have one key, the first owns it. It does so while `owner` holds the unit.
     """
     first: dict[str, CallClaim] = {}
     for call in calls:
         first.setdefault(call.request.key, call)
-    rows = [_reservation_row(owner, first[key], now, lease) for key in sorted(first)]
+    rows = [_reservation_row(owner, first[key], now) for key in sorted(first)]
     with db.write() as connection:
         owned = set(connection.scalars(_reserve_statement(db.is_sqlite), rows))
         others = [key for key in first if key not in owned]
@@ -107,7 +109,8 @@ def completion_of_row(row: Any) -> Completion:
     usage = Usage(
         row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens, row.estimated
     )
-    return clean_completion(Completion(row.answer, row.finish_reason, usage, row.refusal, row.reasoning))
+    answer = Completion(row.answer, row.finish_reason, usage, row.refusal, row.reasoning, row.served)
+    return clean_completion(answer)
 
 
 def answer_columns(completion: Completion) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def answer_columns(completion: Completion) -> dict[str, Any]:
         "answer": completion.text, "refusal": completion.refusal, "reasoning": completion.reasoning,
         "finish_reason": completion.finish_reason[:32], "prompt_tokens": usage.prompt,
         "cached_tokens": usage.cached, "completion_tokens": usage.completion,
-        "reasoning_tokens": usage.reasoning, "estimated": usage.estimated,
+        "reasoning_tokens": usage.reasoning, "estimated": usage.estimated, "served": completion.served,
     }  # fmt: skip
 
 
@@ -153,13 +156,42 @@ def record_purchase(
     purchases = {purchase.request.key: (unit, purchase) for unit, purchase in bought}
     if not purchases:
         return
-    rows = [_purchase_row(*purchases[key], now) for key in sorted(purchases)]
-    connection.execute(_record_statement(connection.dialect.name == "sqlite"), rows)
+    _store(connection, (purchase_row(*each, now) for each in purchases.values()))
     differences: defaultdict[str, int] = defaultdict(int)
     for unit, purchase in purchases.values():
         if purchase.reservation:
             differences[unit.run_id] += purchase.cost_nano_usd - purchase.reservation
     budget.settle(connection, differences)
+
+
+def purchase_row(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:
+    """Return the row of a bought generation. It is all JSON."""
+    request, completion = purchase.request, purchase.completion
+    return {
+        "key": request.key, "run_id": unit.run_id, "unit_id": unit.unit_id, "stage": unit.stage,
+        "model": request.model, "done": True, "lease_owner": None,
+        "request": request.body(), "cost_nano_usd": purchase.cost_nano_usd,
+        "seconds": purchase.seconds, "created_at": now, **answer_columns(completion),
+    }  # fmt: skip
+
+
+def take_in(db: Database, rows: Iterable[dict[str, Any]], now: float) -> None:
+    """Store bought generations whose worker ended before it could; those that are stored already stay.
+
+    The reservations of their worker end, and their cost counts in the budgets of their runs.
+    """
+    by_key = {row["key"]: row for row in rows}
+    with db.write() as connection:
+        _store(connection, by_key.values())
+        budget.recount(connection, {row["run_id"] for row in by_key.values()}, now)
+
+
+def _store(connection: Connection, generations: Iterable[dict[str, Any]]) -> None:
+    """Store bought generations, and count those that were not stored before."""
+    rows = {row["key"]: row for row in generations}
+    statement = _record_statement(connection.dialect.name == "sqlite")
+    stored = connection.scalars(statement, [rows[key] for key in sorted(rows)])
+    add_spending(connection, (rows[key] for key in stored))
 
 
 def reserve_budget(
@@ -181,22 +213,12 @@ def reserve_budget(
     }
 
 
-def _reservation_row(owner: str, call: CallClaim, now: float, lease: float) -> dict[str, Any]:
+def _reservation_row(owner: str, call: CallClaim, now: float) -> dict[str, Any]:
     return {
         "key": call.request.key, "run_id": call.unit.run_id, "unit_id": call.unit.unit_id,
         "stage": call.unit.stage, "model": call.request.model, "done": False, "lease_owner": owner,
-        "lease_until": now + lease, "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
+        "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0,
         "cost_nano_usd": call.reservation, "created_at": now,
-    }  # fmt: skip
-
-
-def _purchase_row(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:
-    request, completion = purchase.request, purchase.completion
-    return {
-        "key": request.key, "run_id": unit.run_id, "unit_id": unit.unit_id, "stage": unit.stage,
-        "model": request.model, "done": True, "lease_owner": None, "lease_until": None,
-        "request": request.body(), "cost_nano_usd": purchase.cost_nano_usd,
-        "seconds": purchase.seconds, "created_at": now, **answer_columns(completion),
     }  # fmt: skip
 
 
@@ -219,15 +241,16 @@ _ABANDON = (
 @cache
 def _reserve_statement(is_sqlite: bool) -> Any:
     insert = (sqlite if is_sqlite else postgresql).insert(GENERATIONS)
-    renewed = ("run_id", "unit_id", "stage", "lease_owner", "lease_until", "cost_nano_usd", "created_at")
-    # `created_at` is the time of the reservation: a lease that ended earlier has expired.
-    now = insert.excluded.created_at
+    renewed = ("run_id", "unit_id", "stage", "lease_owner", "cost_nano_usd", "created_at")
+    # The row that is there, and the new one, by their names: no subquery may name their table anew.
+    run_id, now = literal_column("generation.run_id", String), literal_column("excluded.created_at", Float)
     # Nobody fetches the answers of a batch while its run is not fed: waiting for them would never end.
-    fetched = exists().where(RUNS.c.id == GENERATIONS.c.run_id, RUNS.c.feeder_until >= now)
-    unfetched = and_(GENERATIONS.c.lease_owner == BATCH, ~fetched)
-    abandoned = and_(GENERATIONS.c.done.is_(False), or_(GENERATIONS.c.lease_until < now, unfetched))
+    fetched = exists(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.feeder_until >= now)
+    unfetched = and_(GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_owner == BATCH, ~fetched)
     return insert.on_conflict_do_update(
-        index_elements=["key"], set_={name: insert.excluded[name] for name in renewed}, where=abandoned
+        index_elements=["key"],
+        set_={name: insert.excluded[name] for name in renewed},
+        where=or_(call_is_free(now), unfetched),
     ).returning(GENERATIONS.c.key)
 
 
@@ -237,4 +260,4 @@ def _record_statement(is_sqlite: bool) -> Any:
     updated = {column.name: insert.excluded[column.name] for column in GENERATIONS.c if column.name != "key"}
     return insert.on_conflict_do_update(
         index_elements=["key"], set_=updated, where=GENERATIONS.c.done.is_(False)
-    )
+    ).returning(GENERATIONS.c.key)

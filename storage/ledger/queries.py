@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Column, Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from models.core.identity import question_of
-from models.core.pipeline.stages import STAGES
 from models.core.types import JSON, Request
 from storage.database import Database
+from storage.ledger.stand_ins import is_stand_in
 from storage.schema import DONE, EXAMPLES, FAILED, GENERATIONS, REJECTIONS, RUNS, TEST, TRAIN, UNITS
 
 PAGE = 500
@@ -54,12 +55,13 @@ def iter_rows(
     db: Database,
     run_id: str,
     *,
-    stages: Sequence[str],
+    stages: Sequence[str] | None,
     states: Sequence[str] = (DONE,),
     split: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[ResultRow]:
-    """Yield units in the order of planning, in bounded memory; `examples` are a few hundred at most.
+    """Yield units in the order of planning, in bounded memory, of all stages if those are None; `examples`
+    are a few hundred at most.
 
     A page is a range of the primary key. The concatenation keeps the database from the index on the run,
     which it would sort again for each page.
@@ -68,7 +70,7 @@ def iter_rows(
     query = (
         _select(
             of_run == run_id,
-            UNITS.c.stage.in_(stages),
+            *([UNITS.c.stage.in_(stages)] if stages is not None else []),
             UNITS.c.state.in_(states),
             *([UNITS.c.split == split] if split else []),
             *([UNITS.c.example_id.in_(examples)] if examples is not None else []),
@@ -174,6 +176,13 @@ def _by_key(db: Database, keys: Sequence[str], column: Column[Any]) -> Iterator[
             yield from ((key, value) for key, value in connection.execute(page))
 
 
+def columns_of(db: Database, example_ids: Sequence[int]) -> dict[int, JSON]:
+    """Return the columns of the data of a few hundred examples."""
+    query = select(EXAMPLES.c.id, EXAMPLES.c.columns).where(EXAMPLES.c.id.in_(example_ids))
+    with db.read() as connection:
+        return {row.id: row.columns or {} for row in connection.execute(query)}
+
+
 def shared_calls(db: Database, run_id: str, stage: str) -> dict[str, int]:
     """Return how many units of the stage use each call that more than one uses."""
     number = func.count()
@@ -201,10 +210,26 @@ def results(
         return {(row.example_id, row.variant): row.result for row in connection.execute(query)}
 
 
-def failures(db: Database, run_id: str, reason: str | None = None) -> Iterator[ResultRow]:
-    """Yield the failed units, or those that failed for `reason`."""
-    failed = iter_rows(db, run_id, stages=STAGES, states=(FAILED,))
-    return (row for row in failed if reason in (None, row.reason))
+def failures(
+    db: Database, run_id: str, reason: str | None = None, stage: str | None = None
+) -> Iterator[ResultRow]:
+    """Yield the failed units, or those that failed for `reason` or at `stage`; then those whose rows went on,
+    which are done."""
+    failed = iter_rows(db, run_id, stages=[stage] if stage else None, states=(FAILED,))
+    units = chain(failed, _stand_ins(db, run_id))
+    return (row for row in units if reason in (None, row.reason) and stage in (None, row.stage))
+
+
+def _stand_ins(db: Database, run_id: str) -> Iterator[ResultRow]:
+    query = _select(is_stand_in(run_id)).order_by(UNITS.c.id).limit(PAGE)
+    after = 0
+    while True:
+        with db.read() as connection:
+            page = connection.execute(query.where(UNITS.c.id > after)).all()
+        yield from map(_row, page)
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
 
 
 def failed_page(db: Database, run_id: str, reason: str | None, after: int, limit: int) -> list[ResultRow]:

@@ -8,19 +8,23 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from models.core.pipeline.graph import Step, downstream, gathering_dependants
 from models.core.pipeline.rounds import MAX_ROUNDS, SAMPLE, SAMPLES, in_round
-from models.core.pipeline.stages import Step, downstream, gathering_dependants
 from storage import schema
 from storage.database import Database
 from storage.ledger.runs import Run
+from storage.ledger.stand_ins import reopen_stand_ins
+from storage.ledger.step_retries import reopen_units
 from storage.schema import RUNS, UNITS
 
 PAGE = 500
 RETRY_MESSAGE = "failed units are to be tried again"
 
 
-def retry(db: Database, run: Run, reason: str | None = None) -> int:
-    """Make failed units ready again, let units skipped for them wait, and return how many are ready.
+def retry(db: Database, run: Run, reason: str | None = None, stage: str | None = None) -> int:
+    """Make failed units ready again, those that failed for `reason` or at `stage`, let units skipped for them
+    wait, and return how many are ready. Units that ended with a stand-in are tried again, too, and with them
+    what rests on them.
 
     A sample is not retried once the others were voted on: its answer would not count.
     """
@@ -28,31 +32,44 @@ def retry(db: Database, run: Run, reason: str | None = None) -> int:
         state = connection.execute(
             select(RUNS.c.state).where(RUNS.c.id == run.id).with_for_update()
         ).scalar_one()
-        again = connection.execute(
-            update(UNITS)
-            .where(UNITS.c.run_id == run.id, *_can_be_retried(reason))
-            .values(
-                state=schema.READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
-                budget_from=UNITS.c.rejections,
-            )
-            .returning(UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample)
-        ).all()  # fmt: skip
-        examples: dict[tuple[str, Step], list[int]] = {}
-        for example_id, split, stage, variant, sample in again:
-            examples.setdefault((split, (stage, variant, sample)), []).append(example_id)
-        for (split, step), example_ids in examples.items():
-            slots = run.slots[split]
-            _wait_again(connection, run.id, example_ids, downstream(slots, step))
-            for vote in gathering_dependants(slots, step):
-                _wait_for_samples_again(connection, run.id, example_ids, vote)
-                _wait_again(connection, run.id, example_ids, downstream(slots, vote))
-        if again and state == schema.FINISHED:
+        ready = reopen_stand_ins(connection, run, reason, stage)
+        if run.experiment.steps:
+            ready += reopen_units(connection, run, reason, stage)
+        else:
+            ready += _reopen(connection, run, reason, stage)
+        if ready and state == schema.FINISHED:
             connection.execute(
                 update(RUNS)
                 .where(RUNS.c.id == run.id)
                 .values(state=schema.INTERRUPTED, message=RETRY_MESSAGE, finished_at=None)
             )
-        return len(again)
+        return ready
+
+
+def _reopen(connection: Connection, run: Run, reason: str | None, stage: str | None) -> int:
+    again = connection.execute(
+        update(UNITS)
+        .where(UNITS.c.run_id == run.id, *_can_be_retried(reason), *_at(stage))
+        .values(
+            state=schema.READY, reason=None, detail=None, finished_at=None, sent_at=None, attempts=0,
+            budget_from=UNITS.c.rejections,
+        )
+        .returning(UNITS.c.example_id, UNITS.c.split, UNITS.c.stage, UNITS.c.variant, UNITS.c.sample)
+    ).all()  # fmt: skip
+    examples: dict[tuple[str, Step], list[int]] = {}
+    for example_id, split, *step in again:
+        examples.setdefault((split, (step[0], step[1], step[2])), []).append(example_id)
+    for (split, failed), example_ids in examples.items():
+        slots = run.slots[split]
+        _wait_again(connection, run.id, example_ids, downstream(slots, failed))
+        for vote in gathering_dependants(slots, failed):
+            _wait_for_samples_again(connection, run.id, example_ids, vote)
+            _wait_again(connection, run.id, example_ids, downstream(slots, vote))
+    return len(again)
+
+
+def _at(stage: str | None) -> list[ColumnElement[bool]]:
+    return [UNITS.c.stage == stage] if stage else []
 
 
 def _can_be_retried(reason: str | None) -> list[ColumnElement[bool]]:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from pydantic import ValidationError
+from sqlalchemy import insert, select, update
 
 from models.core.errors import UsageError
-from models.core.experiment.experiment import MUTABLE_KEYS, Experiment
-from models.core.pipeline.stages import Slot, eval_slots, train_slots
+from models.core.experiment.experiment import Experiment
+from models.core.experiment.identity_keys import MUTABLE_KEYS, drop_later_keys
+from models.core.experiment.problems import explain
+from models.core.pipeline.graph import Slot
+from models.core.pipeline.plan import planned_slots
+from models.core.row_values import canonical_text
 from models.core.types import Example
 from storage import schema
 from storage.database import Database
 from storage.ledger import budget
-from storage.schema import EXAMPLES, RUNS, UNITS
+from storage.ledger.counters import count_planned
+from storage.ledger.example_lock import lock_examples
+from storage.ledger.planned_rows import import_examples, in_batches, unit_rows
+from storage.logs import OncePerMinute
+from storage.schema import RUNS, UNITS
 
-BATCH = 2000
+trouble_log = OncePerMinute(logging.getLogger(__name__))
 # Keys that decide what a run of growth makes, and keys that change nothing in other runs.
 GROWN_FROM: Mapping[str, Any] = {
     **dict.fromkeys(("name", "dataset", "teacher", "grow", "seed", "identity"), True),
@@ -30,7 +38,7 @@ GROWN_FROM: Mapping[str, Any] = {
 }
 FOR_GROWTH: Mapping[str, Any] = {
     "grow": True,
-    "task": {"prompts": {"grow"}},
+    "task": {"prompts": {"grow", "export"}},
     "units_per_task": {"grow"},
 }
 
@@ -53,9 +61,8 @@ class Run:
         return planned_slots(self.experiment)
 
 
-def planned_slots(experiment: Experiment) -> dict[str, list[Slot]]:
-    """Return the units that each example gets, by split."""
-    return {schema.TRAIN: train_slots(experiment), schema.TEST: eval_slots(experiment)}
+class UnreadableRun(UsageError):
+    """A run whose configuration this version cannot read, since another version planned it."""
 
 
 def nano_usd(dollars: float | None) -> int | None:
@@ -78,24 +85,28 @@ def dataset_hash(splits: Mapping[str, Iterable[Example]]) -> str:
             ]
             if example.tests:
                 row.append(asdict(example.tests))
+            if example.columns:
+                row.append(canonical_text(example.columns))
             digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 
 
 def config_hash(experiment: Experiment, dataset: str) -> str:
-    """Return a hash of the experiment and its data, without their paths."""
+    """Return a hash of the experiment and its rows, wherever these come from."""
     if experiment.grow.enabled:
         config = experiment.model_dump(
             mode="json", include=GROWN_FROM, exclude={"dataset": {"path"}, **MUTABLE_KEYS}
         )
     else:
         config = experiment.model_dump(
-            mode="json", exclude={"dataset": {"path"}, **FOR_GROWTH, **MUTABLE_KEYS}
+            mode="json",
+            exclude={"dataset": {"path"}, "data": True, "split": True, **MUTABLE_KEYS, **FOR_GROWTH},
         )
         if experiment.rationale.rounds == 1:  # keeps runs that were planned before rounds existed
             del config["rationale"]["rounds"]
     if experiment.identity == "row":  # and before rows had another identity than their number
         del config["identity"]
+    drop_later_keys(config)
     return hashlib.sha256(json.dumps([config, dataset], sort_keys=True).encode()).hexdigest()
 
 
@@ -116,7 +127,17 @@ def find_run(db: Database, experiment: Experiment, dataset: str) -> Run | None:
 
 
 def load_run(db: Database, run_id: str) -> Run:
-    """Return the run with this id or unambiguous prefix of an id. Raise UsageError if there is none."""
+    """Return the run with this id or unambiguous prefix of an id. Raise UsageError if there is none, or if
+    another version planned it."""
+    return _run(_find_row(db, run_id))
+
+
+def find_id(db: Database, run_id: str) -> str:
+    """Return the whole id, also of a run that this version cannot read. Raise UsageError if there is none."""
+    return str(_find_row(db, run_id).id)
+
+
+def _find_row(db: Database, run_id: str) -> Any:
     query = select(RUNS).where(RUNS.c.id.startswith(run_id, autoescape=True)).limit(2)
     with db.read() as connection:
         exact = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one_or_none()
@@ -125,22 +146,36 @@ def load_run(db: Database, run_id: str) -> Run:
         raise UsageError(f"no run {run_id!r} in {db}; `starmill runs` lists them")
     if len(rows) > 1:
         raise UsageError(f"more than one run begins with {run_id!r}; `starmill runs` lists them")
-    return _run(rows[0])
+    return rows[0]
 
 
 def list_runs(db: Database) -> list[Run]:
-    """Return all runs, newest first."""
+    """Return the runs that this version can read, newest first."""
     with db.read() as connection:
         rows = connection.execute(select(RUNS).order_by(RUNS.c.created_at.desc())).all()
-    return [_run(row) for row in rows]
+    return [run for run in map(_run_or_error, rows) if isinstance(run, Run)]
+
+
+def unreadable_runs(db: Database) -> dict[str, str]:
+    """Return the runs that this version cannot read, and why."""
+    with db.read() as connection:
+        rows = connection.execute(select(RUNS)).all()
+    errors = ((row.id, _run_or_error(row)) for row in rows)
+    return {run_id: str(error) for run_id, error in errors if isinstance(error, UnreadableRun)}
 
 
 def running_runs(db: Database) -> list[Run]:
-    """Return the running runs, oldest first."""
+    """Return the running runs, oldest first. Those that this version cannot read are left to another."""
     query = select(RUNS).where(RUNS.c.state == schema.RUNNING).order_by(RUNS.c.created_at)
     with db.read() as connection:
         rows = connection.execute(query).all()
-    return [_run(row) for row in rows]
+    running = []
+    for run in map(_run_or_error, rows):
+        if isinstance(run, Run):
+            running.append(run)
+        else:
+            trouble_log.warning(str(run), "it is left alone")
+    return running
 
 
 def still_running(db: Database, run_ids: Sequence[str]) -> set[str]:
@@ -151,23 +186,31 @@ def still_running(db: Database, run_ids: Sequence[str]) -> set[str]:
 
 
 def plan_run(
-    db: Database, run_id: str, experiment: Experiment, splits: Mapping[str, Iterable[Example]], now: float
+    db: Database,
+    run_id: str,
+    experiment: Experiment,
+    splits: Mapping[str, Iterable[Example]],
+    now: float,
+    dataset: str = "",
+    origin: dict[str, Any] | None = None,
 ) -> Run:
-    """Write the run and all of its units in one transaction."""
-    dataset = dataset_hash(splits)
+    """Write the run and all of its units in one transaction. `dataset` is the hash of the rows, if known."""
+    dataset = dataset or dataset_hash(splits)
     slots = planned_slots(experiment)
     values = {
         "id": run_id, "name": experiment.name, "state": schema.PLANNED, "message": "",
         "config": experiment.model_dump(mode="json"), "config_hash": config_hash(experiment, dataset),
         "dataset": dataset, "planned": 0, "barrier_open": False, "created_at": now, "started_at": now,
-        "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0,
+        "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0, "origin": origin,
     }  # fmt: skip
     with db.write() as connection:
+        lock_examples(connection, shared=True)
         connection.execute(insert(RUNS).values(values))
         planned = 0
         for split in (schema.TRAIN, schema.TEST):
-            ids = _import_examples(connection, dataset, split, splits[split])
-            for units in _batches(_units(run_id, split, ids, slots[split])):
+            ids = import_examples(connection, dataset, split, splits[split])
+            count_planned(connection, run_id, split, slots[split], len(ids))
+            for units in in_batches(unit_rows(run_id, split, ids, slots[split])):
                 connection.execute(insert(UNITS), units)
                 planned += len(units)
         connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(planned=planned))
@@ -219,63 +262,33 @@ def run_state(db: Database, run_id: str) -> tuple[str, str]:
     return row.state, row.message
 
 
-def _import_examples(
-    connection: Connection, dataset: str, split: str, examples: Iterable[Example]
-) -> list[int]:
-    known = (
-        select(EXAMPLES.c.id)
-        .where(EXAMPLES.c.dataset == dataset, EXAMPLES.c.split == split)
-        .order_by(EXAMPLES.c.row)
-    )
-    ids = list(connection.scalars(known))
-    if ids:
-        return ids
-    rows = (
-        {
-            "dataset": dataset, "split": split, "row": example.row, "question_id": example.question_id,
-            "has_id": example.has_id, "request": example.request, "reference": example.reference,
-            "oracle": list(example.oracle),
-            "tests": asdict(example.tests) if example.tests else None,
-        }
-        for example in examples
-    )  # fmt: skip
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    for batch in _batches(rows):
-        # Another run on the same data may be planned at the same time.
-        connection.execute(dialect.insert(EXAMPLES).on_conflict_do_nothing(), batch)
-    return list(connection.scalars(known))
-
-
-def _units(
-    run_id: str, split: str, example_ids: Sequence[int], slots: list[Slot]
-) -> Iterator[dict[str, Any]]:
-    """Yield units in the order in which they are fed.
-
-    Rows come one after the other, so that the first are finished first. Slots whose prompts begin alike come
-    cell by cell, so that a server finds the beginning in its cache.
-    """
-    alike = groupby((slot for slot in slots if slot.together), lambda slot: (slot.variant, slot.sample))
-    turns = [[slot for slot in slots if not slot.together], *(list(cell) for _, cell in alike)]
-    for turn, example_id in ((turn, example_id) for turn in turns for example_id in example_ids):
-        for slot in turn:
-            yield {
-                "run_id": run_id, "example_id": example_id, "split": split, "stage": slot.stage,
-                "variant": slot.variant, "sample": slot.sample, "queue": slot.queue, "needs": len(slot.after),
-                "state": schema.WAITING if slot.after else schema.READY, "attempts": 0, "rejections": 0,
-                "budget_from": 0,
-            }  # fmt: skip
-
-
-def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    iterator = iter(rows)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
+def run_origin(db: Database, run_id: str) -> tuple[str, dict[str, Any]]:
+    """Return the hash of the run's configuration, and its origin; that is empty in ledgers of before."""
+    with db.read() as connection:
+        query = select(RUNS.c.config_hash, RUNS.c.origin).where(RUNS.c.id == run_id)
+        row = connection.execute(query).one()
+    return row.config_hash, row.origin or {}
 
 
 def _run(row: Any) -> Run:
-    # Runs that were planned before experiments had the key keep their seeds.
-    experiment = Experiment.model_validate({"identity": "row", **row.config})
+    try:
+        # Runs that were planned before experiments had the key keep their seeds.
+        experiment = Experiment.model_validate({"identity": "row", **row.config})
+    except ValidationError as error:
+        path, problem = explain(error, Experiment)
+        key = ".".join(map(str, path))
+        raise UnreadableRun(
+            f"run {row.id} was planned by another version of Starmill, which this one cannot read "
+            f"({key}: {problem}); use that version for it"
+        ) from None
     return Run(
         row.id, row.name, row.state, row.message, experiment, row.dataset, row.planned,
         row.created_at, row.started_at, row.finished_at,
     )  # fmt: skip
+
+
+def _run_or_error(row: Any) -> Run | UnreadableRun:
+    try:
+        return _run(row)
+    except UnreadableRun as error:
+        return error

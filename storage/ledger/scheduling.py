@@ -1,23 +1,28 @@
-"""The feeder's queries: who feeds a run, which units to send, what to release, and each run's demand."""
+"""The feeder's queries: who feeds a run, which units to send, and what to release."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence, Set
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, case, exists, func, literal, or_, select, update
+from sqlalchemy import Connection, Select, and_, case, or_, select, union_all, update
 
 from models.core.identity import group_starts, row_identity
-from models.core.pipeline.grid import cells
-from models.core.pipeline.stages import Stage, round_count, round_start, units_of_round
+from models.core.pipeline.grid import prompted_cells
+from models.core.pipeline.plan import rows_per_call
+from models.core.pipeline.stages import round_count, round_start, units_of_round
 from storage import schema
 from storage.database import Database
+from storage.ledger.counts import unit_counts
+from storage.ledger.leases import unit_is_free
+from storage.ledger.run_progress import RunProgress, read_progress
 from storage.ledger.runs import Run
-from storage.schema import EXAMPLES, RUNS, UNITS
+from storage.schema import EXAMPLES, RUNS, UNIT_COUNTS, UNITS
 
 PAGE = 1000
-# The largest `augment.batch_size`.
+# The largest number of rows in one call.
 MAX_GROUP = 100
 
 
@@ -58,67 +63,116 @@ def stop_feeding(db: Database, run_id: str, feeder: str) -> None:
         )
 
 
-def augment_group_starts(db: Database, run: Run) -> frozenset[int]:
-    """Return the units that begin a common call of augmentations; none if each request has its own call, or
-    if rows are their numbers."""
-    size = run.experiment.augment.batch_size
-    if size == 1 or run.experiment.identity == "row":
+def group_start_units(db: Database, run: Run) -> frozenset[int]:
+    """Return the units that begin a call for several rows; none if each row has its own call, or if rows are
+    their numbers."""
+    if run.experiment.identity == "row":
         return frozenset()
-    query = (
-        select(UNITS.c.id, EXAMPLES.c.request, EXAMPLES.c.reference)
-        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
-        .where(UNITS.c.run_id == run.id, UNITS.c.stage == "augment")
-    )
     starts: set[int] = set()
-    for split in (schema.TRAIN, schema.TEST):
-        of_split = query.where(UNITS.c.split == split).order_by(UNITS.c.id)
-        with db.read() as connection:
-            rows = connection.execution_options(yield_per=PAGE).execute(of_split)
-            starts |= group_starts(((row.id, row_identity(row.request, row.reference)) for row in rows), size)
+    for stage, size in rows_per_call(run.experiment).items():
+        query = (
+            select(UNITS.c.id, EXAMPLES.c.request, EXAMPLES.c.reference, EXAMPLES.c.columns)
+            .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
+            .where(UNITS.c.run_id == run.id, UNITS.c.stage == stage)
+        )
+        for split in (schema.TRAIN, schema.TEST):
+            of_split = query.where(UNITS.c.split == split).order_by(UNITS.c.id)
+            with db.read() as connection:
+                rows = connection.execution_options(yield_per=PAGE).execute(of_split)
+                named = (
+                    (row.id, row_identity(row.request, row.reference, columns=row.columns)) for row in rows
+                )
+                starts |= group_starts(named, size)
     return frozenset(starts)
+
+
+def rename_queues(db: Database, run: Run) -> None:
+    """Move the open units of a run that was planned when queues had the names of roles."""
+    experiment = run.experiment
+    renamed = {f"student.{student.name}": student.queue for student in experiment.students}
+    if experiment.teacher:
+        renamed[f"teacher.{experiment.teacher.name}"] = experiment.teacher.queue
+    of_run = UNITS.c.run_id == run.id
+    # Every example has the same steps, so the first one tells.
+    of_first = select(UNITS.c.queue).where(of_run).order_by(UNITS.c.example_id).limit(PAGE)
+    with db.read() as connection:
+        if renamed.keys().isdisjoint(connection.scalars(of_first)):
+            return
+    with db.write() as connection:
+        for before, queue in renamed.items():
+            named = and_(of_run, UNITS.c.queue == before, UNITS.c.state.in_(schema.OPEN))
+            connection.execute(update(UNITS).where(named).values(queue=queue))
+
+
+class QueueRoom(NamedTuple):
+    """The number of units that a queue takes, of those without a message of the last `patience` seconds."""
+
+    units: int
+    patience: float
+
+
+class SendableUnit(NamedTuple):
+    """A unit to send. `kind` names its task, `row` the split and number of its row, such as `test/12`."""
+
+    unit_id: int
+    stage: str
+    kind: str
+    row: str
 
 
 def take_sendable(
     db: Database,
     run_id: str,
-    queue: str,
-    limit: int,
+    rooms: Mapping[str, QueueRoom],
     now: float,
-    patience: float,
     starts: Set[int] = frozenset(),
-) -> list[tuple[int, str, str]]:
-    """Return (unit, stage, example such as `test/12`) of up to `limit` ready units to send, and of those that
-    complete the last group of augmentations; `starts` begin groups.
+    grouped: Collection[str] = (),
+) -> dict[str, list[SendableUnit]]:
+    """Return ready units to send by queue, as many as there is room for, and those that complete the last
+    group of rows that share a call; `starts` begin groups.
 
-    They have neither a live lease nor a message of the last `patience` seconds. They are marked as sent
-    before they are sent: a crash in between delays them by `patience`.
+    They have neither a live owner nor a recent message. They are marked as sent before they are sent: a crash
+    in between delays them by the patience of their queue.
     """
-    with db.write() as connection:
-        sendable = _sendable(run_id, queue, now, patience).limit(limit + MAX_GROUP * bool(starts))
-        named = sendable.join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id).add_columns(
-            UNITS.c.split, EXAMPLES.c.row
-        )
-        units = connection.execute(named).all()
-        augmentations = (unit for unit in units[limit:] if unit.stage == "augment")
-        units = [*units[:limit], *takewhile(lambda unit: unit.id not in starts, augmentations)]
-        if units:
-            connection.execute(
-                update(UNITS).where(UNITS.c.id.in_([unit.id for unit in units])).values(sent_at=now)
-            )
-    return [(unit.id, unit.stage, f"{unit.split}/{unit.row}") for unit in units]
-
-
-def has_sendable(db: Database, run_id: str, queue: str, now: float, patience: float) -> bool:
+    if not rooms:
+        return {}
+    more = MAX_GROUP * bool(starts)
+    queries = [
+        _sendable(run_id, queue, room.units + more, now, room.patience) for queue, room in rooms.items()
+    ]
+    by_queue: dict[str, list[Any]] = {queue: [] for queue in rooms}
     with db.read() as connection:
-        return connection.execute(_sendable(run_id, queue, now, patience).limit(1)).first() is not None
+        for unit in connection.execute(union_all(*(select(query.subquery()) for query in queries))):
+            by_queue[unit.queue].append(unit)
+    taken = {
+        queue: _whole_groups(sorted(units), rooms[queue].units, starts, grouped)
+        for queue, units in by_queue.items()
+    }
+    unit_ids = [unit.id for units in taken.values() for unit in units]
+    if unit_ids:
+        with db.write() as connection:
+            connection.execute(update(UNITS).where(UNITS.c.id.in_(unit_ids)).values(sent_at=now))
+    return {
+        queue: [
+            SendableUnit(unit.id, unit.stage, unit.kind or unit.stage, f"{unit.split}/{unit.row}")
+            for unit in units
+        ]
+        for queue, units in taken.items()
+    }
 
 
-def open_barrier(db: Database, run: Run) -> bool:
+def _whole_groups(units: Sequence[Any], limit: int, starts: Set[int], grouped: Collection[str]) -> list[Any]:
+    last = units[limit - 1].stage if len(units) > limit else ""
+    more = (unit for unit in units[limit:] if unit.stage == last and last in grouped)
+    return [*units[:limit], *takewhile(lambda unit: unit.id not in starts, more)]
+
+
+def open_barrier(db: Database, run: Run, progress: RunProgress | None = None) -> bool:
     """Release the units that wait for exemplars once every train unit is final; True if this call did it."""
-    with db.read() as connection:
-        if _barrier_is_open(connection, run.id) or _has_open(connection, run.id, schema.TRAIN):
-            return False
-    behind = [cell.name for cell in cells(run.experiment) if cell.shots]
+    progress = progress or read_progress(db, run.id)
+    if progress.barrier_open or progress.has_open(schema.TRAIN):
+        return False
+    behind = [cell.name for cell in prompted_cells(run.experiment) if cell.shots]
     met = and_(UNITS.c.state == schema.WAITING, UNITS.c.needs <= 1)
     with db.write() as connection:
         opened = connection.execute(
@@ -129,25 +183,31 @@ def open_barrier(db: Database, run: Run) -> bool:
                 update(UNITS)
                 .where(
                     UNITS.c.run_id == run.id,
+                    UNITS.c.split == schema.TEST,
+                    UNITS.c.state.in_((schema.WAITING, schema.SKIPPED)),
                     UNITS.c.stage == "answer",
                     UNITS.c.variant.in_(behind),
-                    UNITS.c.state.in_((schema.WAITING, schema.SKIPPED)),
                 )
                 .values(needs=UNITS.c.needs - 1, state=case((met, schema.READY), else_=UNITS.c.state))
             )
     return bool(opened)
 
 
-def open_rounds(db: Database, run: Run) -> int:
+def open_rounds(db: Database, run: Run, progress: RunProgress | None = None) -> int:
     """Release the units of each round whose predecessor is final, and return how many.
 
     Calling it again is harmless: a unit that waits only for its round has one need left.
     """
+    if round_count(run.experiment) == 1:
+        return 0
     freed = 0
+    progress = progress or read_progress(db, run.id)
     for number in range(2, round_count(run.experiment) + 1):
-        if _has_open_among(db, run.id, units_of_round(run.experiment, number - 1)):
+        if progress.has_open(schema.TRAIN, units_of_round(run.experiment, number - 1)):
             break
         stage, variant = round_start(run.experiment, number)
+        if not progress.units.get((schema.TRAIN, stage, variant), Counter())[schema.WAITING]:
+            continue
         waiting = (
             UNITS.c.run_id == run.id,
             UNITS.c.split == schema.TRAIN,
@@ -156,9 +216,6 @@ def open_rounds(db: Database, run: Run) -> int:
             UNITS.c.variant == variant,
             UNITS.c.needs <= 1,
         )
-        with db.read() as connection:
-            if not connection.execute(select(exists().where(*waiting))).scalar_one():
-                continue
         with db.write() as connection:
             release = update(UNITS).where(*waiting).values(needs=0, state=schema.READY)
             freed += connection.execute(release).rowcount
@@ -168,12 +225,12 @@ def open_rounds(db: Database, run: Run) -> int:
 def finish_run(db: Database, run_id: str, now: float) -> bool:
     """Mark the run as finished if every unit is final; return True if so."""
     with db.read() as connection:
-        if _has_open(connection, run_id, None):
+        if _has_open(connection, run_id):
             return False
     with db.write() as connection:
         # Checked again under the lock that a retry takes too, since a retry makes units ready.
         connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
-        if _has_open(connection, run_id, None):
+        if _has_open(connection, run_id):
             return False
         connection.execute(
             update(RUNS)
@@ -183,85 +240,26 @@ def finish_run(db: Database, run_id: str, now: float) -> bool:
     return True
 
 
-def _sendable(run_id: str, queue: str, now: float, patience: float) -> Select[Any]:
+def _sendable(run_id: str, queue: str, limit: int, now: float, patience: float) -> Select[Any]:
+    columns = (UNITS.c.id, UNITS.c.queue, UNITS.c.stage, UNITS.c.kind, UNITS.c.split, EXAMPLES.c.row)
     return (
-        select(UNITS.c.id, UNITS.c.stage)
+        select(*columns)
+        .join(EXAMPLES, EXAMPLES.c.id == UNITS.c.example_id)
         .where(
             UNITS.c.run_id == run_id,
             UNITS.c.queue == queue,
             UNITS.c.state == schema.READY,
-            or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+            unit_is_free(now),
             or_(UNITS.c.sent_at.is_(None), UNITS.c.sent_at < now - patience),
         )
         .order_by(UNITS.c.id)
-    )
-
-
-def _has_open_among(db: Database, run_id: str, variants: Mapping[Stage, Sequence[str]]) -> bool:
-    """Return True if a train unit of these variants, by stage, is not final."""
-    of_run = (UNITS.c.run_id == run_id, UNITS.c.split == schema.TRAIN)
-    open_units = [
-        exists().where(*of_run, UNITS.c.state == state, UNITS.c.stage == stage, UNITS.c.variant.in_(names))
-        for stage, names in variants.items()
-        for state in schema.OPEN
-    ]
-    with db.read() as connection:
-        return bool(connection.execute(select(or_(*open_units))).scalar_one())
-
-
-def _barrier_is_open(connection: Connection, run_id: str) -> bool:
-    query = select(RUNS.c.barrier_open).where(RUNS.c.id == run_id)
-    return bool(connection.execute(query).scalar_one())
-
-
-def _has_open(connection: Connection, run_id: str, split: str | None) -> bool:
-    """Return True if a unit is not final. A query per state lets the index answer without counting."""
-    open_units = [
-        exists().where(UNITS.c.run_id == run_id, UNITS.c.split == each, UNITS.c.state == state)
-        for each in ((split,) if split else (schema.TRAIN, schema.TEST))
-        for state in schema.OPEN
-    ]
-    return bool(connection.execute(select(or_(*open_units))).scalar_one())
-
-
-def in_flight(db: Database, now: float) -> dict[tuple[str, str], int]:
-    """Count claimed units by (queue, run)."""
-    group = (UNITS.c.queue, UNITS.c.run_id)
-    query = (
-        select(*group, func.count())
-        .where(
-            # Two ranges of the index exclude units that await a batch without reading them.
-            or_(UNITS.c.lease_owner < schema.BATCH, UNITS.c.lease_owner > schema.BATCH),
-            UNITS.c.lease_until >= now,
-            UNITS.c.state == schema.READY,
-        )
-        .group_by(*group)
-    )
-    with db.read() as connection:
-        return {(queue, run): int(number) for queue, run, number in connection.execute(query)}
-
-
-def demand_by_run(db: Database, queue: str, limit: int) -> dict[str, int]:
-    """Count the ready units of each running run in this queue, claimed or not, up to `limit` a run.
-
-    The limit keeps the query cheap for a run of a million units.
-    """
-    ready = (
-        select(literal(1))
-        .where(
-            UNITS.c.run_id == RUNS.c.id,
-            UNITS.c.queue == queue,
-            UNITS.c.state == schema.READY,
-            or_(UNITS.c.lease_owner.is_(None), UNITS.c.lease_owner != schema.BATCH),
-        )
-        .correlate(RUNS)
         .limit(limit)
-        .subquery()
     )
-    number = select(func.count()).select_from(ready).scalar_subquery()
-    with db.read() as connection:
-        demands = connection.execute(select(RUNS.c.id, number).where(RUNS.c.state == schema.RUNNING))
-        return {run: int(count) for run, count in demands}
+
+
+def _has_open(connection: Connection, run_id: str) -> bool:
+    open_units = unit_counts(run_id).where(UNIT_COUNTS.c.state.in_(schema.OPEN))
+    return connection.execute(open_units.limit(1)).first() is not None
 
 
 def unclaimed_units(db: Database, unit_ids: Sequence[int], now: float) -> set[int]:
@@ -269,7 +267,7 @@ def unclaimed_units(db: Database, unit_ids: Sequence[int], now: float) -> set[in
     query = select(UNITS.c.id).where(
         UNITS.c.id.in_(unit_ids),
         UNITS.c.state == schema.READY,
-        or_(UNITS.c.lease_until.is_(None), UNITS.c.lease_until < now),
+        unit_is_free(now),
     )
     with db.read() as connection:
         return set(connection.scalars(query))
