@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from models.core.errors import DatasetError
-from models.core.recording import Recording
+from models.core.experiment.cell_files import CellFiles
+from models.core.experiment.endpoints import Model
+from models.core.recording import CellRecordings, Recorded, Recording
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -46,9 +48,10 @@ def read_json(path: Path) -> Any:
         raise DatasetError(path, None, f"is not JSON that can be read: {error}") from None
 
 
-def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse_object(path: Path, number: int, line: str | bytes) -> dict[str, Any]:
     try:
-        value = json.loads(line.rstrip(b"\r\n"))
+        text = line.rstrip(b"\r\n") if isinstance(line, bytes) else line.rstrip("\r\n")
+        value = json.loads(text)
     except UnicodeDecodeError:
         raise DatasetError(path, number, "is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -60,6 +63,19 @@ def parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return value
 
 
+def read_recorded(endpoint: Model) -> Recorded:
+    """Open what a model of backend `replay` answers from. Raise DatasetError like `read_recording`."""
+    files, sha256 = endpoint.recording, endpoint.recording_sha256
+    if not isinstance(files, CellFiles):
+        return read_recording(Path(files or ""), sha256)
+    of_path = {path: read_recording(Path(path)) for path in dict.fromkeys(files.paths.values())}
+    recordings = {f"{endpoint.name}/{cell}": of_path[path] for cell, path in files.paths.items()}
+    recorded = CellRecordings(files.folder, recordings)
+    if sha256 not in ("", recorded.digest):
+        raise _other_recording(Path(files.folder), sha256)
+    return recorded
+
+
 def read_recording(path: Path, sha256: str = "") -> Recording:
     """Open a recording, plain or gzipped; its hexadecimal `sha256` is checked unless it is empty.
 
@@ -67,9 +83,14 @@ def read_recording(path: Path, sha256: str = "") -> Recording:
     """
     actual = _sha256(path)
     if sha256 not in ("", actual):
-        raise DatasetError(path, None, f"is not the recording whose recording_sha256 is {sha256}; "
-                           "put that file back, or start the experiment again with this one")  # fmt: skip
+        raise _other_recording(path, sha256)
     return Recording(path, actual, read_objects(path))
+
+
+def _other_recording(path: Path, sha256: str) -> DatasetError:
+    problem = f"is not the recording whose recording_sha256 is {sha256}"
+    remedy = "put that file back, or start the experiment again with this one"
+    return DatasetError(path, None, f"{problem}; {remedy}")
 
 
 def _sha256(path: Path) -> str:
