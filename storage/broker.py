@@ -25,9 +25,9 @@ UNUSABLE_PREFIX = "starmill worker: "
 FEEDER_KEY = "starmill:feed"
 
 
-def task_name(stage: str) -> str:
-    """Return the name of a stage's task, which Flower shows."""
-    return f"starmill.{stage}"
+def task_name(kind: str) -> str:
+    """Return the name of the task for steps of a kind, which Flower shows."""
+    return f"starmill.{kind}"
 
 
 def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def celery_settings(settings: Settings, concurrency: int = 64) -> dict[str, Any]
         "worker_enable_remote_control": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "worker_send_task_events": True,
+        # Flower switches them on in workers that it finds.
+        "worker_send_task_events": False,
         "task_send_sent_event": False,
     }
 

@@ -87,6 +87,8 @@ class OncePerMinute:
         """Messages are the same if they begin alike, up to a colon; `more` is what is done about it."""
         kind, now = f"{message.partition(':')[0]}{more}", self._clock()
         if now - self._logged.get(kind, float("-inf")) >= MINUTE:
+            # Those of old are dropped, so that odd messages fill no memory in months.
+            self._logged = {each: at for each, at in self._logged.items() if now - at < MINUTE}
             self._logged[kind] = now
             self._log.warning("%s%s", message, f"; {more}" if more else "")
 

@@ -19,13 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.errors import ServiceError
 from storage.database import DAMAGE_HINT, WORKER_CONNECTIONS, Database
+from storage.ledger_clock import MAX_SKEW_SECONDS
 from storage.service_errors import cause
 
 MIN_REDIS = (6, 0)
 MIN_POSTGRESQL = 12
 SLOW_SECONDS = 0.02
-# Leases depend on the clocks of the machines: a tenth of the default lease does no harm.
-SKEW_SECONDS = 2.0
 MIN_WORKERS = 4
 TRIES = 9
 FULL = 0.9
@@ -138,7 +137,8 @@ def _postgres(db: Database, connection: Connection, clock: Callable[[], float]) 
     check = "set sslmode=verify-full and sslrootcert"
     yield _link("PostgreSQL", host, secured, checked, "sslmode=verify-full", check)
     yield _latency("PostgreSQL", lambda: ask("SELECT 1"))
-    yield _skew("PostgreSQL", float(ask("SELECT extract(epoch FROM clock_timestamp())")), clock)
+    theirs = float(ask("SELECT extract(epoch FROM clock_timestamp())"))
+    yield _skew("PostgreSQL", theirs, clock, ": no worker starts here")
 
 
 def _problem(name: str, ok: bool, good: str, bad: str) -> ServiceProblem:
@@ -175,7 +175,7 @@ def _latency(service: str, ask: Callable[[], object]) -> ServiceProblem:
     return _problem(f"{service} latency", usual < SLOW_SECONDS, says, bad)
 
 
-def _skew(service: str, theirs: float, clock: Callable[[], float]) -> ServiceProblem:
+def _skew(service: str, theirs: float, clock: Callable[[], float], harm: str = "") -> ServiceProblem:
     skew = abs(theirs - clock())
-    bad = f"is {skew:.0f} s from this machine's: leases end early or late; set both by NTP"
-    return _problem(f"{service} clock", skew < SKEW_SECONDS, "agrees with this machine's", bad)
+    bad = f"is {skew:.0f} s from this machine's{harm}; set both by NTP"
+    return _problem(f"{service} clock", skew <= MAX_SKEW_SECONDS, "agrees with this machine's", bad)

@@ -27,6 +27,10 @@ _SQLITE = {
 }  # fmt: skip
 _SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _POSTGRES_DAMAGED = ("XX001", "XX002")
+# Refusals of a statement whatever its values: no such table or column, no right to it. Of PostgreSQL by the
+# classes of access rules and syntax, databases, schemas, authorization, features.
+_SQLITE_REFUSALS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH)
+_POSTGRES_REFUSALS = ("42", "3D", "3F", "28", "0A")
 # Of PostgreSQL, by whole codes or by the class, their first two characters.
 _POSTGRES = {
     "53100": "the database's disk is full", "58030": "the database's disk fails or is full",
@@ -84,10 +88,22 @@ def is_damaged(error: BaseException) -> bool:
     return getattr(orig, "sqlstate", None) in _POSTGRES_DAMAGED
 
 
+def database_refusal(error: BaseException) -> str:
+    """Return what the database refuses to do for any row, such as to read a table that is not there; empty if
+    the error is of another kind."""
+    orig = getattr(error, "orig", None)
+    if isinstance(orig, sqlite3.Error):
+        refused = getattr(orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSALS
+    else:
+        refused = (getattr(orig, "sqlstate", None) or "")[:2] in _POSTGRES_REFUSALS
+    return f"the database refuses a statement: {cause(error)}" if refused else ""
+
+
 def is_unstorable(error: BaseException) -> bool:
     """Return whether the database refuses a value, or the driver cannot encode it."""
     refused = isinstance(error, exc.StatementError | UnicodeEncodeError | OverflowError)
-    return refused and not database_trouble(error) and not is_damaged(error)
+    other = database_trouble(error) or database_refusal(error) or is_damaged(error)
+    return refused and not other
 
 
 def redis_trouble(error: BaseException) -> str:

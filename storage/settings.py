@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.core.errors import ServiceError
+from models.core.experiment.key_hosts import KeyHosts, parse_key_hosts
 
 
 class Settings(BaseSettings):
@@ -30,11 +31,39 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         20.0, ge=1, allow_inf_nan=False, description="how long a silent worker keeps its units"
     )
+    webhook_url: SecretStr | None = Field(
+        None, description="gets JSON when a run ends, pauses or stands still"
+    )
+    webhook_standstill_minutes: float = Field(
+        15.0, gt=0, allow_inf_nan=False, description="how long nothing may end before a run stands still"
+    )
+    tracker: Literal["wandb", "trackio"] | None = Field(
+        None, description="gets settings, tables and cost of a run at its end"
+    )
     queue_window: int = Field(256, ge=1, description="most units that wait in one Redis queue")
+
+    key_hosts: str | None = Field(None, description="the hosts to which each variable with a key may be sent")
+
+    @field_validator("key_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str | None) -> str | None:
+        parse_key_hosts(text or "")
+        return text
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("give an address that begins with http:// or https://")
+        return url
 
     @cached_property
     def root(self) -> Path:
         return self.home.expanduser().resolve()
+
+    @property
+    def allowed_hosts(self) -> KeyHosts:
+        return parse_key_hosts(self.key_hosts or "")
 
     @property
     def broker(self) -> str:
@@ -56,4 +85,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "STARMILL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ServiceError(f"{name}={os.environ.get(name, '')!s}: {first['msg']}") from None
+        is_secret = SecretStr in get_args(Settings.model_fields[str(first["loc"][0])].annotation)
+        value = "" if is_secret else f"={os.environ.get(name, '')}"
+        raise ServiceError(f"{name}{value}: {first['msg']}") from None

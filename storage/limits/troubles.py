@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
-TTL_SECONDS = 15
+TTL_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,19 @@ def served_key(queue: str) -> str:
 
 
 async def report_worker(
-    redis: AsyncRedis, owner: str, queues: Iterable[str], troubles: Mapping[str, Trouble | None], now: float
+    redis: AsyncRedis,
+    owner: str,
+    queues: Iterable[str],
+    troubles: Mapping[str, Trouble | None],
+    now: float | None = None,
 ) -> None:
-    """Report the queues that the worker serves, and its troubles by limit name; None where there are none."""
+    """Report the queues that the worker serves, and its troubles by limit name; None where there are none.
+
+    `now` is in seconds since the epoch, by default those of Redis, by which readers forget old reports.
+    """
+    if now is None and any(troubles.values()):
+        seconds, micro = await redis.time()
+        now = seconds + micro / 1e6
     pipeline = redis.pipeline(transaction=False)
     for queue in queues:
         pipeline.set(served_key(queue), 1, ex=TTL_SECONDS)

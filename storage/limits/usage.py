@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from storage.limits.limiter import OWNER_TTL, USE_SECONDS, Quota, lower_limit, redis_keys
@@ -22,7 +22,7 @@ class LimitUsage:
 
     `allowed` holds the known limits: set, learned from headers, or cut by 429s. Since the state exists,
     `calls` were granted and `refused` were answered 429. `blocked` is the rest of a Retry-After in seconds,
-    `trouble` what workers report.
+    `trouble` what workers report. `due` holds the seconds until REQUESTS and TOKENS allow the next call.
     """
 
     used: Mapping[str, float]
@@ -32,6 +32,7 @@ class LimitUsage:
     blocked: float
     circuit_open: bool
     trouble: Trouble | None = None
+    due: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -78,4 +79,9 @@ def read_usage(client: Redis, name: str, quota: Quota, now: float | None = None)
         blocked=max(0.0, state.get("blocked_until", 0.0) - now),
         circuit_open=state.get("backoff", 0.0) > 0,
         trouble=sum_troubles(troubles, now),
+        due={
+            name: max(0.0, state.get(at, 0.0) - now)
+            for name, at in ((REQUESTS, "requests_due"), (TOKENS, "tokens_due"))
+            if limits[name]
+        },
     )

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from models.adapters.encoders.checkpoint import find_checkpoint
+from models.adapters.encoders.encoder import NoEncoder
 from models.core.experiment.passages import Passages
 from models.core.types import Hit
 
@@ -35,10 +37,11 @@ class PassageStore(Protocol):
 
 
 def index_name(config: Passages) -> str:
-    """Return the same name for the same passages and encoder; it is valid in Milvus."""
+    """Return the same name for the same passages and encoder, if one is needed; it is valid in Milvus."""
     is_installed = config.source == "installed"
     origin = {"packages": sorted(set(config.packages))} if is_installed else {"path": config.path}
-    parts = {"source": config.source, "encoder": config.encoder, **origin}
+    encoder = config.encoder if config.needs_vectors else None
+    parts = {"source": config.source, "encoder": encoder, **origin}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
     return f"passages_{digest[:16]}"
 
@@ -46,6 +49,11 @@ def index_name(config: Passages) -> str:
 def index_path(config: Passages, home: Path) -> Path:
     """Return the folder of this index's snapshot below `home`, the folder of all of Starmill's state."""
     return home / "indexes" / index_name(config)
+
+
+def encoder_fingerprint(config: Passages) -> str:
+    """Return the fingerprint of the encoder by which the index of `config` is made."""
+    return (find_checkpoint(config.encoder) if config.needs_vectors else NoEncoder).fingerprint
 
 
 def corpus_hash(keys: Iterable[str]) -> str:
