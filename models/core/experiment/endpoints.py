@@ -1,7 +1,8 @@
-"""Models to ask, the teacher, judge and students: their addresses, limits and prices."""
+"""Models to ask, in any role and on any backend: their addresses, limits and prices."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.core.experiment.cell_files import CellFiles
+from models.core.experiment.headers import Headers, Query
+from models.core.experiment.key_hosts import NETWORKED, default_key_variable
+from models.core.near_names import did_you_mean
 from models.core.tokens import answer_limit
 
 Whole = Annotated[int, Field(strict=True)]
@@ -21,11 +26,15 @@ RESERVED_PARAMS = {"model", "messages", "prompt", "stream", "n"}
 def _sent_as_json(params: dict[str, Any]) -> dict[str, Any]:
     if reserved := sorted(RESERVED_PARAMS & params.keys()):
         raise ValueError(f"{', '.join(reserved)} cannot be set as a parameter")
+    _require_json(params)
+    return params
+
+
+def _require_json(values: Any) -> None:
     try:
-        json.dumps(params, allow_nan=False)
+        json.dumps(values, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError("takes texts, finite numbers, true, false, null, lists and mappings only") from None
-    return params
 
 
 def require_no_secret(url: str) -> str:
@@ -33,6 +42,11 @@ def require_no_secret(url: str) -> str:
     if "@" in urlsplit(url).netloc:
         raise ValueError("holds a user or a password; put the key into the variable of api_key_env")
     return url
+
+
+def slug(text: str) -> str:
+    """Return `text` as part of a queue or collection name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "unnamed"
 
 
 Params = Annotated[dict[str, Any], AfterValidator(_sent_as_json)]
@@ -58,29 +72,93 @@ class Price(StrictModel):
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 TIMEOUT = 120.0  # seconds
+LOCAL = ("vllm", "transformers")
+PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
+# The ledger's column holds 80 characters.
+MAX_SLUG = 72
 
 
-class Endpoint(StrictModel):
-    """A model that is asked.
+class EngineSettings(StrictModel):
+    """Options with which a worker opens the model of backend `vllm` or `transformers`.
 
-    `embedded` is the small model of the extra `embedded`. `rpm`, `tpm` (requests and tokens per minute) and
-    `max_concurrency` (calls in flight) limit all workers together; without `rpm` and `tpm` the limits are
-    learned from the server's answers. `timeout` is in seconds.
-
-    `replay` asks nobody: `recording` is a file of recorded answers that all workers can read.
-    `recording_sha256` is its hash, filled in when a run is planned.
+    `tokenizer` names its folder or model if that is not the model's own. `max_num_seqs` is the number of
+    prompts answered at once, by each of `data_parallel_size` copies. `gpu_memory_utilization` is the share of
+    a GPU's memory (without a GPU, of the machine's) that vLLM uses for weights and cache. `lora` is the
+    folder or name of an adapter. Other keys are arguments of vLLM's own engine, which knows them when it
+    opens.
     """
 
+    model_config = ConfigDict(extra="allow")
+
+    tokenizer: str = ""
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    tensor_parallel_size: Count = 1
+    data_parallel_size: Count = 1
+    max_num_seqs: Count = 256
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    enforce_eager: bool = False
+    trust_remote_code: bool = False
+    lora: str = ""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The further arguments of vLLM's engine."""
+        return self.model_extra or {}
+
+    @property
+    def sequences(self) -> int:
+        """The number of prompts that a worker answers at once."""
+        return self.max_num_seqs * self.data_parallel_size
+
+    @model_validator(mode="after")
+    def _arguments_are_data(self) -> Self:
+        _require_json(self.arguments)
+        for name in ("model", "max_model_len", "quantization"):
+            if name in self.arguments:
+                raise ValueError(f"{name} stands beside engine, not in it")
+        if "hf_token" in self.arguments:
+            raise ValueError("hf_token would put a secret into the ledger; set HF_TOKEN where workers run")
+        return self
+
+
+class Model(StrictModel):
+    """A model that is asked, in any role.
+
+    `openai` is a server of the OpenAI protocol, OpenAI's own without a `base_url`. `server` is one at
+    `base_url`, and `replicas` are more addresses of the same model. `embedded` is the small model of the
+    extra `embedded`. `vllm` and `transformers` run the model in the worker; `model` is then a folder or a
+    name on the hub. `replay` asks nobody: `recording` is a file of recorded answers that all workers can
+    read, or of a student one for each cell; `recording_sha256` is its hash, filled in when a run is planned.
+
+    `rpm`, `tpm` (requests and tokens per minute) and `max_concurrency` (calls in flight) limit all workers
+    together; without `rpm` and `tpm` the limits are learned from the server's answers. `timeout` is in
+    seconds. `api_key_env` is the variable that holds the key; unless it is named, OPENAI_API_KEY is sent to
+    OpenAI and no key to other servers. `headers` and the parameters `query` of the URL are sent with every
+    call; `${VARIABLE}` in them is read from the environment. `max_model_len` is the largest number of tokens
+    of a prompt and its answer together. `delivery` direct asks call by call; batch sends files of calls to
+    the provider's Batch API and waits up to a day for each, at half the price.
+    """
+
+    name: Name = "model"
+    backend: Literal["openai", "server", "embedded", "vllm", "transformers", "replay"]
     model: str = ""
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    replicas: list[Annotated[str, AfterValidator(require_no_secret)]] = Field([])
+    api_key_env: str = Field(default_factory=default_key_variable)
+    headers: Headers = Field({})
+    query: Query = Field({})
     params: Params = {}
+    prompt_format: PromptFormat = "chat"
+    max_model_len: Count | None = None
     rpm: Count | None = None
     tpm: Count | None = None
     max_concurrency: Count = 64
     timeout: Annotated[float, Field(gt=0)] = TIMEOUT
     price: Price = Price()
-    recording: str | None = None
+    delivery: Literal["direct", "batch"] = "direct"
+    quantization: str | None = None
+    engine: EngineSettings = EngineSettings()
+    recording: str | CellFiles | None = None
     recording_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @field_validator("base_url")
@@ -88,91 +166,27 @@ class Endpoint(StrictModel):
     def _holds_no_secret(cls, url: str | None) -> str | None:
         return require_no_secret(url) if url else url
 
-    def _require_recording(self, backend: str) -> None:
-        """Raise ValueError if a replay lacks its recording or model, or another backend has a recording."""
-        if backend == "replay" and not (self.recording and self.model):
-            raise ValueError("backend replay needs a recording, and the model whose answers were recorded")
-        if backend != "replay" and (self.recording or self.recording_sha256):
-            raise ValueError("a recording belongs to backend replay")
-
-
-class Teacher(Endpoint):
-    """The model that writes data. `direct` asks call by call; `batch` sends files of calls to the provider's
-    Batch API and waits up to a day for each, at half the price."""
-
-    name: Name = "teacher"
-    backend: Literal["openai", "embedded", "replay"]
-    delivery: Literal["direct", "batch"] = "direct"
-
     @model_validator(mode="after")
-    def _has_a_model(self) -> Self:
+    def _has_what_its_backend_needs(self) -> Self:
         if self.backend == "openai" and not self.model:
             raise ValueError("backend openai needs a model")
-        if self.delivery == "batch" and self.backend != "openai":
-            raise ValueError("delivery batch needs backend openai")
-        self._require_recording(self.backend)
-        return self
-
-    @property
-    def model_name(self) -> str:
-        return EMBEDDED_MODEL if self.backend == "embedded" else self.model
-
-
-class JudgeModel(Teacher):
-    """A model that judges answers."""
-
-    name: Name = "judge"
-    delivery: Literal["direct"] = "direct"
-
-
-PromptFormat = Literal["raw", "chatml", "alpaca", "chat"]
-LOCAL = ("vllm", "transformers")
-
-
-class EngineSettings(StrictModel):
-    """Options with which a worker opens the model of backend `vllm` or `transformers`.
-
-    `tokenizer` names its folder or model if that is not the model's own. `max_num_seqs` is the number of
-    prompts answered at once. `gpu_memory_utilization` is the share of a GPU's memory (without a GPU, of the
-    machine's) that vLLM uses for weights and cache.
-    """
-
-    tokenizer: str = ""
-    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
-    tensor_parallel_size: Count = 1
-    max_num_seqs: Count = 256
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
-    enforce_eager: bool = False
-    trust_remote_code: bool = False
-
-
-class Student(Endpoint):
-    """A model under test.
-
-    `server` is any server of the OpenAI protocol, `replicas` are more addresses of the same model. `vllm` and
-    `transformers` run the model in the worker; `model` is then a folder or a name on the hub. `replay`
-    answers from a recording. `max_model_len` is the largest number of tokens of a prompt and its answer
-    together.
-    """
-
-    name: Name = "student"
-    backend: Literal["server", "embedded", "vllm", "transformers", "replay"]
-    prompt_format: PromptFormat = "raw"
-    max_model_len: Count | None = None
-    quantization: str | None = None
-    replicas: list[Annotated[str, AfterValidator(require_no_secret)]] = Field([])
-    engine: EngineSettings = EngineSettings()
-
-    @model_validator(mode="after")
-    def _has_a_model(self) -> Self:
         if self.backend == "server" and not (self.model and self.base_url):
             raise ValueError("backend server needs a model and a base_url")
-        self._require_recording(self.backend)
-        if self.backend == "replay":
-            # It replaces a student of another backend and keeps the settings of that one.
-            return self
+        if self.backend == "replay" and not (self.recording and self.model):
+            raise ValueError("backend replay needs a recording, and the model whose answers were recorded")
         if self.runs_in_worker and not self.model:
             raise ValueError(f"backend {self.backend} needs a model: a folder, or a name that the hub knows")
+        return self
+
+    @model_validator(mode="after")
+    def _has_nothing_of_another_backend(self) -> Self:
+        if self.backend != "replay" and (self.recording or self.recording_sha256):
+            raise ValueError("a recording belongs to backend replay")
+        if self.delivery == "batch" and self.backend != "openai":
+            raise ValueError("delivery batch needs backend openai")
+        if self.backend == "replay":
+            # It replaces a model of another backend and keeps the settings of that one.
+            return self
         if self.runs_in_worker and self.base_url:
             raise ValueError(
                 f"backend {self.backend} runs in the worker and has no base_url; take backend server"
@@ -183,11 +197,22 @@ class Student(Endpoint):
                 f"backend {self.backend} runs in the worker and knows no timeout; leave it out, and bound an "
                 "answer by params.max_tokens"
             )
+        if (self.headers or self.query) and self.backend not in NETWORKED:
+            raise ValueError(f"headers and query belong to the backends {' and '.join(NETWORKED)}")
         if self.replicas and self.backend != "server":
             raise ValueError("replicas belong to backend server")
         if not self.runs_in_worker and (self.quantization or self.engine != EngineSettings()):
             raise ValueError(f"engine and quantization belong to the backends {' and '.join(LOCAL)}")
+        if self.backend == "transformers":
+            self._require_no_setting_of_vllm()
         return self
+
+    def _require_no_setting_of_vllm(self) -> None:
+        if self.engine.lora or self.engine.data_parallel_size > 1:
+            raise ValueError("lora and data_parallel_size need backend vllm")
+        for name in self.engine.arguments:
+            remedy = did_you_mean(name, EngineSettings.model_fields, "take backend vllm")
+            raise ValueError(f"backend transformers has no engine.{name}; {remedy}")
 
     @model_validator(mode="after")
     def _leaves_room_for_a_prompt(self) -> Self:
@@ -200,9 +225,54 @@ class Student(Endpoint):
         return self
 
     @property
+    def replays_cells(self) -> bool:
+        """True if answers are found by their cell, whatever the prompt."""
+        return isinstance(self.recording, CellFiles)
+
+    @property
     def runs_in_worker(self) -> bool:
         return self.backend in LOCAL
 
     @property
     def model_name(self) -> str:
         return EMBEDDED_MODEL if self.backend == "embedded" else self.model
+
+    @property
+    def queue(self) -> str:
+        """The queue of the units that ask this model."""
+        name = slug(self.model_name)
+        if len(name) > MAX_SLUG:
+            # The end of a path tells more than its beginning.
+            name = f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[9 - MAX_SLUG :].lstrip('-')}"
+        return f"model.{name}"
+
+
+class Teacher(Model):
+    """The model that writes data."""
+
+    name: Name = "teacher"
+
+
+class NamedModel(Model):
+    """A model that steps ask by its name."""
+
+    delivery: Literal["direct"] = "direct"
+
+
+class JudgeModel(NamedModel):
+    """A model that judges answers."""
+
+    name: Name = "judge"
+
+
+class Student(NamedModel):
+    """A model under test."""
+
+    name: Name = "student"
+    prompt_format: PromptFormat = "raw"
+
+
+def queue_of(*asked: Model) -> str:
+    """Return the queue of units that ask all of these models: that of the first which runs in a worker,
+    because any worker reaches the others."""
+    return next((each for each in asked if each.runs_in_worker), asked[0]).queue

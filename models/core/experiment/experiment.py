@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
-    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -19,56 +16,40 @@ from pydantic import (
 from models.core.answers.extraction import Extraction
 from models.core.correctness import Correctness
 from models.core.experiment import options
-from models.core.experiment.endpoints import Count, JudgeModel, Name, StrictModel, Student, Teacher, Whole
+from models.core.experiment.axes import Grid, unique
+from models.core.experiment.data_source import Data, SplitRule
+from models.core.experiment.endpoints import (
+    JudgeModel,
+    Model,
+    Name,
+    NamedModel,
+    StrictModel,
+    Student,
+    Teacher,
+    Whole,
+)
 from models.core.experiment.passages import Passages
 from models.core.experiment.task_folder import TaskFolder
+from models.core.kinds import AnyStep
+from models.core.kinds.order import check_steps
+from models.core.near_names import did_you_mean, nearest
 from models.core.programs import ProgramLimits
-
-RationaleSource = Literal["none", "first_pass", "star"]
-ExemplarChoice = Literal["random", "fixed", "nearest", "diverse"]
-# Keeps names of cells within the 128 characters of the ledger's column.
-LONGEST_NAME = 56
 
 
 def _backend_or_mapping(value: Any) -> Any:
     return {"backend": value} if isinstance(value, str) else value
 
 
-def _unique(values: list[Any]) -> list[Any]:
-    if not values:
-        raise ValueError("needs at least one value")
-    if len({repr(value) for value in values}) != len(values):
-        raise ValueError("names a value twice")
-    return values
-
-
-def _retrieval(value: Any) -> Any:
-    if isinstance(value, bool | str):
+def _named_by_key(value: Any) -> Any:
+    if not isinstance(value, dict):
         return value
-    raise ValueError("takes false, true, or a name from passages.alternatives")
+    mappings = {name: _backend_or_mapping(model) for name, model in value.items()}
+    return {name: {**model, "name": name} if isinstance(model, dict) else model
+            for name, model in mappings.items()}  # fmt: skip
 
 
-class Grid(StrictModel):
-    """Axes of the ablation; `pipeline.grid.cells` multiplies them.
-
-    `retrieval` is false, true (the section `passages`), or the name of one of its alternatives. `exemplars`
-    are drawn at random for each test row, fixed for all, the nearest to the request, or fixed and diverse.
-    """
-
-    shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
-    retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
-    rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
-    augment_test: list[bool] = Field([False])
-    exemplars: Annotated[list[ExemplarChoice], BeforeValidator(options.as_list)] = Field(["random"])
-    seeds: list[Whole] = Field([0])
-
-    _axes = field_validator("shots", "retrieval", "rationale", "augment_test", "exemplars", "seeds")(_unique)
-
-    @model_validator(mode="after")
-    def _has_a_cell(self) -> Self:
-        if max(self.shots) == 0 and "none" not in self.rationale:
-            raise ValueError("rationales are shown in exemplars: shots 0 allows only rationale none")
-        return self
+def _false_is_none(value: Any) -> Any:
+    return None if value is False else value
 
 
 class Judge(StrictModel):
@@ -86,7 +67,7 @@ class Judge(StrictModel):
     execution: Annotated[bool, Field(strict=True)] = False
     limits: ProgramLimits = ProgramLimits()
 
-    _metrics = field_validator("metrics")(_unique)
+    _metrics = field_validator("metrics")(unique)
 
     @model_validator(mode="after")
     def _accuracy_has_a_rule(self) -> Self:
@@ -95,29 +76,8 @@ class Judge(StrictModel):
         return self
 
 
-class UnitsPerTask(StrictModel):
-    """The largest number of units in one Celery task. Units of one task are claimed, called and finished one
-    by one, except searches and judgements."""
-
-    augment: Count = 8
-    retrieve: Count = 16
-    rationale: Count = 8
-    rationalize: Count = 8
-    answer: Count = 8
-    judge: Count = 64
-    grow: Count = 8
-
-
-# Settings that may change during a run, since results do not depend on them.
-LIMITS = dict.fromkeys(("rpm", "tpm", "max_concurrency", "timeout"), True)
-ENGINE = {"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "enforce_eager"}
-MUTABLE_KEYS: Mapping[str, Any] = {
-    "budget_usd": True,
-    "quality": True,
-    "teacher": LIMITS,
-    "judge": {"model": LIMITS},
-    "students": {"__all__": {**LIMITS, "replicas": True, "engine": ENGINE}},
-}
+# A name that templates and conditions can read.
+StepName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
 class Experiment(StrictModel):
@@ -127,20 +87,35 @@ class Experiment(StrictModel):
 
     name: Name
     task: TaskFolder | None = None
-    dataset: options.Dataset
-    passages: Passages = Passages()
-    teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)]
-    students: Annotated[list[Annotated[Student, BeforeValidator(_backend_or_mapping)]], Field(min_length=1)]
-    augment: options.Augment = options.Augment()
+    data: Data | None = None
+    split: SplitRule | None = None
+    dataset: options.Dataset | None = None
+    passages: Annotated[Passages | None, BeforeValidator(_false_is_none)] = None
+    models: Annotated[dict[Name, NamedModel], BeforeValidator(_named_by_key)] = Field({})
+    teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)] | None = None
+    students: list[Annotated[Student, BeforeValidator(_backend_or_mapping)]] = Field([])
+    steps: dict[StepName, AnyStep] = Field({})
+    augment: Annotated[options.Augment, Field(validate_default=True)] = options.Augment()
     rationale: options.Rationale = options.Rationale()
-    grid: Grid = Grid()
+    grid: Annotated[Grid, Field(validate_default=True)] = Grid()
     judge: Judge = Judge()
     quality: options.Quality = options.Quality()
+    report: options.ReportSettings = options.ReportSettings()
     grow: options.Grow = options.Grow()
-    units_per_task: UnitsPerTask = UnitsPerTask()
+    units_per_task: options.UnitsPerTask = options.UnitsPerTask()
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     seed: Whole = 0
     identity: Literal["content", "row"] = "content"
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if not self.data and not self.dataset:
+            raise ValueError("has no rows; set data to a file of them")
+        if self.data and self.dataset:
+            raise ValueError("has both data and dataset; leave one of them out")
+        if self.split and not self.data:
+            raise ValueError("split divides the rows of data; dataset names its own files of both splits")
+        return self
 
     @field_validator("students")
     @classmethod
@@ -150,63 +125,95 @@ class Experiment(StrictModel):
             raise ValueError(f"two are named {twice[0]}; give each a name of its own")
         return students
 
+    @model_validator(mode="after")
+    def _steps_fit_together(self) -> Self:
+        check_steps(self.steps)
+        for name, step in self.steps.items():
+            try:
+                if step.asks:
+                    self.model(step.asks)
+            except KeyError:
+                models = [*self.roles, *self.models]
+                problem = f"{step.asks} is not defined; {nearest(step.asks, models)}"
+                raise ValueError(f"steps.{name}.model: {problem} under models") from None
+        return self
+
+    @field_validator("augment")
+    @classmethod
+    def _augments_if_it_can(cls, augment: options.Augment, info: ValidationInfo) -> options.Augment:
+        """Leave augmentations out, unless they are asked for, where there is no template or no teacher."""
+        task, teacher = info.data.get("task"), info.data.get("teacher")
+        can = teacher and (task is None or task.prompts.augment)
+        if can or "enabled" in augment.model_fields_set:
+            return augment
+        return augment.model_copy(update={"enabled": False})
+
     @field_validator("grid")
     @classmethod
-    def _retrieval_is_known(cls, grid: Grid, info: ValidationInfo) -> Grid:
-        passages = info.data.get("passages")
-        if passages is None:  # its own error is reported
+    def _shows_what_there_is(cls, grid: Grid, info: ValidationInfo) -> Grid:
+        """Leave documentation and rationales out, unless they are asked for, where nothing makes them."""
+        if not {"passages", "teacher", "students"} <= info.data.keys():  # their own errors are reported
+            return grid
+        students = info.data["students"]
+        if students and all(student.replays_cells for student in students):
+            return grid
+        passages = info.data["passages"]
+        if info.data["teacher"] is None and "rationale" not in grid.model_fields_set:
+            grid = grid.model_copy(update={"rationale": ["none"]})
+        if passages is None:
+            if "retrieval" not in grid.model_fields_set:
+                return grid.model_copy(update={"retrieval": [False]})
+            if any(grid.retrieval):
+                raise ValueError("retrieval needs documentation; add the section passages, or take [false]")
             return grid
         for name in grid.retrieval:
             if isinstance(name, str) and name not in passages.alternatives:
-                near = get_close_matches(name, passages.alternatives, n=1)
-                remedy = f"did you mean {near[0]}?" if near else "describe it there, or take true or false"
+                otherwise = "describe it there, or take true or false"
+                remedy = did_you_mean(name, passages.alternatives, otherwise)
                 raise ValueError(
                     f"retrieval names {name}, which passages.alternatives does not have; {remedy}"
                 )
         return grid
 
     @model_validator(mode="after")
-    def _names_of_cells_fit(self) -> Self:
-        for student in self.students:
-            if len(self.grid.exemplars) > 1 and len(student.name) > LONGEST_NAME:
-                raise ValueError(
-                    f"with several grid.exemplars the name of a student has at most {LONGEST_NAME} "
-                    f"characters; shorten {student.name}"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _budget_has_prices(self) -> Self:
-        if self.budget_usd is not None and self.teacher.price.is_free:
+        if self.budget_usd is None:
+            return self
+        if self.teacher and self.teacher.price.is_free and not self.steps:
             raise ValueError("budget_usd counts nothing while teacher.price is 0; set teacher.price")
+        if all(model.price.is_free for model in self.asked):
+            raise ValueError("budget_usd counts nothing while no model has a price; set the price of one")
         return self
 
-    @model_validator(mode="after")
-    def _task_has_what_is_used(self) -> Self:
-        if self.task is None:
-            return self
-        if not self.task.prompts.augment and (self.augment.enabled or any(self.grid.augment_test)):
-            raise ValueError(f"task folder {self.task.name} has no augment.j2, so augment.enabled and "
-                             "grid.augment_test must be false")  # fmt: skip
-        if self.grow.enabled and not self.task.prompts.grow:
-            raise ValueError(f"task folder {self.task.name} has no grow.j2, which asks for requests; write "
-                             "one, such as that in the folder of `starmill task new`")  # fmt: skip
-        rules = {self.rationale.correctness, self.judge.correctness, self.judge.extraction}
-        if "model" in rules and not (self.judge.model and self.task.prompts.verdict):
-            lacks = (
-                "judge.model"
-                if self.task.prompts.verdict
-                else f"a verdict.j2 in task folder {self.task.name}"
-            )
-            raise ValueError(f"rule model needs {lacks}")
-        if "module" in rules and not self.task.module:
-            raise ValueError(f"rule module needs a task.py, which task folder {self.task.name} does not have")
-        return self
+    @property
+    def rules(self) -> set[str]:
+        """The rules that find and judge answers of the teacher and of students, as far as these are asked."""
+        judge = self.judge
+        students = [judge.extraction, judge.correctness, *(["execution"] if judge.execution else [])]
+        asked = [self.rationale.correctness] if self.makes_rationales else []
+        return {rule for rule in (*asked, *(students if self.examined else [])) if rule}
+
+    @property
+    def rows_key(self) -> str:
+        """The name of the section that says where rows come from."""
+        return "data" if self.data else "dataset"
+
+    @property
+    def rows_path(self) -> str:
+        """The file, folder or name of the data."""
+        source = self.data or self.dataset
+        assert source
+        return source.path
+
+    @property
+    def makes_rationales(self) -> bool:
+        """True if the teacher reasons about train examples."""
+        return self.teacher is not None and not self.grow.enabled and not self.steps
 
     @property
     def executes(self) -> bool:
         """True if workers run code that models wrote."""
-        return not self.grow.enabled and (self.judge.execution or self.rationale.correctness == "execution")
+        return "execution" in self.rules or any(step.compares_with == "tests" for step in self.steps.values())
 
     @property
     def examined(self) -> Sequence[Student]:
@@ -214,14 +221,41 @@ class Experiment(StrictModel):
         return [] if self.grow.enabled else self.students
 
     @property
+    def prompted(self) -> Sequence[Student]:
+        """The students for whom prompts are made: not those whose answers are recorded by cell."""
+        return [student for student in self.examined if not student.replays_cells]
+
+    @property
+    def last_of_id_counts(self) -> bool:
+        """True if of test rows that share an id the last one alone has a score, as in the paper."""
+        by_extraction = "last" if self.judge.extraction == "paper" else "each"
+        return (self.report.repeated_ids or by_extraction) == "last"
+
+    @property
     def asks_judge(self) -> bool:
         """True if a judge model gives verdicts."""
-        return not self.grow.enabled and "model" in (self.judge.correctness, self.rationale.correctness)
+        return "model" in self.rules
+
+    @property
+    def asked(self) -> Sequence[Model]:
+        """Every model that a run may ask."""
+        judge = [self.judge.model] if self.asks_judge and self.judge.model else []
+        teacher = [self.teacher] if self.teacher else []
+        return [*teacher, *self.examined, *judge, *self.models.values()]
+
+    @property
+    def roles(self) -> dict[str, Model]:
+        """The models that play the roles `teacher` and `judge`."""
+        roles = {"teacher": self.teacher, "judge": self.judge.model}
+        return {name: model for name, model in roles.items() if model}
+
+    def model(self, name: str) -> Model:
+        """Return the teacher, the judge, a student or an entry of `models` by its name. Raise KeyError."""
+        named = [*self.roles.values(), *self.students, *self.models.values()]
+        model = self.roles.get(name) or next((each for each in named if each.name == name), None)
+        if model is None:
+            raise KeyError(name)
+        return model
 
     def student(self, name: str) -> Student:
         return next(student for student in self.students if student.name == name)
-
-
-def slug(text: str) -> str:
-    """Return `text` as part of a queue or collection name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "unnamed"

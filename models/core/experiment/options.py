@@ -1,4 +1,4 @@
-"""Sections of an experiment: `dataset`, `augment`, `rationale`, `grow` and `quality`, and the metrics."""
+"""Sections of an experiment, such as `dataset`, `rationale`, `quality` and `report`, and the metrics."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ class Fields(StrictModel):
 
 
 class Dataset(StrictModel):
-    """The source of examples. `tests` names ODEX files whose tests go to examples with the same request."""
+    """The source of examples; only students need `test`. `tests` names ODEX files whose tests go to examples
+    with the same request."""
 
     loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
     path: str
     train: Annotated[Split, BeforeValidator(_file_or_mapping)]
-    test: Annotated[Split, BeforeValidator(_file_or_mapping)]
+    test: Annotated[Split, BeforeValidator(_file_or_mapping)] | None = None
     limit: Count | None = None
     fields: Fields = Fields()
     tests: Annotated[list[str], BeforeValidator(as_list)] = Field([])
@@ -82,10 +83,16 @@ class RationaleSeed(StrictModel):
 
 class Augment(StrictModel):
     """Augmentations of requests. The experiment file may name a JSONL file of `seeds`; the default are those
-    of the task folder."""
+    of the task folder.
+
+    `accept` is `requires`, a sentence with "This requires" that says more than the request, or `any` text, as
+    in the paper. A request whose augmentation failed goes on as it is (`on_failure: raw`), or its row fails.
+    """
 
     enabled: bool = True
     batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
+    accept: Literal["requires", "any"] = "requires"
+    on_failure: Literal["raw", "fail"] = "raw"
     seeds: list[AugmentationSeed] = Field([])
     params: Params = Field({})
 
@@ -99,9 +106,10 @@ class Rationale(StrictModel):
     round before as exemplars (STaR, Zelikman et al., 2022).
 
     `retries` is the number of new calls for an answer without code, answer sentence or end before it counts
-    as wrong. `hint` appends the right answer as in the paper, or asks to explain it. `drop_wrong` keeps wrong
-    rationales out of the exemplars (the paper shows them). Correctness `execution` means that the tests pass;
-    a row without tests is compared by `tree`. `seeds` are like those of `augment`.
+    as wrong. `hint` appends the right answer as in the paper, or asks to explain it. With `hint_leaks` a
+    rationale that mentions it is `wrong`, or `judged` like any other, as in the paper. `drop_wrong` keeps
+    wrong rationales out of the exemplars (the paper shows them). Correctness `execution` means that the tests
+    pass; a row without tests is compared by `tree`. `seeds` are like those of `augment`.
     """
 
     correctness: Literal[Correctness, "execution"] = "strict"
@@ -109,6 +117,7 @@ class Rationale(StrictModel):
     rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 1
     drop_wrong: bool = True
     hint: Literal["paper", "explain"] = "explain"
+    hint_leaks: Literal["wrong", "judged"] = "wrong"
     retries: Annotated[Whole, Field(ge=0, le=10)] = 1
     exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
@@ -161,6 +170,7 @@ FILTERS: Mapping[str, str] = {
     "near": "is nearly an earlier row: most of its phrases are the same",
     "hint_leak": "mentions the hint that its teacher was given",
     "contamination": "repeats a row of the test split",
+    "masked": "is like a row of the test split but for strings, numbers and names of variables",
     "agreement": "too few samples agree with its code",
     "length": "is too short or too long",
     "script": "is not in the letters that it should be in",
@@ -232,6 +242,7 @@ class Quality(StrictModel):
     near: Annotated[Near | None, BeforeValidator(_switch("threshold"))] = None
     hint_leak: Annotated[Plain | None, BeforeValidator(_switch())] = None
     contamination: Annotated[Contamination | None, BeforeValidator(_switch("ngram"))] = None
+    masked: Annotated[Plain | None, BeforeValidator(_switch())] = None
     agreement: Annotated[Agreement | None, BeforeValidator(_switch("least"))] = None
     length: Annotated[Length | None, BeforeValidator(_switch())] = None
     script: Annotated[Script | None, BeforeValidator(_switch("name"))] = None
@@ -242,8 +253,41 @@ class Quality(StrictModel):
         return tuple(name for name in FILTERS if getattr(self, name) is not None)
 
 
+NO_ORACLE = "no row names its right passages"
+# Strata by which reports of `star` part rows, each with what is missing where no row has it.
+STRATA: Mapping[str, str] = {
+    "library": NO_ORACLE,
+    "unseen": NO_ORACLE.replace("row", "test row"),
+    "reference_length": "no row has a reference",
+    "passage_retrieved": f"no cell retrieves, or {NO_ORACLE}",
+}
+
+
+class ReportSettings(StrictModel):
+    """Reports have a table by each of the columns `by` of the data; names may be dotted. Of test rows that
+    share an id each counts, or the last one alone; without `repeated_ids` `judge.extraction` decides.
+    Intervals and tests keep rows with an equal value of the column `cluster` together."""
+
+    by: Annotated[list[str], BeforeValidator(as_list)] = Field([])
+    cluster: str = ""
+    repeated_ids: Literal["each", "last"] | None = None
+
+
+class UnitsPerTask(StrictModel):
+    """The largest number of units in one Celery task. Units of one task are claimed, called and finished one
+    by one, except searches and judgements."""
+
+    augment: Count = 8
+    retrieve: Count = 16
+    rationale: Count = 8
+    rationalize: Count = 8
+    answer: Count = 8
+    judge: Count = 64
+    grow: Count = 8
+
+
 Metric = Literal[
     "bleu4", "char_bleu", "exact_match", "parse_rate", "accuracy", "token_f1", "chrf", "normalised_match",
-    "tree_match",
+    "tree_match", "command_accuracy",
 ]  # fmt: skip
 DEFAULT_METRICS: tuple[Metric, ...] = ("bleu4", "char_bleu", "exact_match", "parse_rate")

@@ -142,6 +142,12 @@ class Passages(Selection, Search, Corpus):
             known.append((f"alternatives.{name}", resolved))
         return self
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Return whether a search compares vectors. Words need no encoder, right passages no search."""
+        searches = map(self.named, (BASE, *self.alternatives))
+        return any(each.method != "bm25" and each.control != "oracle" for each in searches)
+
     def named(self, name: str) -> Passages:
         """Return the settings that a cell's `retrieval` names, BASE or an alternative. Raise KeyError."""
         if name == BASE:

@@ -7,8 +7,8 @@ trusted:
     def extract(text: str) -> str                        find the answer in a student's text
     def correct(answer: str, reference: str) -> bool     tell if an answer is right
 
-Workers execute it, because the verdict decides the next call. So everyone who may write to the ledger may run
-code in the workers.
+Workers execute it, in a process beside them, because the verdict decides the next call. So everyone who may
+write to the ledger may run code there.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from models.core.experiment.endpoints import Name, StrictModel
 
 
 class Prompts(StrictModel):
-    """The source of each prompt template. `augment`, `verdict` (for a judge model) and `grow` are
-    optional."""
+    """The source of each prompt template; only those that an experiment uses are needed."""
 
     augment: str = ""
-    rationale: str
-    answer: str
+    rationale: str = ""
+    answer: str = ""
     verdict: str = ""
     grow: str = ""
+    export: str = ""
 
 
 class TaskFolder(StrictModel):
@@ -56,16 +56,15 @@ class TaskModule:
     functions: dict[str, Callable[..., Any]]
 
     def extract(self, text: str) -> str:
-        return str(self._call("extract", text))
+        return str(self.call("extract", text))
 
     def correct(self, answer: str, reference: str) -> bool:
-        return bool(self._call("correct", answer, reference))
+        return bool(self.call("correct", answer, reference))
 
-    def _call(self, function: str, *arguments: str) -> Any:
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Return what the function returns. Raise TaskFolderError if it is not there, or raises."""
         if function not in self.functions:
-            raise TaskFolderError(
-                self.name, None, f"has no function {function}; define it, or take another rule"
-            )
+            raise TaskFolderError(self.name, None, f"has no function {function}; define it, or name another")
         try:
             return self.functions[function](*arguments)
         except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
@@ -83,8 +82,7 @@ def load_module(source: str, file: str = "task.py") -> TaskModule:
         raise TaskFolderError(name, error.lineno, f"is no Python: {error.msg}") from None
     except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
         raise _broken(name, error) from None
-    names = ("extract", "correct")
-    return TaskModule(name, {each: namespace[each] for each in names if callable(namespace.get(each))})
+    return TaskModule(name, {each: value for each, value in namespace.items() if callable(value)})
 
 
 def _broken(name: str, error: Exception) -> TaskFolderError:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from models.core.experiment.experiment import ExemplarChoice, Experiment, RationaleSource
+from models.core.experiment.axes import ExemplarChoice, RationaleSource
+from models.core.experiment.experiment import Experiment
 from models.core.experiment.passages import BASE, Passages, Search, Selection
 from models.core.retrieval.passage_selection import search_depth
 
@@ -17,7 +18,9 @@ class Cell:
 
     `retrieval` is empty without documentation, BASE for the section `passages`, else the name of one of its
     alternatives. `exemplars` is empty without exemplars. It is part of the name if the grid has several
-    choices.
+    choices. So are `augment_exemplars`, true if exemplars show augmented requests, and `wrong_rationales`,
+    true if wrong rationales are shown beside right ones, of a cell with rationales. Exemplars are drawn from
+    `train_rows`, or from all of the split if that is 0.
     """
 
     student: str
@@ -27,16 +30,28 @@ class Cell:
     augment_test: bool = False
     exemplars: ExemplarChoice | Literal[""] = ""
     exemplars_vary: bool = False
+    wrong_rationales: bool = False
+    wrong_vary: bool = False
+    augment_exemplars: bool = False
+    augment_exemplars_vary: bool = False
+    train_rows: int = 0
 
     @property
     def name(self) -> str:
         """The variant of the cell's units in the ledger, such as `student/2-shot/retrieval/star`."""
-        choice = f"-{self.exemplars}" if self.exemplars_vary else ""
-        parts = [self.student, f"{self.shots}-shot{choice}"]
+        shots = [f"{self.shots}-shot", *([self.exemplars] if self.exemplars_vary else [])]
+        shots += ["augmented" if self.augment_exemplars else "raw"] if self.augment_exemplars_vary else []
+        shots += [f"of-{self.train_rows}"] if self.train_rows else []
+        parts = [self.student, "-".join(shots)]
         parts += [self.retrieval] if self.retrieval else []
-        parts += [self.rationale] if self.rationale != "none" else []
+        parts += [self._shown_rationales] if self.rationale != "none" else []
         parts += ["augmented"] if self.augment_test else []
         return "/".join(parts)
+
+    @property
+    def _shown_rationales(self) -> str:
+        shown = "all" if self.wrong_rationales else "right"
+        return f"{self.rationale}-{shown}" if self.wrong_vary else self.rationale
 
     @property
     def retrieval_word(self) -> str:
@@ -52,10 +67,11 @@ class Cell:
 def cells(experiment: Experiment) -> list[Cell]:
     """Return the cells in the paper's order: by student, rationale source, shots, exemplars, retrieval.
 
-    Only exemplars show rationales, so 0 shots go with rationale `none` alone. A run that grows requests has
-    no cells.
+    Only exemplars show rationales, so 0 shots go with rationale `none` alone, and rationale `none` with the
+    first of several `wrong_rationales`. A run that grows requests has no cells.
     """
     grid = experiment.grid
+    wrong = grid.wrong_rationales or [not experiment.rationale.drop_wrong]
     no_exemplars: Sequence[ExemplarChoice | Literal[""]] = ("",)
     return [
         Cell(
@@ -66,15 +82,28 @@ def cells(experiment: Experiment) -> list[Cell]:
             augmented,
             exemplars,
             exemplars_vary=bool(exemplars) and len(grid.exemplars) > 1,
+            wrong_rationales=shows_wrong,
+            wrong_vary=rationale != "none" and len(wrong) > 1,
+            augment_exemplars=bool(shots) and shown_augmented,
+            augment_exemplars_vary=bool(shots) and len(grid.augment_exemplars or ()) > 1,
+            train_rows=train_rows,
         )
         for student in experiment.examined
         for augmented in grid.augment_test
         for rationale in grid.rationale
+        for shows_wrong in (wrong if rationale != "none" else wrong[:1])
         for shots in grid.shots
         for exemplars in (grid.exemplars if shots else no_exemplars)
+        for shown_augmented in ((grid.augment_exemplars if shots else None) or [augmented])
+        for train_rows in ((grid.train_rows if shots else None) or [0])
         for retrieval in grid.retrieval
         if shots > 0 or rationale == "none"
     ]
+
+
+def prompted_cells(experiment: Experiment) -> list[Cell]:
+    """Return the cells whose prompts are made: not those of a student whose answers are recorded by cell."""
+    return [cell for cell in cells(experiment) if not experiment.student(cell.student).replays_cells]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +118,11 @@ class Searches:
     search_of: Mapping[str, str]
 
     @classmethod
-    def read(cls, passages: Passages) -> Searches:
+    def read(cls, passages: Passages | None) -> Searches:
         """Name each search by the first alternative in the alphabet that uses it, so that the order of
-        alternatives in the file does not change a run's identity."""
+        alternatives in the file does not change a run's identity. Without passages there is none."""
+        if passages is None:
+            return cls({}, {})
         choices = {name: passages.named(name) for name in (BASE, *sorted(passages.alternatives))}
         first: dict[str, str] = {}
         for name, choice in choices.items():

@@ -1,9 +1,9 @@
 """The graph of stages: the units of each example, their queues, and the steps that each waits for.
 
-train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
-                            (samples 0 ... n -> vote)
-                         -> the same in round 2, 3, ...
-                            ^
+train   [augment ->] [retrieve ->] rationale -> rationalize pass 1 -> ... -> pass N
+                                   (samples 0 ... n -> vote)
+                                -> the same in round 2, 3, ...
+                                   ^
         barrier: every unit of the round before is final
                 -> retrieve, for each other search whose cells show exemplars
       retrieve the request's own vector, where exemplars are chosen by it (in test, too)
@@ -12,24 +12,33 @@ train   augment -> retrieve -> rationale -> rationalize pass 1 -> ... -> pass N
 test    [augment ->] [retrieve ->] answer -> judge
                                    ^
         barrier: every train unit is final (cells that show synthetic exemplars)
+        or, of a student whose answers are recorded by cell, answer -> judge
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from models.core.experiment.endpoints import queue_of
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.options import Grow
 from models.core.experiment.passages import BASE
-from models.core.pipeline.grid import Searches, cells
+from models.core.pipeline.graph import Slot, Step
+from models.core.pipeline.grid import Cell, Searches, cells, prompted_cells
 from models.core.pipeline.rounds import SAMPLE, in_round, pass_name, rationale_names
 
 Stage = Literal["grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge"]
-STAGES: tuple[Stage, ...] = ("grow", "augment", "retrieve", "rationale", "rationalize", "answer", "judge")
-# Stage, variant and sample of a unit. The variant names a cell, a search, or a rationale of a round.
-Step = tuple[str, str, int]
+# The stages of the pipeline `star` in their order, each with those whose results it reads.
+STAGE_INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
+    "grow": (),
+    "augment": (),
+    "retrieve": ("augment",),
+    "rationale": ("augment", "retrieve"),
+    "rationalize": ("augment", "retrieve"),
+    "answer": ("augment", "retrieve"),
+    "judge": ("answer",),
+}
+STAGES: tuple[Stage, ...] = tuple(STAGE_INPUTS)
 # Wordings of a request, which name the searches of the section `passages`.
 WORDINGS = ("raw", "augmented")
 BARRIER: Step = ("barrier", "", 0)
@@ -37,46 +46,42 @@ BARRIER: Step = ("barrier", "", 0)
 VECTOR = "vector"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A unit that every example of a split gets.
-
-    It waits for the steps in `after`. If it `gathers` them, failed ones count too, and one done step is
-    enough. `sample` counts the grid's seeds, the rationales to vote on, or the calls to grow from the
-    example. The prompts of a `together` unit begin alike for all examples.
-    """
-
-    stage: Stage
-    variant: str
-    queue: str
-    after: tuple[Step, ...] = ()
-    sample: int = 0
-    gathers: bool = False
-    together: bool = False
-
-    @property
-    def step(self) -> Step:
-        return (self.stage, self.variant, self.sample)
-
-
 def train_slots(experiment: Experiment) -> list[Slot]:
-    teacher = f"teacher.{experiment.teacher.name}"
     if experiment.grow.enabled:
-        return _grow_slots(experiment.grow, teacher)
+        return _grow_slots(experiment)
     slots = []
     if experiment.augment.enabled:
-        slots.append(Slot("augment", "", teacher))
-    after = tuple(slot.step for slot in slots)
-    searches, grid = Searches.read(experiment.passages), cells(experiment)
-    wording = train_wording(experiment)
-    retrievals = {BASE, *(cell.retrieval for cell in grid if cell.retrieval and cell.shots)}
-    names = {searches.unit_name(wording, retrieval) for retrieval in retrievals}
-    slots += [Slot("retrieve", name, "retrieve", after) for name in sorted(names)]
+        slots.append(Slot("augment", "", _teacher_queue(experiment)))
+    before = tuple(slot.step for slot in slots)
+    grid = prompted_cells(experiment)
+    if experiment.passages and (experiment.makes_rationales or any(cell.shots for cell in grid)):
+        searches, wording = Searches.read(experiment.passages), train_wording(experiment)
+        retrievals = {BASE, *(cell.retrieval for cell in grid if cell.retrieval and cell.shots)}
+        names = {searches.unit_name(wording, retrieval) for retrieval in retrievals}
+        slots += [Slot("retrieve", name, "retrieve", before) for name in sorted(names)]
+        before = (("retrieve", wording, 0),)
     if any(cell.exemplars in ("nearest", "diverse") for cell in grid):
         slots.append(Slot("retrieve", VECTOR, "retrieve"))
-    for number in range(1, experiment.rationale.rounds + 1):
-        slots += _round_slots(experiment, number, ("retrieve", wording, 0))
+    if experiment.makes_rationales:
+        for number in range(1, experiment.rationale.rounds + 1):
+            slots += _round_slots(experiment, number, before)
     return slots
+
+
+def _teacher_queue(experiment: Experiment) -> str:
+    return experiment.model("teacher").queue
+
+
+def _rationale_queue(experiment: Experiment) -> str:
+    """Return the queue of units that ask the teacher and, if the rule says so, a judge model."""
+    judge = experiment.judge.model if experiment.rationale.correctness == "model" else None
+    return queue_of(experiment.model("teacher"), *([judge] if judge else []))
+
+
+def _judge_queue(experiment: Experiment) -> str:
+    """Return `judge`, or the queue of the judge model if that runs in a worker."""
+    judge = experiment.judge.model if experiment.judge.correctness == "model" else None
+    return judge.queue if judge and judge.runs_in_worker else "judge"
 
 
 def round_barrier(number: int) -> Step:
@@ -108,10 +113,10 @@ def train_wording(experiment: Experiment) -> str:
     return "augmented" if experiment.augment.enabled else "raw"
 
 
-def _round_slots(experiment: Experiment, number: int, retrieve: Step) -> list[Slot]:
+def _round_slots(experiment: Experiment, number: int, before: tuple[Step, ...]) -> list[Slot]:
     """Return a rationale, or several and the vote on them, which asks no model; then the passes."""
-    teacher = f"teacher.{experiment.teacher.name}"
-    after = (retrieve,) if number == 1 else (retrieve, round_barrier(number))
+    teacher = _rationale_queue(experiment)
+    after = before if number == 1 else (*before, round_barrier(number))
     samples = range(experiment.rationale.samples)
     slots = [Slot(*round_start(experiment, number), teacher, after, sample) for sample in samples]
     if len(slots) > 1:
@@ -122,7 +127,8 @@ def _round_slots(experiment: Experiment, number: int, retrieve: Step) -> list[Sl
     return slots
 
 
-def _grow_slots(config: Grow, teacher: str) -> list[Slot]:
+def _grow_slots(experiment: Experiment) -> list[Slot]:
+    config, teacher = experiment.grow, _teacher_queue(experiment)
     return [
         Slot("grow", in_round(number), teacher, () if number == 1 else (round_barrier(number),), sample)
         for number in range(1, config.rounds + 1)
@@ -132,9 +138,9 @@ def _grow_slots(config: Grow, teacher: str) -> list[Slot]:
 
 def eval_slots(experiment: Experiment) -> list[Slot]:
     slots = []
-    grid = cells(experiment)
+    grid = prompted_cells(experiment)
     if any(cell.augment_test for cell in grid):
-        slots.append(Slot("augment", "", f"teacher.{experiment.teacher.name}"))
+        slots.append(Slot("augment", "", _teacher_queue(experiment)))
     searches = Searches.read(experiment.passages)
     names = {
         (searches.unit_name(cell.wording, cell.retrieval), cell.augment_test)
@@ -145,43 +151,25 @@ def eval_slots(experiment: Experiment) -> list[Slot]:
         slots.append(Slot("retrieve", name, "retrieve", (("augment", "", 0),) if augmented else ()))
     if any(cell.exemplars == "nearest" for cell in grid):
         slots.append(Slot("retrieve", VECTOR, "retrieve"))
-    for cell in grid:
-        after: list[Step] = []
-        if cell.retrieval:
-            after.append(("retrieve", searches.unit_name(cell.wording, cell.retrieval), 0))
-        elif cell.augment_test:
-            after.append(("augment", "", 0))
-        if cell.exemplars == "nearest":
-            after.append(("retrieve", VECTOR, 0))
-        if cell.shots:
-            after.append(BARRIER)
-        together, student = cell.exemplars in ("fixed", "diverse"), f"student.{cell.student}"
+    for cell in cells(experiment):
+        after = _read_by_answer(cell, searches) if cell in grid else ()
+        together = cell.exemplars in ("fixed", "diverse")
+        student, judge = experiment.student(cell.student).queue, _judge_queue(experiment)
         for sample in range(len(experiment.grid.seeds)):
-            answer = Slot("answer", cell.name, student, tuple(after), sample, together=together)
-            slots += [answer, Slot("judge", cell.name, "judge", (answer.step,), sample, together=together)]
+            answer = Slot("answer", cell.name, student, after, sample, together=together)
+            slots += [answer, Slot("judge", cell.name, judge, (answer.step,), sample, together=together)]
     return slots
 
 
-def dependants(slots: list[Slot], step: Step) -> list[Step]:
-    """Return the steps that wait for `step` directly."""
-    return [slot.step for slot in slots if step in slot.after]
-
-
-def gathering_dependants(slots: list[Slot], step: Step) -> list[Step]:
-    """Return the steps that wait for `step` to end, in success or failure."""
-    return [slot.step for slot in slots if slot.gathers and step in slot.after]
-
-
-def downstream(slots: list[Slot], step: Step) -> list[Step]:
-    """Return the steps that cannot happen without `step`, directly or not."""
-    lost = {step}
-    for slot in slots:
-        missing = lost.intersection(slot.after)
-        if missing and (len(missing) == len(slot.after) or not slot.gathers):
-            lost.add(slot.step)
-    return [slot.step for slot in slots if slot.step in lost and slot.step != step]
-
-
-def queues(experiment: Experiment) -> list[str]:
-    """Return every queue that the experiment needs a worker for."""
-    return sorted({slot.queue for slot in train_slots(experiment) + eval_slots(experiment)})
+def _read_by_answer(cell: Cell, searches: Searches) -> tuple[Step, ...]:
+    """Return the steps that an answer waits for."""
+    after: list[Step] = []
+    if cell.retrieval:
+        after.append(("retrieve", searches.unit_name(cell.wording, cell.retrieval), 0))
+    elif cell.augment_test:
+        after.append(("augment", "", 0))
+    if cell.exemplars == "nearest":
+        after.append(("retrieve", VECTOR, 0))
+    if cell.shots:
+        after.append(BARRIER)
+    return tuple(after)

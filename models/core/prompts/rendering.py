@@ -4,8 +4,9 @@ format."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from models.core.experiment.endpoints import PromptFormat
@@ -15,6 +16,8 @@ from models.core.retrieval.passage_selection import passage_heading, passage_lin
 from models.core.types import Exemplar, Message, Passage
 
 HintStyle = Literal["paper", "explain"]
+Columns = Mapping[str, Any]
+NO_COLUMNS: Columns = MappingProxyType({})
 
 
 class PromptRenderer:
@@ -42,35 +45,49 @@ class PromptRenderer:
         exemplars: Sequence[Exemplar],
         hint: str | None = None,
         hint_style: HintStyle = "explain",
+        columns: Columns = NO_COLUMNS,
     ) -> tuple[Message, ...]:
         """Ask for the steps from request and documentation to the answer. `hint` is the right answer, shown
-        with the last request only."""
+        with the last request only; `columns` are those of the request's row."""
         template = self._template("rationale")
 
-        def turn(request: str, passages: Sequence[Passage], hint: str | None) -> str:
-            fields = [_fields(passage) for passage in passages]
-            return template.render("user", request=request, passages=fields, hint=hint, hint_style=hint_style)
+        def turn(request: str, passages: Sequence[Passage], hint: str | None, columns: Columns) -> str:
+            fields = {"request": request, "passages": [_fields(passage) for passage in passages]}
+            return template.render("user", columns, hint=hint, hint_style=hint_style, **fields)
 
-        turns = [(turn(each.request, each.passages, None), each.rationale) for each in exemplars]
-        return _chat(template.render("system"), turns, turn(request, passages, hint))
+        turns = [
+            (turn(each.request, each.passages, None, each.columns), each.rationale) for each in exemplars
+        ]
+        return _chat(template.render("system"), turns, turn(request, passages, hint, columns))
 
-    def student_prompt(self, request: str, passages: Sequence[Passage], exemplars: Sequence[Exemplar]) -> str:
+    def student_prompt(
+        self,
+        request: str,
+        passages: Sequence[Passage],
+        exemplars: Sequence[Exemplar],
+        columns: Columns = NO_COLUMNS,
+    ) -> str:
         """Return one text without turns: worked examples, then the request, in the same form."""
         template = self._template("answer")
 
-        def turn(request: str, passages: Sequence[Passage]) -> str:
-            return template.render("user", request=request, passages=[_fields(each) for each in passages])
+        def turn(request: str, passages: Sequence[Passage], columns: Columns) -> str:
+            fields = [_fields(each) for each in passages]
+            return template.render("user", columns, request=request, passages=fields)
 
-        def worked(exemplar: Exemplar) -> str:
-            return template.render("worked", answer=exemplar.answer, rationale=exemplar.rationale)
+        def worked(shown: Exemplar) -> str:
+            return template.render("worked", shown.columns, answer=shown.answer, rationale=shown.rationale)
 
-        shown = [f"{turn(each.request, each.passages)} {worked(each)}\n\n" for each in exemplars]
-        return "".join(shown) + turn(request, passages)
+        shown = [
+            f"{turn(each.request, each.passages, each.columns)} {worked(each)}\n\n" for each in exemplars
+        ]
+        return "".join(shown) + turn(request, passages, columns)
 
-    def verdict(self, request: str, answer: str, reference: str) -> tuple[Message, ...]:
+    def verdict(
+        self, request: str, answer: str, reference: str, columns: Columns = NO_COLUMNS
+    ) -> tuple[Message, ...]:
         """Ask a judge if `answer` means the same as `reference`."""
         template = self._template("verdict")
-        question = template.render("user", request=request, answer=answer, reference=reference)
+        question = template.render("user", columns, request=request, answer=answer, reference=reference)
         return _chat(template.render("system"), [], question)
 
     def growth(self, shown: Sequence[tuple[str, str]], count: int) -> tuple[Message, ...]:
@@ -79,6 +96,24 @@ class PromptRenderer:
         examples = [template.render("shown", request=request, answer=answer) for request, answer in shown]
         question = "\n\n".join((*examples, template.render("user", count=count)))
         return _chat(template.render("system"), [], question)
+
+    def training_prompt(
+        self, request: str, passages: Sequence[Passage], columns: Columns = NO_COLUMNS
+    ) -> tuple[Message, ...]:
+        """Return what a student is trained on: the template `export`, or else what a teacher is asked."""
+        if not self.folder.prompts.export:
+            return self.rationale(request, passages, [], columns=columns)
+        template, fields = self._template("export"), [_fields(each) for each in passages]
+        system = [Message("system", template.render("system"))] if template.has("system") else []
+        asked = template.render("user", columns, request=request, passages=fields)
+        return (*system, Message("user", asked))
+
+    def training_answer(self, rationale: str, answer: str, columns: Columns = NO_COLUMNS) -> str:
+        """Return what a student is trained to answer: the rationale, unless `export` has another form."""
+        template = self._template("export") if self.folder.prompts.export else None
+        if template is None or not template.has("assistant"):
+            return rationale
+        return template.render("assistant", columns, rationale=rationale, answer=answer)
 
     def _template(self, name: str) -> Template:
         return compile_template(name, getattr(self.folder.prompts, name))
@@ -153,6 +188,11 @@ ALPACA = (
     "request.\n\n### Instruction:\n{text}\n\n### Response:"
 )
 ALPACA_STOP = ("### Instruction:", "### Response:")
+ALPACA_TURNS = {
+    "system": "{text}\n\n",
+    "user": "### Instruction:\n{text}\n\n",
+    "assistant": "### Response:\n{text}\n\n",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +225,19 @@ def apply_format(prompt_format: PromptFormat, text: str, stop: Sequence[str]) ->
             return StudentPrompt(prompt=ALPACA.format(text=text), stop=ALPACA_STOP)
         case "chat":
             return StudentPrompt(messages=(Message("user", text),))
+
+
+def format_messages(prompt_format: PromptFormat, messages: Sequence[Message]) -> StudentPrompt:
+    """Return a conversation in this format: `chat` leaves it to the model's own template; the others are for
+    models that have none. `raw` joins the texts."""
+    match prompt_format:
+        case "chat":
+            return StudentPrompt(messages=tuple(messages))
+        case "raw":
+            return StudentPrompt(prompt="\n\n".join(message.content for message in messages))
+        case "chatml":
+            turns = [f"<|im_start|>{each.role}\n{each.content}<|im_end|>\n" for each in messages]
+            return StudentPrompt(prompt="".join([*turns, "<|im_start|>assistant\n"]), stop=CHATML_STOP)
+        case "alpaca":
+            turns = [ALPACA_TURNS[each.role].format(text=each.content) for each in messages]
+            return StudentPrompt(prompt="".join([*turns, "### Response:"]), stop=ALPACA_STOP)

@@ -6,11 +6,13 @@ template ends, reaches nothing of Python, and makes a prompt that its fields bou
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -29,8 +31,15 @@ BLOCKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "answer": {"user": ("request", "passages"), "worked": ("answer", "rationale")},
     "verdict": {"system": (), "user": ("request", "answer", "reference")},
     "grow": {"system": (), "shown": ("request", "answer"), "user": ("count",)},
+    "export": {"system": (), "user": ("request", "passages"), "assistant": ("rationale", "answer")},
 }
-OPTIONAL_BLOCKS = {"many"}
+OPTIONAL_BLOCKS = {("augment", "many"), ("export", "system"), ("export", "assistant")}
+# The blocks that may also name columns of the row that they show. A field wins over a column of its name.
+COLUMN_BLOCKS = {
+    ("rationale", "user"), ("answer", "user"), ("answer", "worked"), ("verdict", "user"), ("export", "user"),
+    ("export", "assistant"),
+}  # fmt: skip
+NO_COLUMNS = {"self", "super", "loop", "caller"}
 FILTERS = ("capitalize", "first", "last", "length", "lower", "trim", "upper")
 LOOP = ("first", "index", "index0", "last", "length", "nextitem", "previtem", "revindex", "revindex0")
 PASSAGE = ("line", "name", "signature", "text")
@@ -40,7 +49,7 @@ _FILES = "other files cannot be included, imported or extended; write their text
 _MACROS = "macros are not known; write their text where it belongs"
 _VARIABLES = "variables cannot be set; take fields"
 _ENLARGES = "there is no *, ** or %; join texts with ~"
-_REFUSED: Mapping[type[nodes.Node], str] = {
+REFUSED: Mapping[type[nodes.Node], str] = {
     **dict.fromkeys((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends), _FILES),
     **dict.fromkeys((nodes.Macro, nodes.CallBlock), _MACROS),
     **dict.fromkeys((nodes.Assign, nodes.AssignBlock, nodes.With), _VARIABLES),
@@ -51,10 +60,16 @@ _FAILURES = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError,
 
 
 class Template:
-    """One prompt template. Raises TaskFolderError with the line and a remedy."""
+    """One prompt template over the fields of BLOCKS and over `columns` of the data, any if these are None.
 
-    def __init__(self, name: str, source: str, file: str = "") -> None:
+    Raises TaskFolderError with the line and a remedy.
+    """
+
+    def __init__(self, name: str, source: str, file: str = "", columns: Collection[str] | None = ()) -> None:
+        self._name = name
         self._file = file or f"{name}.j2"
+        # The columns that each block names.
+        self._columns: dict[str, set[str]] = {}
         if len(source) > LONGEST_SOURCE:
             raise self._error(None, f"is longer than {LONGEST_SOURCE:,} characters; shorten it")
         environment = _environment()
@@ -62,7 +77,7 @@ class Template:
             tree = environment.parse(source)
             self._require_bounded(tree)
             code = environment.compile(tree)
-            self._require_known(tree, BLOCKS[name])
+            self._require_known(tree, BLOCKS[name], columns)
         except jinja2.TemplateSyntaxError as error:
             raise self._error(error.lineno, f"is no valid template: {error.message}") from None
         except (RecursionError, SyntaxError, MemoryError):
@@ -72,8 +87,10 @@ class Template:
         self._compiled = environment.template_class.from_code(environment, code, {})
         self._mentions = 1 + sum(1 for _ in tree.find_all(nodes.Name))
         passages = [dict.fromkeys(PASSAGE, "x")] * 3
-        for block, hint in product(self._compiled.blocks, (None, "x")):
-            sample = dict.fromkeys(BLOCKS[name][block], "x") | {
+        # What a column holds is not known yet.
+        testable = [block for block in self._compiled.blocks if not self._columns[block]]
+        for block, hint in product(testable, (None, "x")):
+            sample: dict[str, Any] = dict.fromkeys(BLOCKS[name][block], "x") | {
                 "passages": passages,
                 "hint": hint,
                 "count": 1,
@@ -83,8 +100,14 @@ class Template:
     def has(self, block: str) -> bool:
         return block in self._compiled.blocks
 
-    def render(self, block: str, **values: Any) -> str:
-        """Return the text of a block without its last line break."""
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of the data that the template names."""
+        return frozenset().union(*self._columns.values())
+
+    def render(self, block: str, columns: Mapping[str, Any] = MappingProxyType({}), **values: Any) -> str:
+        """Return the text of a block without its last line break. A column that the row lacks is empty."""
+        values = {name: _shown(columns.get(name)) for name in self._columns[block]} | values
         # Limits the text of a single expression; the loop below counts the text of all.
         if self._mentions * sum(map(_size, values.values())) > LONGEST_PROMPT:
             raise self._too_long(block)
@@ -104,7 +127,7 @@ class Template:
     def _require_bounded(self, tree: nodes.Template) -> None:
         """Raise TaskFolderError for nodes that could act, hang or fill the memory."""
         for node in tree.find_all(nodes.Node):
-            if remedy := _REFUSED.get(type(node)):
+            if remedy := REFUSED.get(type(node)):
                 raise self._error(node.lineno, remedy)
             if isinstance(node, nodes.Filter):
                 self._require(node, "filter", node.name, FILTERS)
@@ -116,8 +139,11 @@ class Template:
                 if node.find(nodes.For):
                     raise self._error(node.lineno, "a loop cannot stand within a loop")
 
-    def _require_known(self, tree: nodes.Template, known: Mapping[str, tuple[str, ...]]) -> None:
-        """Raise TaskFolderError unless all text is in known blocks, and each of these uses its own fields."""
+    def _require_known(
+        self, tree: nodes.Template, known: Mapping[str, tuple[str, ...]], columns: Collection[str] | None
+    ) -> None:
+        """Raise TaskFolderError unless all text is in known blocks, and each of these uses its own fields
+        and, where it may, columns."""
         for node in tree.body:
             if not isinstance(node, nodes.Block) and (line := _text_line(node)):
                 raise self._error(line, f"text outside of a block; put it into {', '.join(known)}")
@@ -127,15 +153,18 @@ class Template:
             body = nodes.Template(block.body, lineno=block.lineno)
             body.set_environment(_environment())
             undeclared = {"self", *meta.find_undeclared_variables(body)}
-            for node in block.find_all(nodes.Name):
-                if node.name in undeclared:
-                    self._require(node, "field", node.name, known[name])
+            used = [node for node in block.find_all(nodes.Name) if node.name in undeclared]
+            may = columns if (self._name, name) in COLUMN_BLOCKS else ()
+            self._columns[name] = {node.name for node in used} - {*known[name], *NO_COLUMNS}
+            for node in used:
+                if may is not None or node.name in NO_COLUMNS:
+                    self._require(node, "field", node.name, (*known[name], *(may or ())))
         for node in tree.find_all(nodes.Expr):
             match node:
                 case nodes.Getattr(attr=name) | nodes.Getitem(arg=nodes.Const(value=str(name))):
                     self._require(node, "attribute", name, PASSAGE + LOOP)
         for name in known:
-            if name not in blocks and name not in OPTIONAL_BLOCKS:
+            if name not in blocks and (self._name, name) not in OPTIONAL_BLOCKS:
                 raise self._error(1, f"block {name!r} is missing; write it between "
                                      f"{{% block {name} %}} and {{% endblock %}}")  # fmt: skip
 
@@ -160,8 +189,8 @@ class Template:
 
 @lru_cache(maxsize=256)
 def compile_template(name: str, source: str) -> Template:
-    """Return the template of this source, compiled once per process."""
-    return Template(name, source)
+    """Return the template of this source, compiled once per process; it may name any column."""
+    return Template(name, source, columns=None)
 
 
 def _text_line(node: nodes.Node) -> int | None:
@@ -172,6 +201,13 @@ def _text_line(node: nodes.Node) -> int | None:
             blank = data.removesuffix(text)
             return node.lineno + blank.count("\n") if text or more else None
     return node.lineno
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of a column as templates see it: lists and objects are JSON, null is empty."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
 
 
 def _size(value: Any) -> int:
