@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.core.answers.extraction import answer_code, explanation
-from models.core.correctness import mentions_hint, without_hint
+from models.core.answers.extraction import answer_code
+from models.core.answers.hint_leaks import mentions_hint, without_hint
+from models.core.answers.repetition import is_parroted, is_redundant
 from models.core.programs import parse_python
 from models.core.types import MALFORMED, Completion, Rejection
 
@@ -38,9 +38,14 @@ REASONS: Mapping[str, Reason] = {
     "truncated": Reason(True, "the answer was cut off at the token limit"),
     "no_answer": Reason(True, 'the sentence asked for is missing ("The answer is", "This requires")'),
     "no_pairs": Reason(True, 'no "Request:" with its "Answer:" is in the reply'),
-    "no_code": Reason(True, 'nothing follows "The answer is"'),
+    "no_code": Reason(True, 'no code is in the answer, or nothing follows "The answer is"'),
     "parroted": Reason(True, "the answer merely repeats the request"),
     "no_verdict": Reason(True, "the judge says neither that the answer is right nor that it is wrong"),
+    "no_json": Reason(True, "no JSON is in the answer"),
+    "schema": Reason(True, "the JSON does not fit the schema"),
+    "no_score": Reason(True, "the judge gives no score, or one out of its range"),
+    "words": Reason(True, "the answer has too few or too many words"),
+    "pattern": Reason(True, "the answer does not match the pattern that is asked for"),
     "hint_leak": Reason(True, "the rationale mentions the hint it was given"),
 }
 
@@ -87,13 +92,6 @@ def usable_text(completion: Completion) -> str | Rejection:
     return reject("truncated", text, end=True) if completion.finish_reason == "length" else text
 
 
-def repeats_request(text: str, request: str) -> bool:
-    """Tell if `text` has the same words as `request`, or as one of its two sentences."""
-    words = _words(text)
-    original, _, augmentation = request.partition("This requires")
-    return bool(words) and words in (_words(request), _words(original), _words(augmentation))
-
-
 def is_refusal(text: str) -> bool:
     """Tell if `text` declines to answer and contains no code."""
     start = " ".join(text[:400].split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
@@ -126,24 +124,16 @@ def _thought(completion: Completion) -> str:
     return f"{usage.completion} tokens were written" + f", {thought} of them reasoning" * bool(thought)
 
 
-def _words(text: str) -> list[str]:
-    words: list[str] = re.findall(r"\w+", text.lower())
-    return words[1:] if words[:1] in (["request"], ["query"]) else words
-
-
 # A description of each mode, in plain words.
 FAILURE_MODES: Mapping[str, str] = {
-    "redundancy": "says the same sentence twice, or half of its words in phrases it has used before",
-    "parroting": "repeats the request in place of reasoning",
+    "redundancy": "says nearly the same in two sentences, or half of its words in phrases it has used before",
+    "parroting": "says hardly more than the request in place of reasoning",
     "no_code": 'nothing, or nothing that Python can parse, follows "The answer is"',
     "no_answer_sentence": '"The answer is" is missing',
     "hint_leak": "mentions the hint that it was given",
     "truncation": "ends in the middle of a sentence",
     "refusal": "declines to answer",
 }
-PHRASE = 6
-REPEATED_SHARE = 0.5
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _ENDED = re.compile(r"[.!?:`'\")\]}]\s*\Z")
 
 
@@ -152,8 +142,8 @@ def failure_modes(text: str, request: str = "") -> list[str]:
     request = without_hint(request)
     code = answer_code(text)
     shown = {
-        "redundancy": _is_redundant(explanation(text)),
-        "parroting": bool(request) and repeats_request(explanation(text), request),
+        "redundancy": is_redundant(text),
+        "parroting": bool(request) and is_parroted(text, request),
         "no_code": code is not None and parse_python(code or "(") is None,
         "no_answer_sentence": code is None,
         "hint_leak": mentions_hint(text, request),
@@ -161,13 +151,3 @@ def failure_modes(text: str, request: str = "") -> list[str]:
         "refusal": is_refusal(text),
     }
     return [mode for mode in FAILURE_MODES if shown[mode]]
-
-
-def _is_redundant(text: str) -> bool:
-    sentences = [" ".join(part.lower().split()) for part in _SENTENCE_END.split(text)]
-    if any(times > 1 and len(part.split()) > 3 for part, times in Counter(sentences).items()):
-        return True
-    words = re.findall(r"\w+|[^\w\s]", text.lower())
-    phrases = Counter(zip(*(words[start:] for start in range(PHRASE)), strict=False))
-    repeated = phrases.total() - len(phrases)
-    return repeated > REPEATED_SHARE * phrases.total()

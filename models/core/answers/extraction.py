@@ -9,7 +9,7 @@ from typing import Literal
 from models.core.programs import parse_python
 
 # For `module`, workers call `extract` of the task folder's task.py.
-Extraction = Literal["paper", "strict", "module"]
+Extraction = Literal["paper", "strict", "module", "none"]
 
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
 _FENCE = re.compile(
@@ -19,12 +19,14 @@ _NEXT_SECTION = re.compile(r"\n[ \t#*]*(?:Query|Request|Question)[ \t*]*:")
 _BLANKS = " \t\r\n\f\v"
 
 
-def extract_prediction(rule: Literal["paper", "strict"], text: str) -> str:
+def extract_prediction(rule: Literal["paper", "strict", "none"], text: str) -> str:
     """Return the code in a student's answer, "" if there is none. Raise nothing.
 
-    `paper` is the paper's own extraction. `strict` takes the code of the answer sentence, else the first
-    fenced block, else the first line that is not blank.
+    `none` leaves the answer as it is. `paper` is the paper's own extraction. `strict` takes the code of the
+    answer sentence, else the first fenced block, else the first line that is not blank.
     """
+    if rule == "none":
+        return text
     return _paper(text) if rule == "paper" else _strict(text)
 
 
@@ -42,6 +44,17 @@ def answer_code(text: str) -> str | None:
         return strip_marks(tail)
     before = strip_marks(tail[: fence.start()])
     return before if before and parse_python(before) else _block(fence)
+
+
+def code_in(text: str) -> str:
+    """Return the code of a model's answer, as it is: its first fenced block, what follows "the answer is", or
+    all of a text that is a single line or Python; else nothing."""
+    if fence := _FENCE.search(text):
+        return textwrap.dedent(fence[1]).strip("\r\n").rstrip()
+    if (code := answer_code(text)) is not None:
+        return code
+    text = text.strip()
+    return text if "\n" not in text or parse_python(text) else ""
 
 
 def explanation(text: str) -> str:

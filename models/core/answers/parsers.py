@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.core.answers.checks import reject, repeats_request, usable_text
+from models.core.answers.checks import reject, usable_text
 from models.core.answers.extraction import answer_code, before_next_example, explanation
-from models.core.correctness import mentions_hint, without_hint
+from models.core.answers.hint_leaks import mentions_hint, without_hint
+from models.core.answers.repetition import repeats_request
 from models.core.programs import parse_python
 from models.core.types import Completion, Rejection
 
@@ -22,17 +23,21 @@ _ITEM = re.compile(
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
+_NUMBER = re.compile(r"^(?P<before>[ \t*#>-]*)(?P<number>\d{1,4})[.):]\**(?=\s)", re.MULTILINE)
 _OPENING = "*_\"'`“‘"
 _CLOSING = str.maketrans("“‘", "”’")
 
 
-def parse_augmentation(completion: Completion, request: str) -> str | Rejection:
-    """Return what the request requires, on one line that starts with "This requires"."""
+def parse_augmentation(completion: Completion, request: str, *, any_text: bool = False) -> str | Rejection:
+    """Return what the request requires, on one line that starts with "This requires"; with `any_text` the
+    first paragraph as it stands."""
     text = usable_text(completion)
-    return text if isinstance(text, Rejection) else _augmentation(text, request)
+    return text if isinstance(text, Rejection) else _augmentation(text, request, any_text)
 
 
-def parse_augmentations(completion: Completion, requests: list[str]) -> list[str | Rejection]:
+def parse_augmentations(
+    completion: Completion, requests: list[str], *, any_text: bool = False
+) -> list[str | Rejection]:
     """Return the items of a numbered reply, one for each request and in their order.
 
     An unusable reply rejects every item. A truncated reply rejects its last item (`truncated`) and those
@@ -44,7 +49,9 @@ def parse_augmentations(completion: Completion, requests: list[str]) -> list[str
     if cut and (cut.reason != "truncated" or not items):
         return [cut] * len(requests)
     parsed = [
-        _augmentation(items[number], request) if number in items else reject("missing", f"item {number}")
+        _augmentation(items[number], request, any_text)
+        if number in items
+        else reject("missing", f"item {number}")
         for number, request in enumerate(requests, start=1)
     ]
     if cut:
@@ -52,19 +59,60 @@ def parse_augmentations(completion: Completion, requests: list[str]) -> list[str
     return parsed
 
 
-def _augmentation(text: str, request: str) -> str | Rejection:
+def numbered_items(completion: Completion, count: int) -> list[str | Rejection]:
+    """Return the items of a numbered reply, one for each of `count` and in their order.
+
+    An unusable reply rejects every item, a truncated one its last item and those that are missing.
+    """
+    cut = usable_text(completion)
+    if isinstance(cut, Rejection) and cut.reason != "truncated":
+        return [cut] * count
+    text = completion.text or ""
+    marks = _item_marks(text, count)
+    numbers = [int(mark["number"]) for mark in marks]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
+    texts = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+    items = dict(zip(numbers, texts, strict=True))
+    parsed: list[str | Rejection] = [
+        items.get(number) or reject("missing", f"item {number}") for number in range(1, count + 1)
+    ]
+    if isinstance(cut, Rejection) and numbers:
+        parsed[numbers[-1] - 1] = cut
+    return parsed
+
+
+def _item_marks(text: str, count: int) -> list[re.Match[str]]:
+    """Return the numbers that begin items: each follows on those before, and stands as the first does.
+
+    Others are within an item, such as those of a list.
+    """
+    marks: list[re.Match[str]] = []
+    for mark in _NUMBER.finditer(text):
+        last = int(marks[-1]["number"]) if marks else 0
+        if last < int(mark["number"]) <= count and (not marks or mark["before"] == marks[0]["before"]):
+            marks.append(mark)
+    return marks
+
+
+def _augmentation(text: str, request: str, any_text: bool) -> str | Rejection:
+    if any_text:
+        return _first_paragraph(text.strip()) or reject("empty", text)
     opening = _REQUIRES.search(text)
     if opening is None:
         return reject("parroted" if repeats_request(text, request) else "no_answer", text)
-    paragraph = _PARAGRAPH_END.split(text[opening.end() :], maxsplit=1)[0]
-    # Blanks within a line stay: they may belong to a quoted string.
-    line = " ".join(line.strip() for line in paragraph.strip().splitlines())
+    line = _first_paragraph(text[opening.end() :])
     body = _without_quotes(line, text[: opening.start()]).strip(" :")
     if not any(char.isalnum() for char in body):
         return reject("no_answer", text)
     if repeats_request(body, request) or _inflects(body, request):
         return reject("parroted", text)
     return f"This requires {body}"
+
+
+def _first_paragraph(text: str) -> str:
+    """Return it as one line. Blanks within a line stay: they may belong to a quoted string."""
+    paragraph = _PARAGRAPH_END.split(text, maxsplit=1)[0]
+    return " ".join(line.strip() for line in paragraph.strip().splitlines())
 
 
 def _without_quotes(body: str, before: str) -> str:

@@ -1,46 +1,69 @@
 """Confidence intervals of scores, and tests if two sets of answers to the same rows differ.
 
-Intervals are percentile bootstraps over rows (Efron 1979); in pairs, a row is drawn with both of its answers
-(Koehn 2004). p-values come from swapping the two answers of rows at random: approximate randomization (Noreen
-1989; Riezler and Maxwell 2005). McNemar's test is its exact form for one flag a row.
+Rows of one cluster, such as phrasings of one question, are not independent: whole clusters are drawn and
+swapped, and without clusters each row is one. Intervals are percentile bootstraps (Efron 1979) with the tails
+of Student's t, which few clusters need (Hesterberg 2015, section 3.3), or the jackknife's where that reaches
+farther: corpus scores of a few long texts are skewed, and neither holds them often enough alone. In pairs, a
+cluster is drawn with both of its answers (Koehn 2004). p-values come from swapping the two answers of
+clusters at random: approximate randomization (Noreen 1989; Riezler and Maxwell 2005). Flags have exact forms:
+McNemar's test, and for clusters the distribution of all swaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.core.metrics.quantiles import NORMAL, t_quantile
+
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
+Score = Callable[[Floats], Floats]
 DRAWS_AT_ONCE = 1 << 20
 
 
 def bootstrap(
     statistics: ArrayLike,
-    score: Callable[[Floats], Floats],
+    score: Score,
     seed: int,
     resamples: int = 1000,
     level: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> Interval:
     """Return the confidence interval of a score at `level`, as (low, high).
 
-    `statistics` has shape [rows, k]. A resample draws the same number of rows with replacement; `score` maps
-    the sums of resamples, shape [resamples, k], to their scores, shape [resamples]. Memory beyond the
-    statistics is bounded by a million draws, or one resample if that is larger. Raise ValueError without
-    rows.
+    `statistics` has shape [rows, k], `clusters` has a label for each row. A resample draws the same number of
+    clusters with replacement, each with all its rows; `score` maps the sums of resamples, shape
+    [resamples, k], to their scores, shape [resamples]. Memory beyond the statistics is bounded by a million
+    draws, or one resample if that is larger. Raise ValueError without rows.
     """
-    values = np.asarray(statistics, dtype=np.float64)
+    values = cluster_sums(statistics, clusters)
     if not len(values):
         raise ValueError("a bootstrap needs at least one row")
     rng = np.random.default_rng(seed)
     sizes = _batches(resamples, len(values))
     scores = [score(draw_counts(rng, size, len(values)) @ values) for size in sizes]
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(np.concatenate(scores), [tail, 1.0 - tail])
-    return float(low), float(high)
+    observed = float(score(values.sum(axis=0)[None])[0])
+    without = np.concatenate([score(sums) for sums in _sums_without_one(values)])
+    return _interval(np.concatenate(scores), without, observed, level)
+
+
+def cluster_sums(statistics: ArrayLike, clusters: ArrayLike | None) -> Floats:
+    """Return the sums of the statistics of each cluster, shape [clusters, k], in the order of their first
+    rows; the statistics themselves without clusters."""
+    values = np.asarray(statistics, dtype=np.float64)
+    if clusters is None:
+        return values
+    _, first, label = np.unique(np.asarray(clusters), return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.intp)
+    rank[np.argsort(first)] = np.arange(len(first))
+    sums = np.zeros((len(first), *values.shape[1:]))
+    np.add.at(sums, rank[label], values)
+    return sums
 
 
 def draw_counts(rng: np.random.Generator, resamples: int, rows: int) -> Floats:
@@ -52,54 +75,106 @@ def draw_counts(rng: np.random.Generator, resamples: int, rows: int) -> Floats:
 
 # Smaller differences are rounding.
 _EQUAL = 1e-9
+# A test at 5 % on both sides sees a difference of so many standard errors in 80 % of all cases.
+VISIBLE_ERRORS = NORMAL.inv_cdf(0.975) + NORMAL.inv_cdf(0.8)
+# After so many swaps with as large a difference a p-value is known to 2 % of itself.
+ENOUGH_AS_LARGE = 2_000
+# After so many more it is asked again whether these are enough.
+SHUFFLES_AT_ONCE = 4_096
+SHUFFLES, SHUFFLES_PER_TEST, MAX_SHUFFLES = 9_999, 100, 99_999
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """The second set's score minus the first's, with its confidence interval, and the two-sided probability
-    of such a difference between equal sets."""
+    of such a difference between equal sets.
+
+    If `p_is_bound`, no swap gave as large a difference: the probability is at most `p_value`. `least_visible`
+    is the absolute difference that a test at 5 % finds with a power of 80 %, by the bootstrap's standard
+    error. It is None where the rows cannot tell: no answer differs, or all rows are of one cluster.
+    """
 
     difference: float
     low: float
     high: float
     p_value: float
+    least_visible: float | None = None
+    p_is_bound: bool = False
+
+
+def shuffles_for(tests: int) -> int:
+    """Return how many shuffles a family of that many tests needs: Holm multiplies its smallest p-value by
+    their number, and so it can still be .01 for a thousand tests, .05 for five thousand."""
+    return min(max(SHUFFLES, SHUFFLES_PER_TEST * tests - 1), MAX_SHUFFLES)
 
 
 def paired_effects(
     first: ArrayLike,
     second: ArrayLike,
-    scores: Mapping[str, Callable[[Floats], Floats]],
+    scores: Mapping[str, Score],
     seed: int = 0,
     *,
+    clusters: ArrayLike | None = None,
     resamples: int = 1000,
-    shuffles: int = 9999,
+    shuffles: int = SHUFFLES,
     level: float = 0.95,
 ) -> dict[str, Effect]:
     """Return the effect in every score from statistics of the same rows, both of shape [rows, k].
 
-    Scores map sums of statistics, shape [n, k], to shape [n]. All use the same draws. p-values are at least
-    1 / (shuffles + 1). Raise ValueError if the shapes differ or there are no rows.
+    Scores map sums of statistics, shape [n, k], to shape [n]. All use the same draws. `clusters` has a label
+    for each row; whole clusters are drawn and swapped. p-values are at least 1 / (shuffles + 1); large ones
+    need fewer shuffles. Raise ValueError if the shapes differ or there are no rows.
     """
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if before.shape != after.shape or not len(before):
         raise ValueError(
             f"paired rows have equal shapes and are not none, found {before.shape} and {after.shape}"
         )
-    sums = before.sum(axis=0), after.sum(axis=0)
-    rng = np.random.default_rng(seed)
-    counts = (draw_counts(rng, size, len(before)) for size in _batches(resamples, len(before)))
+    before, after = cluster_sums(before, clusters), cluster_sums(after, clusters)
+    units, rng = len(before), np.random.default_rng(seed)
+    counts = (draw_counts(rng, size, units) for size in _batches(resamples, units))
     drawn = [(count @ before, count @ after) for count in counts]
-    changes = [_swaps(rng, size, len(before)) @ (after - before) for size in _batches(shuffles, len(before))]
-    swapped = [(sums[0] + change, sums[1] - change) for change in changes]
-    tail = (1.0 - level) / 2.0
+    totals = before.sum(axis=0)[None], after.sum(axis=0)[None]
+    observed = {name: float(_differences([totals], score)[0]) for name, score in scores.items()}
+    p_values = _swap_test(before, after, scores, observed, shuffles, rng)
     effects = {}
     for name, score in scores.items():
-        observed = _differences([(sums[0][None], sums[1][None])], score)[0]
-        low, high = np.quantile(_differences(drawn, score), [tail, 1.0 - tail])
-        as_large = np.abs(_differences(swapped, score)) >= abs(observed) - _EQUAL
-        p_value = (int(as_large.sum()) + 1) / (shuffles + 1)
-        effects[name] = Effect(float(observed), float(low), float(high), p_value)
+        differences = _differences(drawn, score)
+        without = _differences(zip(*map(_sums_without_one, (before, after)), strict=True), score)
+        low, high = _interval(differences, without, observed[name], level)
+        visible = _least_visible(differences, units)
+        p_value, is_bound = p_values[name]
+        effects[name] = Effect(observed[name], low, high, p_value, visible, is_bound)
     return effects
+
+
+def _swap_test(
+    before: Floats,
+    after: Floats,
+    scores: Mapping[str, Score],
+    observed: Mapping[str, float],
+    shuffles: int,
+    rng: np.random.Generator,
+) -> dict[str, tuple[float, bool]]:
+    """Return p-values by score, and which of them are bounds. Swapping stops at ENOUGH_AS_LARGE, and the
+    p-value is then their share in the draws so far (Besag and Clifford 1991)."""
+    sums, other_sums = before.sum(axis=0), after.sum(axis=0)
+    change, as_large, drawn = after - before, dict.fromkeys(scores, 0), 0
+    decided: dict[str, tuple[float, bool]] = {}
+    for size in _batches(shuffles, max(len(before), DRAWS_AT_ONCE // SHUFFLES_AT_ONCE)):
+        moved = _swaps(rng, size, len(before)) @ change
+        for name in [name for name in scores if name not in decided]:
+            differences = _differences([(sums + moved, other_sums - moved)], scores[name])
+            hits = np.flatnonzero(np.abs(differences) >= abs(observed[name]) - _EQUAL)
+            needed = ENOUGH_AS_LARGE - as_large[name]
+            if len(hits) >= needed:
+                decided[name] = ENOUGH_AS_LARGE / (drawn + int(hits[needed - 1]) + 1), False
+            as_large[name] += len(hits)
+        drawn += size
+        if len(decided) == len(scores):
+            break
+    floors = {name: ((count + 1) / (shuffles + 1), not count) for name, count in as_large.items()}
+    return floors | decided
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -108,6 +183,32 @@ def mcnemar(only_first: int, only_second: int) -> float:
     differing, fewer = only_first + only_second, min(only_first, only_second)
     below, outcomes = sum(_choices(differing, fewer)), 1 << differing
     return min(1.0, 2 * below / outcomes)
+
+
+def clustered_mcnemar(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None) -> float:
+    """Return the exact two-sided p-value for two sets of numbers of right answers to the same rows, shape
+    [rows], where the answers of a whole cluster are swapped: `mcnemar` for flags and one row a cluster."""
+    changes = np.asarray(second, dtype=np.int64) - np.asarray(first, dtype=np.int64)
+    by_cluster = cluster_sums(changes[:, None], clusters)[:, 0].astype(np.int64)
+    sizes, numbers = np.unique(np.abs(by_cluster[by_cluster != 0]), return_counts=True)
+    chances = np.ones(1)
+    for size, number in zip(sizes.tolist(), numbers.tolist(), strict=True):
+        chances = np.convolve(chances, _signed_sums(size, number))
+    totals = np.arange(len(chances)) - len(chances) // 2
+    as_large = float(chances[np.abs(totals) >= abs(int(by_cluster.sum()))].sum())
+    # At least two outcomes are as large as the observed: itself, and all of it swapped.
+    return min(1.0, max(as_large, 2.0 ** (1 - int(numbers.sum()))))
+
+
+def _signed_sums(size: int, number: int) -> Floats:
+    """Return the chances of all sums of `number` times +size or -size, from the lowest to the highest; sums
+    beyond ten standard deviations are left out."""
+    reach = min(number // 2, int(5 * sqrt(number)) + 1)
+    ups = range(number // 2 - reach, number - number // 2 + reach + 1)
+    logs = [lgamma(number + 1) - lgamma(up + 1) - lgamma(number - up + 1) - number * log(2) for up in ups]
+    chances = np.zeros(2 * size * (len(logs) - 1) + 1)
+    chances[:: 2 * size] = np.exp(logs)
+    return chances
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -120,8 +221,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _differences(sums: Sequence[tuple[Floats, Floats]], score: Callable[[Floats], Floats]) -> Floats:
+def _sums_without_one(values: Floats) -> Iterator[Floats]:
+    """Yield the sums of all but one unit, for each unit, in batches that fit into memory; of a single unit
+    the unit itself."""
+    if len(values) == 1:
+        yield values
+        return
+    total, start = values.sum(axis=0), 0
+    for size in _batches(len(values), values.shape[1]):
+        yield total - values[start : start + size]
+        start += size
+
+
+def _differences(sums: Iterable[tuple[Floats, Floats]], score: Score) -> Floats:
     return np.concatenate([score(after) - score(before) for before, after in sums])
+
+
+def _interval(drawn: Floats, without: Floats, observed: float, level: float) -> Interval:
+    """Return the interval from scores of resamples, shape [resamples], and from those `without` one unit,
+    shape [units]. Both ends are computed alike, so that the interval of -scores is the same, turned round."""
+    units, tail = len(without), (1.0 - level) / 2.0
+    if units < 2:
+        return observed, observed
+    t = t_quantile(1.0 - tail, units - 1)
+    tail = NORMAL.cdf(-t * sqrt(units / (units - 1)))
+    reach = t * float(without.std()) * sqrt(units - 1)
+    low, high = float(np.quantile(drawn, tail)), -float(np.quantile(-drawn, tail))
+    return (min(low, observed - reach), max(high, observed + reach)) if reach > _EQUAL else (low, high)
+
+
+def _least_visible(differences: Floats, units: int) -> float | None:
+    """Return VISIBLE_ERRORS standard errors; the bootstrap's own are too small by sqrt(1 - 1 / units)."""
+    if units < 2 or len(differences) < 2:
+        return None
+    error = float(differences.std(ddof=1)) * sqrt(units / (units - 1))
+    return VISIBLE_ERRORS * error if error > _EQUAL else None
 
 
 def _batches(draws: int, rows: int) -> Iterator[int]:
@@ -132,7 +266,8 @@ def _batches(draws: int, rows: int) -> Iterator[int]:
 
 
 def _swaps(rng: np.random.Generator, shuffles: int, rows: int) -> Floats:
-    return rng.integers(2, size=(shuffles, rows), dtype=np.int8).astype(np.float64)
+    bits = rng.integers(256, size=(shuffles, (rows + 7) // 8), dtype=np.uint8)
+    return np.unpackbits(bits, axis=1, count=rows).astype(np.float64)
 
 
 def _choices(n: int, last: int) -> Iterator[int]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from models.core.correctness import mentions_hint
+from models.core.answers.hint_leaks import mentions_hint
 from models.core.experiment.options import FILTERS, Agreement, Contamination, Length, Near, Quality, Script
 from models.core.programs import normal_form
+from models.core.quality.masked_rows import MaskedTestSplit
 from models.core.words import Words, ngrams, share_in_script, words
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 
 OverlapKind = Literal["request", "answer", "question", "words", "code"]
-OVERLAP_KINDS: tuple[OverlapKind, ...] = ("request", "answer", "question", "words", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,15 @@ class QualityCandidate:
         return f"{self.request}\n{self.rationale or self.code}"
 
 
+# Filters that compare with the test split.
+OF_TEST = ("contamination", "masked")
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A filter's mark on `row`, counted from 0 as added, with its reason.
 
-    `other` is the earlier row that it is like, or the test row if the filter is `contamination`. `kind`
+    `other` is the earlier row that it is like, or the test row if the filter is one of OF_TEST. `kind`
     separates the ways to fail.
     """
 
@@ -157,9 +161,12 @@ class Filters:
         self._near = _near_duplicates(settings.near or Near()) if "near" in names else None
         self._contamination = settings.contamination or Contamination()
         self._test = TestSplit(self._contamination, form_of)
-        if "contamination" in names:
-            for index, row in enumerate(test):
-                self._test.add(index, *row)
+        self._masked = MaskedTestSplit(form_of)
+        for index, (request, answer, question) in enumerate(test if set(OF_TEST) & set(names) else ()):
+            if "contamination" in names:
+                self._test.add(index, request, answer, question)
+            if "masked" in names:
+                self._masked.add(index, request, answer)
         self._seen: dict[tuple[str, int], int] = {}
         self._marks: list[Mark] = []
         self._count = 0
@@ -207,6 +214,13 @@ class Filters:
         shared = f": {' '.join(overlap.shared)}" if overlap.shared else ""
         return Mark(row, "contamination", f"{overlap}{shared}", overlap.other, overlap.kind)
 
+    def _like_test(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
+        if (overlap := self._masked.overlap(candidate.request, candidate.code)) is None:
+            return None
+        kind, other = overlap
+        which = "a test row" if kind == "row" else f"the {kind} of a test row"
+        return Mark(row, "masked", f"{which}, but for literals and names", other, kind)
+
     def _agreed(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
         if candidate.agreement is None or candidate.agreement >= self._agreement.least:
             return None
@@ -238,6 +252,7 @@ _CHECKS: Mapping[str, Callable[[Filters, int, QualityCandidate, str], Mark | Non
     "code": Filters._code,
     "hint_leak": Filters._hint_leak,
     "contamination": Filters._contaminated,
+    "masked": Filters._like_test,
     "agreement": Filters._agreed,
     "length": Filters._measured,
     "script": Filters._written,
