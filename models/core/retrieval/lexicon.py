@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.core.retrieval.name_groups import Integers, NameGroups, group_names
 from models.core.types import Passage
 from models.core.words import terms
 
@@ -29,7 +30,8 @@ class Lexicon:
 
     `weights` and `name_weights`, [vocabulary, passages], are BM25 weights in the whole passage and in its
     name. `names` and `last`, [passages, vocabulary], mark the words of the dotted name and of its last part.
-    `library`, [passages], holds indices of `libraries`; `text_length` is in characters.
+    `library`, [passages], holds indices of `libraries`; `text_length` is in characters. `groups`
+    number the groups of alike names, [passages] for each kind.
     """
 
     vocabulary: Mapping[str, int]
@@ -41,6 +43,7 @@ class Lexicon:
     libraries: Sequence[str]
     library: NDArray[np.int64]
     text_length: Floats
+    groups: NameGroups[Integers]
 
     def bag(self, texts: Sequence[str]) -> Matrix:
         """Mark the words of each text, [texts, vocabulary]."""
@@ -48,10 +51,17 @@ class Lexicon:
         return _matrix((dict.fromkeys(bag, 1.0) for bag in bags), len(self.vocabulary))
 
 
+def bm25_scores(words: Matrix, weights: Matrix) -> Floats:
+    """Return BM25 of each passage, [texts, passages], given the marked `words` of texts."""
+    scores: Floats = (words @ weights).toarray()
+    return scores
+
+
 def build_lexicon(passages: Iterable[Passage]) -> Lexicon:
     """Return the lexicon of a corpus of at least one passage."""
     vocabulary: dict[str, int] = {}
     whole, names, last, libraries, lengths = [], [], [], [], []
+    passages = list(passages)
     for passage in passages:
         own = f"{passage.library} {passage.name}"
         whole.append(_counts(f"{own} {passage.text} {passage.signature[:SIGNATURE]}", vocabulary))
@@ -72,6 +82,7 @@ def build_lexicon(passages: Iterable[Passage]) -> Lexicon:
         libraries=known,
         library=np.array([index[name] for name in libraries], dtype=np.int64),
         text_length=np.array(lengths, dtype=np.float32),
+        groups=group_names(passages),
     )
 
 

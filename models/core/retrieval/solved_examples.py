@@ -7,11 +7,14 @@ import random
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.core.retrieval.best_rows import best_rows
+from models.core.retrieval.name_groups import Integers, NameGroups
 from models.core.words import question_group
 
 Floats = NDArray[np.float32]
@@ -22,13 +25,26 @@ LIBRARY_SHARPNESS = 0.15
 NEAREST = 20
 
 
+class GroupVotes(NamedTuple):
+    """The votes of solved examples for each group of one kind, all [groups].
+
+    `share` is the group's share of votes, `popular` the number of examples that name one of its passages,
+    `nearest` the similarity to the nearest such example (0 if it is not among the nearest).
+    """
+
+    share: Floats
+    popular: Floats
+    nearest: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Votes:
     """The votes of solved examples for each passage.
 
     `share` is its share of votes, `nearest` its similarity to the nearest example that names it (0 if none of
     the nearest does), `popular` the number of examples that name it. `library` is the share of each library,
-    `certainty` the similarity of the very nearest example.
+    `certainty` the similarity of the very nearest example. `groups` are the votes for groups of names, by
+    their kind, `needed` the unit vector [d] of what similar examples need.
     """
 
     share: Floats
@@ -36,11 +52,8 @@ class Votes:
     popular: Floats
     library: Floats
     certainty: float
-
-
-def no_votes(passages: int, libraries: int) -> Votes:
-    zeros = np.zeros(passages, dtype=np.float32)
-    return Votes(zeros, zeros, zeros, np.zeros(libraries, dtype=np.float32), 0.0)
+    groups: NameGroups[GroupVotes]
+    needed: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +61,16 @@ class SolvedExamples:
     """Requests whose right passages are known, and so vote for these passages.
 
     `whole` and `bare` are unit vectors of the requests with and without literals, [examples, d]. `groups`
-    names the question of each; `answers` marks its passages, [examples, passages].
+    names the question of each; `answers` marks its passages, [examples, passages], `grouped` the groups of
+    their names, [examples, groups] for each kind; `needed` is their mean vector, [examples, d].
     """
 
     whole: Floats
     bare: Floats
     groups: NDArray[np.str_]
     answers: sparse.csr_array
+    grouped: NameGroups[sparse.csr_array]
+    needed: Floats
 
     def similarities(self, whole: Floats, bare: Floats) -> Floats:
         """Return the similarities of queries, given by both their vectors, [queries, examples]."""
@@ -65,26 +81,27 @@ class SolvedExamples:
         self, similarity: Floats, admitted: NDArray[np.bool_], library: NDArray[np.int64], libraries: int
     ) -> Votes:
         """Return the votes of the `admitted` examples for a query with these similarities, both
-        [examples]."""
-        passages = self.answers.shape[1]
-        if not admitted.any():
-            return no_votes(passages, libraries)
-        near = np.where(admitted, similarity, -np.inf)
-        best = float(near.max())
-        transposed = self.answers.T
-        nearest = np.zeros(passages, dtype=np.float32)
-        for row in np.argsort(-near, kind="stable")[:NEAREST][::-1]:
-            if admitted[row]:
-                nearest[self._answers_of(row)] = near[row]
-        weights = np.exp((near - best) / SHARPNESS)
-        wide = transposed @ np.exp((near - best) / LIBRARY_SHARPNESS)
-        shares = np.bincount(library, weights=wide, minlength=libraries)
+        [examples]; none may be admitted."""
+        near = _floats(np.where(admitted, similarity, -np.inf))
+        best = float(near.max()) if admitted.any() else 0.0
+        sharp, wide = (_weights(near - np.float32(best), each) for each in (SHARPNESS, LIBRARY_SHARPNESS))
+        shares = np.bincount(library, weights=self.answers.T @ wide, minlength=libraries)
+        rows = [row for row in best_rows(near, NEAREST) if admitted[row]]
         return Votes(
-            share=(transposed @ (weights / weights.sum())).astype(np.float32),
-            nearest=nearest,
-            popular=(transposed @ admitted.astype(np.float32)).astype(np.float32),
-            library=(shares / max(shares.sum(), 1e-9)).astype(np.float32),
+            share=_floats(self.answers.T @ sharp),
+            nearest=_nearest(self.answers, near, rows),
+            popular=_floats(self.answers.T @ admitted),
+            library=_floats(shares / max(shares.sum(), 1e-9)),
             certainty=best,
+            groups=NameGroups(
+                *(
+                    GroupVotes(
+                        _floats(named.T @ wide), _floats(named.T @ admitted), _nearest(named, near, rows)
+                    )
+                    for named in self.grouped
+                )
+            ),
+            needed=normalize(sharp[None] @ self.needed)[0],
         )
 
     def others(self, question_id: str) -> NDArray[np.bool_]:
@@ -97,10 +114,24 @@ class SolvedExamples:
         admitted[self.answers[:, [passage]].nonzero()[0]] = False
         return admitted
 
-    def _answers_of(self, row: int) -> NDArray[np.int32]:
-        start, end = self.answers.indptr[row : row + 2]
-        rows: NDArray[np.int32] = self.answers.indices[start:end]
-        return rows
+
+def _weights(distances: Floats, sharpness: float) -> Floats:
+    """Return the softmax of `distances`, at most 0, or zeros if all are infinite."""
+    weights = np.exp(distances / np.float32(sharpness))
+    return _floats(weights / max(float(weights.sum()), 1e-9))
+
+
+def _nearest(named: sparse.csr_array, near: Floats, rows: Sequence[int]) -> Floats:
+    """Return the similarity of the first of these examples, sorted by it, that names a column, or 0."""
+    nearest = np.zeros(named.shape[1], dtype=np.float32)
+    for row in reversed(rows):
+        start, end = named.indptr[row : row + 2]
+        nearest[named.indices[start:end]] = near[row]
+    return nearest
+
+
+def _floats(values: NDArray[np.floating[Any]]) -> Floats:
+    return np.asarray(values, dtype=np.float32)
 
 
 def normalize(vectors: Floats) -> Floats:
@@ -118,6 +149,30 @@ def answer_matrix(answers: Sequence[Sequence[int]], passages: int) -> sparse.csr
     )
 
 
+def solved_examples(
+    whole: Floats,
+    bare: Floats,
+    questions: Sequence[str],
+    answers: Sequence[Sequence[int]],
+    passages: Floats,
+    names: NameGroups[Integers],
+) -> SolvedExamples:
+    """Return examples whose `answers` are rows of the corpus, given its vectors and groups of names."""
+    marks = answer_matrix(answers, len(passages))
+    counts = np.maximum([[len(rows)] for rows in answers], 1)
+    needed = normalize(_floats((marks @ passages) / counts))
+    grouped = NameGroups(*(_grouped(answers, groups) for groups in names))
+    return SolvedExamples(whole, bare, np.array(questions), marks, grouped, needed)
+
+
+def _grouped(answers: Sequence[Sequence[int]], groups: Integers) -> sparse.csr_array:
+    """Mark the groups of each example's passages, [examples, groups]."""
+    named = [sorted({int(groups[row]) for row in rows}) for rows in answers]
+    return answer_matrix(named, int(groups.max()) + 1)
+
+
+# Examples that are looked at for each that is wanted, at first: most may be chosen.
+SPARE = 8
 # Candidates for the next exemplar; the one that covers most is taken.
 CANDIDATES = 16
 # The largest half of a squared distance of unit vectors.
@@ -156,8 +211,13 @@ class EmbeddingIndex:
         """Return the `count` nearest examples of `among`, the nearest first."""
         if not self.ids:
             return []
-        order = np.argsort(-(self.vectors @ vector), kind="stable")
-        return list(islice((self.ids[row] for row in order if self.ids[row] in among), count))
+        scores, depth = self.vectors @ vector, SPARE * count
+        while True:
+            ids = (self.ids[row] for row in best_rows(scores, depth))
+            nearest = list(islice((example for example in ids if example in among), count))
+            if len(nearest) == count or depth >= len(scores):
+                return nearest
+            depth *= SPARE
 
     def diverse(self, among: Container[int], count: int, seed: str) -> list[int]:
         """Return `count` examples of `among` that cover all train requests, or fewer if there are no more.
