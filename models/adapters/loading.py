@@ -40,7 +40,7 @@ def quiet_transformers(setting: str) -> Any:
             import transformers
     except ImportError as error:
         raise ServiceError(
-            f"{setting}: {error.name} is not installed; pip install 'starmill[retrieve]'"
+            f"{setting}: {error.name} is not installed; pip install 'starmill[torch]'"
         ) from None
     messages: Any = transformers.utils.logging
     messages.set_verbosity_error()

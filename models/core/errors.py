@@ -46,7 +46,8 @@ class ExperimentError(UsageError):
 
     def __init__(self, source: str, key: str, problem: str) -> None:
         where = f"{source}: {key}" if key else source
-        super().__init__(f"{where}: {problem}")
+        super().__init__(" ".join(f"{where}: {problem}".splitlines()))
+        self.key, self.problem = key, " ".join(problem.splitlines())
 
 
 class DatasetError(UsageError):
@@ -63,6 +64,8 @@ class TaskFolderError(UsageError):
     def __init__(self, path: object, line: int | None, problem: str) -> None:
         where = f"{path}:{line}" if line is not None else f"{path}"
         super().__init__(f"{where}: {problem}")
+        self.line = line
+        self.problem = problem
 
 
 class ServiceError(UsageError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
+from models.core.row_values import canonical_text
 from models.core.words import question_group
 
 T = TypeVar("T")
@@ -15,18 +16,27 @@ RUN_OF_GROUPS = 5
 _BELOW_2_64 = 2**64 - 1
 
 
-def row_identity(request: str, reference: str, repeat: int = 0) -> str:
-    """Return a name of the row for seeds. `repeat` counts earlier rows of its split that are equal."""
-    parts = (request, reference, *([str(repeat)] if repeat else []))
+def row_identity(
+    request: str, reference: str, repeat: int = 0, columns: Mapping[str, Any] | None = None
+) -> str:
+    """Return a name of the row for seeds. `repeat` counts earlier rows of its split that are equal.
+
+    `columns` name a row without a request.
+    """
+    content = (canonical_text(columns),) if columns and not request else (request, reference)
+    parts = (*content, *([str(repeat)] if repeat else []))
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def question_of(question_id: str, has_id: bool | None, request: str) -> str:
-    """Return what all phrasings of a question share; without ids, what equal requests share.
+    """Return what all phrasings of a question share; without ids, what equal requests share; without
+    requests, the number of the row.
 
     `has_id` is None for rows of a ledger of before: their number may stand for an id.
     """
-    return f"request {row_identity(request, '')}" if has_id is False else question_group(question_id)
+    if has_id is False and request:
+        return f"request {row_identity(request, '')}"
+    return question_group(question_id)
 
 
 def sort_key(identity: str) -> int:

@@ -109,6 +109,7 @@ def normal_form(code: str) -> str:
 # Methods that change a container and return something as well.
 _CHANGE_AND_RETURN = {"pop", "popitem", "setdefault"}
 _VALUE = "_value"
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.comprehension)
 
 
 def build_program(answer: str, tests: AnswerTests) -> Program:
@@ -223,18 +224,32 @@ def _valued(last: ast.stmt, open_: _OpenFunction) -> list[ast.stmt]:
         case ast.With(body=[*inner, final]):
             last.body = [*inner, *_valued(final, open_)]
         case ast.For() | ast.While() | ast.If() | ast.Try():
-            return [last, *(ast.Return(ast.Name(name)) for name in list(_bound([last]))[-1:])]
+            return [last, *(ast.Return(ast.Name(name)) for name in _variables(last)[-1:])]
     return [last]
 
 
-def _bound(statements: list[ast.stmt]) -> dict[str, None]:
-    """Return the variables that the statements assign, in order."""
-    return {
-        node.id: None
-        for statement in statements
-        for node in _in_order(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+def _bound(statements: list[ast.stmt]) -> set[str]:
+    """Return the names that the statements bind."""
+    return {name for each in statements for node in _in_order(each) for name in _bound_by(node)}
+
+
+def _variables(statement: ast.stmt) -> list[str]:
+    """Return the variables that a statement assigns, in order."""
+    names = (node for node in _in_order(statement) if isinstance(node, ast.Name))
+    return list(dict.fromkeys(node.id for node in names if isinstance(node.ctx, ast.Store)))
+
+
+def _bound_by(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [each.asname or each.name.partition(".")[0] for each in names]
+    return []
 
 
 def _names(target: ast.expr) -> set[str]:
@@ -242,12 +257,13 @@ def _names(target: ast.expr) -> set[str]:
 
 
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the node and its descendants, but nothing in functions and comprehensions, which have own
-    variables."""
+    """Yield the node and its descendants, but nothing in functions, classes and comprehensions, which have
+    own variables."""
     yield node
+    if isinstance(node, _SCOPES):
+        return
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.Lambda | ast.comprehension):
-            yield from _in_order(child)
+        yield from _in_order(child)
 
 
 def _defines(tree: ast.Module, name: str) -> bool:

@@ -87,6 +87,7 @@ MALFORMED = "malformed"
 class Completion:
     """The answer of a model. `text` is None if the provider sent `content: null`. If the finish reason is
     MALFORMED, it is the raw body. `reasoning` is what the model thought aloud; it is no part of the answer.
+    `served` is how the server named the model that answered, with the fingerprint of its system.
     """
 
     text: str | None
@@ -94,6 +95,7 @@ class Completion:
     usage: Usage
     refusal: str | None = None
     reasoning: str | None = None
+    served: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,11 @@ class AnswerTests:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request and its reference answer; `row` is its position in the split, and its id if the dataset gives
-    none (`has_id`)."""
+    """A row: its `columns` as read, and the request, reference answer and so on that some of them hold.
+
+    `row` is its position in the split, and its id if the dataset gives none (`has_id`). `columns` has JSON
+    values. It is empty where rows come from the section `dataset`, and no step or template names a column.
+    """
 
     row: int
     question_id: str
@@ -161,16 +166,18 @@ class Example:
     oracle: tuple[str, ...] = ()
     tests: AnswerTests | None = None
     has_id: bool = True
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """A worked example in a prompt. `rationale` is empty if none is shown."""
+    """A worked example in a prompt. `rationale` is empty if none is shown; `columns` are those of its row."""
 
     request: str
     answer: str
     rationale: str = ""
     passages: tuple[Passage, ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

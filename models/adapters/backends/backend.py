@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from models.core.engine_load import Load
-from models.core.recording import Recording
+from models.core.recording import Recorded
 from models.core.types import Completion, Limits, Request
 
 
@@ -41,7 +41,7 @@ class LocalBackend(Backend, Protocol):
 
 
 class Replay:
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recorded) -> None:
         self.limits = Limits()
         self._recording = recording
 

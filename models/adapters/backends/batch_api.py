@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
+from models.adapters.backends.access import ACCOUNT, NO_KEY, Access, is_loopback, read_access
 from models.adapters.backends.completion_body import parse_completion
 from models.adapters.backends.error_map import Address, map_client_error, map_status_error
-from models.adapters.backends.openai import (
-    CONNECT_SECONDS,
-    NO_KEY,
-    OFFICIAL_URL,
-    is_loopback,
-    path_and_body,
-    read_key,
-)
+from models.adapters.backends.openai import CONNECT_SECONDS, path_and_body
 from models.core.errors import ModelError, Unavailable
-from models.core.experiment.endpoints import Teacher
+from models.core.experiment.endpoints import Model
+from models.core.experiment.key_hosts import ANY_HOST, OFFICIAL_URL, KeyHosts, is_official
 from models.core.types import Completion, Request
 
 if TYPE_CHECKING:
@@ -56,21 +51,30 @@ class RemoteBatch:
 class BatchClient:
     """The batches of one account; every method tries once and raises ModelError.
 
-    `name` is ours, and unique in the account. Raises AccessError for the official API without a key.
+    `name` is ours, and unique in the account. Raises AccessError for the official API without a key, and for
+    a key that `key_hosts` keeps from the server. A redirection is an error: its host was not named.
     """
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: Model, key_hosts: KeyHosts = ANY_HOST) -> None:
         import openai
 
         url = teacher.base_url or OFFICIAL_URL
-        key = read_key(teacher.api_key_env, url)
-        self.address = Address(teacher.model_name, url, teacher.api_key_env, key, frozenset(teacher.params))
+        access = read_access(teacher, url, key_hosts)
+        self.address = Address(
+            teacher.model_name, url, access.key_variable, access.secrets, frozenset(teacher.params)
+        )
         self._client = openai.OpenAI(
-            api_key=key or NO_KEY,
+            api_key=access.key or NO_KEY,
             base_url=url,
+            default_headers=access.headers,
+            default_query=access.query,
             max_retries=0,
             timeout=openai.Timeout(teacher.timeout, connect=CONNECT_SECONDS),
-            http_client=openai.DefaultHttpxClient(trust_env=not is_loopback(url)),
+            http_client=openai.DefaultHttpxClient(
+                trust_env=not is_loopback(url),
+                follow_redirects=False,
+                event_hooks={"request": [lambda request: _keep_own_key_back(request.headers, access, url)]},
+            ),
         )
 
     def find_file(self, name: str, since: float) -> str | None:
@@ -133,6 +137,15 @@ class BatchClient:
             yield
         except (openai.OpenAIError, OSError) as error:
             raise map_client_error(error, self.address) from None  # its text may hold the key
+
+
+def _keep_own_key_back(headers: MutableMapping[str, str], access: Access, url: str) -> None:
+    """Remove what the client sends in any case: the key, if the model has one in another header, and from
+    other servers the account at OpenAI."""
+    for name in () if is_official(url) else ACCOUNT:
+        headers.pop(name, None)
+    if access.is_keyed_by_header and not any(name.lower() == "authorization" for name in access.headers):
+        headers.pop("Authorization", None)
 
 
 def _remote(batch: Batch, address: Address) -> RemoteBatch:

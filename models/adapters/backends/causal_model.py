@@ -11,7 +11,7 @@ from models.adapters.backends.decoding import SequenceState, StopTracker, first_
 from models.adapters.backends.sampling_params import parse_sampling
 from models.adapters.loading import describe_error, quiet_transformers
 from models.core.errors import AccessError, BadRequest, ContextOverflow, ServiceError
-from models.core.experiment.endpoints import Student
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Request, Usage
 
 # The names of the longest input in the configurations of LLaMA and its kin, MPT, GPT-2.
@@ -23,15 +23,15 @@ CONTEXT_TOKENS = 6
 class CausalModel:
     """An open model; only `prepare` may run in several threads. Raises AccessError if it cannot open."""
 
-    def __init__(self, student: Student) -> None:
-        self._label = f"students.{student.name}.model: {student.model}"
-        self._tokenizer, self._model = _load(student, self._label)
+    def __init__(self, settings: Model) -> None:
+        self._label = f"model {settings.name}: {settings.model}"
+        self._tokenizer, self._model = _load(settings, self._label)
         config = self._model.config
         known = next((int(number) for name in POSITIONS if (number := getattr(config, name, None))), None)
-        if student.max_model_len and known and student.max_model_len > known:
-            raise AccessError(f"students.{student.name}.max_model_len: {student.max_model_len} is more than "
-                              f"the {known} tokens of {student.model}; lower it")  # fmt: skip
-        self.context = student.max_model_len or known or 2048
+        if settings.max_model_len and known and settings.max_model_len > known:
+            raise AccessError(f"model {settings.name}: max_model_len {settings.max_model_len} is more than "
+                              f"the {known} tokens of {settings.model}; lower it")  # fmt: skip
+        self.context = settings.max_model_len or known or 2048
         eos = self._model.generation_config.eos_token_id
         ends = [*(eos if isinstance(eos, list) else [eos]), self._tokenizer.eos_token_id]
         self._ends = {token for token in ends if token is not None}
@@ -147,18 +147,18 @@ class CausalModel:
         return text
 
 
-def _load(student: Student, label: str) -> tuple[Any, Any]:
-    engine = student.engine
+def _load(settings: Model, label: str) -> tuple[Any, Any]:
+    engine = settings.engine
     try:
         transformers = quiet_transformers("backend transformers")
     except ServiceError as error:
         raise AccessError(str(error)) from None
     import torch
 
-    for source in (student.model, engine.tokenizer):
+    for source in (settings.model, engine.tokenizer):
         if source.startswith(("/", "./", "../", "~")) and not Path(source).expanduser().is_dir():
             raise AccessError(f"{label}: there is no folder {source}; give one as transformers saves it")
-    model_path = str(Path(student.model).expanduser())
+    model_path = str(Path(settings.model).expanduser())
     tokenizer_path = str(Path(engine.tokenizer).expanduser()) if engine.tokenizer else model_path
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # CPUs compute half precision slowly, or not at all.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from models.adapters.backends.error_map import Address, error_object, map_error, status_of_error
-from models.core.answers.cleaning import clean_completion, clean_name, finish_reason, usage_of
+from models.core.answers.cleaning import clean_completion, clean_line, clean_name, finish_reason, usage_of
 from models.core.errors import Unavailable
 from models.core.types import JSON, MALFORMED, Completion, Usage
 
@@ -18,6 +19,8 @@ BROKEN_OFF = {"error", "abort", "aborted", "cancelled", "canceled", "insufficien
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 REASONING_TYPES = {"thinking", "reasoning", "reasoning_text", "redacted_thinking"}
 MAX_DEPTH = 20
+# Characters of a model's name and of a fingerprint, as servers tell them.
+MAX_SERVED = 63
 
 
 def parse_completion(body: bytes, address: Address, headers: Mapping[str, str] | None = None) -> Completion:
@@ -40,7 +43,14 @@ def parse_completion(body: bytes, address: Address, headers: Mapping[str, str] |
     if completion.finish_reason.lower() in BROKEN_OFF:
         reason = f"it broke off the answer (finish_reason {completion.finish_reason})"
         raise Unavailable(f"{address}: {reason}", usage=usage)
-    return clean_completion(completion)
+    return clean_completion(replace(completion, served=_served(fields)))
+
+
+def _served(fields: JSON) -> str | None:
+    """Return how the server names the model that answered; None if it does not."""
+    names = (fields.get("model"), fields.get("system_fingerprint"))
+    parts = [clean_line(name, MAX_SERVED) for name in names if isinstance(name, str) and name.strip()]
+    return " ".join(parts) or None
 
 
 def read_json(body: bytes | str) -> Any:

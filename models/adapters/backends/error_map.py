@@ -77,23 +77,25 @@ QUOTED = 200
 class Address:
     """The model and URL of a call, for error messages.
 
-    `key_variable` is the environment variable that holds the key; `key` is removed from quoted text.
-    `params` are the parameters that the experiment sends with every request.
+    `key_variable` is the environment variable that holds the key, or empty: none is sent. `secrets` are
+    removed from quoted text. `params` are the parameters that the experiment sends with every request.
     """
 
     model: str
     url: str
     key_variable: str
-    key: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     params: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.model} at {self.url}"
 
     def quote(self, message: object) -> str:
-        """Return a server's message on one printable line, short and without the key."""
+        """Return a server's message on one printable line, short and without secrets."""
         text = message if isinstance(message, str) else json.dumps(message, default=str)
-        return clean_line(text.replace(self.key, "[key]") if self.key else text, QUOTED)
+        for secret in self.secrets:
+            text = text.replace(secret, "[key]")
+        return clean_line(text, QUOTED)
 
 
 def map_status_error(
@@ -137,9 +139,8 @@ def _map_codes(
     if codes & FILTER_CODES or _is_flagged(error):
         return Filtered(message)
     if codes & QUOTA_CODES:
-        return AccessError(
-            f"{address}: the quota is used up; pay, or use another key in {address.key_variable}"
-        )
+        other = f" in {address.key_variable}" if address.key_variable else ""
+        return AccessError(f"{address}: the quota is used up; pay, or use another key{other}")
     if _is_too_long(status, codes, error):
         return ContextOverflow(message)
     return _configuration(status, codes, error, address, quoted)
@@ -270,10 +271,13 @@ def _default_error(status: int) -> type[ModelError]:
 
 
 def _remedy(status: int, address: Address) -> str:
+    if status in (401, 403) and not address.key_variable:
+        return "no key was sent; name its variable, such as OPENAI_API_KEY, in api_key_env of the model"
     if status == 401:
         return f"the key in {address.key_variable} is refused; set {address.key_variable} to a valid key"
     if status == 402:
-        return f"the account of the key in {address.key_variable} has no credit"
+        owner = f" of the key in {address.key_variable}" if address.key_variable else ""
+        return f"the account{owner} has no credit"
     if status == 403:
         return f"the key in {address.key_variable} may not use model {address.model}"
     if status == 404:

@@ -50,7 +50,7 @@ class GatewayClient:
 
     def peer(self, address: Address) -> Address:
         """Return the address to name when a connection fails."""
-        return Address(address.model, f"the gateway {self.url}", address.key_variable, address.key)
+        return Address(address.model, f"the gateway {self.url}", address.key_variable, address.secrets)
 
     def check(self, status: int, headers: Mapping[str, str], body: bytes, address: Address) -> None:
         """Raise ModelError if the response came from the gateway or another server, not the provider."""

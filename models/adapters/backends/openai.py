@@ -7,55 +7,54 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from models.adapters.backends.access import is_loopback, read_access
 from models.adapters.backends.completion_body import parse_completion
 from models.adapters.backends.error_map import Address, map_connection_error, map_status_error
 from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.limit_headers import limits_from_headers
 from models.adapters.tcp_keepalive import open_socket
-from models.core.errors import AccessError, ModelError, Unavailable
-from models.core.experiment.endpoints import Endpoint
+from models.core.errors import ModelError, Unavailable
+from models.core.experiment.endpoints import Model
+from models.core.experiment.key_hosts import ANY_HOST, OFFICIAL_URL, KeyHosts, is_official
 from models.core.types import JSON, Completion, Limits, Request
 
 if TYPE_CHECKING:
     import aiohttp
 
-OFFICIAL_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 5.0
 # After so many responses 404 in a row, the model is gone.
 MAX_MISSING = 5
-# Servers that ask for no key still want the header.
-NO_KEY = "unused"
-# Which account pays, where a key may use several.
-ACCOUNT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 
 class OpenAIBackend:
     """A model server at `base_url`, which ends in /v1.
 
-    `endpoint` gives the key's variable, the timeout and the calls in flight. Calls through a `gateway`
-    outlive this process. Raises AccessError for the official API without a key.
+    `model` gives the key's variable, further headers, the timeout and the calls in flight. Calls through a
+    `gateway` outlive this process. Raises AccessError for the official API without a key, and for a key that
+    `key_hosts` keeps from the server.
     """
 
     def __init__(
-        self, endpoint: Endpoint, base_url: str | None = None, gateway: GatewayClient | None = None
+        self,
+        model: Model,
+        base_url: str | None = None,
+        gateway: GatewayClient | None = None,
+        key_hosts: KeyHosts = ANY_HOST,
     ) -> None:
         import aiohttp
 
         self.limits = Limits()
         self._url = (base_url or OFFICIAL_URL).rstrip("/")
         self._gateway = gateway
-        self._variable = endpoint.api_key_env
-        self._key = read_key(self._variable, self._url)
-        self._seconds = endpoint.timeout
-        self._slots = asyncio.Semaphore(endpoint.max_concurrency)
+        self._access = read_access(model, self._url, key_hosts)
+        self._seconds = model.timeout
+        self._slots = asyncio.Semaphore(model.max_concurrency)
         self._failures = (aiohttp.ClientError, OSError)
-        self._headers = _headers(self._key, self._url)
+        self._headers = self._access.all_headers(self._url)
         self._session: aiohttp.ClientSession | None = None
         # Responses 404 since the last answer; a server that never answered has none to spare.
         self._missing = MAX_MISSING
@@ -65,12 +64,10 @@ class OpenAIBackend:
 
         The timeout starts when the call has a free slot. Raises ModelError.
         """
-        address = peer = Address(
-            request.model, self._url, self._variable, self._key, frozenset(request.params)
-        )
+        address = peer = self._address(request.model, frozenset(request.params))
         path, body = path_and_body(request, self._url)
         data = json.dumps(body).encode()
-        url, headers = self._url + path, dict[str, str]()
+        url, headers = self._access.url(self._url, path), dict[str, str]()
         if self._gateway:
             peer = self._gateway.peer(address)
             url, headers = self._gateway.route(url, request.key, self._seconds)
@@ -106,8 +103,8 @@ class OpenAIBackend:
         """
         if self._gateway:
             return
-        address = Address("probe", self._url, self._variable, self._key)
-        for url in (f"{self._url.removesuffix('/v1')}/health", f"{self._url}/models"):
+        address = self._address("probe")
+        for url in (f"{self._url.removesuffix('/v1')}/health", self._access.url(self._url, "/models")):
             try:
                 async with (
                     asyncio.timeout(PROBE_SECONDS),
@@ -127,6 +124,9 @@ class OpenAIBackend:
         if self._session:
             await self._session.close()
 
+    def _address(self, model: str, params: frozenset[str] = frozenset()) -> Address:
+        return Address(model, self._url, self._access.key_variable, self._access.secrets, params)
+
     def _open(self) -> aiohttp.ClientSession:
         # A session belongs to the event loop on which it is made.
         if self._session is None:
@@ -140,10 +140,6 @@ class OpenAIBackend:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def is_official(base_url: str | None) -> bool:
-    return base_url is None or urlsplit(base_url).hostname == urlsplit(OFFICIAL_URL).hostname
 
 
 def path_and_body(request: Request, url: str = "") -> tuple[str, JSON]:
@@ -160,31 +156,3 @@ def path_and_body(request: Request, url: str = "") -> tuple[str, JSON]:
         params.setdefault("max_completion_tokens", params["max_tokens"])
         del params["max_tokens"]
     return "/chat/completions", {"model": request.model, "messages": messages, **params}
-
-
-def _headers(key: str, url: str) -> dict[str, str]:
-    headers = {
-        "Authorization": f"Bearer {key or NO_KEY}",
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "User-Agent": "starmill",
-    }
-    if is_official(url):
-        headers |= {
-            name: os.environ[variable] for name, variable in ACCOUNT.items() if os.environ.get(variable)
-        }
-    return headers
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether `url` is this machine, which no proxy can reach."""
-    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def read_key(variable: str, url: str) -> str:
-    key = os.environ.get(variable, "").strip()
-    if not key and is_official(url):
-        raise AccessError(f"set {variable} to a key of {url}")
-    if not (key.isascii() and key.isprintable()):
-        raise AccessError(f"the key in {variable} holds characters that no key has; set {variable} again")
-    return key

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import RateLimited, TransportError, Unavailable
-from models.core.experiment.endpoints import Student
+from models.core.experiment.endpoints import Model
+from models.core.experiment.key_hosts import ANY_HOST, KeyHosts
 from models.core.types import Completion, Limits, Request
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,14 @@ class Replicas:
     An instance belongs to one event loop.
     """
 
-    def __init__(self, endpoint: Student, gateway: GatewayClient | None = None) -> None:
+    def __init__(
+        self, endpoint: Model, gateway: GatewayClient | None = None, key_hosts: KeyHosts = ANY_HOST
+    ) -> None:
         self.limits = Limits()
         urls = [url.rstrip("/") for url in (endpoint.base_url, *endpoint.replicas) if url]
-        self._replicas = [Replica(url, OpenAIBackend(endpoint, url, gateway)) for url in dict.fromkeys(urls)]
+        self._replicas = [
+            Replica(url, OpenAIBackend(endpoint, url, gateway, key_hosts)) for url in dict.fromkeys(urls)
+        ]
         self._probes: set[asyncio.Task[None]] = set()
 
     def count_tokens(self, request: Request) -> int | None:

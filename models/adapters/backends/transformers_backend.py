@@ -13,7 +13,7 @@ from models.adapters.backends.decoding import SequenceState
 from models.adapters.backends.sampling_params import Sampling
 from models.core.engine_load import Load
 from models.core.errors import AccessError, ModelError
-from models.core.experiment.endpoints import Student
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Limits, Request
 
 GATHER = 0.005  # seconds in which requests come together
@@ -27,14 +27,12 @@ class TransformersBackend:
     AccessError for settings that only vLLM understands.
     """
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, model: Model) -> None:
         self.limits = Limits()
-        if student.quantization or student.engine.tensor_parallel_size > 1:
-            raise AccessError(
-                f"students.{student.name}: quantization and tensor_parallel_size need backend vllm"
-            )
-        self.load = Load(student.engine.max_num_seqs, time.monotonic)
-        self._student = student
+        if model.quantization or model.engine.tensor_parallel_size > 1:
+            raise AccessError(f"model {model.name}: quantization and tensor_parallel_size need backend vllm")
+        self.load = Load(model.engine.max_num_seqs, time.monotonic)
+        self._model = model
         self._thread = ThreadPoolExecutor(1, "transformers")
         self._opening: asyncio.Future[CausalModel] | None = None
         self._waiting: list[PendingRequest] = []
@@ -80,7 +78,7 @@ class TransformersBackend:
         if self._opening is None:
             loop = asyncio.get_running_loop()
             self._opening = asyncio.ensure_future(
-                loop.run_in_executor(self._thread, CausalModel, self._student)
+                loop.run_in_executor(self._thread, CausalModel, self._model)
             )
         opening = self._opening
         try:
@@ -95,7 +93,7 @@ class TransformersBackend:
         await asyncio.sleep(GATHER)
         while self._waiting:
             waiting, self._waiting = self._waiting, []
-            for batch in _batches(waiting, self._student.engine.max_num_seqs):
+            for batch in _batches(waiting, self._model.engine.max_num_seqs):
                 await self._answer_batch(model, [pending for pending in batch if not pending[1].done()])
 
     async def _answer_batch(self, model: CausalModel, batch: list[PendingRequest]) -> None:

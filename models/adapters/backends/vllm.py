@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.adapters.backends.sampling_params import ALIASES
+from models.adapters.backends.vllm_engine import first_line, start_engine
 from models.core.engine_load import Load
 from models.core.errors import AccessError, BadRequest, ContextOverflow, Unavailable, WorkerUnusable
-from models.core.experiment.endpoints import Student
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Limits, Request, Usage
 
 if TYPE_CHECKING:
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_DEATHS = 3
-MAX_MESSAGE = 300
 T = TypeVar("T")
-# Forking a process that runs threads may hang the child.
-ENVIRONMENT = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
 class VLLMBackend:
@@ -43,19 +41,21 @@ class VLLMBackend:
     context.
     """
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, model: Model) -> None:
         self.limits = Limits()
-        self.load = Load(student.engine.max_num_seqs, time.monotonic)
-        self._student = student
+        self.load = Load(model.engine.sequences, time.monotonic)
+        self._model = model
         self._opening = asyncio.Lock()
         self._engine: Any = None
         self._tokenizer: Any = None
         self._special: dict[str, int] = {}
+        # The adapters by folder or name, with the numbers that the engine knows them by.
+        self._adapters: dict[str, int] = {}
         self._numbers = itertools.count()
         self._deaths = 0
 
     def __str__(self) -> str:
-        return f"student {self._student.name}"
+        return f"model {self._model.name}"
 
     @property
     def is_open(self) -> bool:
@@ -65,7 +65,9 @@ class VLLMBackend:
         """Start the engine once. Raises AccessError for any machine, WorkerUnusable for this one only."""
         async with self._opening:
             if self._engine is None:
-                self._engine = await run_in_daemon_thread(self._start)
+                self._engine = await run_in_daemon_thread(
+                    lambda: start_engine(self._model, self.load, str(self))
+                )
                 self._tokenizer = self._engine.get_tokenizer()
                 self._special = self._tokenizer.get_added_vocab()
 
@@ -73,7 +75,7 @@ class VLLMBackend:
         """Return the tokens of the prompt; None until the model is open."""
         return len(self._encode(request)) if self._tokenizer else None
 
-    async def complete(self, request: Request) -> Completion:
+    async def complete(self, request: Request, adapter: str = "") -> Completion:
         """Raises BadRequest, ContextOverflow, AccessError, and Unavailable if the engine dies."""
         await self.open()
         engine = self._engine
@@ -87,7 +89,10 @@ class VLLMBackend:
         number = str(next(self._numbers))
         try:
             outputs = [
-                output async for output in engine.generate({"prompt_token_ids": prompt}, params, number)
+                output
+                async for output in engine.generate(
+                    {"prompt_token_ids": prompt}, params, number, lora_request=self._lora(adapter)
+                )
             ]
         except EngineDeadError:
             raise self._engine_died(engine) from None
@@ -106,48 +111,21 @@ class VLLMBackend:
         if engine:
             engine.shutdown()
 
-    def _start(self) -> AsyncLLM:
-        """Start the engine; block until the weights are loaded."""
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+    async def add_adapter(self, path: str) -> None:
+        """Load a LoRA adapter. Raises AccessError if it does not fit the model."""
+        await self.open()
         try:
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise WorkerUnusable(
-                f"backend vllm: {error}; pip install 'starmill[vllm]' on the machines that serve the queue "
-                f"of student {self._student.name}"
-            ) from error
-        student, engine = self._student, self._student.engine
-        optional = {
-            "tokenizer": engine.tokenizer,
-            "max_model_len": student.max_model_len,
-            "quantization": student.quantization,
-        }
-        try:
-            config = AsyncEngineArgs(
-                model=student.model,
-                dtype=engine.dtype,
-                tensor_parallel_size=engine.tensor_parallel_size,
-                max_num_seqs=engine.max_num_seqs,
-                gpu_memory_utilization=engine.gpu_memory_utilization,
-                enforce_eager=engine.enforce_eager,
-                trust_remote_code=engine.trust_remote_code,
-                enable_prefix_caching=True,
-                **{name: value for name, value in optional.items() if value},
-            ).create_engine_config()
+            await self._engine.add_lora(self._lora(path))
         except Exception as error:
-            raise AccessError(f"{self}: vLLM cannot open {student.model}: {first_line(error)}") from error
-        try:
-            return AsyncLLM.from_vllm_config(
-                config, disable_log_stats=True, stat_loggers=[_stat_logger(self.load)]
-            )
-        except Exception as error:
-            raise WorkerUnusable(
-                f"{self}: vLLM does not start with {student.model} ({first_line(error)}); its processes "
-                "wrote above why. Where memory is short: lower max_model_len or engine.max_num_seqs, set "
-                "engine.gpu_memory_utilization to what is free, or quantization"
-            ) from error
+            raise AccessError(f"{self}: vLLM cannot open the adapter {path}: {first_line(error)}") from error
+
+    def _lora(self, adapter: str) -> Any:
+        if not adapter:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(adapter, len(self._adapters) + 1)
+        return LoRARequest(adapter, number, adapter)
 
     def _encode(self, request: Request) -> list[int]:
         if request.prompt is not None:
@@ -155,7 +133,7 @@ class VLLMBackend:
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
         if not self._tokenizer.chat_template:
             raise AccessError(
-                f"{self}: {self._student.model} has no chat template; "
+                f"{self}: {self._model.model} has no chat template; "
                 "set prompt_format to raw, chatml or alpaca"
             )
         encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
@@ -200,21 +178,36 @@ class VLLMBackend:
         return Unavailable(f"{self}: vLLM's engine died")
 
 
-def _stat_logger(load: Load) -> Callable[..., Any]:
-    from vllm.v1.metrics.loggers import StatLoggerBase
+class LoraAdapter:
+    """A model that is a LoRA adapter on the engine of another, which several adapters share."""
 
-    class Occupancy(StatLoggerBase):  # type: ignore[misc]  # without vLLM its base is unknown
-        """vLLM reports after every step how many sequences run and wait."""
+    def __init__(self, engine: VLLMBackend, path: str) -> None:
+        self.limits = engine.limits
+        self.load = engine.load
+        self._engine = engine
+        self._path = path
+        self._added = False
 
-        def __init__(self, *_: Any, **__: Any) -> None: ...
+    @property
+    def is_open(self) -> bool:
+        return self._engine.is_open and self._added
 
-        def record(self, scheduler_stats: Any, *_: Any, **__: Any) -> None:
-            if scheduler_stats is not None:
-                load.record(scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs)
+    async def open(self) -> None:
+        """Open the engine and load the adapter once. Raises AccessError, WorkerUnusable."""
+        if not self.is_open:
+            await self._engine.add_adapter(self._path)
+            self._added = True
 
-        def log_engine_initialized(self) -> None: ...
+    async def complete(self, request: Request) -> Completion:
+        """Raises like VLLMBackend."""
+        await self.open()
+        return await self._engine.complete(request, self._path)
 
-    return Occupancy
+    def count_tokens(self, request: Request) -> int | None:
+        return self._engine.count_tokens(request)
+
+    async def close(self) -> None:
+        """Do nothing: the engine is closed by itself."""
 
 
 def end_with_parent() -> None:
@@ -254,12 +247,3 @@ async def run_in_daemon_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=work, name="opening", daemon=True).start()
     return await done
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, cut short; pydantic puts a heading before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "validation error" in lines[0]:
-        lines = lines[1:]
-    message = lines[0] if lines else type(error).__name__
-    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."

@@ -100,12 +100,17 @@ def _declared_pooling(folder: Path) -> Pooling:
 
 PACKAGED = "minilm"
 # DocPrompting's retriever is the encoder of CodeT5, saved without its decoder.
-CheckpointKind = Literal["transformers", "t5", "onnx"]
+CheckpointKind = Literal["transformers", "t5", "onnx", "packaged"]
+# To be increased when the 8-bit graph of the packaged encoder changes: its vectors are then others.
+GRAPH_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The files of an encoder and all that decides its vectors. For an onnx kind, `weights` is the graph."""
+    """The files of an encoder and all that decides its vectors.
+
+    For kind `onnx`, `weights` is the graph. Kind `packaged` is run as an 8-bit graph made of its `weights`.
+    """
 
     path: Path
     kind: CheckpointKind
@@ -120,17 +125,31 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str) -> Checkpoint:
-    """Find `minilm`, which ships as a package, the encoder in the folder `name`, or an ONNX file.
+    """Find `minilm`, which ships as a package and is run in 8 bits, the encoder in the folder `name`, or an
+    ONNX file.
 
     A folder has the layout of transformers or sentence-transformers; one with `model.onnx` at its top is run
     by ONNX Runtime. A file `*.onnx` has its `config.json` and `tokenizer.json` beside it or one folder up:
     sentence-transformers publishes several files for one model. Raises ServiceError if a file is missing or
     the pooling is not supported.
     """
-    path = _packaged() if name == PACKAGED else Path(name).expanduser()
+    if name == PACKAGED:
+        whole = find_weights(name)
+        identity = hashlib.sha256(f"8 bits {GRAPH_VERSION} {whole.fingerprint}".encode()).hexdigest()
+        return replace(whole, kind="packaged", fingerprint=identity)
+    path = Path(name).expanduser()
     if path.suffix == ".onnx" and path.is_file():
         folder = path.parent if (path.parent / "config.json").is_file() else path.parent.parent
         return _describe(folder, "onnx", [path])
+    return _describe_folder(path, name)
+
+
+def find_weights(name: str) -> Checkpoint:
+    """Find the encoder as `find_checkpoint` does, but `minilm` in the 32 bits in which it was trained."""
+    return _describe_folder(_packaged(), name) if name == PACKAGED else find_checkpoint(name)
+
+
+def _describe_folder(path: Path, name: str) -> Checkpoint:
     if not path.is_dir():
         raise ServiceError(f"passages.encoder: {name} is neither {PACKAGED} nor a folder with an encoder")
     if (path / "model.onnx").is_file():

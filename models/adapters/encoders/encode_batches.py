@@ -71,7 +71,10 @@ class BatchEncoder(ABC):
         return self._checkpoint.fingerprint
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return encode_in_batches(texts, self.dimension, self._threads, self._encode_batch)
+        """Return vectors [len(texts), dimension]; equal texts are encoded once."""
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        vectors = encode_in_batches(list(row_of), self.dimension, self._threads, self._encode_batch)
+        return vectors if len(row_of) == len(texts) else vectors[[row_of[text] for text in texts]]
 
     @abstractmethod
     def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
