@@ -1,4 +1,4 @@
-"""The Celery application that `celery -A worker` finds. Importing it reads and opens nothing.
+"""The Celery application that `celery -A starmill` and `celery -A worker` find. Importing it opens nothing.
 
 Celery doubles its waits up to half a minute when Redis is away, and has no setting for it; PromptConnection
 shortens them. PatientConsumer lives on when Redis refuses commands.
@@ -13,6 +13,7 @@ from celery.app.amqp import AMQP
 from celery.bin.base import CeleryOption
 from click import Context
 from kombu.connection import Connection
+from kombu.transport import redis
 
 from storage.broker import celery_settings
 from storage.settings import load_settings
@@ -21,6 +22,11 @@ app = Celery("starmill", include=["worker.tasks", "worker.process"], amqp="worke
 
 CONSUMER = {"worker_consumer": "worker.patient_consumer:PatientConsumer"}
 app.add_defaults(lambda: celery_settings(load_settings()) | CONSUMER)
+app.user_options["worker"].add(
+    CeleryOption(["--follow-runs"], is_flag=True, help="Serve the queues of all running runs as well.")
+)
+app.steps["consumer"].add("worker.follow_runs:FollowRuns")
+app.steps["consumer"].add("worker.wake_up:WakeUp")
 
 
 def _before_flower(context: Context, *_: Any) -> None:
@@ -40,10 +46,31 @@ app.user_options["preload"].add(
 MAX_RECONNECT_SECONDS = 4
 
 
+class OneClientChannel(redis.Channel):
+    """Keeps its client of Redis, of which kombu makes two for each message: a client is dear to make."""
+
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[no-untyped-call]
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[no-untyped-call]
+        return self._kept
+
+
+class LightTransport(redis.Transport):
+    Channel = OneClientChannel
+
+
 class PromptConnection(Connection):
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("interval_max", MAX_RECONNECT_SECONDS)
         return super().ensure_connection(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu has no types
+
+    def get_transport_cls(self) -> Any:
+        chosen = super().get_transport_cls()  # type: ignore[no-untyped-call]
+        return LightTransport if chosen is redis.Transport else chosen
 
 
 class PromptAMQP(AMQP):  # type: ignore[misc]  # Celery has no types

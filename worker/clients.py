@@ -9,25 +9,33 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.adapters.backends import limit_name, model_identity, open_backend, open_local_backend
+from models.adapters.backends import (
+    engine_identity,
+    limit_name,
+    open_backend,
+    open_local_backend,
+    with_adapter,
+)
 from models.adapters.backends.backend import Backend, LocalBackend, Replay
 from models.adapters.backends.gateway_client import GatewayClient
+from models.adapters.python_process import PythonProcesses
 from models.adapters.sandbox.runner import Sandbox
 from models.core.engine_load import LoadReading
 from models.core.errors import DatasetError, ServiceError
-from models.core.experiment.endpoints import Student, Teacher
+from models.core.experiment.endpoints import Model
 from models.core.experiment.experiment import Experiment
+from models.core.experiment.identity_keys import MUTABLE_ENGINE
 from models.core.experiment.passages import Corpus
 from models.core.programs import ExecutionVerdict, Program, ProgramLimits
-from models.core.recording import Recording
+from models.core.recording import Recorded
 from models.core.tokens import TokenEstimate
-from storage.jsonl import read_recording
+from storage.answer_journal import AnswerJournal, journal_folder
+from storage.jsonl import read_recorded
 from storage.ledger.purchases import Purchase
 from storage.limits.limiter import CallOutcome, CallReport, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
@@ -47,13 +55,7 @@ LONG_WAIT_SECONDS = 5.0
 SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
 # Settings of a model in this process that need it opened once more. Changes of other settings wait for the
 # next worker, since a second copy would not fit into the memory of most machines.
-OPENED: Any = {
-    "backend": True,
-    "model": True,
-    "max_model_len": True,
-    "quantization": True,
-    "engine": {"tokenizer", "dtype", "trust_remote_code"},
-}
+OPENED = {"backend", "model", "max_model_len", "quantization", "engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Clients:
         self._redis: Redis | None = None
         url = settings.gateway_url
         self._gateway = GatewayClient(url.get_secret_value()) if url else None
+        # It holds on disk what was answered and is not in the ledger yet.
+        self.journal = AnswerJournal(journal_folder(settings))
         self._backends: dict[str, Backend] = {}
         self._models: dict[str, LocalBackend] = {}
         self._identities: dict[str, str] = {}
@@ -110,9 +114,9 @@ class Clients:
         self._estimates: dict[str, TokenEstimate] = {}
         self._healths: dict[str, ModelHealth] = {}
         self._quotas: dict[str, Quota] = {}
-        self._recordings: weakref.WeakValueDictionary[tuple[str, str], Recording]
+        self._recordings: weakref.WeakValueDictionary[tuple[str, str, str], Recorded]
         self._recordings = weakref.WeakValueDictionary()
-        self._recording_of_endpoint: PerObject[Recording] = PerObject()
+        self._recording_of_endpoint: PerObject[Recorded] = PerObject()
         self._client_of_endpoint: PerObject[ModelClient] = PerObject()
         self._retrievers: weakref.WeakValueDictionary[str, Retriever] = weakref.WeakValueDictionary()
         self._retriever_of_experiment: PerObject[Retriever] = PerObject()
@@ -123,12 +127,13 @@ class Clients:
         programs = os.cpu_count() or 2
         self._executing = ThreadPoolExecutor(programs, "sandbox")
         self._may_execute = asyncio.Semaphore(programs)
+        self._python = PythonProcesses()
 
-    def client(self, endpoint: Teacher | Student) -> ModelClient:
+    def client(self, endpoint: Model) -> ModelClient:
         """Return the client. Endpoints of one model and key share limits; the newest endpoint sets them."""
         return self._client_of_endpoint.get(endpoint, lambda: self._open_client(endpoint))
 
-    def recording(self, endpoint: Teacher | Student) -> Recording:
+    def recording(self, endpoint: Model) -> Recorded:
         """Return the recording from which an endpoint of backend `replay` answers. Raise ServiceError if it
         cannot be read."""
         return self._recording_of_endpoint.get(endpoint, lambda: self._open_recording(endpoint))
@@ -140,9 +145,11 @@ class Clients:
         }
 
     def forget_answers(self, purchases: Iterable[Purchase | None]) -> None:
-        """Tell the gateway that it need not hold these answers: they are in the ledger."""
+        """Tell journal and gateway that they need not hold these answers: they are in the ledger."""
+        keys = [purchase.request.key for purchase in purchases if purchase]
+        self.journal.forget(keys)
         if self._gateway:
-            self._gateway.forget(purchase.request.key for purchase in purchases if purchase)
+            self._gateway.forget(keys)
 
     async def retrieve(self, experiment: Experiment, use: Callable[[Retriever], T]) -> T:
         """Call `use` in the encoder's thread with the retriever of the experiment. Raise ServiceError if
@@ -160,6 +167,14 @@ class Clients:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executing, self._execute, program, limits)
 
+    async def call_python(self, source: str, function: str, arguments: list[Any], seconds: float) -> Any:
+        """Call a function of the user's own Python; see `PythonProcesses.call`."""
+        async with self._may_execute:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._executing, self._python.call, source, function, arguments, seconds
+            )
+
     async def cancel_waiting(self) -> None:
         """Cancel calls that wait for a limit; those in flight go on."""
         for admission in self._admissions.values():
@@ -170,7 +185,7 @@ class Clients:
         for admission in self._admissions.values():
             admission.cancel_run(run)
 
-    async def report(self, queues: Sequence[str], now: float) -> None:
+    async def report(self, queues: Sequence[str]) -> None:
         """Report for displays which queues this worker serves, and what its calls wait for."""
         self._redis = self._redis or connect_redis(self._settings.broker)
         troubles = {
@@ -178,7 +193,7 @@ class Clients:
             for name, admission in self._admissions.items()
         }
         with contextlib.suppress(RedisError):
-            await report_worker(self._redis, self._owner, queues, troubles, now)
+            await report_worker(self._redis, self._owner, queues, troubles)
 
     async def close(self) -> None:
         await self.cancel_waiting()
@@ -190,9 +205,11 @@ class Clients:
             await self._redis.aclose()
         self._encoding.shutdown(wait=False)
         self._executing.shutdown(wait=False)
+        self._python.close()
+        self.journal.close()
 
-    def _open_client(self, endpoint: Teacher | Student) -> ModelClient:
-        if isinstance(endpoint, Student) and endpoint.runs_in_worker:
+    def _open_client(self, endpoint: Model) -> ModelClient:
+        if endpoint.runs_in_worker:
             model = self._model(endpoint)
             health, first = ModelHealth(endpoint.name), FirstCall(answered=True)
             return ModelClient(
@@ -206,29 +223,36 @@ class Clients:
             endpoint.name, self._backend(endpoint), self._admission(name), estimate, health, FirstCall()
         )
 
-    def _open_recording(self, endpoint: Teacher | Student) -> Recording:
-        key = (endpoint.recording or "", endpoint.recording_sha256)
+    def _open_recording(self, endpoint: Model) -> Recorded:
+        cells_of = endpoint.name if endpoint.replays_cells else ""
+        key = (cells_of, str(endpoint.recording), endpoint.recording_sha256)
         recording = self._recordings.get(key)
         if recording is None:
             try:
-                recording = self._recordings[key] = read_recording(Path(key[0]), key[1])
+                recording = self._recordings[key] = read_recorded(endpoint)
             except DatasetError as error:
                 raise ServiceError(str(error)) from None
         return recording
 
-    def _model(self, student: Student) -> LocalBackend:
-        key = student.model_dump_json(include=OPENED)
+    def _model(self, model: Model) -> LocalBackend:
+        opened = model.model_dump_json(include=OPENED, exclude={"engine": {"lora", *MUTABLE_ENGINE}})
+        key = f"{bool(model.engine.lora)} {opened}"
         if key not in self._models:
-            self._models[key] = open_local_backend(student)
-            self._identities[key] = model_identity(student)
-        return self._models[key]
+            self._models[key] = open_local_backend(model)
+            self._identities[key] = engine_identity(model)
+        return with_adapter(self._models[key], model)
 
-    def _backend(self, endpoint: Teacher | Student) -> Backend:
+    def _backend(self, endpoint: Model) -> Backend:
         if endpoint.backend == "replay":
             return Replay(self.recording(endpoint))
         key = endpoint.model_dump_json(exclude=SHARED)
         if key not in self._backends:
-            self._backends[key] = open_backend(endpoint, self._settings.embedded_url, self._gateway)
+            self._backends[key] = open_backend(
+                endpoint,
+                self._settings.embedded_url,
+                self._gateway,
+                self._settings.allowed_hosts,
+            )
         return self._backends[key]
 
     def _admission(self, name: str) -> AdmissionQueue:
@@ -251,14 +275,16 @@ class Clients:
 
     def _open_retriever(self, experiment: Experiment) -> Retriever:
         # Only workers that search need numpy and an encoder.
+        from storage.passages.learned_index import train_source
         from storage.passages.retriever import Retriever
         from storage.passages.snapshot import copy_missing_snapshot
 
-        passages, dataset = experiment.passages, experiment.dataset
-        key = passages.model_dump_json(include=set(Corpus.model_fields)) + dataset.model_dump_json()
+        passages = experiment.passages
+        assert passages
+        key = passages.model_dump_json(include=set(Corpus.model_fields)) + train_source(experiment)
         retriever = self._retrievers.get(key)
         if retriever is None:
             copy_missing_snapshot(passages, self._settings.milvus, self._settings.root)
             threads = max(1, (os.cpu_count() or 2) // 2)
-            retriever = self._retrievers[key] = Retriever(passages, self._settings.root, threads, dataset)
+            retriever = self._retrievers[key] = Retriever(passages, self._settings.root, threads, experiment)
         return retriever

@@ -14,7 +14,7 @@ from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import NOT_STORABLE, UnitOutcome, without_answer
 from storage.ledger.purchases import Purchase
 from storage.logs import OncePerMinute
-from storage.service_errors import cause, passing_trouble
+from storage.service_errors import cause, database_refusal, passing_trouble
 from worker.run_context import RunContext
 from worker.runtime import Runtime
 
@@ -78,14 +78,15 @@ async def claim_readable(runtime: Runtime, unit_ids: Sequence[int]) -> list[Clai
 
 def _is_for_good(error: Exception) -> bool:
     """Return whether the database works, and the fault is that of the unit."""
-    return not passing_trouble(error) and not isinstance(error, ServiceError)
+    of_service = passing_trouble(error) or database_refusal(error) or isinstance(error, ServiceError)
+    return not of_service
 
 
 async def give_back(runtime: Runtime, units: Sequence[ClaimedUnit], error: Exception) -> None:
     """Release units that an error keeps from any end. Raise nothing: at worst their leases expire.
 
     If the error passes, hold them for a moment. If it does not, stop what would meet it again: the worker if
-    the ledger is unusable, else the run.
+    it cannot use the ledger, or read the run, else the run.
     """
     trouble = passing_trouble(error)
     with contextlib.suppress(Exception):
@@ -93,15 +94,22 @@ async def give_back(runtime: Runtime, units: Sequence[ClaimedUnit], error: Excep
             trouble_log.warning(trouble, "units go back and are executed later")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(runtime.stopping.wait(), HOLD_SECONDS)
-        elif isinstance(error, ServiceError):
+        elif isinstance(error, ServiceError | runs.UnreadableRun):
             runtime.fatal(str(error))
         elif units:
             await _pause(runtime, units[0].run_id, error)
+        elif refusal := database_refusal(error):
+            runtime.fatal(refusal)
         if units:
             await runtime.ledger.release(units)
 
 
 async def _pause(runtime: Runtime, run_id: str, error: Exception) -> None:
-    reason = f"a worker cannot execute it: {type(error).__name__}: {cause(error)}"
+    what = database_refusal(error) or f"{type(error).__name__}: {cause(error)}"
+    reason = f"a worker cannot execute it: {what}"
     log.error("run %s is paused: %s", run_id, reason)
-    await runtime.ledger(runs.stop_run, run_id, reason, paused=True)
+    try:
+        await runtime.ledger(runs.stop_run, run_id, reason, paused=True)
+    except Exception as again:
+        runtime.fatal(database_refusal(again) or what)
+        raise

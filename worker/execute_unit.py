@@ -13,7 +13,7 @@ from storage.ledger import runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import NOT_STORABLE, UnitOutcome
 from storage.logs import about
-from storage.service_errors import cause, is_unstorable, passing_trouble
+from storage.service_errors import cause, database_refusal, is_unstorable, passing_trouble
 from worker import steps, tracing
 from worker.commit import claim_readable, commit_outcomes, give_back
 from worker.model_calls import AwaitingBatch
@@ -28,11 +28,11 @@ async def execute_units(runtime: Runtime, unit_ids: Sequence[int]) -> None:
     """Claim the units that a message names, and execute them. A unit that is done, or that another worker
     holds, is not claimed. Raise nothing: a unit ends, goes back, or its lease expires."""
     began = time.time_ns()
-    units = await claim(runtime, unit_ids)
-    claimed = (began, time.time_ns())
-    log.debug("claimed %d of %d units", len(units), len(unit_ids))
-    by_stage = groupby(units, key=lambda unit: (unit.run_id, unit.stage))
-    with runtime.ledger.in_hand(units):
+    with runtime.ledger.in_hand(unit_ids) as free:
+        units = await claim(runtime, free)
+        claimed = (began, time.time_ns())
+        log.debug("claimed %d of %d units", len(units), len(unit_ids))
+        by_stage = groupby(units, key=lambda unit: (unit.run_id, unit.stage))
         await asyncio.gather(*(_execute_stage(runtime, list(group), claimed) for _, group in by_stage))
 
 
@@ -73,7 +73,7 @@ async def _execute_logged(
             tracing.ended(spans, outcomes)
         for outcome in outcomes:
             # The name of a reason, never its detail, which may quote a prompt or an answer.
-            level = logging.INFO if outcome.reason else logging.DEBUG
+            level = logging.INFO if outcome.reason and not outcome.skipped else logging.DEBUG
             log.log(level, "unit %d: %s", outcome.unit.unit_id, outcome.reason or "done")
 
 
@@ -106,7 +106,7 @@ async def _execute_group(
     except errors.BadRequest as error:
         outcomes = [context.refused(unit, error) for unit in units]
     except Exception as error:
-        if passing_trouble(error):
+        if passing_trouble(error) or database_refusal(error):
             raise
         log.exception("run %s: %s of units %s broke", run_id, stage, [unit.unit_id for unit in units])
         reason = NOT_STORABLE if is_unstorable(error) else "internal_error"

@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.core.experiment.experiment import RationaleSource
+from models.core.experiment.axes import RationaleSource
 from models.core.experiment.options import Augment, Rationale, RationaleSeed
-from models.core.experiment.passages import BASE
 from models.core.identity import draw, row_identity, sort_key
 from models.core.pipeline.grid import Cell
 from models.core.pipeline.rounds import round_of
 from models.core.pipeline.stages import VECTOR, train_wording
-from models.core.retrieval.passage_selection import format_passages
 from models.core.types import Exemplar, Passage
 from models.core.words import named_question
 from storage.ledger import examples, exemplars
@@ -33,7 +32,7 @@ async def identity_of(context: RunContext, unit: ClaimedUnit) -> str:
     if context.experiment.identity == "row":
         return str(unit.example.row)
     repeat = (await _equal_rows(context)).get(unit.example_id, 0)
-    return row_identity(unit.example.request, unit.example.reference, repeat)
+    return row_identity(unit.example.request, unit.example.reference, repeat, unit.example.columns)
 
 
 async def draw_train_rows(context: RunContext, accepted: Container[int], wanted: int, seed: str) -> list[int]:
@@ -50,7 +49,8 @@ async def _equal_rows(context: RunContext) -> dict[int, int]:
 @once_per_run
 async def train_keys(context: RunContext) -> Mapping[int, int]:
     """Return the `sort_key` of each example of the train split."""
-    identities = await context.ledger(examples.train_identities, context.run.dataset)
+    repeats = await _equal_rows(context)
+    identities = await context.ledger(examples.train_identities, context.run.dataset, repeats)
     return {example: sort_key(identity) for example, identity in identities}
 
 
@@ -66,10 +66,11 @@ class ChosenExemplar:
         return self.example.row
 
     def exemplar(self, context: RunContext, cell: Cell, passages: int) -> Exemplar:
-        """Show the example in the same form as the test row: the request as written, or augmented."""
-        query = self.example.query if cell.augment_test else self.example.request
-        shown = context.present_passages(self.passages[:passages], cell.retrieval) if cell.retrieval else ()
-        return Exemplar(query, self.example.reference, self.example.rationale, shown)
+        """Show the example with its request as written or augmented, as the cell says."""
+        query = self.example.query if cell.augment_exemplars else self.example.request
+        shown = context.present_passages(self.passages[:passages], cell.retrieval)
+        example = self.example
+        return Exemplar(query, example.reference, example.rationale, shown, example.columns)
 
 
 async def choose_exemplars(context: RunContext, unit: ClaimedUnit, cell: Cell) -> list[ChosenExemplar]:
@@ -87,15 +88,13 @@ async def choose_exemplars(context: RunContext, unit: ClaimedUnit, cell: Cell) -
         variant = context.searches.unit_name(train_wording(context.experiment), cell.retrieval)
     examples = await context.ledger(exemplars.load_exemplars, context.run.id, ids, cell.rationale, variant)
     return [
-        ChosenExemplar(
-            example, context.select_passages(example.passages, cell.retrieval) if cell.retrieval else ()
-        )
+        ChosenExemplar(example, context.select_passages(example.passages, cell.retrieval))
         for example in examples
     ]
 
 
 async def _choose_ids(context: RunContext, unit: ClaimedUnit, cell: Cell) -> list[int]:
-    pool, eligible = await _pool(context), await _eligible(context, cell.rationale)
+    eligible = await _eligible(context, cell.rationale, cell.wrong_rationales, cell.train_rows)
     question = named_question(unit.example.question_id, unit.example.row)
     own = (await _asked_in_test(context)).get(question, frozenset())
     others = eligible - own if own else eligible
@@ -104,27 +103,39 @@ async def _choose_ids(context: RunContext, unit: ClaimedUnit, cell: Cell) -> lis
         seed += f"/{'fixed' if cell.exemplars == 'fixed' else await identity_of(context, unit)}"
         if context.experiment.identity == "content":
             return await draw_train_rows(context, others, cell.shots, seed)
-        return draw_exemplars(pool, others, cell.shots, seed)
+        return draw_exemplars(await _pool(context), others, cell.shots, seed)
     if cell.exemplars == "diverse":
-        covering = await _covering(context, cell.rationale, cell.shots, frozenset(), f"{seed}/diverse")
+        covering = await _covering(context, eligible, cell.train_rows, cell.shots, f"{seed}/diverse")
         if own.isdisjoint(covering):
             return covering
-        return await _covering(context, cell.rationale, cell.shots, own, f"{seed}/diverse")
+        return await _covering(context, others, cell.train_rows, cell.shots, f"{seed}/diverse")
     from models.core.retrieval.solved_examples import unpack_vector
 
     vector = unpack_vector(unit.inputs["retrieve", VECTOR, 0]["vector"])
-    return (await _embedding_index(context)).nearest(vector, others, cell.shots)
+    index = await _embedding_index(context, cell.train_rows)
+    return await asyncio.to_thread(index.nearest, vector, others, cell.shots)
 
 
 @once_per_run
 async def _pool(context: RunContext) -> list[int]:
-    return await context.ledger(exemplars.exemplar_pool, context.run.id)
+    return await context.ledger(exemplars.exemplar_pool, context.run)
 
 
 @once_per_run
-async def _eligible(context: RunContext, source: RationaleSource) -> frozenset[int]:
-    eligible = await context.ledger(exemplars.eligible_examples, context.run, source)
+async def _eligible(
+    context: RunContext, source: RationaleSource, wrong: bool, train_rows: int
+) -> frozenset[int]:
+    if train_rows:
+        return await _eligible(context, source, wrong, 0) & await _first_train_rows(context, train_rows)
+    eligible = await context.ledger(exemplars.eligible_examples, context.run, source, wrong=wrong)
     return eligible.intersection(await _pool(context))
+
+
+@once_per_run
+async def _first_train_rows(context: RunContext, number: int) -> frozenset[int]:
+    """Return the first examples of the train split in a seeded order: a larger number contains a smaller."""
+    keyed = ((key, example) for example, key in (await train_keys(context)).items())
+    return frozenset(draw(keyed, number, f"{context.experiment.seed}/train_rows"))
 
 
 @once_per_run
@@ -133,12 +144,16 @@ async def _asked_in_test(context: RunContext) -> dict[str, frozenset[int]]:
 
 
 @once_per_run
-async def _embedding_index(context: RunContext) -> EmbeddingIndex:
+async def _embedding_index(context: RunContext, train_rows: int) -> EmbeddingIndex:
     # Workers whose runs draw at random need no numpy.
     from models.core.retrieval.solved_examples import EmbeddingIndex
 
     keys = await train_keys(context) if context.experiment.identity == "content" else None
-    return EmbeddingIndex.of(await context.ledger(exemplars.request_vectors, context.run.id), keys)
+    vectors = await context.ledger(exemplars.request_vectors, context.run.id)
+    if train_rows:
+        first = await _first_train_rows(context, train_rows)
+        vectors = [(example, vector) for example, vector in vectors if example in first]
+    return EmbeddingIndex.of(vectors, keys)
 
 
 @once_per_run
@@ -149,12 +164,12 @@ async def _covering_lock(_context: RunContext) -> asyncio.Lock:
 
 @once_per_run
 async def _covering(
-    context: RunContext, source: RationaleSource, shots: int, own: frozenset[int], seed: str
+    context: RunContext, eligible: frozenset[int], train_rows: int, shots: int, seed: str
 ) -> list[int]:
-    """Choose examples that cover all train requests, without `own`; the same for all test rows of a seed."""
-    eligible, index = await _eligible(context, source), await _embedding_index(context)
+    """Choose `eligible` examples that cover the train requests; the same for all test rows of a seed."""
+    index = await _embedding_index(context, train_rows)
     async with await _covering_lock(context):
-        return await asyncio.to_thread(index.diverse, eligible - own, shots, seed)
+        return await asyncio.to_thread(index.diverse, eligible, shots, seed)
 
 
 def draw_exemplars(pool: Sequence[int], accepted: frozenset[int], shots: int, seed: str) -> list[int]:
@@ -197,38 +212,33 @@ async def shown_to_teacher(context: RunContext, unit: ClaimedUnit) -> list[Exemp
     number = round_of(unit.variant)
     if number == 1 or not wanted:
         return await _round_seeds(context, unit, wanted)
-    pool = await _accepted_rationales(context, number - 1)
-    ids = await _draw_accepted(context, unit, pool, wanted)
-    variant = context.searches.unit_name(train_wording(context.experiment), BASE)
+    ids = await _draw_accepted(context, unit, number - 1, wanted)
+    retrieval = context.train_retrieval
+    variant = context.searches.unit_name(train_wording(context.experiment), retrieval) if retrieval else ""
     worked = await context.ledger(exemplars.load_exemplars, context.run.id, ids, "star", variant, number - 1)
     own = [
         Exemplar(
             example.query,
             example.reference,
             example.rationale,
-            context.present_passages(context.select_passages(example.passages, BASE), BASE),
+            context.present_passages(context.select_passages(example.passages, retrieval), retrieval),
+            example.columns,
         )
         for example in worked
     ]
     return [*await _round_seeds(context, unit, wanted - len(own)), *own]
 
 
-async def _draw_accepted(
-    context: RunContext, unit: ClaimedUnit, pool: Sequence[tuple[int, str]], wanted: int
-) -> list[int]:
-    """Draw from (example, question). Leave out the example itself and other wordings of its question, which
-    would give the answer away."""
+async def _draw_accepted(context: RunContext, unit: ClaimedUnit, number: int, wanted: int) -> list[int]:
+    """Draw from the right rationales of a round. Leave out the example itself and other wordings of its
+    question, which would give the answer away."""
+    pool, by_question = await _accepted_rationales(context, number)
     question = named_question(unit.example.question_id, unit.example.row)
-    others = frozenset(
-        example
-        for example, asked in pool
-        if example != unit.example_id and (not question or asked != question)
-    )
-    number = round_of(unit.variant)
-    seed = f"{context.experiment.seed}/{await identity_of(context, unit)}/round-{number}"
+    others = pool.keys() - by_question.get(question, ()) - {unit.example_id}
+    seed = f"{context.experiment.seed}/{await identity_of(context, unit)}/round-{round_of(unit.variant)}"
     if context.experiment.identity == "content":
         return await draw_train_rows(context, others, wanted, seed)
-    return draw_exemplars([example for example, _ in pool], others, wanted, seed)
+    return draw_exemplars(list(pool), frozenset(others), wanted, seed)
 
 
 async def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> list[Exemplar]:
@@ -236,12 +246,22 @@ async def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> l
     their caches."""
     rng = random.Random(f"{context.experiment.seed}/{await identity_of(context, unit)}")
     seeds = rationale_seeds(context.experiment.rationale)
+    retrieval = context.train_retrieval
     return [
-        replace(seeds[index], passages=format_passages(seeds[index].passages, context.experiment.passages))
+        replace(seeds[index], passages=context.present_passages(seeds[index].passages, retrieval))
         for index in sorted(rng.sample(range(len(seeds)), min(wanted, len(seeds))))
     ]
 
 
 @once_per_run
-async def _accepted_rationales(context: RunContext, number: int) -> list[tuple[int, str]]:
-    return await context.ledger(exemplars.accepted_examples, context.run.id, number)
+async def _accepted_rationales(
+    context: RunContext, number: int
+) -> tuple[dict[int, str], dict[str, frozenset[int]]]:
+    """Return the question of each example with a right rationale in a round, in order, and the examples of
+    each question that has a name."""
+    pool = dict(await context.ledger(exemplars.accepted_examples, context.run.id, number))
+    by_question: defaultdict[str, set[int]] = defaultdict(set)
+    for example, question in pool.items():
+        if question:
+            by_question[question].add(example)
+    return pool, {question: frozenset(of_question) for question, of_question in by_question.items()}

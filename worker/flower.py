@@ -15,11 +15,13 @@ from typing import Any
 
 import flower.command
 from flower.app import Flower
+from flower.views.broker import BrokerView
 from tornado.httputil import HTTPServerRequest
 from tornado.options import options
 from tornado.web import RequestHandler
 
 from models.core.display import visible
+from storage.limits.usage import connect_reader
 from storage.logs import configure_logging
 from storage.settings import load_settings
 
@@ -32,6 +34,9 @@ DEFAULTS = {
     "max_workers": 500,
     "tasks_columns": "name,args,state,worker,received,runtime,uuid",
 }
+# Celery notes each queue that is declared in a key of this name; these are for its own messages.
+DECLARED = "_kombu.binding."
+OF_CELERY = ("pidbox", "celeryev")
 OTHER_LOGINS = ("basic_auth", "auth")
 
 
@@ -53,7 +58,8 @@ class GuardedFlower(Flower):  # type: ignore[misc]
         self, request: HTTPServerRequest, target_class: type[RequestHandler], *args: Any, **kwargs: Any
     ) -> Any:
         if self._is_authorized(request):
-            return super().get_handler_delegate(request, target_class, *args, **kwargs)
+            view = QueueView if target_class is BrokerView else target_class
+            return super().get_handler_delegate(request, view, *args, **kwargs)
         return super().get_handler_delegate(request, Locked)
 
     def _is_authorized(self, request: HTTPServerRequest) -> bool:
@@ -63,6 +69,16 @@ class GuardedFlower(Flower):  # type: ignore[misc]
         except ValueError:
             return False
         return kind.lower() == "basic" and hmac.compare_digest(given, self._expected)
+
+
+class QueueView(BrokerView):  # type: ignore[misc]
+    """Lists the queues that runs and workers use. Flower itself knows only those of workers that it asked,
+    and without them a queue `celery` that there is not."""
+
+    def get_active_queue_names(self) -> list[str]:
+        with connect_reader(load_settings().broker) as client:
+            declared = (str(key).removeprefix(DECLARED) for key in client.scan_iter(f"{DECLARED}*"))
+            return sorted(name for name in declared if not name.endswith(OF_CELERY))
 
 
 class Locked(RequestHandler):

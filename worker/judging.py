@@ -47,12 +47,14 @@ async def judge_answer(context: RunContext, unit: ClaimedUnit, rule: Correctness
     breaks."""
     reference = unit.example.reference
     if rule == "module":
-        return Judged(await asyncio.to_thread(context.module.correct, answer, reference))
+        return Judged(bool(await context.call_module("correct", answer, reference)))
     if rule != "model":
         return Judged(same_answer(rule, answer, reference))
     if not answer.strip() or same_answer("text", answer, reference):
         return Judged(bool(answer.strip()))
-    return await _by_model(context, unit, context.wording.verdict(unit.example.request, answer, reference))
+    example = unit.example
+    messages = context.wording.verdict(example.request, answer, reference, example.columns)
+    return await _by_model(context, unit, messages)
 
 
 async def _by_model(context: RunContext, unit: ClaimedUnit, messages: Sequence[Message]) -> Judged:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
@@ -20,7 +19,7 @@ from tenacity import (
 
 from models.core.types import Rejection
 from storage.database import WORKER_CONNECTIONS, Database
-from storage.ledger import claims, outcomes, purchases
+from storage.ledger import claims, leases, outcomes, purchases
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome, without_answer
 from storage.ledger.purchases import CallClaim, Purchase, ReserveResult
@@ -30,13 +29,17 @@ from worker.micro_batch import MicroBatch
 
 trouble_log = OncePerMinute(logging.getLogger(__name__))
 MAX_PATIENCE_WHILE_STOPPING = 60.0
+# Enough units are claimed to make calls meanwhile, so that this wait costs no speed. After a call it is
+# shorter: an answer that is not stored yet is lost with the worker.
+BEFORE_CALL_SECONDS = 0.05
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class LedgerAccess:
-    """`owner` is the name that leases carry, `lease` their length in seconds. `clock` gives seconds since the
-    epoch. `stopping` is set when the worker stops. `on_committed` gets the purchases of each commit.
+    """`owner` is the name of this process in the ledger, `lease` the length of its lease in seconds. `clock`
+    gives seconds since the epoch. `stopping` is set when the worker stops. `on_committed` gets the purchases
+    of each commit.
 
     `claim`, `reserve` and `finish` take the items of one caller and share transactions with other callers.
     """
@@ -54,14 +57,15 @@ class LedgerAccess:
         self.owner = owner
         self.lease = lease
         self.clock = clock
-        # How often each unit was claimed: one may be released and come back before the first claim is over.
-        self._in_hand: Counter[int] = Counter()
+        # What holds each unit: one may be released and come back before all units of its message have ended.
+        self._in_hand: dict[int, object] = {}
+        self._live_until = float("-inf")
         self._stopping = stopping
         self._on_committed = on_committed
         # SQLite has one writer; more threads would only queue for its lock.
         self._threads = ThreadPoolExecutor(1 if db.is_sqlite else WORKER_CONNECTIONS, "ledger")
-        self.claim = MicroBatch(self._claim)
-        self.reserve = MicroBatch(self._reserve)
+        self.claim = MicroBatch(self._claim, BEFORE_CALL_SECONDS)
+        self.reserve = MicroBatch(self._reserve, BEFORE_CALL_SECONDS)
         self.finish = MicroBatch(self._finish)
 
     async def __call__(
@@ -91,19 +95,33 @@ class LedgerAccess:
         return await loop.run_in_executor(self._threads, lambda: function(self.db, *args, **kwargs))
 
     @contextmanager
-    def in_hand(self, units: Sequence[ClaimedUnit]) -> Iterator[None]:
-        """Extend the leases of the units within the block. Those of others of this owner expire."""
-        unit_ids = [unit.unit_id for unit in units]
-        self._in_hand.update(unit_ids)
-        try:
-            yield
-        finally:
-            self._in_hand -= Counter(unit_ids)
+    def in_hand(self, unit_ids: Sequence[int]) -> Iterator[list[int]]:
+        """Yield those of the units that nothing else in this process has in hand.
 
-    async def extend_leases(self) -> None:
-        held = sorted(self._in_hand)
-        if held:
-            await self.once(claims.extend_leases, self.owner, held, self.clock(), self.lease)
+        They must be claimed within the block only. So no two coroutines hold a unit under the same owner, and
+        a claimed unit that is not in hand is lost.
+        """
+        holder = object()
+        taken = [unit_id for unit_id in unit_ids if self._in_hand.setdefault(unit_id, holder) is holder]
+        try:
+            yield taken
+        finally:
+            for unit_id in taken:
+                if self._in_hand.get(unit_id) is holder:
+                    del self._in_hand[unit_id]
+
+    async def extend_lease(self) -> None:
+        await self._extend_lease(self.once)
+
+    async def release_lost(self) -> None:
+        """Give back the units of this owner that are not in hand: nobody would end them."""
+        with self.in_hand(await self.once(claims.owned_units, self.owner)) as lost:
+            if lost:
+                await self.once(claims.release_lost, self.owner, lost)
+
+    async def end_lease(self) -> None:
+        """Give back all units, because the worker stops."""
+        await self.once(leases.end_lease, self.owner)
 
     async def reject(
         self, unit: ClaimedUnit, rejection: Rejection, key: str, purchase: Purchase | None
@@ -129,8 +147,14 @@ class LedgerAccess:
         self._on_committed([purchase])
 
     async def release(self, units: Sequence[ClaimedUnit]) -> None:
-        """Give up the leases, so that other workers can claim the units at once."""
-        await self(claims.release_units, self.owner, [unit.unit_id for unit in units])
+        """Give the units back, so that any worker can claim them at once."""
+        unit_ids = [unit.unit_id for unit in units]
+        self._put_down(unit_ids)
+        await self(claims.release_units, self.owner, unit_ids)
+
+    def _put_down(self, unit_ids: Iterable[int]) -> None:
+        for unit_id in unit_ids:
+            self._in_hand.pop(unit_id, None)
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -138,15 +162,29 @@ class LedgerAccess:
     async def _claim(self, messages: Sequence[Sequence[int]]) -> list[list[ClaimedUnit]]:
         """Return the units of each message that this worker now owns. A unit that two messages name belongs
         to the first of them."""
+        await self._require_lease()
         unit_ids = [unit_id for message in messages for unit_id in message]
-        units = await self(claims.claim_units, self.owner, unit_ids, self.clock(), self.lease)
+        units = await self(claims.claim_units, self.owner, unit_ids, self.clock())
         unclaimed = {unit.unit_id: unit for unit in units}
+        self._put_down(unit_id for unit_id in unit_ids if unit_id not in unclaimed)
         return [
             [unclaimed.pop(unit_id) for unit_id in message if unit_id in unclaimed] for message in messages
         ]
 
     async def _reserve(self, calls: Sequence[CallClaim]) -> list[ReserveResult]:
-        return await self(purchases.reserve, self.owner, calls, self.clock(), self.lease)
+        await self._require_lease()
+        return await self(purchases.reserve, self.owner, calls, self.clock())
+
+    async def _require_lease(self) -> None:
+        """Begin the lease; or extend it now, if the process slept beyond its end."""
+        while self.clock() > self._live_until:
+            await self._extend_lease(self)
+
+    async def _extend_lease(self, transaction: Callable[..., Awaitable[None]]) -> None:
+        await transaction(lambda db: db.clock.synchronize())
+        now = self.clock()
+        await transaction(leases.extend_lease, self.owner, now, self.lease)
+        self._live_until = now + self.lease
 
     async def _finish(self, groups: Sequence[Sequence[UnitOutcome]]) -> list[None]:
         ended = [outcome for group in groups for outcome in group]

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Units use the ledger between calls, never during one, so this wait costs no speed.
 LINGER_SECONDS = 0.02
 MAX_ITEMS = 200
 
@@ -18,7 +17,8 @@ MAX_ITEMS = 200
 class MicroBatch(Generic[Item, Result]):
     """`process` handles a list of items in one transaction and returns a result for each, in order.
 
-    Awaiting an item waits for its transaction. If the transaction fails, each item is tried alone, so that
+    Awaiting an item waits for its transaction, which begins `linger` seconds after the last one ended: the
+    first item after a quiet time does not wait. If the transaction fails, each item is tried alone, so that
     one bad item does not fail the others. One batch runs at a time. Belongs to one event loop.
     """
 
@@ -31,6 +31,7 @@ class MicroBatch(Generic[Item, Result]):
         self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._due = 0.0  # the loop's time
 
     async def __call__(self, item: Item) -> Result:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -41,12 +42,14 @@ class MicroBatch(Generic[Item, Result]):
         return await future
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 if len(self._waiting) < MAX_ITEMS:
-                    await asyncio.sleep(self._linger)
+                    await asyncio.sleep(self._due - loop.time())
                 batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
                 await self._run_batch(batch)
+                self._due = loop.time() + self._linger
         finally:
             self._running = None
 

@@ -4,7 +4,7 @@ checked, and asked for again if that helps."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +12,7 @@ from models.core import errors
 from models.core.answers.checks import REASONS
 from models.core.answers.cleaning import clean_completion
 from models.core.display import usd
-from models.core.experiment.endpoints import Price, Student, Teacher
+from models.core.experiment.endpoints import Model, Price
 from models.core.types import Completion, Rejection, Request, Usage
 from storage.ledger import batch_enqueue, counts, purchases
 from storage.ledger.batch_enqueue import BatchRefusal
@@ -49,15 +49,17 @@ class CheckedAnswer(Generic[T]):
 async def ask_until_accepted(
     context: RunContext,
     unit: ClaimedUnit,
-    endpoint: Teacher | Student,
+    endpoint: Model,
     render: Callable[[int], Request],
     parse: Callable[[Completion], T | Rejection],
-    soft_retries: int,
+    soft_retries: int = 0,
+    budgets: Mapping[str, int] | None = None,
 ) -> CheckedAnswer[T]:
     """Ask until `parse` accepts the answer or the budget is used up. `render` gets the number of the attempt.
 
-    Soft rejections (wrong form) and hard ones (no usable answer) have separate budgets. An interrupted unit
-    continues with the attempt at which it was.
+    `budgets` are the numbers of new calls by the reason of a rejection; without them soft rejections (wrong
+    form) and hard ones (no usable answer) have separate ones. An interrupted unit continues with the attempt
+    at which it was.
     """
     while True:
         request = await as_recorded(context, endpoint, render(unit.rejections), unit)
@@ -73,13 +75,15 @@ async def ask_until_accepted(
         if not isinstance(value, Rejection) or REASONS[value.reason].final:
             return answer
         budget = soft_retries if REASONS[value.reason].soft else HARD_RETRIES
+        if budgets is not None:
+            budget = budgets.get(value.reason, budget)
         if unit.rejections - unit.budget_from >= budget:
             return answer
         await context.ledger.reject(unit, value, request.key, purchase)
         unit = replace(unit, rejections=unit.rejections + 1)
 
 
-async def _note(context: RunContext, endpoint: Teacher | Student, answer: CheckedAnswer[Any]) -> None:
+async def _note(context: RunContext, endpoint: Model, answer: CheckedAnswer[Any]) -> None:
     """Raise AccessError if the token limit is too low for every row. The answer is stored before."""
     try:
         context.clients.client(endpoint).used_up.note(endpoint.name, answer.value)
@@ -92,7 +96,7 @@ async def _note(context: RunContext, endpoint: Teacher | Student, answer: Checke
 async def ask_cached(
     context: RunContext,
     unit: ClaimedUnit,
-    endpoint: Teacher | Student,
+    endpoint: Model,
     request: Request,
     together: Sequence[ClaimedUnit] = (),
 ) -> tuple[Completion, Purchase | None]:
@@ -121,12 +125,12 @@ async def ask_cached(
 
 
 async def _reserve(
-    context: RunContext, endpoint: Teacher | Student, call: CallClaim, units: Sequence[ClaimedUnit]
+    context: RunContext, endpoint: Model, call: CallClaim, units: Sequence[ClaimedUnit]
 ) -> Completion | Busy | None:
     """Return the stored answer, Busy, or None if the call is to be made."""
     ledger = context.ledger
     stored: ReserveResult | BatchRefusal
-    in_batches = isinstance(endpoint, Teacher) and endpoint.delivery == "batch"
+    in_batches = endpoint.delivery == "batch"
     if in_batches:
         stored = await ledger(batch_enqueue.enqueue_for_batch, ledger.owner, units, call, ledger.clock())
     else:
@@ -146,7 +150,7 @@ async def _reserve(
 
 async def _buy_answer(
     context: RunContext,
-    endpoint: Teacher | Student,
+    endpoint: Model,
     call: CallClaim,
     expected: Usage,
     failures: CallFailures,
@@ -162,7 +166,10 @@ async def _buy_answer(
     completion = client.estimate.charged(request, clean_completion(completion))
     client.estimate.learn(request, completion.usage)
     cost = cost_nano_usd(completion.usage, endpoint.price)
-    return completion, Purchase(request, completion, cost, seconds, call.reservation)
+    purchase = Purchase(request, completion, cost, seconds, call.reservation)
+    if endpoint.backend != "replay":  # which can answer again for nothing
+        context.clients.journal.append(purchases.purchase_row(call.unit, purchase, ledger.clock()))
+    return completion, purchase
 
 
 def _possible_cost(error: BaseException, expected: Usage, price: Price) -> int:

@@ -19,6 +19,7 @@ from storage.service_errors import cause, machine_trouble, redis_trouble
 log = logging.getLogger(__name__)
 trouble_log = OncePerMinute(log)
 PAUSE_SECONDS = 1.0
+DROPPED = "it is dropped, since only the feeder should send to queues"
 # What these log while Redis is in trouble says the same again and again.
 REPETITIVE = ("celery.worker", "kombu", "py.warnings")
 
@@ -44,6 +45,23 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         self._log(exc)
         self._pause(exc)
+
+    def on_unknown_message(self, _body: object, message: Any) -> None:
+        self._drop(message)
+
+    def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
+        self._drop(message)
+
+    def on_invalid_task(self, _body: object, message: Any, _error: Exception) -> None:
+        self._drop(message)
+
+    def on_decode_error(self, message: Any, _error: Exception) -> None:
+        self._drop(message)
+
+    def _drop(self, message: Any) -> None:
+        """Drop a message that Celery cannot read, or whose task there is not, in one line a minute."""
+        trouble_log.warning("a message is no task of a step", DROPPED)
+        message.reject_log_error(log, self.connection_errors)
 
     def _log(self, error: Exception) -> None:
         trouble = redis_trouble(error) or machine_trouble(error)
@@ -87,5 +105,5 @@ class WithoutRepetition(logging.Filter):
         kind, now = f"{record.name}:{str(record.msg)[:40]}", time.monotonic()
         if now - self._logged.get(kind, float("-inf")) < MINUTE:
             return False
-        self._logged[kind] = now
+        self._logged = {each: at for each, at in self._logged.items() if now - at < MINUTE} | {kind: now}
         return True

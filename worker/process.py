@@ -9,15 +9,18 @@ from typing import Any
 
 from celery.signals import celeryd_init, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker import state
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.display import visible
 from models.core.errors import StarmillError
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX, celery_settings
 from storage.logs import configure_logging
+from storage.service_errors import cause, database_refusal
 from storage.settings import load_settings
 from worker import tracing
 from worker.patient_consumer import WithoutRepetition
 from worker.runtime import Runtime
+from worker.wake_up import wake
 
 # Names on the command line, and of the module that Celery makes of one.
 POOLS = ("threads", "thread", "solo")
@@ -66,8 +69,11 @@ def _start(sender: Any = None, **_: Any) -> None:
     try:
         opened = runtime()
         opened.check()
+        opened.wait_for(opened.take_in_answers())
     except StarmillError as error:
         _exit_unusable(str(error))
+    except SQLAlchemyError as error:
+        _exit_unusable(database_refusal(error) or f"the ledger cannot be used: {cause(error)}")
     if sender is not None:
         opened.queues = lambda: list(sender.app.amqp.queues.consume_from)
 
@@ -75,6 +81,7 @@ def _start(sender: Any = None, **_: Any) -> None:
 def _begin_stop(**_: Any) -> None:
     for opened in _open:
         opened.begin_stop()
+    wake()
 
 
 def _close(**_: Any) -> None:
@@ -90,6 +97,7 @@ def _close(**_: Any) -> None:
 def _stop_unusable_worker() -> None:
     """Begin a warm stop, like SIGTERM does."""
     state.should_stop = EXIT_UNUSABLE
+    wake()
 
 
 def _exit_unusable(message: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from models.adapters.backends import provider
 from models.core.answers.cleaning import clean_completion
 from models.core.errors import AccessError
-from models.core.experiment.endpoints import Student, Teacher
+from models.core.experiment.endpoints import Model
 from models.core.pipeline.rounds import round_of
-from models.core.prompts.rendering import StudentPrompt
-from models.core.recording import Asker, Recording
+from models.core.prompts.rendering import StudentPrompt, format_messages
+from models.core.recording import Asker, Recorded
 from models.core.types import Completion, Message, Request
 from storage.ledger import examples
 from storage.ledger.claims import ClaimedUnit
@@ -21,27 +21,33 @@ from worker.run_context import RunContext, once_per_run
 
 
 def chat(
-    endpoint: Teacher, messages: Sequence[Message], params: Mapping[str, Any], draw: tuple[int, int]
+    model: Model, messages: Sequence[Message], params: Mapping[str, Any], draw: tuple[int, int]
 ) -> Request:
-    return Request(provider(endpoint), endpoint.model_name, tuple(messages), None, _drawn(params, draw), draw)
+    return _request(model, format_messages(model.prompt_format, messages), params, draw)
 
 
 def chat_attempts(
-    teacher: Teacher, messages: Sequence[Message], params: Mapping[str, Any], sample: int
+    model: Model, messages: Sequence[Message], params: Mapping[str, Any], sample: int
 ) -> Callable[[int], Request]:
-    """Return the request of each attempt; `params` override the teacher's own."""
-    merged = {**teacher.params, **params}
-    return lambda attempt: chat(teacher, messages, merged, (sample, attempt))
+    """Return the request of each attempt; `params` override the model's own."""
+    merged = {**model.params, **params}
+    return lambda attempt: chat(model, messages, merged, (sample, attempt))
 
 
-def to_student(student: Student, prompt: StudentPrompt, draw: tuple[int, int]) -> Request:
-    """Let the answer end at the student's own `stop` and at those of its prompt format."""
-    params = dict(student.params)
+def to_student(student: Model, prompt: StudentPrompt, draw: tuple[int, int]) -> Request:
+    return _request(student, prompt, student.params, draw)
+
+
+def _request(
+    model: Model, prompt: StudentPrompt, params: Mapping[str, Any], draw: tuple[int, int]
+) -> Request:
+    """Let the answer end at the `stop` of `params` and at those of the prompt format."""
     if prompt.stop:
         own = params.get("stop") or []
-        params["stop"] = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *prompt.stop]))
+        stop = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *prompt.stop]))
+        params = {**params, "stop": stop}
     return Request(
-        provider(student), student.model_name, prompt.messages, prompt.prompt, _drawn(params, draw), draw
+        provider(model), model.model_name, prompt.messages, prompt.prompt, _drawn(params, draw), draw
     )
 
 
@@ -53,7 +59,7 @@ def _drawn(params: Mapping[str, Any], draw: tuple[int, int]) -> dict[str, Any]:
 
 
 async def as_recorded(
-    context: RunContext, endpoint: Teacher | Student, request: Request, unit: ClaimedUnit | None = None
+    context: RunContext, endpoint: Model, request: Request, unit: ClaimedUnit | None = None
 ) -> Request:
     """Return the request in the recording's terms; unchanged if a model is prompt. `unit` asks; it is None if
     several ask together. Raise NotRecorded or ServiceError."""
@@ -64,7 +70,7 @@ async def as_recorded(
 
 
 def require_as_recorded(
-    context: RunContext, endpoint: Teacher | Student, request: Request, completion: Completion
+    context: RunContext, endpoint: Model, request: Request, completion: Completion
 ) -> None:
     """Raise AccessError if the ledger holds another answer, as it does when a model was sampled twice."""
     if endpoint.backend != "replay":
@@ -78,10 +84,15 @@ def require_as_recorded(
         )
 
 
-async def _asker(context: RunContext, unit: ClaimedUnit, recording: Recording) -> Asker:
-    asker = Asker(unit.stage, unit.split, unit.example.question_id, unit.example.request)
-    if unit.stage == "grow":
+async def _asker(context: RunContext, unit: ClaimedUnit, recording: Recorded) -> Asker:
+    example = unit.example
+    asker = Asker(unit.stage, unit.split, example.question_id, example.request, row=example.row)
+    if unit.kind:
+        asker = replace(asker, in_steps=True, sample=unit.sample)
+    elif unit.stage == "grow":
         asker = replace(asker, round=round_of(unit.variant), sample=unit.sample)
+    elif unit.stage == "answer":
+        asker = replace(asker, cell=unit.variant, sample=unit.sample)
     if not recording.knows_stages:
         return asker
     repeats, number = await _repeats(context), unit.example_id

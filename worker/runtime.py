@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from storage.database import Database
+from storage.answer_journal import journal_folder, take_in_answers
+from storage.database import Database, ForeignSchema
 from storage.ledger import engines, runs
 from storage.logs import OncePerMinute
 from storage.service_errors import cause, passing_trouble
@@ -33,27 +34,34 @@ T = TypeVar("T")
 class Runtime:
     """Celery's threads hand coroutines to this loop; hundreds of calls can be in flight on it.
 
-    `stop_worker` is called when the worker can do no more; `clock` gives seconds since the epoch.
+    `stop_worker` is called when the worker can do no more; `clock` gives seconds since the epoch, by
+    default those of the ledger.
     """
 
     def __init__(
         self,
         settings: Settings,
         stop_worker: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.clock = clock
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.db = Database(settings.database)
+        self.clock = clock or self.db.clock
         self.stopping = asyncio.Event()
         # Why this worker cannot work; empty while it can.
         self.unusable = ""
         self._stop_worker = stop_worker
         self.clients = Clients(settings, self.owner)
+        self._journals = journal_folder(settings)
         # The queues that this worker serves, once it is known.
         self.queues: Callable[[], Sequence[str]] = tuple
         self.ledger = LedgerAccess(
-            self.db, self.owner, settings.lease_seconds, clock, self.stopping, self.clients.forget_answers
+            self.db,
+            self.owner,
+            settings.lease_seconds,
+            self.clock,
+            self.stopping,
+            self.clients.forget_answers,
         )
         # Each known run and when it has to be read again.
         self._contexts: dict[str, tuple[RunContext, float]] = {}
@@ -63,21 +71,38 @@ class Runtime:
         self._thread.start()
         heartbeat = settings.lease_seconds / 4
         self._periodic = [
-            self._start(self._repeat(heartbeat, self.ledger.extend_leases, "leases not extended")),
+            self._start(self._repeat(heartbeat, self.ledger.extend_lease, "lease not extended")),
+            self._start(
+                self._repeat(settings.lease_seconds, self.ledger.release_lost, "lost units not given back")
+            ),
             self._start(
                 self._repeat(min(heartbeat, MAX_DROP_SECONDS), self.drop_ended_runs, "ended runs not dropped")
             ),
+            self._start(self._repeat(heartbeat, self.require_own_schema, "release of the ledger not read")),
+            self._start(self._repeat(heartbeat, self.take_in_answers, "answers of the dead not taken in")),
             self._start(self._repeat(REPORT_SECONDS, self._report_engines, "engines not reported")),
             self._start(self._repeat(REPORT_SECONDS, self._report_waits, "waits not reported")),
         ]
 
     def check(self) -> None:
-        """Raise ServiceError unless the ledger can be used."""
+        """Raise ServiceError unless the ledger can be used, and this machine's clock shows its time."""
         self.db.require_current()
+        self.wait_for(self.ledger(Database.require_agreeing_clock))
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run the coroutine on the loop and wait for it; called from Celery's threads."""
         return self._start(coroutine).result()
+
+    async def take_in_answers(self) -> None:
+        """Take in what workers of this machine were answered before they were killed."""
+        await self.ledger(take_in_answers, self._journals, self.clock())
+
+    async def require_own_schema(self) -> None:
+        """Stop the worker once another release has upgraded the ledger, whose workers get its units."""
+        try:
+            await self.ledger.once(Database.require_current)
+        except ForeignSchema as error:
+            self.fatal(str(error))
 
     async def context(self, run_id: str) -> RunContext:
         """Return the run. Limits and budget may change while it runs, so it is read again every few seconds;
@@ -118,6 +143,10 @@ class Runtime:
     def close(self) -> None:
         for task in self._periodic:
             task.cancel()
+        with contextlib.suppress(Exception):  # a run that took moments has its engines reported, too
+            self.wait_for(self._report_engines())
+        with contextlib.suppress(Exception):  # at worst the lease expires
+            self.wait_for(self.ledger.end_lease())
         self.wait_for(self.clients.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -143,13 +172,14 @@ class Runtime:
         known = list(self._contexts)
         if known:
             running = await self.ledger.once(runs.still_running, known)
-            for run_id in set(known) - running:
+            # Another call may have dropped some meanwhile.
+            for run_id in (set(known) - running) & self._contexts.keys():
                 context, _ = self._contexts.pop(run_id)
                 context.stopping.set()
                 self.clients.cancel_run(run_id)
 
     async def _report_waits(self) -> None:
-        await self.clients.report(self.queues(), self.clock())
+        await self.clients.report(self.queues())
 
     async def _report_engines(self) -> None:
         loads = self.clients.loads()

@@ -15,7 +15,8 @@ from aiohttp import BasicAuth, hdrs, web
 from aiohttp.typedefs import Handler
 
 from models.adapters.backends import gateway_client
-from models.adapters.backends.openai import CONNECT_SECONDS, is_loopback
+from models.adapters.backends.access import is_loopback
+from models.adapters.backends.openai import CONNECT_SECONDS
 from models.adapters.tcp_keepalive import open_socket
 from worker.gateway.answer_cache import AnswerCache, CachedAnswer, CallsInFlight
 

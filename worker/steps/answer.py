@@ -9,7 +9,7 @@ from models.core.answers.checks import LIMIT_USED_UP, usable_text
 from models.core.errors import ContextOverflow, NotRecorded
 from models.core.experiment.endpoints import Student
 from models.core.prompts import rendering
-from models.core.prompts.rendering import Extent, apply_format
+from models.core.prompts.rendering import Extent, StudentPrompt, apply_format
 from models.core.tokens import answer_limit
 from models.core.types import MALFORMED, Completion, Rejection, Request
 from storage.ledger.claims import ClaimedUnit
@@ -20,21 +20,26 @@ from worker.model_calls import CheckedAnswer, ask_until_accepted
 from worker.requests import to_student
 from worker.run_context import RunContext, query_of
 
+UNKNOWN_PROMPT = "(The prompt of this recorded answer is not known. It was about this request:)"
+
 
 async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
     cell = context.cells[unit.variant]
     student = context.experiment.student(cell.student)
+    if student.replays_cells:
+        return await _recorded_answer(context, unit, student)
     exemplars = await choose_exemplars(context, unit, cell)
-    chosen = context.passages_for(unit, cell.wording, cell.retrieval) if cell.retrieval else []
+    chosen = context.passages_for(unit, cell.wording, cell.retrieval)
     stop = context.wording.folder.stop
 
     def render(extent: Extent, attempt: int) -> Request:
-        passages = context.present_passages(chosen[: extent.passages], cell.retrieval) if chosen else ()
+        passages = context.present_passages(chosen[: extent.passages], cell.retrieval)
         shown = [
             exemplar.exemplar(context, cell, count)
             for exemplar, count in zip(exemplars, extent.exemplars, strict=False)
         ]
-        text = context.wording.student_prompt(query_of(unit, cell.wording), passages, shown)
+        query, columns = query_of(unit, cell.wording), unit.example.columns
+        text = context.wording.student_prompt(query, passages, shown, columns)
         return to_student(student, apply_format(student.prompt_format, text, stop), (unit.sample, attempt))
 
     whole = Extent(len(chosen), tuple(len(exemplar.passages) for exemplar in exemplars))
@@ -48,6 +53,20 @@ async def answer(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
         "dropped": rendering.count_dropped(whole, extent),
         "truncated": checked.completion.finish_reason == "length",
     }
+    return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)
+
+
+async def _recorded_answer(context: RunContext, unit: ClaimedUnit, student: Student) -> UnitOutcome:
+    """Replay the answer of the cell. Its prompt, exemplars and documentation are not known."""
+    prompt = StudentPrompt(prompt=f"{UNKNOWN_PROMPT}\n\n{unit.example.request}")
+
+    def request(attempt: int) -> Request:
+        return to_student(student, prompt, (unit.sample, attempt))
+
+    checked = await ask_until_accepted(context, unit, student, request, _any_text, soft_retries=0)
+    if isinstance(checked.value, Rejection):
+        return context.rejected(checked.unit, checked.value, checked.generation, checked.purchase)
+    result = {"text": checked.value, "truncated": checked.completion.finish_reason == "length"}
     return context.done(checked.unit, result, generation=checked.generation, purchase=checked.purchase)
 
 

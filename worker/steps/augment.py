@@ -64,21 +64,22 @@ async def _alone_or_waiting(context: RunContext, unit: ClaimedUnit) -> UnitOutco
 
 
 async def _alone(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
-    config, teacher = context.experiment.augment, context.experiment.teacher
+    config, teacher = context.experiment.augment, context.experiment.model("teacher")
     request = unit.example.request
     messages = context.wording.augmentation(request, augmentation_seeds(config))
     render = chat_attempts(teacher, messages, config.params, 0)
-    parse = partial(parse_augmentation, request=request)
+    parse = partial(parse_augmentation, request=request, any_text=config.accept == "any")
     checked = await ask_until_accepted(context, unit, teacher, render, parse, SOFT_RETRIES)
     return _outcome(context, checked)
 
 
 async def _together(context: RunContext, units: list[ClaimedUnit], requests: list[str]) -> list[UnitOutcome]:
     """`requests` are those of the common call; `units` may be only some of its units."""
-    config, teacher = context.experiment.augment, context.experiment.teacher
+    config, teacher = context.experiment.augment, context.experiment.model("teacher")
     messages = context.wording.augmentations(requests, augmentation_seeds(config))
     params = {**teacher.params, **config.params}
-    if "max_tokens" in params:
+    # The teacher's limit is that of one answer, that of `augment` one of the call.
+    if "max_tokens" in params and "max_tokens" not in config.params:
         params["max_tokens"] *= len(requests)
     try:
         request = await as_recorded(context, teacher, chat(teacher, messages, params, (0, 0)))
@@ -88,7 +89,8 @@ async def _together(context: RunContext, units: list[ClaimedUnit], requests: lis
     except BadRequest:
         # One bad request may have made the server refuse all.
         return await _each(context, units)
-    parsed = dict(zip(requests, parse_augmentations(completion, requests), strict=True))
+    items = parse_augmentations(completion, requests, any_text=config.accept == "any")
+    parsed = dict(zip(requests, items, strict=True))
     outcomes: list[UnitOutcome] = []
     again: list[ClaimedUnit] = []
     for unit in units:

@@ -28,7 +28,7 @@ SOFT_RETRIES = 2
 
 
 async def grow(context: RunContext, unit: ClaimedUnit) -> UnitOutcome:
-    config, teacher = context.experiment.grow, context.experiment.teacher
+    config, teacher = context.experiment.grow, context.experiment.model("teacher")
     shown = await shown_to_grow(context, unit)
     messages = context.wording.growth([(each.request, each.answer) for each in shown], config.requests)
     # The round counts too: with the same examples, a later round must not get the same answer.
