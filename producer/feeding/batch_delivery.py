@@ -11,7 +11,6 @@ import logging
 import secrets
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from storage.ledger.runs import Run
 from storage.logs import set_about
 from storage.schema import GATHERED, REFUSED, SETTLED, SUBMITTED, UPLOADED
 from storage.service_errors import cause, database_trouble
+from storage.settings import load_settings
 
 log = logging.getLogger(__name__)
 # The provider takes 50,000 calls and 200 MB.
@@ -67,13 +67,13 @@ class BatchDelivery:
         db: Database,
         run: Run,
         client: BatchClient,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         timing: BatchTiming | None = None,
     ) -> None:
         self.db = db
         self.run = run
         self.client = client
-        self.clock = clock
+        self.clock = clock or db.clock
         self.timing = timing or BatchTiming()
         # Units in these queues lead to calls of the teacher.
         self._queues = sorted({slot.queue for slot in train_slots(run.experiment)})
@@ -182,7 +182,7 @@ class BatchDelivery:
         answers: list[tuple[str, Completion]] = []
         refusals: list[tuple[str, BatchRefusal]] = []
         denied: AccessError | None = None
-        price, lost = self.run.experiment.teacher.price, 0
+        price, lost = self.run.experiment.model("teacher").price, 0
         for line in lines:
             try:
                 key, outcome = parse_result_line(line, self.client.address)
@@ -231,7 +231,7 @@ _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=60)
 @contextmanager
 def deliver_batches(db: Database, run: Run) -> Iterator[None]:
     """Deliver batches of the run within the block, if its teacher takes them."""
-    if run.experiment.teacher.delivery != "batch":
+    if not run.experiment.teacher or run.experiment.teacher.delivery != "batch":
         yield
         return
     stop = threading.Event()
@@ -273,7 +273,8 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _tick_until(stop: threading.Event, db: Database, run: Run, retrying: tenacity.Retrying) -> None:
-    client = BatchClient(run.experiment.teacher)
+    assert run.experiment.teacher
+    client = BatchClient(run.experiment.teacher, load_settings().allowed_hosts)
     try:
         delivery = BatchDelivery(db, run, client)
         while not stop.wait(TICK_SECONDS):

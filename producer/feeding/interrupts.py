@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
@@ -12,10 +13,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Both signals raise KeyboardInterrupt: the first one at `check` while `deferred`, all others at once."""
+    """The signals raise KeyboardInterrupt: the first one at `check` while `deferred`, all others at once.
 
-    def __init__(self) -> None:
+    Only the main thread can catch signals; in another nothing is caught.
+    """
+
+    def __init__(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
         self.requested = False
+        self._signals = signals
         self._deferring = False
 
     def check(self) -> None:
@@ -31,7 +36,8 @@ class StopSignal:
             self._deferring = False
 
     def __enter__(self) -> Self:
-        self._previous = {each: signal.signal(each, self._handle) for each in SIGNALS}
+        caught = self._signals if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {each: signal.signal(each, self._handle) for each in caught}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,22 +16,27 @@ from contextlib import ExitStack, closing
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from producer.feeding.batch_delivery import deliver_batches
-from producer.feeding.feeder import Feeder, Shares
+from models.core.errors import ServiceError
+from producer.feeding.feeder import Feeder
 from producer.feeding.interrupts import StopSignal
+from producer.feeding.shares import Shares
+from producer.feeding.webhook import RunNotifier
+from storage.answer_journal import journal_folder, take_in_answers
 from storage.broker import Queues
-from storage.database import Database
+from storage.database import Database, ForeignSchema
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
+from storage.ledger_clock import REREAD_SECONDS
 from storage.logs import OncePerMinute, set_about
-from storage.schema import RUNNING
-from storage.service_errors import cause, database_trouble, redis_trouble
+from storage.schema import FINISHED, RUNNING
+from storage.service_errors import cause, database_refusal, database_trouble, redis_trouble
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 trouble_log = OncePerMinute(log)
 TICK_SECONDS = 0.2
 SHORT_TICK_SECONDS = 0.05
+DRAINED_TICK_SECONDS = 0.1
 WATCH_SECONDS = 0.5
 LEAD_SECONDS = 2.0
 
@@ -63,10 +68,13 @@ class ElectedFeeder:
         self.db = db
         self.run = run
         self.leader = ""
+        self._journals = journal_folder(settings)
         self._feeder = Feeder(db, run, settings, shares=shares)
         self._clock = clock
         self._next_election = clock() + patience
         self._batches = ExitStack()
+        self._notifier = RunNotifier(db, run, settings)
+        self._tracker = settings.tracker
 
     @property
     def leads(self) -> bool:
@@ -77,30 +85,50 @@ class ElectedFeeder:
         """Return the seconds until the next tick is due."""
         if not self.leads:
             return WATCH_SECONDS
+        pause = DRAINED_TICK_SECONDS if self._feeder.is_drained else TICK_SECONDS
         # Random, so that no run is always the first to fill a queue.
-        return random.uniform(0.5, 1.5) * (SHORT_TICK_SECONDS if self._feeder.is_short else TICK_SECONDS)
+        return random.uniform(0.5, 1.5) * (SHORT_TICK_SECONDS if self._feeder.is_short else pause)
 
     def current_leader(self) -> str:
         """Return the name of the leader, or an empty text if there is none."""
-        return scheduling.current_feeder(self.db, self.run.id, time.time())
+        return scheduling.current_feeder(self.db, self.run.id, self.db.clock())
 
     def try_to_lead(self) -> None:
-        """Become the run's leader, or stay it, if no other process is."""
+        """Become the run's leader, or stay it, if no other process is. Before, take in what workers of this
+        machine were answered before they were killed: else it would be asked again."""
+        self.db.clock.synchronize(older_than=REREAD_SECONDS)
+        take_in_answers(self.db, self._journals, self.db.clock())
         before, self.leader = self.leads, self._feeder.lead()
         self._next_election = self._clock() + LEAD_SECONDS
         if self.leads and not before:
             log.info("run %s: feeding it", self.run.id)
-            self._batches.enter_context(deliver_batches(self.db, self.run))
+            if _delivers_batches(self.run):
+                from producer.feeding.batch_delivery import deliver_batches  # with a client of the provider
+
+                self._batches.enter_context(deliver_batches(self.db, self.run))
         elif before and not self.leads:
             log.warning("run %s: %s feeds it now", self.run.id, self.leader)
             self._batches.close()
 
     def tick(self) -> bool:
         """Feed the run if this process leads. Return whether the run has ended or was stopped."""
-        if self._clock() >= self._next_election:
-            self.try_to_lead()
-        ended = self.leads and self._feeder.tick()
-        return ended or runs.run_state(self.db, self.run.id)[0] != RUNNING
+        # Nobody takes the lead of a run that is over: its end would be told twice.
+        over = not self.leads and runs.run_state(self.db, self.run.id)[0] != RUNNING
+        if not over:
+            if self._clock() >= self._next_election:
+                self.try_to_lead()
+            over = self.leads and (self._feeder.tick() or self._feeder.run_state != RUNNING)
+        if self.leads:
+            self._notifier.tick(over=over)
+            if over:
+                self._track()
+        return over
+
+    def _track(self) -> None:
+        if self._tracker and runs.run_state(self.db, self.run.id)[0] == FINISHED:
+            from producer.results.tracking import track_run  # with the arithmetic of reports
+
+            track_run(self.db, runs.load_run(self.db, self.run.id), self._tracker)
 
     def close(self) -> None:
         """Give up the lead. If the database is away, another takes over only when the lease is over."""
@@ -111,6 +139,11 @@ class ElectedFeeder:
             log.warning("run %s: %s", self.run.id, database_trouble(error) or cause(error))
 
 
+def _delivers_batches(run: Run) -> bool:
+    teacher = run.experiment.teacher
+    return bool(teacher and teacher.delivery == "batch")
+
+
 LOOK_SECONDS = 1.0
 # A service that is silent for so long counts as ended.
 ANNOUNCED_SECONDS = 8.0
@@ -119,7 +152,8 @@ AWAY_SECONDS = 1.0
 
 
 class FeedService:
-    """Feeds every running run. It waits while the database or Redis is away."""
+    """Feeds every running run. It waits while the database or Redis is away, and ends when another release
+    has upgraded the ledger."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self.db = db
@@ -129,15 +163,25 @@ class FeedService:
         self._threads: dict[str, threading.Thread] = {}
 
     def serve(self, stop: StopSignal) -> None:
-        """Feed until stopped. Raise KeyboardInterrupt once `stop` is requested and all runs are released."""
+        """Feed until stopped. Raise KeyboardInterrupt once `stop` is requested and all runs are released, and
+        ForeignSchema once another release has upgraded the ledger."""
         with closing(Queues(self.settings.broker)) as broker, stop.deferred():
             try:
                 while True:
                     stop.check()
+                    self._require_own_schema()
                     self._start_feeders(broker)
                     time.sleep(LOOK_SECONDS)
             finally:
                 self._stop()
+
+    def _require_own_schema(self) -> None:
+        try:
+            self.db.require_current()
+        except ForeignSchema:
+            raise
+        except (ServiceError, SQLAlchemyError) as error:
+            trouble_log.warning(cause(error), "the runs wait for it")
 
     def _start_feeders(self, broker: Queues) -> None:
         try:
@@ -164,8 +208,9 @@ class FeedService:
                 while not self._stopping.is_set() and not self._tick(feeder):
                     self._stopping.wait(feeder.pause)
         except Exception as error:
-            log.exception("run %s cannot be fed", run.id)
-            message = f"it cannot be fed: {type(error).__name__}: {error}"
+            refusal = database_refusal(error)
+            message = f"it cannot be fed: {refusal or f'{type(error).__name__}: {error}'}"
+            log.log(logging.ERROR, "run %s: %s", run.id, message, exc_info=None if refusal else error)
             runs.stop_run(self.db, run.id, message, paused=True)
 
     def _tick(self, feeder: ElectedFeeder) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 
 from models.adapters.encoders import open_encoder
 from models.adapters.encoders.checkpoint import find_checkpoint
-from models.adapters.encoders.encoder import Encoder, passage_text
+from models.adapters.encoders.encoder import Encoder, NoEncoder, passage_text
 from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.passages import Passages
 from models.core.pipeline.grid import Searches
-from models.core.retrieval.learned_ranking import TrainingExamples, train_ranking
-from models.core.retrieval.solved_examples import SolvedExamples, answer_matrix, normalize
+from models.core.retrieval.learned_ranking import TrainedCorpus, TrainingExamples, train_rankings
+from models.core.retrieval.solved_examples import normalize
+from models.core.retrieval.source_usage import count_uses, usage_keys
 from models.core.types import Example, Passage
 from models.core.words import question_group, without_literals
 from producer.corpus import attributions, read_passages
 from producer.corpus.attribution import write_attributions
 from producer.experiments.datasets import read_dataset
 from producer.files import exclusive
+from producer.index import require_passages
+from producer.index.installed_source import installed_source
 from storage.passages import corpus_hash, index_name, index_path
 from storage.passages.learned_index import (
     LearnedIndex,
@@ -37,7 +40,7 @@ from storage.passages.learned_index import (
 )
 from storage.passages.milvus_store import MilvusStore
 from storage.passages.retriever import LEARNED
-from storage.passages.snapshot import CorpusVectors, Snapshot, write_snapshot
+from storage.passages.snapshot import CorpusVectors, Meta, Snapshot, write_snapshot
 from storage.passages.vectors import ROUNDING
 from storage.schema import TRAIN
 
@@ -51,13 +54,24 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A built index. `path` is the folder of its snapshot, `encoded` the number of new passages."""
+    """A built index.
+
+    `path` is the folder of its snapshot, `encoded` the number of new passages, None if no search compares
+    vectors. `replaced` says that another
+    encoder had made the index that was there.
+    """
 
     name: str
     path: Path
     count: int
     fingerprint: str
-    encoded: int
+    encoded: int | None
+    replaced: bool = False
+
+    def __str__(self) -> str:
+        encoded = "" if self.encoded is None else f", {self.encoded:,} newly encoded"
+        why = " since another encoder had made the index" if self.replaced else ""
+        return f"index {self.name}: {self.count:,} passages{encoded}{why}"
 
 
 def build_index(
@@ -70,23 +84,54 @@ def build_index(
     """Bring the index of `config` up to date and publish its snapshot below `home`.
 
     Only new passages are encoded, by `encoder` or the one that `config` names; an interrupted build resumes
-    where it stopped. If nothing has changed, neither Milvus nor the model is opened. `progress` gets
-    (passages encoded, passages to encode). Raises UsageError for the passages, and ServiceError for the
-    encoder, for Milvus, and for a search that misses neighbours.
+    where it stopped. If nothing has changed, neither Milvus nor the model is opened. Where no search
+    compares vectors, none are made, and only a Milvus server is opened, from which other machines copy.
+    `progress` gets (passages encoded, passages to encode). Raises UsageError for the passages, and
+    ServiceError for the encoder, for Milvus, and for a search that misses neighbours.
     """
     name, path = index_name(config), index_path(config, home)
-    known = encoder or find_checkpoint(config.encoder)
+    used = encoder or (None if config.needs_vectors else NoEncoder())
+    without_vectors = isinstance(used, NoEncoder)
+    known = used or find_checkpoint(config.encoder)
     passages = {passage.key: passage for passage in read_passages(config)}
     sources = attributions(config)
-    if _is_current(path, known.fingerprint, corpus_hash(passages)):
+    earlier = _published(path)
+    if earlier and earlier.fingerprint == known.fingerprint and earlier.corpus == corpus_hash(passages):
         write_attributions(path, sources)
-        return Index(name, path, len(passages), known.fingerprint, encoded=0)
+        return Index(name, path, len(passages), known.fingerprint, None if without_vectors else 0)
     path.mkdir(parents=True, exist_ok=True)
-    with (
-        # A second builder would remove unfinished files.
-        exclusive(path / "lock", f"{path} is being built by another process; wait for it to end"),
-        MilvusStore.open(milvus_uri, name, known.fingerprint, known.dimension) as store,
-    ):
+    # A second builder would remove unfinished files.
+    with exclusive(path / "lock", f"{path} is being built by another process; wait for it to end"):
+        if isinstance(used, NoEncoder) and "://" not in milvus_uri:
+            vectors, encoded = used.encode(list(passages)), None
+        else:
+            vectors, encoded = _build_in_milvus(config, milvus_uri, path, passages, used, progress)
+        write_attributions(path, sources)
+        write_snapshot(path, list(passages.values()), vectors, known.fingerprint)
+    replaced = bool(encoded and earlier and earlier.fingerprint != known.fingerprint)
+    encoded = None if without_vectors else encoded
+    return Index(name, path, len(passages), known.fingerprint, encoded, replaced)
+
+
+def _published(path: Path) -> Meta | None:
+    """Return what the snapshot in `path` holds, if there is one."""
+    try:
+        return Snapshot.open(path).meta
+    except ServiceError:
+        return None
+
+
+def _build_in_milvus(
+    config: Passages,
+    uri: str,
+    path: Path,
+    passages: Mapping[str, Passage],
+    encoder: Encoder | None,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float32], int]:
+    """Return the vectors of the passages, in their order, and the number of those that were new."""
+    name, known = index_name(config), encoder or find_checkpoint(config.encoder)
+    with MilvusStore.open(uri, name, known.fingerprint, known.dimension) as store:
         stored = store.keys()
         new = [passage for key, passage in passages.items() if key not in stored]
         vectors = CorpusVectors(passages, known.dimension)
@@ -98,17 +143,8 @@ def build_index(
         vectors.complete(store)
         _probe(store, vectors.rows)
         store.publish(name)
-        write_attributions(path, sources)
-        write_snapshot(path, list(passages.values()), vectors.rows, known.fingerprint)
         store.drop_others(name)
-    return Index(name, path, len(passages), known.fingerprint, len(new))
-
-
-def _is_current(path: Path, fingerprint: str, corpus: str) -> bool:
-    try:
-        return Snapshot.open(path, fingerprint).meta.corpus == corpus
-    except ServiceError:
-        return False
+    return vectors.rows, len(new)
 
 
 def _encode(
@@ -144,7 +180,7 @@ def _probe(store: MilvusStore, vectors: NDArray[np.float32]) -> None:
 
 
 # To be increased when the learning changes: the digest of what was learned contains it.
-LEARNING_VERSION = "1"
+LEARNING_VERSION = "2"
 
 
 def needs_learning(passages: Passages) -> bool:
@@ -158,7 +194,8 @@ def learn_index(experiment: Experiment, home: Path, progress: Progress | None = 
     The index must be built. Nothing is done if nothing has changed. `progress` gets (examples seen, examples
     to see). Raises UsageError if no example names a passage of the index.
     """
-    passages, path = experiment.passages, learned_index_path(experiment.passages, experiment.dataset, home)
+    passages = require_passages(experiment)
+    path = learned_index_path(passages, experiment, home)
     snapshot = Snapshot.open(index_path(passages, home))
     examples = _solved_examples(experiment, snapshot)
     digest = _digest(examples, snapshot)
@@ -166,28 +203,36 @@ def learn_index(experiment: Experiment, home: Path, progress: Progress | None = 
         return len(examples)
     encoder = open_encoder(passages.encoder)
     requests = [example.request for example in examples]
-    whole = normalize(encoder.encode(requests))
-    bare = normalize(encoder.encode([without_literals(request) for request in requests]))
-    groups = [question_group(example.question_id) for example in examples]
-    answers = [[row for name in example.oracle for row in snapshot.rows_of(name)] for example in examples]
-    solved = SolvedExamples(whole, bare, np.array(groups), answer_matrix(answers, len(snapshot)))
-    lessons = TrainingExamples(requests, [example.question_id for example in examples], answers, whole, bare)
-    ranking = train_ranking(
-        lessons, snapshot.vectors, open_lexicon(snapshot), solved, experiment.seed, os.cpu_count() or 1,
-        progress or _no_progress,
+    both = normalize(encoder.encode([*requests, *map(without_literals, requests)]))
+    whole, bare = both[: len(requests)], both[len(requests) :]
+    learned = LearnedIndex(
+        snapshot.fingerprint, digest, [question_group(example.question_id) for example in examples],
+        [list(example.oracle) for example in examples], whole, bare, [], _count_uses(snapshot),
     )  # fmt: skip
-    named = [list(example.oracle) for example in examples]
-    save_learned_index(path, LearnedIndex(snapshot.fingerprint, digest, groups, named, whole, bare, ranking))
+    lexicon = open_lexicon(snapshot)
+    corpus = TrainedCorpus(
+        snapshot.vectors, lexicon, learned.solved(snapshot, lexicon), learned.usage(snapshot)
+    )
+    answers = [[row for name in example.oracle for row in snapshot.rows_of(name)] for example in examples]
+    lessons = TrainingExamples(requests, [example.question_id for example in examples], answers, whole, bare)
+    rankings = train_rankings(lessons, corpus, experiment.seed, os.cpu_count() or 1, progress or _no_progress)
+    save_learned_index(path, replace(learned, rankings=rankings))
     return len(examples)
 
 
+def _count_uses(snapshot: Snapshot) -> dict[str, int]:
+    """Count the uses of the passages' names in installed source code."""
+    keys = {key for row in range(len(snapshot)) for key in usage_keys(snapshot.passage(row))}
+    return dict(count_uses(installed_source(len(snapshot)), keys))
+
+
 def _solved_examples(experiment: Experiment, snapshot: Snapshot) -> list[Example]:
-    train = read_dataset(experiment.dataset)[TRAIN]
+    train = read_dataset(experiment)[TRAIN]
     solved = [example for example in train if any(snapshot.rows_of(name) for name in example.oracle)]
     if not solved:
         raise UsageError(
             "passages.method: no train example names a passage of this index in its field oracle; "
-            "take dense, bm25 or fusion, or map the field with dataset.fields.oracle"
+            f"take dense, bm25 or fusion, or map the field with {experiment.rows_key}.fields.oracle"
         )
     return solved
 

@@ -12,8 +12,7 @@ from models.core.metrics.scores import mean_interval, mean_percent, recall, reci
 from models.core.metrics.significance import Interval
 from models.core.retrieval.passage_selection import filter_hits
 from models.core.types import Example, Hit, Query
-from producer.results.score_files import key_field, text_field
-from storage.jsonl import read_objects
+from producer.results.score_files import keyed_rows, text_field
 
 QUERIES_PER_BATCH = 256
 SearchFunction = Callable[[Sequence[Query], int, Passages], list[list[Hit]]]
@@ -40,18 +39,24 @@ class RetrievalScores:
     shown: float
 
 
-def read_augmentations(path: Path) -> dict[str, str]:
-    """Return question_id -> augmentation; the last line of an id counts. Raises DatasetError."""
-    rows = read_objects(path)
-    return {key_field(path, line, row): text_field(path, line, row, "augmentation") for line, row in rows}
+def read_augmentations(path: Path) -> dict[str, list[str]]:
+    """Return the augmentations of each question id in their order. Raises DatasetError."""
+    augmentations: dict[str, list[str]] = {}
+    for line, key, row in keyed_rows(path):
+        augmentations.setdefault(key, []).append(text_field(path, line, row, "augmentation"))
+    return augmentations
 
 
-def make_queries(examples: Iterable[Example], augmentations: Mapping[str, str]) -> list[Query]:
-    """Return a query for each example. Raises UsageError if no example names a right passage."""
-    queries = [
-        Query(each.request, augmentations.get(each.question_id, ""), each.question_id, each.oracle)
-        for each in examples
-    ]
+def make_queries(examples: Iterable[Example], augmentations: Mapping[str, Sequence[str]]) -> list[Query]:
+    """Return a query for each example: the last of an id has the last augmentation, the one before that the
+    one before. Raises UsageError if no example names a right passage."""
+    left = {key: list(texts) for key, texts in augmentations.items()}
+    queries = []
+    for each in reversed([*examples]):
+        texts = left.get(each.question_id)
+        text = texts.pop() if texts else ""
+        queries.append(Query(each.request, text, each.question_id, each.oracle))
+    queries.reverse()
     if not any(query.oracle for query in queries):
         raise UsageError(
             "no row of the split names its right passages; map their field with dataset.fields.oracle"
@@ -86,7 +91,7 @@ def evaluate(
     )
 
 
-def count_unknown(queries: Sequence[Query], known: Callable[[str], bool], path: Path) -> int:
+def count_unknown(queries: Sequence[Query], known: Callable[[str], bool], path: str) -> int:
     """Count the right passages that the index lacks. Raises DatasetError if it lacks all of them."""
     names = {name for query in queries for name in query.oracle}
     missing = sum(not known(name) for name in names)

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.adapters.encoders.checkpoint import FILE, Checkpoint, find_checkpoint
+from models.adapters.encoders.checkpoint import FILE, Checkpoint, find_weights
 from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
 from producer.corpus import read_passages
 from producer.experiments.datasets import read_dataset
 from producer.feeding.interrupts import StopSignal
 from producer.files import replacing_folder
+from producer.index import require_passages
 from producer.index.trainer import TrainableEncoder, Trainer
 from producer.index.training_data import (
     Pairs,
@@ -106,7 +107,8 @@ def train(
     Raises UsageError for data without pairs and for a folder that holds another training or an encoder, and
     ServiceError if the encoder cannot be trained.
     """
-    base = find_checkpoint(experiment.passages.encoder)
+    config = require_passages(experiment)
+    base = find_weights(config.encoder)
     if base.kind == "onnx":
         raise ServiceError(
             f"passages.encoder: {base.path} is an ONNX graph, which cannot be trained; name the folder that "
@@ -114,8 +116,8 @@ def train(
         )
     if (folder / FILE).is_file():
         raise UsageError(f"-o {folder}: holds an encoder already; give another folder")
-    passages = read_passages(experiment.passages)
-    data = make_pairs(read_dataset(experiment.dataset)[TRAIN], passages, base.template)
+    passages = read_passages(config)
+    data = make_pairs(read_dataset(experiment)[TRAIN], passages, base.template)
     identity = {"data": data.digest, "base": base.fingerprint, **asdict(options)}
     checkpoint = TrainingCheckpoint(folder, identity)
     state = checkpoint.load()

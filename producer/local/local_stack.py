@@ -1,4 +1,4 @@
-"""Start the services of `--local` for one experiment, in order; one stack for each home."""
+"""Start the services of `--local` for one experiment, side by side; one stack for each home."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.core.errors import ServiceError
-from models.core.experiment.endpoints import Student, Teacher
 from models.core.experiment.experiment import Experiment
 from producer.local import services
-from producer.local.supervisor import Supervisor
+from producer.local.supervisor import Service, Supervisor
 from storage.settings import Settings
 
 
@@ -32,8 +31,8 @@ def local_stack(
 ) -> Iterator[LocalStack]:
     """Start the services within the block.
 
-    Redis, the embedded model (if used) and a gateway (if wanted) are started unless their URLs are set; then
-    workers, and Flower (if wanted and installed).
+    Redis, the embedded model (if used) and a gateway (if wanted) are started unless their URLs are set; with
+    them workers, which wait for what they use, and later Flower (if wanted and installed).
     """
     folder, logs = settings.root / "local", settings.root / "logs"
     for path in (folder, logs):
@@ -42,29 +41,27 @@ def local_stack(
         supervisor = Supervisor(folder)
         supervisor.stop_leftovers()
         try:
+            started: list[Service] = []
             redis_url = settings.redis_url
             if redis_url is None:
                 service, redis_url = services.redis_service(folder, logs)
-                supervisor.start(service)
+                started.append(service)
             embedded_url = settings.embedded_url
-            endpoints: list[Teacher | Student] = [experiment.teacher, *experiment.examined]
-            if experiment.asks_judge and experiment.judge.model:
-                endpoints.append(experiment.judge.model)
-            if embedded_url is None and any(endpoint.backend == "embedded" for endpoint in endpoints):
+            if embedded_url is None and any(model.backend == "embedded" for model in experiment.asked):
                 service, embedded_url = services.model_service(logs)
-                supervisor.start(service)
+                started.append(service)
             gateway_url = settings.gateway_url
             if gateway_url is None and gateway:
                 service, gateway_url = services.gateway_service(settings, logs)
-                supervisor.start(service)
+                started.append(service)
             urls = {"redis_url": redis_url, "embedded_url": embedded_url, "gateway_url": gateway_url}
             used = settings.model_copy(update=urls)
-            for service in services.worker_services(experiment, used, logs):
-                supervisor.start(service)
+            started += services.worker_services(experiment, used, logs)
             login = ""
             if flower and (service_and_login := services.flower_service(used, folder, logs)):
                 service, login = service_and_login
-                supervisor.start(service)
+                started.append(service)
+            supervisor.start(*started)
             yield LocalStack(supervisor, used, login)
         finally:
             supervisor.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 CONFIG = """\
 bind 127.0.0.1
 port {port}
-dir {folder}
+dir "{folder}"
 requirepass {password}
 appendonly yes
 appendfsync everysec
@@ -23,7 +23,8 @@ def write_config(local: Path, port: int, password: str) -> tuple[Path, str]:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data / "redis.conf"
     path.touch(mode=0o600)
-    path.write_text(CONFIG.format(port=port, folder=data, password=password))
+    folder = str(data).replace("\\", "\\\\").replace('"', '\\"')
+    path.write_text(CONFIG.format(port=port, folder=folder, password=password))
     return path, _url(str(port), password)
 
 

@@ -13,13 +13,18 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from models.core.errors import ServiceError
+from models.core.experiment.endpoints import Model
 from models.core.experiment.experiment import Experiment
-from models.core.pipeline.stages import queues
+from models.core.pipeline.plan import planned_slots, queues, units_per_task
+from producer.local.child_process import WORKER
 from producer.local.redis_config import write_config
 from producer.local.supervisor import Service
 from storage.settings import Settings
 
 MODEL_CONTEXT = 4096
+RETRIEVE = "retrieve"
+# One task searches, the others read rows and store hits meanwhile.
+SEARCH_THREADS = 4
 
 
 def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
@@ -38,7 +43,8 @@ def redis_service(folder: Path, logs: Path) -> tuple[Service, str]:
         except redis.RedisError:
             return False
 
-    return Service("redis", [str(get_binary_path()), str(config)], logs / "redis.log", ready), url
+    command = [str(get_binary_path()), str(config)]
+    return Service("redis", command, logs / "redis.log", ready, serves=True), url
 
 
 def model_service(logs: Path) -> tuple[Service, str]:
@@ -48,9 +54,9 @@ def model_service(logs: Path) -> tuple[Service, str]:
     port = free_port()
     command = [sys.executable, "-m", "models.adapters.backends.llamacpp", "--port", str(port),
                "--context", str(MODEL_CONTEXT)]  # fmt: skip
-    return Service(
-        "model", command, logs / "model.log", _accepts_connections(port)
-    ), f"http://127.0.0.1:{port}/v1"
+    ready = _accepts_connections(port)
+    service = Service("model", command, logs / "model.log", ready, serves=True)
+    return service, f"http://127.0.0.1:{port}/v1"
 
 
 def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]:
@@ -63,38 +69,51 @@ def gateway_service(settings: Settings, logs: Path) -> tuple[Service, SecretStr]
         "STARMILL_LOG_FORMAT": settings.log_format,
     }
     command = [sys.executable, "-m", "worker.gateway"]
-    service = Service("gateway", command, logs / "gateway.log", _accepts_connections(port), environment)
+    ready = _accepts_connections(port)
+    service = Service("gateway", command, logs / "gateway.log", ready, environment, serves=True)
     return service, SecretStr(url)
 
 
 def worker_services(experiment: Experiment, settings: Settings, logs: Path) -> list[Service]:
-    """Return one worker for all queues, and one for each student whose engine runs in a worker."""
-    size = experiment.units_per_task
-    own_worker = {
-        f"student.{student.name}": student for student in experiment.examined if student.runs_in_worker
-    }
-    train_sizes = [size.grow] if experiment.grow.enabled else [size.augment, size.rationale, size.rationalize]
-    threads = experiment.teacher.max_concurrency / min(train_sizes)
-    threads += (
-        sum(each.max_concurrency for each in experiment.examined if not each.runs_in_worker) / size.answer
-    )
-    if experiment.asks_judge and experiment.judge.model:
-        threads += experiment.judge.model.max_concurrency / size.judge
-    # Half of the threads have calls in flight, the others prepare theirs.
-    shared = [queue for queue in queues(experiment) if queue not in own_worker]
-    services = [_worker("worker", shared, min(512, 2 * ceil(threads) + 4), settings, logs)]
-    for queue, student in own_worker.items():
+    """Return a worker for calls of servers and what else takes no engine, one for searches, and one for each
+    model that runs in a worker.
+
+    A search keeps its process busy, which would starve model calls on the same event loop.
+    """
+    needed, sizes = queues(experiment), _task_sizes(experiment)
+    engines: dict[str, list[Model]] = {}
+    for model in experiment.asked:
+        if model.runs_in_worker and model.queue in needed:
+            engines.setdefault(model.queue, []).append(model)
+    services = []
+    if shared := [queue for queue in needed if queue not in engines and queue != RETRIEVE]:
+        networked = [model for model in experiment.asked if not model.runs_in_worker]
+        # Half of the threads have calls in flight, the others prepare theirs.
+        threads = sum(model.max_concurrency / sizes(model.queue) for model in networked)
+        services.append(_worker("worker", shared, min(512, 2 * ceil(threads) + 4), settings, logs))
+    if RETRIEVE in needed:
+        services.append(_worker("worker-retrieve", [RETRIEVE], SEARCH_THREADS, settings, logs))
+    for queue, models in engines.items():
         # While a task waits for its last answers, other tasks keep the engine full.
-        tasks = 2 * ceil(student.engine.max_num_seqs / size.answer) + 2
-        services.append(_worker(f"worker-{student.name}", [queue], tasks, settings, logs))
+        tasks = 2 * ceil(max(model.engine.sequences for model in models) / sizes(queue)) + 2
+        services.append(_worker(f"worker-{models[0].name}", [queue], tasks, settings, logs))
     return services
+
+
+def _task_sizes(experiment: Experiment) -> Callable[[str], int]:
+    """Return a function that gives the number of units of the smallest tasks in a queue. A judge model may be
+    asked by tasks of another queue."""
+    sizes: dict[str, int] = {}
+    for slot in (slot for slots in planned_slots(experiment).values() for slot in slots):
+        size = units_per_task(experiment, slot.stage)
+        sizes[slot.queue] = min(size, sizes.get(slot.queue, size))
+    return lambda queue: sizes.get(queue, experiment.units_per_task.judge)
 
 
 def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, logs: Path) -> Service:
     command = [
-        sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", ",".join(served),
-        "-P", "threads", "-c", str(threads), "-n", f"{_node_name(served)}@%h", "-l", "WARNING",
-        "--without-gossip", "--without-mingle",
+        *WORKER, "-Q", ",".join(served), "-P", "threads", "-c", str(threads),
+        "-n", f"{_node_name(served)}@%h", "-l", "WARNING", "--without-gossip", "--without-mingle",
     ]  # fmt: skip
     environment = {
         "STARMILL_HOME": str(settings.root),
@@ -104,6 +123,7 @@ def _worker(name: str, served: Sequence[str], threads: int, settings: Settings, 
         "STARMILL_LEASE_SECONDS": str(settings.lease_seconds),
         "STARMILL_LOG_LEVEL": settings.log_level,
         "STARMILL_LOG_FORMAT": settings.log_format,
+        "STARMILL_KEY_HOSTS": settings.key_hosts or "",
     }
     if settings.embedded_url:
         environment["STARMILL_EMBEDDED_URL"] = settings.embedded_url
@@ -130,9 +150,18 @@ def _accepts_connections(port: int) -> Callable[[], bool]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port for a server that starts later: below those that systems give to clients meanwhile."""
+    return free_ports(1)[0]
+
+
+def free_ports(n: int) -> list[int]:
+    """Return `n` different ports, each as from `free_port`."""
+    ports: set[int] = set()
+    while len(ports) < n:
+        port = secrets.choice(range(10_000, 32_768))
+        if _is_free(port):
+            ports.add(port)
+    return list(ports)
 
 
 def _require(module: str, what: str, otherwise: str) -> None:
@@ -144,6 +173,8 @@ def _require(module: str, what: str, otherwise: str) -> None:
 
 
 PORT = 5555
+# A run that is over sooner needs no dashboard, which costs as much as a worker.
+FLOWER_SECONDS = 15.0
 
 
 def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Service, str] | None:
@@ -167,13 +198,15 @@ def flower_service(settings: Settings, folder: Path, logs: Path) -> tuple[Servic
         "STARMILL_DASHBOARD_PASSWORD": password,
     }
     command = [sys.executable, "-m", "worker.flower", f"--port={port}", "--address=127.0.0.1"]
-    service = Service("flower", command, logs / "flower.log", lambda: True, environment, optional=True)
+    service = Service(
+        "flower", command, logs / "flower.log", lambda: True, environment, optional=True, delay=FLOWER_SECONDS
+    )
     return service, f"Flower: http://127.0.0.1:{port}, user starmill, password in {source}"
 
 
 def _is_free(port: int) -> bool:
+    # Without SO_REUSEADDR: some servers cannot bind a port that an ended server's connections still occupy.
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

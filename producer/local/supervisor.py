@@ -15,19 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.core.errors import ServiceError
+from producer.local.child_process import dying_with_parent, use_early_worker
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX
 
 log = logging.getLogger(__name__)
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+LOOK_SECONDS = 0.01
 MAX_DEATHS = 5
 DEATHS_WITHIN = 60.0
-DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 
 @dataclass(slots=True)
 class Service:
-    """A process to keep alive. `ready` tells whether it can be used; no run needs an `optional` one."""
+    """A process to keep alive. `ready` tells whether it can be used; no run needs an `optional` one. Others
+    use one that `serves`, which is stopped after them. It is started once `delay` seconds are over."""
 
     name: str
     command: Sequence[str]
@@ -35,22 +37,34 @@ class Service:
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+    serves: bool = False
+    delay: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
 
 
 class Supervisor:
-    """Starts services in order and stops them in reverse. `folder` is their working directory."""
+    """Starts and stops services side by side. `folder` is their working directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.services: list[Service] = []
+        self._later: list[tuple[float, Service]] = []
 
-    def start(self, service: Service) -> None:
-        """Start the service and wait until it is ready. Raise ServiceError with the last line of its log."""
-        self.services.append(service)
-        self._spawn(service)
+    def start(self, *services: Service) -> None:
+        """Start the services and wait until all are ready. Raise ServiceError with the last line of a log."""
+        for service in services:
+            if service.delay:
+                self._later.append((time.monotonic() + service.delay, service))
+            else:
+                self.services.append(service)
+                self._spawn(service)
         deadline = time.monotonic() + START_SECONDS
+        for service in services:
+            if not service.delay:
+                self._wait_for(service, deadline)
+
+    def _wait_for(self, service: Service, deadline: float) -> None:
         while not service.ready():
             if service.process is None or service.process.poll() is not None:
                 raise ServiceError(f"{service.name} did not start: {_last_line(service.log)}")
@@ -58,10 +72,17 @@ class Supervisor:
                 raise ServiceError(
                     f"{service.name} was not ready in {START_SECONDS:.0f} s; see {service.log}"
                 )
-            time.sleep(0.05)
+            time.sleep(LOOK_SECONDS)
 
     def check(self) -> None:
-        """Restart services that died. Call it about every second. Raise ServiceError if one keeps dying."""
+        """Restart services that died, and start those whose delay is over. Call it about every second. Raise
+        ServiceError if one keeps dying."""
+        now = time.monotonic()
+        due = [service for at, service in self._later if at <= now]
+        self._later = [(at, service) for at, service in self._later if at > now]
+        for service in due:
+            self.services.append(service)
+            self._spawn(service)
         for service in self.services:
             if service.process is None or service.process.poll() is None:
                 continue
@@ -80,17 +101,15 @@ class Supervisor:
             self._spawn(service)
 
     def stop(self) -> None:
-        """Ask each service to finish, the last started first. Kill those that do not in time."""
-        for service in reversed(self.services):
-            if service.process is None or service.process.poll() is not None:
-                continue
-            service.process.terminate()
-            try:
-                service.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                log.warning("%s does not stop; killing it", service.name)
-                service.process.kill()
-                service.process.wait()
+        """Ask the services to finish, those that serve others after these. Kill those that do not in time."""
+        for serves in (False, True):
+            processes = {}
+            for service in self.services:
+                if service.serves is serves and service.process and service.process.poll() is None:
+                    processes[service.name] = service.process
+                    # An optional one only shows: nothing is lost.
+                    (service.process.kill if service.optional else service.process.terminate)()
+            _wait_for_ends(processes)
         self._pids.unlink(missing_ok=True)
 
     def stop_leftovers(self) -> None:
@@ -103,14 +122,10 @@ class Supervisor:
             _stop_process(int(pid))
         self._pids.unlink(missing_ok=True)
 
-    @property
-    def _pids(self) -> Path:
-        return self.folder / "pids"
-
-    def _spawn(self, service: Service) -> None:
+    def _new_process(self, service: Service) -> subprocess.Popen[bytes]:
         with service.log.open("ab") as output:
-            service.process = subprocess.Popen(
-                _dying_with_parent(service.command),
+            return subprocess.Popen(
+                dying_with_parent(service.command),
                 cwd=self.folder,
                 env={**os.environ, **service.environment},
                 stdin=subprocess.DEVNULL,
@@ -119,16 +134,29 @@ class Supervisor:
                 # Ctrl-C is for the parent: it stops the children in order.
                 start_new_session=True,
             )
+
+    @property
+    def _pids(self) -> Path:
+        return self.folder / "pids"
+
+    def _spawn(self, service: Service) -> None:
+        service.process = use_early_worker(
+            service.command, self.folder, service.environment, service.log
+        ) or self._new_process(service)
         alive = [(each.process.pid, each.command) for each in self.services if each.process]
         lines = [f"{pid}\t{_start_time(pid)}\t{' '.join(command)}\n" for pid, command in alive]
         self._pids.write_text("".join(lines))
 
 
-def _dying_with_parent(command: Sequence[str]) -> list[str]:
-    """Return the command such that it ends with this process. Linux only; elsewhere the next run stops it."""
-    if sys.platform != "linux":
-        return list(command)
-    return [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid()), *command]
+def _wait_for_ends(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    for name, process in processes.items():
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        if process.poll() is None:
+            log.warning("%s does not stop; killing it", name)
+            process.kill()
+            process.wait()
 
 
 def _start_time(pid: int) -> str:

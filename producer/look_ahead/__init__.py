@@ -1,0 +1,1 @@
+"""The calls, tokens, dollars and hours of an experiment, before they are paid."""
