@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from models.adapters.backends import limit_name, model_identity
+from models.adapters.backends import engine_identity, limit_name
 from models.core.engine_load import LoadReading
-from models.core.experiment.endpoints import Student, Teacher
-from models.core.pipeline.stages import STAGES
+from models.core.experiment.endpoints import Model
+from models.core.pipeline.plan import stage_names
 from producer.local.redis_config import local_redis
-from producer.progress.wait_lines import idle_queues, unpriced_models, wait_lines
+from producer.progress.eta import ENOUGH, Pace, seconds_left
+from producer.progress.standstill import standstill_lines
+from producer.progress.wait_lines import needed_queues, unpriced_models, wait_lines
 from storage.database import Database
 from storage.ledger import counts, engines, runs
 from storage.ledger.budget import Budget, read_budget
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
+from storage.ledger.pace import ended_since
+from storage.ledger.row_counts import RowCounts, row_counts
 from storage.ledger.runs import Run
+from storage.ledger.scheduling import current_feeder
+from storage.ledger.stand_ins import stand_in_reasons
 from storage.limits.limiter import Quota
 from storage.limits.troubles import unserved
 from storage.limits.usage import LimitUsage, connect_reader, read_usage
-from storage.schema import FAILED, READY, RUNNING, WAITING
+from storage.schema import FAILED, INTERRUPTED, PAUSED, READY, RUNNING, WAITING
+from storage.service_errors import redis_trouble
 from storage.settings import Settings
 
 RETRY_SECONDS = 10.0
@@ -30,7 +37,7 @@ RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """The use of the limits `name`, which the teacher and students in `endpoints` share."""
+    """The use of the limits `name`, which the models in `endpoints` share."""
 
     name: str
     endpoints: tuple[str, ...]
@@ -54,16 +61,18 @@ class LimitUse:
 
 class LimitWatch:
     """Reads from Redis the use of limits, and which queues no worker serves. If Redis is away: nothing, and a
-    new try RETRY_SECONDS later."""
+    new try RETRY_SECONDS later; `trouble` says so meanwhile."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._away_until = 0.0
+        self.trouble = ""
 
     def read(self, run: Run, queues: Sequence[str] = ()) -> tuple[tuple[LimitUse, ...], list[str]]:
         """Return the limits of the run's models, and those of `queues` that no worker serves."""
         if time.monotonic() < self._away_until:
             return (), []
+        self.trouble = ""
         # Imported late: it is a sixth of the modules of `starmill status`, and finished runs do not need it.
         from redis.exceptions import RedisError
 
@@ -78,45 +87,46 @@ class LimitWatch:
                     for name, sharing in endpoints_by_limit(run).items()
                 )
                 return limits, unserved(client, queues)
-        except (RedisError, ValueError):
+        except (RedisError, ValueError) as error:
+            self.trouble = redis_trouble(error)
             self._away_until = time.monotonic() + RETRY_SECONDS
             return (), []
 
 
-def endpoints_by_limit(run: Run) -> dict[str, list[Teacher | Student]]:
+def endpoints_by_limit(run: Run) -> dict[str, list[Model]]:
     """Group the models that are asked over a network by the name of their limits."""
-    experiment = run.experiment
-    endpoints: dict[str, list[Teacher | Student]] = {limit_name(experiment.teacher): [experiment.teacher]}
-    asked: list[Teacher | Student] = [each for each in experiment.students if not each.runs_in_worker]
-    if experiment.asks_judge and experiment.judge.model:
-        asked.append(experiment.judge.model)
-    for endpoint in asked:
-        endpoints.setdefault(limit_name(endpoint), []).append(endpoint)
+    endpoints: dict[str, list[Model]] = {}
+    for endpoint in run.experiment.asked:
+        if not endpoint.runs_in_worker:
+            endpoints.setdefault(limit_name(endpoint), []).append(endpoint)
     return endpoints
 
 
-def _quota(sharing: list[Teacher | Student]) -> Quota:
+def _quota(sharing: list[Model]) -> Quota:
     """Return the limits of the last endpoint, which win in a worker, too."""
     last = sharing[-1]
     return Quota(last.rpm, last.tpm, last.max_concurrency)
 
 
-RATE_WINDOW = 60.0
+# A window in which too few units ended is followed by the next one.
+RATE_WINDOWS = (60.0, 600.0)
 SILENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """A model in a worker. `alive` while the worker reports; the load counts since the model was opened."""
+    """A model in a worker, by the names that it has in the experiment. `alive` while the worker reports; the
+    load counts since the model was opened."""
 
-    student: str
+    model: str
     worker: str
     load: LoadReading
     alive: bool
 
     def document(self) -> dict[str, Any]:
         return {
-            "student": self.student,
+            "model": self.model,
+            "student": self.model,
             "worker": self.worker,
             "alive": self.alive,
             "running": self.load.running,
@@ -132,13 +142,15 @@ class EngineStatus:
 class Status:
     """The counts of a run. `rate` is in units per minute, over the last minute.
 
-    `eta` is in seconds, None while nothing moves. `limits` and `waits` (lines on what the run waits for) are
-    empty unless the run and Redis are up. `unpriced` names the models that are paid but have no price.
+    `eta` is in seconds, None while nothing moves. `limits` is empty unless the run and Redis are up, `waits`
+    has lines on why the run stands still, or a part of it. `unpriced` names the models that are paid but have
+    no price. `stand_ins` counts units that failed and whose rows went on, by stage and reason.
     """
 
     run: Run
     state: str
     message: str
+    rows: RowCounts
     funnel: Funnel
     spending: Spending
     budget: Budget
@@ -150,10 +162,27 @@ class Status:
     limits: tuple[LimitUse, ...] = ()
     waits: tuple[str, ...] = ()
     unpriced: tuple[str, ...] = ()
+    stand_ins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def units(self) -> Counter[str]:
         return self.funnel.total()
+
+    @property
+    def stages(self) -> dict[str, Counter[str]]:
+        """The units of each stage or step that has any, in order."""
+        totals = {name: self.funnel.total(stage=name) for name in stage_names(self.run.experiment)}
+        return {name: states for name, states in totals.items() if states}
+
+    @property
+    def variants(self) -> dict[str, Counter[str]]:
+        """The answers of students by cell of the grid."""
+        return {} if self.run.experiment.steps else self.funnel.variants("answer")
+
+    def label(self, stage: str) -> str:
+        """Return the stage, or the step with what it makes, such as `draft (answers)`."""
+        step = self.run.experiment.steps.get(stage)
+        return f"{stage} ({step.makes})" if step else stage
 
     @property
     def left(self) -> int:
@@ -170,11 +199,11 @@ class Status:
             "experiment": self.run.name,
             "state": self.state,
             "message": self.message,
+            "rows": self.rows.document(),
             "planned": self.run.planned,
             "units": _counts(self.units),
-            "stages": {stage: _counts(self.funnel.total(stage=stage)) for stage in STAGES
-                       if self.funnel.total(stage=stage)},
-            "variants": {name: _counts(states) for name, states in self.funnel.variants("answer").items()},
+            "stages": {stage: _counts(states) for stage, states in self.stages.items()},
+            "variants": {name: _counts(states) for name, states in self.variants.items()},
             "rate_per_minute": round(self.rate, 1),
             "eta_seconds": None if self.eta is None else round(self.eta),
             "calls": self.spending.calls,
@@ -192,6 +221,7 @@ class Status:
             "budget_usd": None if self.budget.limit is None else self.budget.limit / 1e9,
             "failures": self.failures,
             "rejections": self.rejections,
+            "stand_ins": {stage: dict(reasons) for stage, reasons in self.stand_ins.items()},
             "engines": [engine.document() for engine in self.engines],
             "limits": [limit.document() for limit in self.limits],
             "waits": list(self.waits),
@@ -202,30 +232,63 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
     """Count the run in the ledger at `now`, seconds since the epoch. With `limits`, also read their use."""
     state, message = runs.run_state(db, run.id)
     funnel = counts.funnel(db, run.id, now)
-    units = funnel.total()
-    window = min(RATE_WINDOW, max(1.0, now - run.started_at))
-    rate = counts.count_final_since(db, run.id, now - window) * 60 / window
-    left = sum(units[open_state] for open_state in (WAITING, READY, IN_FLIGHT))
-    moving = state == RUNNING and rate > 0
+    spent = counts.spending_by_stage(db, run.id)
     uses: tuple[LimitUse, ...] = ()
-    missing: list[str] = []
-    if limits and state == RUNNING:
-        uses, missing = limits.read(run, idle_queues(run, funnel, now))
+    waits: tuple[str, ...] = ()
+    rate, eta = 0.0, None
+    if state == RUNNING:
+        pace = _pace(db, run, now)
+        rate = 60 * pace.number / pace.seconds(pace.ended)
+        eta = None if pace.stands_still else seconds_left(run, funnel, pace, spent)
+        if limits:
+            uses, waits = _read_waits(db, run, funnel, pace, limits)
+    elif state in (PAUSED, INTERRUPTED):
+        waits = (f"{state}: {message}",)
     return Status(
-        run, state, message, funnel, counts.spending(db, run.id), read_budget(db, run.id),
-        rate if state == RUNNING else 0.0,
-        left * 60 / rate if moving else None,
+        run, state, message, row_counts(db, run, funnel), funnel, Spending.total(spent.values()),
+        read_budget(db, run.id), rate, eta,
         counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
-        uses, wait_lines([(each.endpoints, each.use) for each in uses], missing, now),
-        unpriced_models(run.experiment),
+        uses, waits, unpriced_models(run.experiment), stand_in_reasons(db, run.id),
     )  # fmt: skip
 
 
+def _pace(db: Database, run: Run, now: float) -> Pace:
+    """Read the units that ended lately, since the run was started last."""
+    for window in RATE_WINDOWS:
+        since = max(run.started_at, now - window)
+        pace = Pace(ended_since(db, run.id, since), since, now)
+        if pace.number >= ENOUGH or since == run.started_at:
+            break
+    return pace
+
+
+def _read_waits(
+    db: Database, run: Run, funnel: Funnel, pace: Pace, limits: LimitWatch
+) -> tuple[tuple[LimitUse, ...], tuple[str, ...]]:
+    """Return the use of limits, and the lines on what the run waits for."""
+    uses, missing = limits.read(run, needed_queues(run, funnel, pace.now))
+    named = [(each.endpoints, each.use) for each in uses]
+    if pace.stands_still and not current_feeder(db, run.id, pace.now):
+        waits: tuple[str, ...] = (f"nobody feeds the run; go on with: starmill resume {run.id}",)
+    elif limits.trouble:
+        waits = (f"{limits.trouble}; the run waits for it",)
+    else:
+        waits = wait_lines(named, missing, pace.now)
+    if pace.stands_still and not waits:
+        waits = standstill_lines(run, funnel, pace, named)
+    return uses, waits
+
+
 def _engines(db: Database, run: Run, now: float) -> tuple[EngineStatus, ...]:
-    names = {model_identity(each): each.name for each in run.experiment.students if each.runs_in_worker}
+    names: dict[str, list[str]] = {}
+    for model in run.experiment.asked:
+        if model.runs_in_worker:
+            names.setdefault(engine_identity(model), []).append(model.name)
     reports = engines.engine_readings(db, names, run.started_at) if names else []
     return tuple(
-        EngineStatus(names[engine.model], engine.owner, engine.load, now - engine.updated_at < SILENCE)
+        EngineStatus(
+            ", ".join(names[engine.model]), engine.owner, engine.load, now - engine.updated_at < SILENCE
+        )
         for engine in reports
     )
 

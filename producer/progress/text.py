@@ -1,4 +1,4 @@
-"""The progress of a run as text: the funnel by stage, and a line of speed, tokens and money."""
+"""The progress of a run as text: a line of rows, ETA, tokens and money, and the funnel by stage."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from models.core.display import budget_usd, usd
-from models.core.pipeline.stages import STAGES
+from producer.progress.stand_in_lines import stand_in_lines
 from producer.progress.status import EngineStatus, LimitUse, Status
-from producer.progress.wait_lines import cost, duration
+from producer.progress.wait_lines import cost, duration, without_price
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS
 from storage.limits.usage import REQUESTS, TOKENS
-from storage.schema import DONE, FAILED, PAUSED, READY, SKIPPED, WAITING
+from storage.schema import DONE, FAILED, READY, RUNNING, SKIPPED, WAITING
 
 COLUMNS = (("waiting", WAITING), ("ready", READY), ("in flight", IN_FLIGHT), ("done", DONE),
            ("skipped", SKIPPED), ("failed", FAILED))  # fmt: skip
@@ -21,37 +21,38 @@ USES = {REQUESTS: "calls/min", TOKENS: "tokens/min", IN_FLIGHT_CALLS: "in flight
 
 
 def funnel_table(status: Status) -> Table:
-    table = Table(title=f"{status.run.id}: {status.state}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("stage")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step" if status.run.experiment.steps else "stage")
     table.add_column("planned", justify="right")
     for heading, _ in COLUMNS:
         table.add_column(heading, justify="right")
     table.add_column("")
-    for stage in STAGES:
-        states = status.funnel.total(stage=stage)
+    for stage, states in status.stages.items():
         planned = states.total()
-        if planned:
-            final = states[DONE] + states[SKIPPED] + states[FAILED]
-            numbers = [f"{states[state]:,}" if states[state] else "-" for _, state in COLUMNS]
-            table.add_row(stage, f"{planned:,}", *numbers, _bar(final / planned))
+        final = states[DONE] + states[SKIPPED] + states[FAILED]
+        numbers = [f"{states[state]:,}" if states[state] else "-" for _, state in COLUMNS]
+        table.add_row(status.label(stage), f"{planned:,}", *numbers, _bar(final / planned))
     return table
 
 
 def summary_line(status: Status) -> Text:
     usage = status.spending.usage
     parts = [
+        str(status.rows),
+        *([_speed(status)] if status.left else []),
         f"{status.run.planned - status.left:,} of {status.run.planned:,} units",
-        f"{status.rate:,.0f} units/min",
-        f"ETA {duration(status.eta)}"
-        if status.eta is not None
-        else "ETA unknown"
-        if status.left
-        else "all final",
         f"{status.spending.calls:,} calls",
         f"{usage.prompt:,} + {usage.completion:,} tokens",
-        spent(status),
+        dollars(status),
     ]
     return Text(", ".join(parts))
+
+
+def _speed(status: Status) -> str:
+    if status.state != RUNNING:
+        return status.state
+    eta = "unknown" if status.eta is None else duration(status.eta)
+    return f"ETA {eta}, {status.rate:,.0f} units/min"
 
 
 def reasons_line(title: str, reasons: dict[str, int]) -> Text:
@@ -59,7 +60,8 @@ def reasons_line(title: str, reasons: dict[str, int]) -> Text:
 
 
 def progress(status: Status) -> Group:
-    lines: list[Table | Text] = [funnel_table(status), summary_line(status)]
+    heading = Text(f"{status.run.id}: {status.state}", style="italic")
+    lines: list[Table | Text] = [heading, summary_line(status), funnel_table(status)]
     lines += [_engine_line(engine) for engine in status.engines if engine.alive]
     lines += [_limit_line(limit) for limit in status.limits]
     lines += [Text(line) for line in status.waits]
@@ -67,20 +69,13 @@ def progress(status: Status) -> Group:
         lines.append(reasons_line("rejected answers", status.rejections))
     if status.failures:
         lines.append(reasons_line("failed units", status.failures))
-    if status.state == PAUSED and status.message:
-        lines.append(Text(f"paused: {status.message}"))
+    lines += map(Text, stand_in_lines(status.run.experiment, status.stand_ins))
     return Group(*lines)
 
 
-def spent(status: Status) -> str:
-    """Return the dollars for a line that does not name them as such."""
-    amount = dollars(status)
-    return f"cost {amount}" if amount.startswith("unknown") else amount
-
-
 def dollars(status: Status) -> str:
-    budget = status.budget
-    parts = cost(status.spending.cost_nano_usd, status.unpriced)
+    budget, spent = status.budget, status.spending.cost_nano_usd
+    parts = cost(spent, status.unpriced) if spent or not status.unpriced else without_price(status.unpriced)
     if budget.limit is not None:
         parts += f" of {budget_usd(budget.limit)}"
     if status.spending.estimated:
@@ -111,7 +106,7 @@ def _engine_line(engine: EngineStatus) -> Text:
     load = engine.load
     speed = load.usage.completion / load.busy_seconds if load.busy_seconds else 0.0
     return Text(
-        f"engine of {engine.student} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
+        f"engine of {engine.model} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
         f"{load.waiting:,} wait, {100 * load.occupancy:.0f} % full while busy, {speed:,.0f} tokens/s"
     )
 

@@ -27,6 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from models.core.errors import ServiceError
 from producer.results.report import html as report_html
+from producer.serve import row_pages
 from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, TooManyTries, address_of
 from producer.serve.metrics import exposition
 from producer.serve.pages import HERE, list_context, render, run_context
@@ -34,6 +35,7 @@ from producer.serve.report_tables import TableMaker
 from producer.serve.snapshots import RunSnapshot, SnapshotCache, Streams
 from storage.ledger import queries
 from storage.ledger.counts import RunSummary
+from storage.ledger.runs import UnreadableRun
 from storage.schema import PAUSED, RUNNING
 
 PAGE = 50
@@ -41,7 +43,7 @@ TEXT = 4000
 SCRAPED = 20
 SCRAPE_SECONDS = 8.0
 MAX_FORM_BYTES = 4096
-OWN_PAGES = re.compile(r"/(runs/[\w.-]+(/failures)?)?")
+OWN_PAGES = re.compile(r"/(runs/[\w.-]+(/(failures|rows))?)?")
 # The report holds its own style and script, whose hash its own policy names; it may load nothing else.
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -99,6 +101,31 @@ class Site:
         )
         return HTMLResponse(page)
 
+    async def rows(self, http: Request) -> Response:
+        snapshot, asked = await self._snapshot(http), http.query_params
+        stage, verdict = asked.get("step", ""), asked.get("verdict", "")
+        try:
+            before = row_pages.read_position(asked.get("before", ""))
+        except ValueError as error:
+            raise HTTPException(400, f"before {error}") from None
+        rows, following = await self.snapshots.query(
+            row_pages.rows_page, snapshot.run.id, stage, verdict, before, PAGE
+        )
+        page = render(
+            "rows.html", run=snapshot.run, stages=list(snapshot.status.stages), stage=stage, rows=rows,
+            verdicts=row_pages.VERDICTS, verdict=verdict, longest=TEXT, paged=before is not None,
+            following=row_pages.written_position(following),
+        )  # fmt: skip
+        return HTMLResponse(page)
+
+    async def row(self, http: Request) -> Response:
+        run = await self._requested_run(http)
+        document = await self.snapshots.query(row_pages.row_history, run.id, http.query_params.get("id", ""))
+        if document is None:
+            raise HTTPException(404, "no such row")
+        parts = row_pages.result_parts
+        return HTMLResponse(render("row.html", run=run, document=document, result_parts=parts, longest=TEXT))
+
     async def report(self, http: Request) -> Response:
         run = await self._requested_run(http)
         self.tables.begin(run)
@@ -124,8 +151,13 @@ class Site:
             done, pending = await asyncio.wait(counting, timeout=SCRAPE_SECONDS)
             for task in pending:
                 task.cancel()
-            if not pending and done and all(task.exception() for task in done):
-                raise ServiceError(str(next(iter(done)).exception()))
+            errors = [task.exception() for task in done]
+            if (
+                not pending
+                and errors
+                and all(each and not isinstance(each, UnreadableRun) for each in errors)
+            ):
+                raise ServiceError(str(errors[0]))
         known = [snapshot for run in chosen if (snapshot := self.snapshots.known(run.id))]
         return Response(exposition(known, time.time()), media_type=CONTENT_TYPE_LATEST)
 
@@ -204,6 +236,8 @@ def application(site: Site, hosts: Collection[str] = ()) -> Guard:
         Route("/runs/{run}/events", site.run_events),
         Route("/runs/{run}/status.json", site.run_json),
         Route("/runs/{run}/failures", site.failures),
+        Route("/runs/{run}/rows", site.rows),
+        Route("/runs/{run}/row", site.row),
         Route("/runs/{run}/report", site.report),
         Route("/metrics", site.metrics),
         Route("/healthcheck", _healthcheck),
@@ -213,7 +247,7 @@ def application(site: Site, hosts: Collection[str] = ()) -> Guard:
         Route("/static/report.css", _report_style),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    handlers = {HTTPException: _http_error, ServiceError: _unavailable}
+    handlers = {HTTPException: _http_error, ServiceError: _unavailable, UnreadableRun: _unreadable}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), site.sessions, hosts)
 
 
@@ -229,6 +263,10 @@ async def _report_style(_: Request) -> Response:
 async def _http_error(http: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _message(http, error.status_code, error.detail)
+
+
+async def _unreadable(http: Request, error: Exception) -> Response:
+    return _message(http, 409, str(error))
 
 
 async def _unavailable(http: Request, error: Exception) -> Response:

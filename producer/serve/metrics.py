@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.core.pipeline.stages import STAGES
 from producer.progress.status import EngineStatus, LimitUse, Status
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import STATES
@@ -24,10 +23,11 @@ FAMILIES: dict[str, tuple[tuple[str, ...], str]] = {
         ("run", "experiment", "state"),
         "1 for the state that the run is in, 0 for the others",
     ),
+    "starmill_rows": (("run", "state"), "rows that are finished, failed or open"),
     "starmill_units_planned": (("run",), "units of the run"),
     "starmill_units": (("run", "stage", "state"), "units by state"),
     "starmill_units_per_second": (("run",), "units that ended a second, over the last minute"),
-    "starmill_eta_seconds": (("run",), "seconds until the run ends at this speed"),
+    "starmill_eta_seconds": (("run",), "seconds until the run ends"),
     "starmill_calls_total": (("run",), "model calls that the run bought"),
     "starmill_tokens_total": (("run", "kind"), "tokens that the run bought"),
     "starmill_cost_dollars_total": (("run",), "US dollars that these calls cost"),
@@ -100,11 +100,12 @@ def _add_run(samples: Samples, status: Status) -> None:
     run, spending = status.run.id, status.spending
     for state in RUN_STATES:
         samples.add("run_state", state == status.state, run, status.run.name, state)
+    for state in ("finished", "failed", "open"):
+        samples.add("rows", getattr(status.rows, state), run, state)
     samples.add("units_planned", status.run.planned, run)
-    for stage in STAGES:
-        if (states := status.funnel.total(stage=stage)).total():
-            for state in STATES:
-                samples.add("units", states[state], run, stage, state)
+    for stage, states in status.stages.items():
+        for state in STATES:
+            samples.add("units", states[state], run, stage, state)
     samples.add("units_per_second", status.rate / 60, run)
     samples.add("eta_seconds", status.eta, run)
     samples.add("calls_total", spending.calls, run)
@@ -133,7 +134,7 @@ def _add_limit(samples: Samples, name: str, limit: LimitUse) -> None:
 
 
 def _add_engine(samples: Samples, run: str, engine: EngineStatus) -> None:
-    labels, load = (run, engine.student, engine.worker), engine.load
+    labels, load = (run, engine.model, engine.worker), engine.load
     samples.add("engine_sequences", load.running, *labels, "running")
     samples.add("engine_sequences", load.waiting, *labels, "waiting")
     samples.add("engine_capacity", load.capacity, *labels)

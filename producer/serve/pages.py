@@ -12,7 +12,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.core.display import visible
-from models.core.pipeline.stages import STAGES
 from producer.progress import text
 from producer.progress.status import Status
 from producer.progress.wait_lines import duration
@@ -54,13 +53,13 @@ def final_share(states: Counter[str]) -> float:
 def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
     """Return the values of the page of a run."""
     status = snapshot.status
-    funnel, budget = status.funnel, status.budget
+    budget = status.budget
     return {
         "run": snapshot.run,
         "status": status,
         "whole": bar("all units", status.units),
-        "stages": [bar(stage, states) for stage in STAGES if (states := funnel.total(stage=stage)).total()],
-        "variants": [bar(name, states) for name, states in funnel.variants("answer").items()],
+        "stages": [bar(status.label(stage), states) for stage, states in status.stages.items()],
+        "variants": [bar(name, states) for name, states in status.variants.items()],
         "eta": eta(status),
         "dollars": text.dollars(status),
         "budget_share": min(100.0, 100 * status.spending.cost_nano_usd / budget.limit)
@@ -68,6 +67,7 @@ def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
         else None,
         "waits": status.waits,
         "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
+        "newest": snapshot.newest,
         "engines": [engine for engine in status.engines if engine.alive],
         "counted": moment(snapshot.at, seconds=True),
         "took": f"{snapshot.seconds:.1f} s",

@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     os.nice(NICE)  # workers and feeder come first
     try:
         with open_ledger() as db:
-            report = build_report(db, runs.load_run(db, run_id))
+            report = build_report(db, runs.load_run(db, run_id), page=True)
     except StarmillError as error:
         sys.stderr.write(f"starmill serve: no tables of {run_id}: {visible(str(error))}\n")
         return 2

@@ -21,9 +21,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from models.core.errors import ServiceError
 from producer.progress.status import LimitWatch, Status, read_status
+from producer.serve import row_pages
+from producer.serve.row_pages import ShownUnit
 from storage.database import Database
 from storage.ledger import runs as ledger_runs
 from storage.ledger.counts import RunSummary, run_summaries
+from storage.ledger_clock import REREAD_SECONDS
 from storage.schema import FINISHED, RUNNING
 
 T = TypeVar("T")
@@ -32,6 +35,7 @@ STILL_SECONDS = 30.0
 # After counting for a second, rest for so many seconds; longer for runs that stand still.
 REST, STILL_REST = 12.0, 50.0
 MAX_KEPT = 256
+NEWEST = 5
 FORGOTTEN_SECONDS = 120.0
 
 
@@ -44,6 +48,7 @@ class RunSnapshot:
     at: float
     seconds: float
     ended: float
+    newest: tuple[ShownUnit, ...] = ()
 
 
 class SnapshotCache:
@@ -150,9 +155,11 @@ class SnapshotCache:
 
     def _read(self, run: RunSummary) -> RunSnapshot:
         began, now = self._clock(), time.time()
-        status = read_status(self.db, ledger_runs.load_run(self.db, run.id), now, self._limits)
+        self.db.clock.synchronize(older_than=REREAD_SECONDS)
+        status = read_status(self.db, ledger_runs.load_run(self.db, run.id), self.db.clock(), self._limits)
+        newest = tuple(row_pages.newest(self.db, run.id, NEWEST))
         ended = self._clock()
-        return RunSnapshot(run, status, now, ended - began, ended)
+        return RunSnapshot(run, status, now, ended - began, ended, newest)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
