@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable
 
 from producer.results.report.build import Report
-from producer.results.report.sections import Section, Value, headline, report_sections
+from producer.results.report.provenance import TITLE, provenance_rows
+from producer.results.report.sections import headline, report_sections
+from producer.results.report.table_parts import Section, Value
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#",
@@ -33,13 +35,23 @@ _PREAMBLE = r"""\documentclass{article}
 
 
 def render_latex(report: Report) -> str:
-    lines = [_PREAMBLE, rf"\section*{{{escape(report.experiment)}}}", escape(headline(report))]
+    title = rf"\section*{{{escape(report.experiment)}}}"
+    lines = [*_provenance(report), _PREAMBLE, title, escape(headline(report))]
     for section in report_sections(report):
-        lines += _table(section, f"{section.title} in run {report.run}. {section.note}")
+        if section.title == TITLE:
+            continue
+        if section.rows:
+            lines += _table(section, f"{section.title} in run {report.run}. {section.note}")
         if section.remarks:
             items = [rf"\item {escape(remark)}" for remark in section.remarks]
             lines += [r"\begin{itemize}", *items, r"\end{itemize}"]
     return "\n".join([*lines, r"\end{document}", ""])
+
+
+def _provenance(report: Report) -> list[str]:
+    """Return it as comments, which a copied table keeps beside it and no page shows."""
+    rows = provenance_rows(report.provenance)
+    return ["% " + " ".join(f"{name}: {value}".split()) for name, value in rows]
 
 
 def escape(text: str) -> str:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from producer.results.report.build import Report
-from producer.results.report.sections import Section, Value, headline, report_sections
+from producer.results.report.sections import headline, report_sections
+from producer.results.report.table_parts import Section, Value
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
@@ -24,14 +25,19 @@ def escape(text: str) -> str:
 
 
 def _parts(section: Section) -> Iterator[str]:
-    yield f"## {section.title}"
-    alignment = ["---" if n in section.text_columns else "---:" for n in range(len(section.headings))]
-    lines = [map(escape, section.headings), alignment, *(map(_value, row) for row in section.rows)]
-    yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    yield f"## {escape(section.title)}"
+    if section.rows:
+        yield _table(section)
     if section.note:
         yield escape(section.note)
     if section.remarks:
         yield "\n".join(f"- {escape(remark)}" for remark in section.remarks)
+
+
+def _table(section: Section) -> str:
+    alignment = ["---" if n in section.text_columns else "---:" for n in range(len(section.headings))]
+    lines = [map(escape, section.headings), alignment, *(map(_value, row) for row in section.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _value(value: Value) -> str:

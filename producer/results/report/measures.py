@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.core.experiment.passages import Passages
-from models.core.metrics.scores import pass_at_k
-from models.core.metrics.significance import bootstrap
-from models.core.pipeline.grid import Cell, Searches, cells
-from models.core.pipeline.stages import STAGES
+from models.core.metrics.scores import mean_pass_at_k, pass_interval
+from models.core.pipeline.grid import Cell, Searches, cells, prompted_cells
+from models.core.pipeline.plan import stage_names
 from models.core.retrieval.passage_selection import (
     CHARACTERS_PER_TOKEN,
     format_passages,
@@ -22,22 +21,25 @@ from models.core.retrieval.passage_selection import (
 )
 from models.core.types import Hit
 from producer.results.report.ablation_table import Measure
-from producer.results.row_verdicts import UNAVAILABLE
+from producer.results.row_verdicts import UNAVAILABLE, rows_left_out
 from storage.database import Database
 from storage.ledger import counts
+from storage.ledger.examples import question_labels
 from storage.ledger.queries import iter_rows
 from storage.ledger.runs import Run
-from storage.schema import TEST
+from storage.schema import DONE, FINAL, TEST
 
 
 @dataclass(frozen=True, slots=True)
 class CellExecution:
-    """`pass_at` maps k to the mean over `n` rows; `outcomes` counts all their verdicts."""
+    """`pass_at` maps k to the mean over `n` rows; `outcomes` counts all their verdicts. `with_failed` counts
+    failed answers to tested rows as wrong, and is empty if none failed."""
 
     variant: str
     n: int
     pass_at: dict[int, Measure]
     outcomes: dict[str, int]
+    with_failed: dict[int, Measure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,33 @@ class Execution:
     @property
     def measures(self) -> dict[str, dict[str, Measure]]:
         """The columns pass@k of the ablation table, by variant and name."""
-        return {
-            cell.variant: {f"pass@{k}": measure for k, measure in cell.pass_at.items()} for cell in self.cells
-        }
+        return {cell.variant: _columns(cell.pass_at) for cell in self.cells}
+
+    @property
+    def measures_with_failed(self) -> dict[str, dict[str, Measure]]:
+        """The same of cells with failed answers, which count as wrong."""
+        return {cell.variant: _columns(cell.with_failed) for cell in self.cells}
+
+
+def _columns(pass_at: Mapping[int, Measure]) -> dict[str, Measure]:
+    return {f"pass@{k}": measure for k, measure in pass_at.items()}
 
 
 @dataclass(slots=True)
 class _Answers:
     passed: defaultdict[int, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    failed: Counter[int] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, example: int, outcome: str) -> None:
         self.passed[example].append(outcome == "passed")
         self.outcomes[outcome] += 1
+
+    def with_failed(self, tested: Collection[int]) -> dict[int, list[bool]]:
+        """Return what passed by example with failed answers to tested rows, or nothing if none failed."""
+        failed = {example: count for example, count in self.failed.items() if example in tested}
+        rows = self.passed.keys() | failed.keys() if failed else ()
+        return {row: self.passed.get(row, []) + [False] * failed.get(row, 0) for row in rows}
 
 
 def read_execution(db: Database, run: Run) -> Execution | None:
@@ -76,19 +92,26 @@ def read_execution(db: Database, run: Run) -> Execution | None:
     examples: set[int] = set()
     references: dict[int, str] = {}
     answers = {cell.name: _Answers() for cell in cells(run.experiment)}
-    for row in iter_rows(db, run.id, stages=("judge",), split=TEST):
+    left_out = rows_left_out(db, run)
+    for row in iter_rows(db, run.id, stages=("judge",), states=FINAL, split=TEST):
+        if row.example_id in left_out:
+            continue
+        if row.state != DONE:
+            answers[row.variant].failed[row.example_id] += 1
+            continue
         examples.add(row.example_id)
         if executed := row.result.get("execution"):
             references[row.example_id] = row.result["reference_execution"]["outcome"]
             answers[row.variant].add(row.example_id, executed["outcome"])
     tested = {example for example, outcome in references.items() if outcome != UNAVAILABLE}
+    questions = question_labels(db, run.dataset, TEST, run.experiment.report.cluster)
     gold = [references[example] == "passed" for example in tested]
     return Execution(
         examples=len(examples),
         tested=len(tested),
         unavailable=len(references) - len(tested),
         ceiling=100.0 * sum(gold) / len(gold) if gold else 0.0,
-        cells=tuple(_cell(variant, given, tested) for variant, given in answers.items()),
+        cells=tuple(_cell(variant, given, tested, questions) for variant, given in answers.items()),
     )
 
 
@@ -100,17 +123,28 @@ def execution_notes(execution: Execution) -> list[str]:
     ]
 
 
-def _cell(variant: str, answers: _Answers, tested: Iterable[int]) -> CellExecution:
-    by_row = [answers.passed[example] for example in sorted(tested) if example in answers.passed]
-    samples = min(map(len, by_row), default=0)
-    pass_at = {k: _measure(by_row, k) for k in sorted({1, samples}) if k <= samples}
-    return CellExecution(variant, len(by_row), pass_at, dict(sorted(answers.outcomes.items())))
+def _cell(
+    variant: str, answers: _Answers, tested: Collection[int], questions: Mapping[int, str]
+) -> CellExecution:
+    pass_at = _pass_at(answers.passed, tested, questions)
+    with_failed = _pass_at(answers.with_failed(tested), tested, questions)
+    n = len(answers.passed.keys() & tested)
+    return CellExecution(variant, n, pass_at, dict(sorted(answers.outcomes.items())), with_failed)
 
 
-def _measure(by_row: list[list[bool]], k: int) -> Measure:
-    values = np.array([[pass_at_k(len(passed), sum(passed), k)] for passed in by_row])
-    low, high = bootstrap(values, lambda sums: sums[:, 0] / len(by_row), seed=0)
-    return Measure(float(values.mean()), low, high)
+def _pass_at(
+    passed: Mapping[int, list[bool]], tested: Collection[int], questions: Mapping[int, str]
+) -> dict[int, Measure]:
+    """Return pass@k of tested rows for k of 1 and for all samples, with rows of a question kept together."""
+    examples = [example for example in sorted(tested) if example in passed]
+    rows = [(len(passed[example]), sum(passed[example])) for example in examples]
+    clusters = [questions[example] for example in examples]
+    samples = min((count for count, _ in rows), default=0)
+    return {
+        k: Measure(mean_pass_at_k(rows, k), *pass_interval(rows, k, clusters))
+        for k in sorted({1, samples})
+        if 0 < k <= samples
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +177,7 @@ class RetrievalQuality:
 def read_retrieval(db: Database, run: Run) -> tuple[RetrievalQuality, ...]:
     """Count the recorded passages, in the order of the grid; nothing if no right passage is known."""
     searches = Searches.read(run.experiment.passages)
-    grid = _first_cells(cells(run.experiment))
+    grid = _first_cells(prompted_cells(run.experiment))
     tallies = [_RetrievalTally(cell, searches.choices[cell.retrieval]) for cell in grid]
     of_unit: dict[str, list[_RetrievalTally]] = defaultdict(list)
     for tally in tallies:
@@ -208,15 +242,15 @@ class StageSpending:
     latency: dict[str, float]
 
 
-def read_spending(db: Database, run_id: str) -> tuple[StageSpending, ...]:
+def read_spending(db: Database, run: Run) -> tuple[StageSpending, ...]:
     """Return the stages that bought calls, in their order."""
-    by_stage, latencies = counts.spending_by_stage(db, run_id), counts.latencies(db, run_id)
+    by_stage, latencies = counts.spending_by_stage(db, run.id), counts.latencies(db, run.id)
     return tuple(
         StageSpending(
             stage, spent.calls, spent.usage.prompt, spent.usage.cached, spent.usage.completion,
             spent.dollars, _quantiles(latencies.get(stage)),
         )
-        for stage in STAGES
+        for stage in stage_names(run.experiment)
         if (spent := by_stage.get(stage))
     )  # fmt: skip
 

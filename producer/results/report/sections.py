@@ -2,89 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
 from models.core.display import usd
 from models.core.pipeline.grid import Cell
-from producer.progress.wait_lines import cost
-from producer.results.report.ablation_table import Measure, TableRow
+from producer.progress.wait_lines import cost, without_price
+from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report
-from producer.results.report.effects import LEVEL, CellComparison, Difference
+from producer.results.report.contrast_sections import cell_pairs, crossed_effects, main_effects
+from producer.results.report.cost_sections import cost_against_score
+from producer.results.report.findings import cost_of_accepted, findings
+from producer.results.report.learning_curve import learning_curve
 from producer.results.report.measures import QUANTILES
+from producer.results.report.provenance import provenance
+from producer.results.report.score_columns import ScoreColumn, score_columns
 from producer.results.report.statistics import Statistics
+from producer.results.report.step_sections import by_columns, row_counts, steps, verdicts
+from producer.results.report.table_parts import (
+    NOTHING,
+    Section,
+    Value,
+    counts_in_words,
+    interval_text,
+    section_of_texts,
+    share,
+)
+from producer.results.report.verdict_agreement import agreement_sections
 
 RATIONALES = {"none": "none", "first_pass": "first pass", "star": "STaR"}
-NOTHING = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One value of a table. `detail` holds numbers in small print beside it; the `best` value is bold."""
-
-    text: str
-    detail: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table, the `note` that explains it, and `remarks` on this run.
-
-    `text_columns` hold words, the other columns numbers. A table of names and values has empty headings.
-    """
-
-    title: str
-    headings: tuple[str, ...]
-    rows: list[list[Value]]
-    note: str = ""
-    text_columns: Collection[int] = (0,)
-    remarks: tuple[str, ...] = ()
 
 
 def headline(report: Report) -> str:
     """Return the sentences that name the run and its models."""
     students = ", ".join(f"{name} ({model})" for name, model in report.students.items())
-    sentence = f"Run {report.run}, {report.state}. Teacher: {report.teacher}."
-    return f"{sentence} Students: {students}." if students else sentence
+    teacher = f" Teacher: {report.teacher}." if report.teacher else ""
+    models = ", ".join(f"{name} ({model})" for name, model in report.models.items())
+    named = (f" {title}: {names}." for title, names in (("Students", students), ("Models", models)) if names)
+    return f"Run {report.run}, {report.state}.{teacher}" + "".join(named)
+
+
+def main_findings(report: Report) -> Section:
+    return Section("Findings", (), [], remarks=findings(report))
 
 
 def ablation(report: Report) -> Section:
-    axes = _axes(report)
+    axes, columns = _axes(report), score_columns(report)
 
     def values(row: TableRow) -> list[Value]:
         position = [Value(word(row)) for word in axes.values()]
-        return [*position, Value(answer_count(row)), *(_score(row, name) for name in report.metrics)]
+        return [*position, Value(row.answer_count), *(_score(row, column) for column in columns)]
 
+    if not report.table:
+        return Section("Remarks", (), [], remarks=report.notes)
     return Section(
         "Ablation",
-        (*axes, "n", *report.metrics.values()),
+        (*axes, "n", *(column.heading for column in columns)),
         [values(row) for row in report.table],
-        "Scores are in percent, with 95 % intervals by the percentile bootstrap over rows. "
-        "The best of each student is bold.",
+        "Scores are in percent, with 95 % intervals: of Wilson for shares, with the design effect of "
+        "questions and seeds, else by the percentile bootstrap over questions. The best of each student is "
+        "bold.",
         range(len(axes)),
         report.notes,
     )
 
 
-def differences(report: Report) -> Section:
-    return _section(
-        "Paired differences",
-        ("Cell", "Against", "n", *report.compared.values()),
-        (
-            (*_pair(effect), *(_difference(effect.differences[name]) for name in report.compared))
-            for effect in report.effects
-        ),
-        "Percent points over the same test rows and seeds, with 95 % intervals by the paired bootstrap. "
-        "p is two-sided, by approximate randomization (by McNemar's exact test for right or wrong answers of "
-        f"one seed), and corrected for all comparisons of a metric (Holm); * marks p below {LEVEL}.",
-        (0, 1),
-    )
-
-
 def retrieval(report: Report) -> Section:
     several_wordings = len({quality.augment_test for quality in report.retrieval}) > 1
-    return _section(
+    return section_of_texts(
         "Retrieval",
         ("Retrieval", "Test rows", "Right of those shown", "Rows with none right", "Tokens a row"),
         (
@@ -102,7 +86,7 @@ def retrieval(report: Report) -> Section:
 
 
 def failure_modes(report: Report) -> Section:
-    return _section(
+    return section_of_texts(
         "Failure modes",
         ("Stage", "Texts", "With a failure", "Failure modes", "Answers not accepted"),
         (
@@ -110,8 +94,8 @@ def failure_modes(report: Report) -> Section:
                 stage.stage,
                 f"{stage.texts:,}",
                 share(stage.failing, stage.texts),
-                _counts(stage.modes) or NOTHING,
-                _counts(stage.rejected) or NOTHING,
+                counts_in_words(stage.modes) or NOTHING,
+                counts_in_words(stage.rejected) or NOTHING,
             )
             for stage in report.failing
         ),
@@ -122,12 +106,33 @@ def failure_modes(report: Report) -> Section:
 
 
 def synthetic_set(report: Report) -> Section:
-    """Counts of the synthetic set and of what was paid, in reading order."""
+    """Return counts of the synthetic set and of what was paid, in reading order."""
     numbers = report.statistics
     rows = [
+        ("Rejected answers, whole run", _reasons(numbers.rejected)),
+        ("Failed units, whole run", _reasons(numbers.failed)),
+        ("Model calls bought", f"{numbers.calls:,}"),
+        ("Tokens", _tokens(numbers)),
+        ("Cost", _whole_cost(report) + _possible_cost(report)),
+        *([("Cost per accepted row", price)] if (price := cost_of_accepted(report)) else []),
+    ]
+    if report.step_report:
+        return section_of_texts(
+            "Rows", ("", ""), [*row_counts(report.step_report), *rows], text_columns=(0, 1)
+        )
+    if "rationale" in report.trains:
+        return section_of_texts("Synthetic set", ("", ""), [*_made(report), *rows], text_columns=(0, 1))
+    return section_of_texts("Calls", ("", ""), rows, text_columns=(0, 1))
+
+
+def _made(report: Report) -> list[tuple[str, str]]:
+    """Return counts of what the teacher made, without the stages that the run does not have."""
+    numbers = report.statistics
+    augments, retrieves = "augment" in report.trains, "retrieve" in report.trains
+    return [
         ("Train examples", f"{numbers.examples:,}"),
-        ("Augmented", share(numbers.augmented, numbers.examples)),
-        ("Documentation retrieved", share(numbers.retrieved, numbers.examples)),
+        *([("Augmented", share(numbers.augmented, numbers.examples))] if augments else []),
+        *([("Documentation retrieved", share(numbers.retrieved, numbers.examples))] if retrieves else []),
         ("Rationales, first pass", share(numbers.rationales, numbers.examples)),
         ("Correct at the first pass", share(numbers.first_pass_correct, numbers.rationales)),
         *(
@@ -139,19 +144,18 @@ def synthetic_set(report: Report) -> Section:
         ("Still wrong", f"{numbers.still_wrong:,}"),
         ("Rationales that mention their hint", f"{numbers.hint_leaks:,}"),
         ("Rationales of the wrong form", _reasons(numbers.wrong_form)),
-        ("Words per augmentation", _number(numbers.words_per_augmentation, 1)),
+        *([("Words per augmentation", _number(numbers.words_per_augmentation, 1))] if augments else []),
         ("Words per rationale", _number(numbers.words_per_rationale, 1)),
-        ("Rejected answers, whole run", _reasons(numbers.rejected)),
-        ("Failed units, whole run", _reasons(numbers.failed)),
-        ("Model calls bought", f"{numbers.calls:,}"),
-        ("Tokens", _tokens(numbers)),
-        ("Cost", _cost(report, numbers.cost_usd) + _possible_cost(report)),
     ]
-    return _section("Synthetic set", ("", ""), rows, text_columns=(0, 1))
 
 
 def _cost(report: Report, dollars: float) -> str:
     return cost(round(dollars * 1e9), report.unpriced)
+
+
+def _whole_cost(report: Report) -> str:
+    known = report.statistics.cost_usd or not report.unpriced
+    return _cost(report, report.statistics.cost_usd) if known else without_price(report.unpriced)
 
 
 def _possible_cost(report: Report) -> str:
@@ -160,7 +164,7 @@ def _possible_cost(report: Report) -> str:
 
 
 def stages(report: Report) -> Section:
-    return _section(
+    return section_of_texts(
         "Stages",
         ("Split", "Stage", "Units", "Done", "Skipped", "Failed", "Left"),
         (
@@ -170,13 +174,14 @@ def stages(report: Report) -> Section:
                 *(f"{n:,}" for n in (row.planned, row.done, row.skipped, row.failed, row.left)),
             )
             for row in report.stages
+            if not report.step_report
         ),
         text_columns=(0, 1),
     )
 
 
 def spending(report: Report) -> Section:
-    return _section(
+    return section_of_texts(
         "Cost and latency",
         ("Stage", "Calls", "Prompt tokens", "Completion tokens", "Dollars", *QUANTILES),
         (
@@ -192,77 +197,78 @@ def spending(report: Report) -> Section:
     )
 
 
-SECTIONS = (ablation, differences, retrieval, failure_modes, synthetic_set, stages, spending)
+def origin(report: Report) -> Section:
+    return provenance(report.provenance)
+
+
+# The tables by columns come between the two.
+SECTIONS = (
+    main_findings, ablation, main_effects, crossed_effects, cell_pairs, retrieval, failure_modes,
+    synthetic_set, steps, verdicts,
+)  # fmt: skip
+COUNTS = (stages, spending, origin)
 
 
 def report_sections(report: Report) -> list[Section]:
-    """Return the sections that have something to show. The ablation is always one: it carries the remarks."""
-    made = [make(report) for make in SECTIONS]
-    return [section for section in made if section.rows or section.title == "Ablation"]
+    """Return the sections that have something to show."""
+    made = [
+        *(make(report) for make in SECTIONS),
+        learning_curve(report),
+        cost_against_score(report),
+        *agreement_sections(report.agreement),
+        *by_columns(report),
+        *(make(report) for make in COUNTS),
+    ]
+    return [section for section in made if section.rows or section.remarks]
 
 
 def cell_label(cell: Cell, retrieval: str = "") -> str:
     """Name the cell, such as `2-shot, STaR`, without its student and wording."""
-    rationale = RATIONALES[cell.rationale] if cell.rationale != "none" else ""
+    rationale = _rationale_words(cell) if cell.rationale != "none" else ""
     exemplars = cell.exemplars if cell.exemplars_vary and cell.shots else ""
-    return ", ".join(filter(None, (f"{cell.shots}-shot", retrieval, rationale, exemplars)))
+    requests = _exemplar_requests(cell) if cell.augment_exemplars_vary else ""
+    size = f"of {cell.train_rows:,} rows" if cell.train_rows else ""
+    return ", ".join(filter(None, (f"{cell.shots}-shot", retrieval, rationale, exemplars, requests, size)))
 
 
-def answer_count(row: TableRow) -> str:
-    """Return `n`, with the planned number where some are missing."""
-    return f"{row.n:,}" if row.n == row.planned else f"{row.n:,} of {row.planned:,}"
+def _exemplar_requests(cell: Cell) -> str:
+    return "augmented exemplars" if cell.augment_exemplars else "raw exemplars"
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part:,} of {whole:,} ({100 * part / whole:.1f} %)" if whole else f"{part:,}"
-
-
-def _section(
-    title: str,
-    headings: tuple[str, ...],
-    rows: Iterable[Iterable[str]],
-    note: str = "",
-    text_columns: Collection[int] = (0,),
-) -> Section:
-    return Section(title, headings, [[Value(text) for text in row] for row in rows], note, text_columns)
+def _rationale_words(cell: Cell) -> str:
+    shown = ("all" if cell.wrong_rationales else "right") if cell.wrong_vary else ""
+    return f"{RATIONALES[cell.rationale]} {shown}".rstrip()
 
 
 def _axes(report: Report) -> Mapping[str, Callable[[TableRow], str]]:
-    """Return what tells cells apart, by heading; the last two only where the grid varies them."""
+    """Return what tells cells apart, by heading; retrieval and the last two only where cells use them."""
     axes: dict[str, Callable[[TableRow], str]] = {
         "Student": lambda row: row.cell.student,
         "Shots": lambda row: str(row.cell.shots),
-        "Retrieval": lambda row: row.cell.retrieval_word,
-        "Rationale": lambda row: RATIONALES[row.cell.rationale],
     }
+    if any(row.cell.retrieval for row in report.table):
+        axes["Retrieval"] = lambda row: row.cell.retrieval_word
+    axes["Rationale"] = lambda row: _rationale_words(row.cell)
     if any(row.cell.exemplars_vary for row in report.table):
         axes["Exemplars"] = lambda row: row.cell.exemplars or NOTHING
+    if any(row.cell.augment_exemplars_vary for row in report.table):
+        axes["Their requests"] = lambda row: (
+            ("augmented" if row.cell.augment_exemplars else "as written") if row.cell.shots else NOTHING
+        )
+    if any(row.cell.train_rows for row in report.table):
+        axes["Train rows"] = lambda row: f"{row.cell.train_rows:,}" if row.cell.train_rows else NOTHING
     if any(row.cell.augment_test for row in report.table):
         axes["Test request"] = lambda row: "augmented" if row.cell.augment_test else "as written"
     return axes
 
 
-def _score(row: TableRow, metric: str) -> Value:
-    measure = row.measures.get(metric)
+def _score(row: TableRow, column: ScoreColumn) -> Value:
+    measure = column.measure(row)
     if measure is None:
         return Value(NOTHING)
     spread = "" if measure.sd is None else f" sd {measure.sd:.2f}"
-    return Value(f"{measure.value:.2f}", _interval(measure) + spread, metric in row.best)
-
-
-def _interval(measure: Measure | Difference) -> str:
-    return f"[{measure.low:.1f}, {measure.high:.1f}]"
-
-
-def _pair(effect: CellComparison) -> tuple[str, str, str]:
-    against = effect.against.name + (" (baseline)" if effect.baseline else "")
-    return effect.cell.name, against, f"{effect.n:,}"
-
-
-def _difference(difference: Difference) -> str:
-    mark = "*" if difference.significant else ""
-    p_value = "< 0.001" if difference.p_holm < 0.001 else f"{difference.p_holm:.3f}"
-    return f"{difference.value:+.2f}{mark} {_interval(difference)} p {p_value}"
+    interval = interval_text(measure.low, measure.high)
+    return Value(f"{measure.value:.2f}", interval + spread, column.is_best(row))
 
 
 def _rounds(numbers: Statistics) -> Iterable[tuple[str, str]]:
@@ -273,13 +279,8 @@ def _rounds(numbers: Statistics) -> Iterable[tuple[str, str]]:
         yield f"{name} after all passes", share(each.correct, each.rationales)
 
 
-def _counts(numbers: Mapping[str, int]) -> str:
-    """Join counts, such as `no code 3, refusal 1`."""
-    return ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in numbers.items())
-
-
 def _reasons(reasons: Mapping[str, int]) -> str:
-    return f"{sum(reasons.values()):,}: {_counts(reasons)}" if reasons else "0"
+    return f"{sum(reasons.values()):,}: {counts_in_words(reasons)}" if reasons else "0"
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.core.answers.checks import FAILURE_MODES, failure_modes
 from models.core.pipeline.grid import Cell, cells
 from models.core.pipeline.rounds import SAMPLES, pass_of
-from models.core.pipeline.stages import train_wording
 from producer.results.report.samples import printable
 from producer.results.synthetic_set import SyntheticExample, synthetic_examples
 from storage.database import Database
@@ -49,26 +48,40 @@ class Statistics:
     what their form lacks. Means are None if there is nothing to count.
     """
 
-    examples: int
-    augmented: int
-    retrieved: int
-    rationales: int
-    first_pass_correct: int
-    passes: tuple[Pass, ...]
-    accepted: int
-    still_wrong: int
-    hint_leaks: int
-    wrong_form: dict[str, int]
     failed: dict[str, int]
     rejected: dict[str, int]
-    words_per_augmentation: float | None
-    words_per_rationale: float | None
     calls: int
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     cost_usd: float
+    examples: int = 0
+    augmented: int = 0
+    retrieved: int = 0
+    rationales: int = 0
+    first_pass_correct: int = 0
+    passes: tuple[Pass, ...] = ()
+    accepted: int = 0
+    still_wrong: int = 0
+    hint_leaks: int = 0
+    wrong_form: dict[str, int] = field(default_factory=dict)
+    words_per_augmentation: float | None = None
+    words_per_rationale: float | None = None
     rounds: tuple[Round, ...] = ()
+
+
+def read_totals(db: Database, run: Run) -> Statistics:
+    """Read what is counted for a run of any pipeline."""
+    paid = counts.spending(db, run.id)
+    return Statistics(
+        failed=counts.failure_reasons(db, run.id),
+        rejected=counts.rejection_reasons(db, run.id),
+        calls=paid.calls,
+        prompt_tokens=paid.usage.prompt,
+        cached_tokens=paid.usage.cached,
+        completion_tokens=paid.usage.completion,
+        cost_usd=paid.dollars,
+    )
 
 
 def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
@@ -77,10 +90,10 @@ def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
     for example in synthetic_examples(db, run):
         tally.add(example)
     seen = tally.seen
-    paid = counts.spending(db, run.id)
     passes = range(1, run.experiment.rationale.passes + 1)
-    return Statistics(
-        examples=funnel.rows.get((TRAIN, "retrieve", train_wording(run.experiment)), Counter()).total(),
+    return replace(
+        read_totals(db, run),
+        examples=_examples(run, funnel),
         augmented=seen["augmented"],
         retrieved=seen["retrieved"],
         rationales=seen["tried", 1, 0],
@@ -90,20 +103,23 @@ def read_statistics(db: Database, run: Run, funnel: Funnel) -> Statistics:
         still_wrong=seen["wrong"],
         hint_leaks=seen["leak"],
         wrong_form=dict(tally.forms.most_common()),
-        failed=counts.failure_reasons(db, run.id),
-        rejected=counts.rejection_reasons(db, run.id),
         words_per_augmentation=_mean(tally.words["augmentation"], seen["augmented"]),
         words_per_rationale=_mean(tally.words["rationale"], seen["final"]),
-        calls=paid.calls,
-        prompt_tokens=paid.usage.prompt,
-        cached_tokens=paid.usage.cached,
-        completion_tokens=paid.usage.completion,
-        cost_usd=paid.dollars,
         rounds=tuple(
             Round(number, seen["tried", number, 0], seen["correct", number, 0], seen["right", number, 0])
             for number in range(1, run.experiment.rationale.rounds + 1)
         ),
     )
+
+
+def _examples(run: Run, funnel: Funnel) -> int:
+    """Count the train examples: all of them have the units of the first stage."""
+    slots = run.slots[TRAIN]
+    alike = [slot for slot in slots if (slot.stage, slot.variant) == (slots[0].stage, slots[0].variant)]
+    if not alike:
+        return 0
+    planned = funnel.rows.get((TRAIN, alike[0].stage, alike[0].variant), Counter())
+    return planned.total() // len(alike)
 
 
 class _StatisticsTally:
@@ -113,7 +129,7 @@ class _StatisticsTally:
         self.words: Counter[str] = Counter()
 
     def add(self, example: SyntheticExample) -> None:
-        if example.augment:
+        if example.augment and example.augment.result.get("augmentation"):
             self.seen["augmented"] += 1
             self.words["augmentation"] += _words(example.augment.result.get("augmentation"))
         self.seen["retrieved"] += example.retrieve is not None

@@ -9,6 +9,8 @@ from html import escape
 WIDTH = 360
 # About this number of characters of 12 px fits that width.
 LABEL = 52
+# An axis ends at 100 if the values exceed these.
+AXIS_ENDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
 def section(name: str, title: str, content: str) -> str:
@@ -79,6 +81,11 @@ def whisker(y: float, low: float, high: float, strokes: Iterable[float], style: 
     across = "".join(f"M{x:.1f} {y - 3.5:g}v7" for x in strokes)
     named = f"whisker {style}".strip()
     return f'<path class="{named}" d="M{low:.1f} {y:g}H{high:.1f}{across}"/>'
+
+
+def axis_end(highest: float) -> float:
+    """Return a round end of an axis from 0 on which percent up to `highest` are drawn."""
+    return next((end for end in AXIS_ENDS if highest <= end), 100.0)
 
 
 def short(label: str, max_length: int = LABEL) -> str:

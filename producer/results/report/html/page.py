@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from html import escape
@@ -13,9 +14,14 @@ from models.core.answers.checks import FAILURE_MODES
 from producer.results.report import sections
 from producer.results.report.build import Report
 from producer.results.report.html import elements, plots
+from producer.results.report.html.cost_plot import cost_plots
+from producer.results.report.html.curve_plots import learning_plots, shots_plots
+from producer.results.report.html.timeline_plots import timeline_plots
 from producer.results.report.samples import CellAnswer, SampleRow
-from producer.results.report.sections import Section, Value
 from producer.results.report.statistics import StageFailures
+from producer.results.report.step_sections import by_columns, steps, verdicts
+from producer.results.report.synthetic_samples import OUTCOMES
+from producer.results.report.table_parts import Section, Value, share
 
 VERDICTS = {"right": "right", "wrong": "wrong", "none": "without a verdict"}
 MARKS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("none", "·")}
@@ -47,6 +53,24 @@ def _filters(report: Report) -> str:
     )
 
 
+def _synthetic_rows(report: Report) -> str:
+    """Return a closed element for each row that the run made, by outcome."""
+    parts = [elements.soft("Rows of the train split, chosen evenly; long texts are cut in the middle.")]
+    for outcome, title in OUTCOMES.items():
+        chosen = [sample for sample in report.synthetic if sample.outcome == outcome]
+        if chosen:
+            parts.append(f"<h3>{title}</h3>")
+        for sample in chosen:
+            texts = "".join(f"<h4>{escape(name)}</h4>{_pre(text)}" for name, text in sample.texts)
+            parts.append(_folded_row(sample.question_id, escape(sample.summary), texts))
+    return "\n".join(parts)
+
+
+def _folded_row(row_id: str, summary: str, content: str) -> str:
+    named = f'<span class="id">{escape(row_id)}</span> {summary}'
+    return f'<details class="row"><summary>{named}</summary>{content}</details>'
+
+
 def _sample_row(sample: SampleRow, report: Report) -> str:
     answers = [sample.answers[row.cell.name] for row in report.table if row.cell.name in sample.answers]
     marks = "".join(
@@ -54,10 +78,10 @@ def _sample_row(sample: SampleRow, report: Report) -> str:
         for answer in answers
         for style, mark in [MARKS[answer.right]]
     )
-    return (
-        f'<details class="row"><summary><span class="id">{escape(sample.question_id)}</span> '
-        f'{escape(sample.request)} <span class="marks">{marks}</span></summary>'
-        f"<h3>Reference</h3>{_pre(sample.reference)}{''.join(map(_answer, answers))}</details>"
+    return _folded_row(
+        sample.question_id,
+        f'{escape(sample.request)} <span class="marks">{marks}</span>',
+        f"<h3>Reference</h3>{_pre(sample.reference)}{''.join(map(_answer, answers))}",
     )
 
 
@@ -85,10 +109,17 @@ def render_html(report: Report) -> str:
     title = escape(f"{report.experiment}: {report.run}")
     script = _asset("rows.js")
     contents = {section.title: _content(section, report) for section in sections.report_sections(report)}
+    if over_time := elements.figures(timeline_plots(report.timeline)):
+        contents["Over time"] = over_time
+    if report.synthetic:
+        contents["Synthetic rows"] = _synthetic_rows(report)
     if report.samples:
         contents["Single rows"] = _browser(report)
-    names = {title: title.lower().replace(" ", "-") for title in contents}
-    links = "".join(f'<a href="#{name}">{title}</a>' for title, name in names.items())
+    names: dict[str, str] = {}
+    for heading in contents:
+        name = re.sub(r"[^a-z0-9]+", "-", heading.lower())
+        names[heading] = f"{name}-{len(names)}" if name in names.values() else name
+    links = "".join(f'<a href="#{name}">{escape(heading)}</a>' for heading, name in names.items())
     return "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -107,12 +138,15 @@ def render_html(report: Report) -> str:
 
 def render_fragment(report: Report) -> str:
     """Return ablation and synthetic set as part of another page that has our style."""
-    synthetic = sections.synthetic_set(report)
-    return "\n".join([
-        _content(sections.ablation(report), report),
-        f"<h3>{synthetic.title}</h3>",
-        _content(synthetic, report),
-    ])  # fmt: skip
+    ablation = sections.ablation(report)
+    shown = [elements.figures(timeline_plots(report.timeline))]
+    if ablation.rows or ablation.remarks:
+        shown += [_content(ablation, report, with_plots=False)]
+        shown += [elements.folded("Plots of the scores", _ablation_plots(report))]
+    for section in (sections.synthetic_set(report), steps(report), verdicts(report), *by_columns(report)):
+        if section.rows:
+            shown += [f"<h3>{escape(section.title)}</h3>", _content(section, report)]
+    return "\n".join(shown)
 
 
 @cache
@@ -126,17 +160,19 @@ def _policy(script: str) -> str:
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
-def _content(section: Section, report: Report) -> str:
+def _content(section: Section, report: Report, *, with_plots: bool = True) -> str:
     """Return the section's table with its plots; the table of a section in FOLDED opens below them."""
     rows = [map(_value, row) for row in section.rows]
     named = any(section.headings)
     table = elements.table(section.headings, rows, section.text_columns) if named else elements.pairs(rows)
+    table = table if section.rows else ""
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in section.remarks)
-    added = ADDED[section.title](report) if section.title in ADDED else ""
+    style = ' class="soft"' if table else ""
+    added = ADDED[section.title](report) if with_plots and section.title in ADDED else ""
     parts = [
         "" if section.title in FOLDED else table,
         elements.soft(section.note) if section.note else "",
-        f'<ul class="soft">{remarks}</ul>' if remarks else "",
+        f"<ul{style}>{remarks}</ul>" if remarks else "",
         added,
         elements.folded("As a table", table) if section.title in FOLDED else "",
     ]
@@ -151,9 +187,12 @@ def _value(value: Value) -> str:
 
 def _ablation_plots(report: Report) -> str:
     bars = ((heading, plots.metric_plot(report, name)) for name, heading in report.metrics.items())
-    return elements.figures(plots.heat_maps(report)) + elements.folded(
-        "Every score with its interval", elements.figures(bars)
-    )
+    drawn = [*shots_plots(report), *plots.heat_maps(report)]
+    return elements.figures(drawn) + elements.folded("Every score with its interval", elements.figures(bars))
+
+
+def _effect_forests(report: Report) -> str:
+    return elements.figures(plots.effect_forests(report))
 
 
 def _forests(report: Report) -> str:
@@ -168,7 +207,7 @@ def _modes(stage: StageFailures) -> str:
     """Return what each mode means, how frequent it was, and texts that show it."""
     parts = []
     for mode, number in stage.modes.items():
-        meaning = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}; {sections.share(number, stage.texts)}"
+        meaning = f"{mode.replace('_', ' ')}: {FAILURE_MODES[mode]}; {share(number, stage.texts)}"
         parts.append(f"<h4>{escape(meaning)}</h4>")
         for example in stage.examples.get(mode, ()):
             name = " ".join([example.question_id, example.variant])
@@ -192,9 +231,13 @@ def _spending_plots(report: Report) -> str:
 # What only a page shows of a section, by its title.
 ADDED: Mapping[str, Callable[[Report], str]] = {
     "Ablation": _ablation_plots,
+    "Effects": _effect_forests,
     "Paired differences": _forests,
     "Failure modes": _failure_examples,
     "Stages": _stage_plot,
+    "Steps": _stage_plot,
     "Cost and latency": _spending_plots,
+    "Learning curve": lambda report: elements.figures(learning_plots(report)),
+    "Cost against score": lambda report: elements.figures(cost_plots(report)),
 }
 FOLDED = {"Paired differences", "Stages"}

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from producer.progress.wait_lines import cost
+from producer.results.differences import Difference, points
 from producer.results.report.ablation_table import TableRow
 from producer.results.report.build import Report, StageCount
+from producer.results.report.contrast_sections import MAX_SHOWN
 from producer.results.report.effects import CellComparison
-from producer.results.report.html.elements import WIDTH, drawing, rect, short, whisker, words
+from producer.results.report.html.elements import WIDTH, axis_end, drawing, rect, short, whisker, words
 from producer.results.report.measures import StageSpending
 from producer.results.report.sections import cell_label
 
@@ -17,8 +19,6 @@ BAR_ROW = 34
 BAR_FIGURES = 62
 STATES = ("done", "skipped", "failed", "left")
 TOKENS = ("prompt", "completion")
-# An axis ends at 100 if the values exceed these.
-AXIS_ENDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
 def metric_plot(report: Report, metric: str) -> str:
@@ -26,7 +26,7 @@ def metric_plot(report: Report, metric: str) -> str:
     scored = [row for row in report.table if metric in row.measures]
     if not scored:
         return ""
-    top = _axis_end(max(row.measures[metric].high for row in scored))
+    top = axis_end(max(row.measures[metric].high for row in scored))
     bars = "".join(_bar(row, metric, top, number * BAR_ROW) for number, row in enumerate(scored))
     return _rows(f"{report.metrics[metric]} of each cell, axis from 0 to {top:g} percent", bars, len(scored))
 
@@ -39,19 +39,23 @@ def stage_plot(report: Report) -> str:
 def token_plot(report: Report) -> str:
     """Draw prompt and completion tokens of each stage; the figure is its cost in dollars."""
     largest = max((each.prompt_tokens + each.completion_tokens for each in report.spending), default=0)
+    if not largest:
+        return ""
     bars = "".join(
         _tokens(each, largest, number * BAR_ROW, report.unpriced)
         for number, each in enumerate(report.spending)
     )
-    return _rows("Tokens of each stage, with dollars", bars, len(report.spending)) if largest else ""
+    return _rows("Tokens of each stage, with dollars", bars, len(report.spending))
 
 
 def latency_plot(report: Report) -> str:
     """Draw a bar to the median, and a line to the 99th percentile with a stroke at the 90th."""
     timed = [each for each in report.spending if each.latency]
     top = max((each.latency["p99"] for each in timed), default=0.0)
+    if not top:
+        return ""
     bars = "".join(_latency(each, top, number * BAR_ROW) for number, each in enumerate(timed))
-    return _rows(f"Seconds of a call, axis from 0 to {top:.2g}", bars, len(timed)) if top else ""
+    return _rows(f"Seconds of a call, axis from 0 to {top:.2g}", bars, len(timed))
 
 
 def _rows(label: str, content: str, rows: int) -> str:
@@ -107,19 +111,27 @@ def _latency(spent: StageSpending, top: float, y: int) -> str:
     )
 
 
-def _axis_end(highest: float) -> float:
-    return next((end for end in AXIS_ENDS if highest <= end), 100.0)
-
-
 FOREST_ROW, AXIS = 36, 22
 FOREST_FIGURES = 66
 
 
+Labelled = Sequence[tuple[str, Difference]]
+
+
+def effect_forests(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield (caption, SVG) of the effects of axes, for each metric."""
+    main = [each for each in report.axis_effects if not each.contrast.is_interaction][:MAX_SHOWN]
+    for name, heading in report.compared.items() if main else ():
+        differences = [(each.contrast.name, each.comparison.differences[name]) for each in main]
+        yield f"{heading}, effect in percent points", _forest(differences, heading)
+
+
 def forests(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield (caption, SVG) for each metric."""
-    if report.effects:
-        for name, heading in report.compared.items():
-            yield f"{heading}, difference in percent points", _forest(report, name)
+    """Yield (caption, SVG) of the differences of cells, for each metric."""
+    shown = report.effects[:MAX_SHOWN]
+    for name, heading in report.compared.items() if shown else ():
+        differences = [(_pair_label(report, each), each.differences[name]) for each in shown]
+        yield f"{heading}, difference in percent points", _forest(differences, heading)
 
 
 def _pair_label(report: Report, effect: CellComparison) -> str:
@@ -130,25 +142,24 @@ def _pair_label(report: Report, effect: CellComparison) -> str:
     return " vs ".join(pair)
 
 
-def _forest(report: Report, metric: str) -> str:
-    reach = _reach(report.effects, metric)
+def _forest(differences: Labelled, heading: str) -> str:
+    reach = axis_end(max(max(abs(each.low), abs(each.high)) for _, each in differences))
     middle = (WIDTH - FOREST_FIGURES) / 2
     scale = (middle - 4) / reach
-    bottom = len(report.effects) * FOREST_ROW + 4
+    bottom = len(differences) * FOREST_ROW + 4
     # The line of no difference has gaps for the labels.
-    zero = "".join(f"M{middle:g} {index * FOREST_ROW + 17}v17" for index in range(len(report.effects)))
+    zero = "".join(f"M{middle:g} {index * FOREST_ROW + 17}v17" for index in range(len(differences)))
     parts = [f'<path class="zero" d="{zero}"/>']
-    for index, effect in enumerate(report.effects):
-        difference, y = effect.differences[metric], index * FOREST_ROW
+    for index, (label, difference) in enumerate(differences):
+        y = index * FOREST_ROW
         values = (difference.low, difference.value, difference.high)
         low, center, high = (middle + value * scale for value in values)
         style = "sure" if difference.significant else "unsure"
-        mark = "*" if difference.significant else ""
         parts += [
-            words(0, y + 13, short(_pair_label(report, effect))),
+            words(0, y + 13, short(label)),
             whisker(y + 25, low, high, (low, high), style),
             f'<circle class="{style}" cx="{center:.1f}" cy="{y + 25}" r="4.5"/>',
-            words(WIDTH, y + 29, f"{difference.value:+.2f}{mark}", "figure"),
+            words(WIDTH, y + 29, points(difference), "figure"),
         ]
     ticks = (
         (4, f"{-reach:g}", ""),
@@ -156,18 +167,12 @@ def _forest(report: Report, metric: str) -> str:
         (WIDTH - FOREST_FIGURES - 4, f"+{reach:g}", "figure"),
     )
     parts += [words(x, bottom + 14, text, f"tick {style}".strip()) for x, text, style in ticks]
-    heading = report.compared[metric]
     title = f"{heading}: differences with 95 % intervals, axis from {-reach:g} to {reach:g} points"
     return drawing(title, "".join(parts), bottom + AXIS)
 
 
-def _reach(effects: Sequence[CellComparison], metric: str) -> float:
-    differences = [effect.differences[metric] for effect in effects]
-    return _axis_end(max(max(abs(each.low), abs(each.high)) for each in differences))
-
-
-HEAD, HEAT_ROW = 24, 34
-LABELS = 112
+HEAD, HEAT_ROW, LABEL_ROW = 24, 34, 18
+LABELS, LABEL_LENGTH = 112, 18
 # The ink must stay readable on the darkest field.
 PALEST, DARKEST = 0.06, 0.7
 
@@ -195,16 +200,19 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
     down = list(dict.fromkeys(cell_label(row.cell) for row in table))
     scores = [row.measures[metric].value for row in table if metric in row.measures]
     highest = max(scores)
-    width = (WIDTH - LABELS) / len(across)
+    # Cells of many axes have long names, of which the ends are alike: they stand above their fields.
+    above = max(map(len, down)) > LABEL_LENGTH
+    left, lead, baseline = (0, LABEL_ROW, HEAD + 13) if above else (LABELS, 0, HEAD + 21)
+    width, step = (WIDTH - left) / len(across), HEAT_ROW + lead
     parts = [
-        words(LABELS + (index + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
+        words(left + (index + 0.5) * width, 15, short(_heading(word), max(6, int(width / 7))), "middle")
         for index, word in enumerate(across)
     ]
-    parts += [words(0, HEAD + index * HEAT_ROW + 21, short(label, 18)) for index, label in enumerate(down)]
+    parts += [words(0, baseline + index * step, short(label)) for index, label in enumerate(down)]
     for row in table:
         measure = row.measures.get(metric)
-        x = LABELS + across.index(row.cell.retrieval_word) * width
-        y = HEAD + down.index(cell_label(row.cell)) * HEAT_ROW
+        x = left + across.index(row.cell.retrieval_word) * width
+        y = HEAD + down.index(cell_label(row.cell)) * step + lead
         share = measure.value / highest if measure and highest else 0.0
         opacity = PALEST + (DARKEST - PALEST) * share if measure else 0.0
         title = f"{row.cell.name}: " + (f"{measure.value:.2f} %" if measure else "no score")
@@ -212,7 +220,7 @@ def _map(table: list[TableRow], metric: str, heading: str) -> str:
         parts.append(field.replace("<rect ", f'<rect fill-opacity="{opacity:.2f}" '))
         style = "middle top" if metric in row.best else "middle"
         parts.append(words(x + width / 2, y + 21, f"{measure.value:.1f}" if measure else "-", style))
-    return drawing(f"{heading} of each cell in percent", "".join(parts), HEAD + HEAT_ROW * len(down))
+    return drawing(f"{heading} of each cell in percent", "".join(parts), HEAD + step * len(down))
 
 
 def _heading(word: str) -> str:

@@ -1,6 +1,6 @@
 const form = document.getElementById("filter");
 if (form) {
-  const rows = [...document.querySelectorAll("details.row")];
+  const rows = [...document.querySelectorAll("#single-rows details.row")];
   const apply = () => {
     const cell = form.cell.value, verdict = form.verdict.value, words = form.words.value.toLowerCase();
     let count = 0;
