@@ -1,17 +1,22 @@
-"""The difference of two runs, row by row: flipped verdicts, their p-values, configurations and costs."""
+"""The difference of two runs, row by row: flipped verdicts, scores, configurations and costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.core.errors import UsageError
-from models.core.metrics.scores import SCORES
-from models.core.metrics.significance import Effect, Floats, mcnemar, paired_effects
+from producer.results.diff_warnings import comparison_warnings
+from producer.results.differences import Comparison, Difference, correct_family
+from producer.results.report.effects import compared_metrics
 from producer.results.row_verdicts import LAST_PASS, CellVerdicts, RowKey, RowVerdict, Verdicts, read_verdicts
+from producer.results.step_diff import StepChange, read_values, step_changes
+from producer.results.verdict_pairs import VerdictPairs, mean_share
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.counts import Spending
@@ -19,8 +24,7 @@ from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 
 EXAMPLES = 3
-# The verdicts of a cell in the first run and in the second.
-Sides = tuple[Mapping[RowKey, RowVerdict], Mapping[RowKey, RowVerdict]]
+SpendingOfBoth = tuple[Mapping[str, Spending], Mapping[str, Spending]]
 
 
 def changed_keys(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
@@ -55,21 +59,22 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class CellChange:
-    """The verdicts of a cell on the `n` rows that both runs answered.
+    """The verdicts of a cell on the `n` rows that both runs answered, `answers` pairs of one seed each.
 
-    `before` and `after` percent are right. `lost` rows were right and no longer are, `gained` rows the
-    reverse. With several seeds a row is right if most of its answers are. `bleu4` is the difference in
-    points, None for a cell without scores.
+    `before` and `after` percent are right, as means over seeds. `lost` rows were right and no longer are,
+    `gained` rows the reverse; with several seeds a row is right if most of its answers are. `differences` are
+    those of the share that is right, and of the metrics that both runs have.
     """
 
     cell: CellVerdicts
     n: int
+    answers: int
+    questions: int
     before: float
     after: float
     lost: int
     gained: int
-    p_value: float
-    bleu4: Effect | None
+    differences: dict[str, Difference]
     lost_examples: tuple[Flip, ...]
     gained_examples: tuple[Flip, ...]
 
@@ -79,7 +84,8 @@ class RunDiff:
     """Two runs compared. Only rows that are in both datasets count; `same_data` means that all are.
 
     `only_first` and `only_second` are cells that the other run lacks. Spending of each run is by stage:
-    `bought` by the run itself, and of all `answers` that it rests on, whoever bought them.
+    `bought` by the run itself, and of all `answers` that it rests on, whoever bought them. Runs of steps have
+    `steps` in place of cells, and the `units` of both by step and state.
     """
 
     first: Run
@@ -89,85 +95,120 @@ class RunDiff:
     cells: tuple[CellChange, ...]
     only_first: tuple[CellVerdicts, ...]
     only_second: tuple[CellVerdicts, ...]
-    bought: tuple[Mapping[str, Spending], Mapping[str, Spending]]
-    answers: tuple[Mapping[str, Spending], Mapping[str, Spending]]
+    bought: SpendingOfBoth
+    answers: SpendingOfBoth
+    units: tuple[Mapping[str, Mapping[str, int]], ...] = ()
+    steps: tuple[StepChange, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on numbers that do not mean the same in both runs."""
+        return tuple(comparison_warnings(self.configuration))
 
 
-def diff_runs(db: Database, first: Run, second: Run, seed: int = 0) -> RunDiff:
-    """Compare rows with the same content, wherever they stand. Raise UsageError if no row is in both runs."""
+def diff_runs(db: Database, first: Run, second: Run) -> RunDiff:
+    """Compare rows with the same content, wherever they stand. Raise UsageError if no row is in both runs, or
+    if one is of a pipeline of steps and the other is not."""
+    if bool(first.experiment.steps) != bool(second.experiment.steps):
+        raise UsageError(
+            f"runs {first.id} and {second.id} are of different pipelines: only one has steps; compare runs "
+            "of one pipeline"
+        )
+    if first.experiment.steps:
+        return _diff_steps(db, first, second)
     before, after = read_verdicts(db, first), read_verdicts(db, second)
-    changes = []
-    for cell in (cell for cell in before if cell in after):
-        if keys := [key for key in before[cell] if key in after[cell]]:
-            changes.append(_change(db, (first, second), cell, keys, (before[cell], after[cell]), seed))
-    if not changes and _rows(before) and _rows(after) and not _rows(before) & _rows(after):
+    pairs = {cell: both for cell in before if (both := _common(before[cell], after.get(cell, {})))}
+    if not pairs:
+        _require_common(first, second, _rows(before), _rows(after))
+    metrics = _common_metrics(first, second)
+    measured = [both.measure(metrics, len(pairs)) for both in pairs.values()]
+    changes = (
+        _change(db, (first, second), cell, both, compared)
+        for (cell, both), compared in zip(pairs.items(), correct_family(measured), strict=True)
+    )
+    return RunDiff(
+        first, second, first.dataset == second.dataset, _changed_configuration(first, second),
+        tuple(changes),
+        tuple(cell for cell in before if cell not in after),
+        tuple(cell for cell in after if cell not in before),
+        *_spending(db, first, second),
+    )  # fmt: skip
+
+
+def _diff_steps(db: Database, first: Run, second: Run) -> RunDiff:
+    before, after = read_values(db, first), read_values(db, second)
+    _require_common(first, second, set(before.places), set(after.places))
+    return RunDiff(
+        first, second, first.dataset == second.dataset, _changed_configuration(first, second), (), (), (),
+        *_spending(db, first, second), (_units(db, first), _units(db, second)), step_changes(before, after),
+    )  # fmt: skip
+
+
+def _require_common(first: Run, second: Run, before: Set[Any], after: Set[Any]) -> None:
+    """Raise UsageError if both runs have rows and no row is in both."""
+    if before and after and not before & after:
         raise UsageError(
             f"runs {first.id} and {second.id} are over other data: no row is in both; "
             "compare runs of one dataset"
         )
-    return RunDiff(
-        first, second, first.dataset == second.dataset,
-        changed_keys(first.experiment.model_dump(mode="json"), second.experiment.model_dump(mode="json")),
-        tuple(changes),
-        tuple(cell for cell in before if cell not in after),
-        tuple(cell for cell in after if cell not in before),
-        (counts.spending_by_stage(db, first.id), counts.spending_by_stage(db, second.id)),
-        (counts.answers_by_stage(db, first.id), counts.answers_by_stage(db, second.id)),
-    )  # fmt: skip
+
+
+def _changed_configuration(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
+    before, after = (run.experiment.model_dump(mode="json") for run in (first, second))
+    return changed_keys(before, after)
+
+
+def _spending(db: Database, first: Run, second: Run) -> tuple[SpendingOfBoth, SpendingOfBoth]:
+    bought = (counts.spending_by_stage(db, first.id), counts.spending_by_stage(db, second.id))
+    answers = (counts.answers_by_stage(db, first.id), counts.answers_by_stage(db, second.id))
+    return bought, answers
+
+
+def _units(db: Database, run: Run) -> dict[str, Counter[str]]:
+    funnel = counts.funnel(db, run.id, 0.0)
+    return {name: funnel.total(stage=name) for name in run.experiment.steps}
 
 
 def _rows(verdicts: Verdicts) -> set[tuple[str, RowKey]]:
     return {(cell.split, key) for cell, by_key in verdicts.items() for key in by_key}
 
 
+def _common(before: Mapping[RowKey, RowVerdict], after: Mapping[RowKey, RowVerdict]) -> VerdictPairs | None:
+    """Return the rows that both runs answered with one of their seeds, None without any."""
+    keys = [key for key in before if key in after and before[key].right.keys() & after[key].right.keys()]
+    return VerdictPairs([before[key] for key in keys], [after[key] for key in keys]) if keys else None
+
+
+def _common_metrics(first: Run, second: Run) -> list[str]:
+    of_both = set(second.experiment.judge.metrics).intersection(first.experiment.judge.metrics)
+    # Accuracy is the share that is right.
+    return [name for name in compared_metrics(first.experiment.judge.metrics)
+            if name in of_both and name != "accuracy"]  # fmt: skip
+
+
 def _change(
-    db: Database,
-    runs: tuple[Run, Run],
-    cell: CellVerdicts,
-    keys: Sequence[RowKey],
-    sides: Sides,
-    seed: int,
+    db: Database, runs: tuple[Run, Run], cell: CellVerdicts, both: VerdictPairs, compared: Comparison
 ) -> CellChange:
-    was, now = (np.array([[side[key].right, side[key].answers] for key in keys]) for side in sides)
-    right_before, right_after = 2 * was[:, 0] > was[:, 1], 2 * now[:, 0] > now[:, 1]
-    lost = [key for key, flipped in zip(keys, right_before & ~right_after, strict=True) if flipped]
-    gained = [key for key, flipped in zip(keys, right_after & ~right_before, strict=True) if flipped]
+    was, is_now = both.right()
+    right_before, right_after = _mostly_right(was), _mostly_right(is_now)
+    lost, gained = np.flatnonzero(right_before & ~right_after), np.flatnonzero(right_after & ~right_before)
     shown = [*lost[:EXAMPLES], *gained[:EXAMPLES]]
     texts = [
-        _texts(db, run, cell, [side[key].example for key in shown])
-        for run, side in zip(runs, sides, strict=True)
+        _texts(db, run, cell, [side[at].example for at in shown])
+        for run, side in zip(runs, (both.before, both.after), strict=True)
     ]
-    flips = {
-        key: _flip(*(units[side[key].example] for units, side in zip(texts, sides, strict=True)))
-        for key in shown
-    }
+    flips = {at: _flip(texts[0][both.before[at].example], texts[1][both.after[at].example]) for at in shown}
     return CellChange(
-        cell, len(keys), _share(was.sum(axis=0)), _share(now.sum(axis=0)), len(lost), len(gained),
-        _p_value(was, now, len(lost), len(gained), seed), _bleu4(keys, sides, seed),
-        tuple(flips[key] for key in lost[:EXAMPLES]), tuple(flips[key] for key in gained[:EXAMPLES]),
+        cell, compared.rows, compared.n, compared.questions, mean_share(was), mean_share(is_now),
+        len(lost), len(gained), compared.differences,
+        tuple(flips[at] for at in lost[:EXAMPLES]), tuple(flips[at] for at in gained[:EXAMPLES]),
     )  # fmt: skip
 
 
-def _share(sums: Any) -> float:
-    return 100.0 * float(sums[0]) / float(sums[1])
-
-
-def _shares(sums: Floats) -> Floats:
-    return np.asarray(100.0 * sums[..., 0] / sums[..., 1], dtype=np.float64)
-
-
-def _p_value(was: Any, now: Any, lost: int, gained: int, seed: int) -> float:
-    """Use McNemar's exact test if each row has one answer, else approximate randomization by row."""
-    if was[:, 1].max() == now[:, 1].max() == 1:
-        return mcnemar(lost, gained)
-    return paired_effects(was, now, {"right": _shares}, seed)["right"].p_value
-
-
-def _bleu4(keys: Sequence[RowKey], sides: Sides, seed: int) -> Effect | None:
-    first, second = ([side[key].stats for key in keys] for side in sides)
-    if any(stats is None for stats in (*first, *second)):
-        return None
-    return paired_effects(np.array(first), np.array(second), {"bleu4": SCORES["bleu4"]}, seed)["bleu4"]
+def _mostly_right(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    right, answers = counts.sum(axis=1).T
+    mostly: NDArray[np.bool_] = 2 * right > answers
+    return mostly
 
 
 def _texts(db: Database, run: Run, cell: CellVerdicts, examples: Sequence[int]) -> dict[int, ResultRow]:

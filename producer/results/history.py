@@ -15,6 +15,7 @@ from models.core.types import JSON
 from producer.results.export.columns import dollars, prompt_text
 from storage.ledger.history import ExampleHistory, RecordedCall, RejectedAnswer, UnitHistory
 from storage.ledger.runs import Run
+from storage.schema import CONDITION, DONE
 
 DECIMALS = 2
 
@@ -25,8 +26,10 @@ def history_document(run: Run, histories: list[ExampleHistory]) -> JSON:
         "run": run.id,
         "experiment": run.name,
         "question_id": histories[0].question_id,
+        "has_id": histories[0].has_id,
         "rule": run.experiment.rationale.correctness,
         "answer_rule": run.experiment.judge.correctness,
+        "steps": list(run.experiment.steps),
         "rows": [_row(run, example) for example in histories],
     }
 
@@ -45,6 +48,7 @@ def _row(run: Run, example: ExampleHistory) -> JSON:
         "reference": example.reference,
         "oracle": example.oracle,
         "tests": example.tests,
+        "columns": example.columns,
         "calls": len(calls),
         "prompt_tokens": sum(call.prompt_tokens for call in calls.values()),
         "completion_tokens": sum(call.completion_tokens for call in calls.values()),
@@ -61,7 +65,7 @@ def _unit(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
         "sample": unit.sample,
         "state": unit.state,
         "reason": unit.reason,
-        "detail": unit.detail,
+        "detail": unit.detail or _condition(run, unit),
         "attempts": unit.attempts,
         "worker": unit.worker,
         "ended": _time(unit.ended),
@@ -74,8 +78,15 @@ def _unit(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
     return document
 
 
+def _condition(run: Run, unit: UnitHistory) -> str | None:
+    """Return the condition for which a step was skipped."""
+    return run.experiment.steps[unit.stage].when if unit.reason == CONDITION else None
+
+
 def _result(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
     result = unit.result
+    if run.experiment.steps:
+        return {"result": result} if unit.state == DONE else {}
     if unit.stage == "retrieve":
         return _passages(run, example, unit)
     if unit.stage in {"rationale", "rationalize"}:

@@ -13,6 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from models.core.kinds.step import as_text
 from models.core.types import JSON
 from producer.results.report.samples import printable
 
@@ -24,8 +25,14 @@ SCORES = {"bleu4": "BLEU-4", "char_bleu": "charBLEU", "chrf": "chrF"}
 
 def history_lines(document: JSON, *, wrap: bool) -> Iterator[RenderableType]:
     """Render a document of `producer.results.history`. With `wrap`, long lines keep their indentation."""
-    for row in document["rows"]:
-        title = f"{row['split']} row {row['row']}, question {document['question_id']}, run {document['run']}"
+    rows = document["rows"]
+    if len(rows) > 1 and document["has_id"]:
+        places = ", ".join(f"{row['split']} row {row['row']}" for row in rows)
+        yield Text(f"{len(rows)} rows have the id {document['question_id']}: {places}")
+    for row in rows:
+        named = document["has_id"] or not document["steps"]
+        question = f", question {document['question_id']}" if named else ""
+        title = f"{row['split']} row {row['row']}{question}, run {document['run']}"
         yield Rule(Text(title, "bold"), align="left") if wrap else Text(f"=== {title} ===")
         yield from _HistoryRow(document, row, wrap).lines()
 
@@ -37,14 +44,16 @@ class _HistoryRow:
         self.run = document["run"]
         self.rule = document["rule"]
         self.answer_rule = document["answer_rule"] or "exact match"
+        self.steps = document["steps"]
         self.row = row
         self.wrap = wrap
         self.prompts: dict[str, list[str]] = {}
 
     def lines(self) -> Iterator[RenderableType]:
         row = self.row
-        yield from self._block("request", row["request"])
-        yield from self._block("reference", row["reference"])
+        given = row["columns"] if self.steps else {name: row[name] for name in ("request", "reference")}
+        for name, value in given.items():
+            yield from self._block(name, _shown(value))
         if row["oracle"]:
             yield from self._block("right passages", "\n".join(row["oracle"]))
         yield from self._block("in all", _paid(row, calls=row["calls"]))
@@ -74,7 +83,8 @@ class _HistoryRow:
         # A rejected answer may be the unit's answer too: it is shown once.
         shown = [each["call"]["generation"] for each in unit["rejected"] if each["call"]]
         if unit["call"] and unit["call"]["generation"] not in shown:
-            yield from self._call(unit["call"], "verdict" if unit["stage"] == "judge" else "answer", "")
+            is_verdict = unit["stage"] == "judge" and not self.steps
+            yield from self._call(unit["call"], "verdict" if is_verdict else "answer", "")
         if unit["judged"]:
             yield from self._call(unit["judged"], "verdict", "")
         yield from self._result(unit)
@@ -109,17 +119,23 @@ class _HistoryRow:
 
     def _result(self, unit: JSON) -> Iterator[RenderableType]:
         if result := unit.get("result"):
-            for name, value in self._result_fields(unit, result).items():
+            fields = _step_fields(unit, result) if self.steps else self._result_fields(unit, result)
+            for name, value in fields.items():
                 if value not in {None, ""}:
                     yield from self._block(name, str(value))
-            if unit["stage"] == "retrieve" and result.get("passages"):
+            if unit["stage"] == "retrieve" and not self.steps and result.get("passages"):
                 yield _passages(result["passages"])
 
     def _result_fields(self, unit: JSON, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is shown of a result, by label; empty values are not shown."""
         match unit["stage"]:
             case "augment" | "retrieve":
-                return {"query": result.get("query"), "vector": result.get("dimensions")}
+                failed = unit["stage"] == "augment" and unit["reason"]
+                return {
+                    "augmentation": "failed; the request stays as it is" if failed else None,
+                    "query": result.get("query"),
+                    "vector": result.get("dimensions"),
+                }
             case "grow":
                 flaws = Counter(flaw or "whole" for _, _, flaw in result["pairs"])
                 pairs = ", ".join(f"{number} {flaw}" for flaw, number in sorted(flaws.items()))
@@ -184,6 +200,23 @@ class _HistoryRow:
         return Padding(text, (0, 0, 0, width)) if self.wrap else Text.assemble(" " * width, text)
 
 
+def _step_fields(unit: JSON, result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of the value of a step, if it is an object, and the further fields of its result,
+    without what the model wrote, which has been shown."""
+    value = result.get("value")
+    fields = {**(value if isinstance(value, Mapping) else {"value": value}), **result}
+    answer = ((unit["call"] or {}).get("text") or "").strip()
+    shown = {name: each for name, each in fields.items() if name != "value" or not isinstance(each, Mapping)}
+    return {name: _shown(each) for name, each in shown.items() if each != answer}
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text: a list of objects has a line for each."""
+    if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        return "\n".join(map(as_text, value))
+    return as_text(value)
+
+
 def _passages(passages: list[JSON]) -> RenderableType:
     table = Table(box=None, pad_edge=False)
     for heading in ("  rank", "shown", "right", "score", "passage", "text"):
@@ -221,6 +254,5 @@ def _execution(verdict: JSON | None) -> str | None:
 
 def _paid(sums: JSON, calls: int | None = None) -> str:
     counted = "" if calls is None else f"{calls} call{'' if calls == 1 else 's'}, "
-    return (
-        f"{counted}{sums['prompt_tokens']:,} + {sums['completion_tokens']:,} tokens, ${sums['cost_usd']:.6f}"
-    )
+    dollars = f", ${sums['cost_usd']:.6f}" if sums["cost_usd"] else ""  # free, or without a price
+    return f"{counted}{sums['prompt_tokens']:,} + {sums['completion_tokens']:,} tokens{dollars}"

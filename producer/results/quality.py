@@ -5,21 +5,24 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
 from models.core.correctness import form_of
 from models.core.errors import UsageError
 from models.core.experiment.options import FILTERS, Quality
-from models.core.quality.filters import Filters, Mark, QualityCandidate
+from models.core.quality.filters import OF_TEST, Filters, Mark, QualityCandidate
+from models.core.row_values import joined_text
 from models.core.types import Example
 from models.core.words import named_question
+from producer.results.step_verdicts import is_accepted
 from producer.results.synthetic_set import SyntheticExample, synthetic_examples
 from storage.database import Database
 from storage.ledger.examples import examples
 from storage.ledger.queries import ResultRow
 from storage.ledger.runs import Run
+from storage.ledger.step_units import StepRow, step_units
 from storage.schema import TEST, TRAIN
 
 
@@ -69,7 +72,7 @@ class SyntheticSet:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSet:
-    """Train requests with their references."""
+    """Train requests with their references; the text of all columns of rows without a request."""
 
     splits: Mapping[str, Iterable[Example]]
 
@@ -77,11 +80,39 @@ class DatasetSet:
         for row in self.splits[TRAIN]:
             question = named_question(row.question_id, row.row)
             yield QualityRow(
-                QualityCandidate(row.request, row.reference, question=question), row.row, row.question_id
+                QualityCandidate(_request(row), row.reference, question=question), row.row, row.question_id
             )
 
     def test(self) -> Iterator[Example]:
-        return iter(self.splits[TEST])
+        return (replace(row, request=_request(row)) for row in self.splits[TEST])
+
+
+def _request(row: Example) -> str:
+    return row.request or joined_text(row.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class StepTexts:
+    """The last text that the steps of each row made; it is right if the row is accepted."""
+
+    db: Database
+    run: Run
+    accepted: bool = False
+
+    def __iter__(self) -> Iterator[QualityRow]:
+        for row in step_units(self.db, self.run):
+            right = is_accepted(self.run.experiment, row)
+            if (text := _last_text(row)) and (right or not self.accepted):
+                candidate = QualityCandidate("", "", text)
+                yield QualityRow(candidate, row.number, row.question_id, right=right)
+
+    def test(self) -> Iterator[Example]:
+        return iter(())
+
+
+def _last_text(row: StepRow) -> str:
+    values = (unit.result.get("value") for units in reversed(row.units.values()) for unit in units)
+    return next((value for value in values if isinstance(value, str)), "")
 
 
 def _listed(example: SyntheticExample, rationale: ResultRow) -> QualityRow:
@@ -156,9 +187,9 @@ class QualityFindings:
         """Count the filter's marks by kind, the most frequent first; empty for a filter without kinds."""
         return dict(Counter(mark.kind for mark in self.marked(name) if mark.kind).most_common())
 
-    def test_rows_repeated(self) -> int:
-        """Count the test rows that a row repeats; only the first overlap of each row is known."""
-        return len({mark.other for mark in self.marked("contamination")})
+    def test_rows_repeated(self, name: str = "contamination") -> int:
+        """Count the test rows that the filter names; only the first overlap of each row is known."""
+        return len({mark.other for mark in self.marked(name)})
 
     def left(self, names: Iterable[str]) -> int:
         """Count the right rows that none of these filters marks."""
@@ -204,16 +235,16 @@ def mark_examples(
                 by_kind[mark.kind] += 1
                 chosen[name].append(mark)
     marks = [mark for several in chosen.values() for mark in several]
-    earlier = {mark.other for mark in marks if mark.filter != "contamination"}
+    earlier = {mark.other for mark in marks if mark.filter not in OF_TEST}
     marked = _pick({*(mark.row for mark in marks), *earlier}, rows)
-    repeated = {mark.other for mark in marks if mark.filter == "contamination"}
+    repeated = {mark.other for mark in marks if mark.filter in OF_TEST}
     tests = _pick(repeated, rows.test())
 
     def show(mark: Mark) -> MarkedRow:
         row = marked[mark.row]
         if mark.other is None:
             return MarkedRow(mark, row)
-        if mark.filter == "contamination":
+        if mark.filter in OF_TEST:
             test = tests[mark.other]
             return MarkedRow(mark, row, f"{test.request}\n{test.reference}", test.row)
         other = marked[mark.other]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.core.metrics.scores import row_stats
 from producer.results.synthetic_set import synthetic_examples
 from storage.database import Database
-from storage.ledger.examples import equal_rows
+from storage.ledger.examples import earlier_rows_of_ids, equal_rows, question_labels
 from storage.ledger.queries import ResultRow, iter_rows
 from storage.ledger.runs import Run
 from storage.schema import TEST, TRAIN
@@ -39,19 +39,13 @@ class RowKey(NamedTuple):
 
 @dataclass(slots=True)
 class RowVerdict:
-    """The verdict on a row: `right` of its `answers` are right. `stats` sums their scores, shape [WIDTH], and
-    is None without scores. `example` is the row's id in the ledger."""
+    """The verdicts on a row, by seed: `right` answers, and the stats of their scores, shape [WIDTH], which
+    rationales do not have. `example` is the row's id in the ledger, `question` that of its question."""
 
     example: int
-    answers: int = 0
-    right: int = 0
-    stats: NDArray[np.int64] | None = None
-
-    def add(self, right: bool, stats: NDArray[np.int64] | None = None) -> None:
-        self.answers += 1
-        self.right += right
-        if stats is not None:
-            self.stats = stats if self.stats is None else self.stats + stats
+    question: str
+    right: dict[int, bool] = field(default_factory=dict)
+    stats: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 Verdicts = dict[CellVerdicts, dict[RowKey, RowVerdict]]
@@ -61,24 +55,38 @@ def read_verdicts(db: Database, run: Run) -> Verdicts:
     """Read rationales after the first pass and after all, and students' answers by variant, of all seeds."""
     verdicts: Verdicts = {}
     repeats = equal_rows(db, run.dataset)
+    column = run.experiment.report.cluster
+    questions = {split: question_labels(db, run.dataset, split, column) for split in (TRAIN, TEST)}
 
     def verdict_on(cell: CellVerdicts, unit: ResultRow) -> RowVerdict:
         key = RowKey(hash((unit.request, unit.reference)), repeats.get(unit.example_id, 0))
-        return verdicts.setdefault(cell, {}).setdefault(key, RowVerdict(unit.example_id))
+        new = RowVerdict(unit.example_id, questions[cell.split][unit.example_id])
+        return verdicts.setdefault(cell, {}).setdefault(key, new)
 
     for example in synthetic_examples(db, run):
         if example.rationales:
             first, final = example.rationales[0], example.final
             if first.stage == "rationale":
                 cell = CellVerdicts(TRAIN, "rationale", FIRST_PASS)
-                verdict_on(cell, first).add(bool(first.result["correct"]))
+                verdict_on(cell, first).right[0] = bool(first.result["correct"])
             if final and run.experiment.rationale.passes:
                 cell = CellVerdicts(TRAIN, "rationalize", LAST_PASS)
-                verdict_on(cell, final).add(bool(final.result["correct"]))
+                verdict_on(cell, final).right[0] = bool(final.result["correct"])
+    left_out = rows_left_out(db, run)
     for unit in iter_rows(db, run.id, stages=("judge",), split=TEST):
-        stats = row_stats(unit.result.get("prediction") or "", unit.reference)
-        verdict_on(CellVerdicts(TEST, "answer", unit.variant), unit).add(is_right(unit), stats)
+        if unit.example_id in left_out:
+            continue
+        verdict = verdict_on(CellVerdicts(TEST, "answer", unit.variant), unit)
+        verdict.right[unit.sample] = is_right(unit)
+        verdict.stats[unit.sample] = row_stats(unit.result.get("prediction") or "", unit.reference)
     return verdicts
+
+
+def rows_left_out(db: Database, run: Run) -> frozenset[int]:
+    """Return the test examples that have no score: a later one with the same id counts in their place."""
+    if not run.experiment.last_of_id_counts:
+        return frozenset()
+    return earlier_rows_of_ids(db, run.dataset, TEST)
 
 
 def is_right(judge: ResultRow) -> bool:

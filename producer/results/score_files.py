@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.core.answers.checks import FAILURE_MODES, failure_modes
 from models.core.correctness import RULES, is_correct
 from models.core.errors import DatasetError
-from models.core.metrics.scores import WIDTH, comparable_texts, intervals, row_stats, scores
+from models.core.metrics.scores import WIDTH, comparable_texts, row_stats, scores
+from models.core.metrics.seed_scores import intervals
 from models.core.metrics.significance import Interval
-from producer.experiments.datasets import json_rows
+from models.core.words import question_group
+from producer.experiments.row_files import read_rows
 from storage.jsonl import read_objects
 
 
@@ -43,23 +47,52 @@ def key_field(path: Path, line: int, row: dict[str, Any]) -> str:
     return str(value)
 
 
+KeyedRow = tuple[int, str, dict[str, Any]]
+
+
 class References:
     """Reference answers from `{"question_id", "reference"}` lines, or a JSON array of DocPrompting's rows
-    (`cmd`). The last reference of an id counts. Raises DatasetError with file, line and reason."""
+    (`cmd`). Ids may repeat. Raises DatasetError with file, line and reason."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        rows = json_rows(path) if path.suffix == ".json" else read_objects(path)
-        self._by_id = {
-            key_field(path, number, row): text_field(path, number, row, "reference", "cmd")
-            for number, row in rows
-        }
+        rows = read_rows(path, file_format="json") if path.suffix == ".json" else read_objects(path)
+        self._of_id: dict[str, list[str]] = {}
+        for number, row in rows:
+            answer = text_field(path, number, row, "reference", "cmd")
+            self._of_id.setdefault(key_field(path, number, row), []).append(answer)
 
-    def of(self, key: str, path: Path, line: int) -> str:
-        """Return the reference for a row on `line` of `path`, or raise DatasetError."""
-        if key not in self._by_id:
+    def last(self, key: str, path: Path, line: int) -> str:
+        """Return the last reference of an id, for a row on `line` of `path`. Raise DatasetError."""
+        return self._listed(key, path, line)[-1]
+
+    def by_row(self, path: Path) -> Iterator[tuple[KeyedRow, str]]:
+        """Yield the rows of a file, each with its own reference: the last row of an id has the last one, the
+        row before that the one before, and so on. Raise DatasetError if there are too few."""
+        remaining = Counter(key for _, key, _ in keyed_rows(path)) if self._repeat else Counter[str]()
+        for number, key, row in keyed_rows(path):
+            answers = self._listed(key, path, number)
+            remaining[key] -= 1
+            later = remaining[key] if len(answers) > 1 else 0
+            if later >= len(answers):
+                problem = f"question_id {key} has {later + 1} rows from here on and {len(answers)} references"
+                raise DatasetError(path, number, f"{problem} in {self._path}; write each row's own beside it")
+            yield (number, key, row), answers[-1 - later]
+
+    @property
+    def _repeat(self) -> bool:
+        return any(len(answers) > 1 for answers in self._of_id.values())
+
+    def _listed(self, key: str, path: Path, line: int) -> list[str]:
+        if key not in self._of_id:
             raise DatasetError(path, line, f"question_id {key} has no reference in {self._path}")
-        return self._by_id[key]
+        return self._of_id[key]
+
+
+def keyed_rows(path: Path) -> Iterator[KeyedRow]:
+    """Yield the line, id and values of each row, or raise DatasetError."""
+    for number, row in read_objects(path):
+        yield number, key_field(path, number, row), row
 
 
 EXAMPLES = 3
@@ -105,11 +138,8 @@ class Audit:
 def audit_file(path: Path, reference: Path) -> Audit:
     """Audit `{"question_id", "rationale", "query"}` lines one by one; each row counts. `reference` is a file
     of References. Raise DatasetError with file, line and reason."""
-    references = References(reference)
     audit = Audit()
-    for number, row in read_objects(path):
-        key = key_field(path, number, row)
-        right = references.of(key, path, number)
+    for (number, key, row), right in References(reference).by_row(path):
         text = text_field(path, number, row, "rationale", "text")
         request_name = next((name for name in ("query", "request") if name in row), None)
         request = text_field(path, number, row, request_name) if request_name else ""
@@ -125,37 +155,63 @@ Rules = Literal["paper", "strict"]
 
 @dataclass(frozen=True, slots=True)
 class FileScores:
-    """Scores and 95 % intervals in percent, by name. A later row of the same id replaced `repeated` rows."""
+    """Scores and 95 % intervals in percent, by name. `repeated` rows share an id with a later row and are not
+    among the `n` that count, which are of so many `questions`. Intervals keep those of one together."""
 
     n: int
+    questions: int
     repeated: int
     scores: dict[str, float]
     intervals: dict[str, Interval]
 
 
-def score_file(
-    path: Path, rules: Rules, references: References | None = None, *, with_intervals: bool = False
-) -> FileScores:
-    """Score `{"question_id", "prediction", "reference"}` lines; `references` replace those of the rows.
+@dataclass(frozen=True, slots=True)
+class FileStats:
+    """The stats of the rows of a file that count, shape [rows, WIDTH], by id and number of earlier rows with
+    that id, with a hash of what each was compared with. `repeated` rows share an id with a later row and do
+    not count."""
 
-    The last row of an id counts. Memory takes a few hundred bytes per row. Raise DatasetError with file, line
-    and reason.
+    rows: Mapping[tuple[str, int], int]
+    table: NDArray[np.int32]
+    references: Sequence[int]
+    repeated: int
+
+    def scores(self, *, with_intervals: bool = False) -> FileScores:
+        questions = [question_group(key) for key, _ in self.rows]
+        bounds = intervals(self.table, clusters=questions) if with_intervals else {}
+        number = len(set(questions))
+        return FileScores(len(self.rows), number, self.repeated, scores(self.table), bounds)
+
+
+def read_stats(path: Path, rules: Rules, references: References | None = None) -> FileStats:
+    """Read `{"question_id", "prediction", "reference"}` lines; `references` replace those of the rows.
+
+    Each row counts by the rules `strict`, and the last row of an id by those of the paper. Memory takes a few
+    hundred bytes per row. Raise DatasetError with file, line and reason.
     """
     # 4 bytes a number: no row has two thousand million n-grams.
-    stats, indices, read = array("i"), dict[str, int](), 0
-    for number, row in read_objects(path):
-        key = key_field(path, number, row)
-        right = references.of(key, path, number) if references else text_field(path, number, row, "reference")
+    stats, rows, read = array("i"), dict[tuple[str, int], int](), Counter[str]()
+    hashes = array("q")
+    for (number, key, row), right in _with_references(path, rules, references):
         pair = comparable_texts(rules, text_field(path, number, row, "prediction"), right)
-        start = indices.setdefault(key, len(indices)) * WIDTH
-        stats[start : start + WIDTH] = array("i", row_stats(*pair).tolist())
-        read += 1
-    if not indices:
+        at = rows.setdefault((key, 0 if rules == "paper" else read[key]), len(rows))
+        stats[at * WIDTH : (at + 1) * WIDTH] = array("i", row_stats(*pair).tolist())
+        hashes[at : at + 1] = array("q", [hash(pair[1])])
+        read[key] += 1
+    if not rows:
         raise DatasetError(path, None, "holds no rows")
     table = np.frombuffer(stats, dtype=np.int32).reshape(-1, WIDTH)
-    return FileScores(
-        n=len(indices),
-        repeated=read - len(indices),
-        scores=scores(table),
-        intervals=intervals(table) if with_intervals else {},
-    )
+    return FileStats(rows, table, hashes, read.total() - len(rows))
+
+
+def _with_references(
+    path: Path, rules: Rules, references: References | None
+) -> Iterator[tuple[KeyedRow, str]]:
+    if references and rules == "strict":
+        yield from references.by_row(path)
+        return
+    for number, key, row in keyed_rows(path):
+        right = (
+            references.last(key, path, number) if references else text_field(path, number, row, "reference")
+        )
+        yield (number, key, row), right

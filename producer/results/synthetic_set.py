@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import Fields
 from models.core.growth import DROPS, Drop
 from models.core.pipeline.rounds import SAMPLES, deciding_round, pass_of, round_of
@@ -72,10 +73,13 @@ def rationale_source(rationale: ResultRow) -> Source:
     return "star" if rationale.stage == "rationalize" else "first_pass"
 
 
-def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
-    """Yield train examples with at least one finished unit, in order, in bounded memory."""
+def synthetic_examples(
+    db: Database, run: Run, example_ids: Sequence[int] | None = None
+) -> Iterator[SyntheticExample]:
+    """Yield train examples with at least one finished unit, in order, in bounded memory: all, or those of
+    `example_ids`, which are a few hundred at most."""
     numbers = range(1, run.experiment.rationale.rounds + 1)
-    finished = iter_rows(db, run.id, stages=STAGES, split=TRAIN)
+    finished = iter_rows(db, run.id, stages=STAGES, split=TRAIN, examples=example_ids)
     for _, units in groupby(finished, key=lambda row: row.example_id):
         by_stage: dict[str, list[ResultRow]] = {stage: [] for stage in STAGES}
         samples: list[ResultRow] = []
@@ -86,6 +90,7 @@ def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
         rationales = deciding_round(rounds, lambda row: bool(row.result["correct"]))
         decided = round_of(rationales[0].variant) if rationales else None
         # Only students are shown the searches of alternatives.
+        passages = run.experiment.passages
         retrieve = next((unit for unit in by_stage["retrieve"] if unit.variant in WORDINGS), None)
         hits = hits_from_records(retrieve.result.get("passages", ())) if retrieve else []
         yield SyntheticExample(
@@ -93,7 +98,7 @@ def synthetic_examples(db: Database, run: Run) -> Iterator[SyntheticExample]:
             retrieve,
             tuple(rationales),
             tuple(sample for sample in samples if round_of(sample.variant) == decided),
-            tuple(shown_hits(hits, run.experiment.passages)),
+            tuple(shown_hits(hits, passages) if passages else ()),
             rounds,
         )
 
@@ -123,9 +128,7 @@ def write_grown(db: Database, run: Run, output: Path | None, dropped: Path | Non
 
     A file appears when it is complete; without a name none is written. Raise UsageError.
     """
-    dataset = run.experiment.dataset
-    # The other loaders do not read such rows.
-    fields = dataset.fields if dataset.loader == "jsonl" else Fields()
+    fields = _fields(run.experiment)
     growth = GrowthYield()
     with ExitStack() as stack:
         kept_lines, dropped_lines = _opened(stack, output), _opened(stack, dropped)
@@ -146,6 +149,14 @@ def judge_candidates(db: Database, run: Run) -> Iterator[tuple[GrownCandidate, D
     growth_filter = examples.growth_filter(db, run)
     for grown in examples.candidates(db, run, run.experiment.grow.rounds):
         yield grown, growth_filter.judge(grown.candidate)
+
+
+def _fields(experiment: Experiment) -> Fields:
+    """Return the keys by which the experiment's rows are read; some loaders do not read such rows."""
+    if experiment.data:
+        return Fields.model_validate(experiment.data.fields.model_dump(exclude_none=True))
+    dataset = experiment.dataset
+    return dataset.fields if dataset and dataset.loader == "jsonl" else Fields()
 
 
 def _row(run: Run, grown: GrownCandidate, fields: Fields) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from models.core.pipeline.grid import Cell, Searches, cells
+from models.core.pipeline.plan import rows_per_call
 from models.core.recording import recorded_row
 from models.core.retrieval.passage_selection import hits_from_records, shown_hits
 from models.core.types import JSON
@@ -25,6 +26,7 @@ from storage.ledger.queries import (
     results,
 )
 from storage.ledger.runs import Run
+from storage.ledger.step_units import step_units
 from storage.schema import DONE, FAILED, TEST
 
 ANSWER: Shape = {
@@ -39,6 +41,9 @@ ANSWER: Shape = {
     "rationale": str,
     "augment_test": bool,
     "exemplar_choice": str,
+    "wrong_rationales": bool,
+    "train_rows": int,
+    "augment_exemplars": bool,
     "sample": int,
     "seed": int,
     "exemplars": [int],
@@ -87,7 +92,8 @@ def answer_rows(db: Database, run: Run, *, reasoning: bool = False) -> Iterator[
             row = _row(run, cell, answer, judge, replies)
             provenance = _provenance(run, cell, answer, requests.get(answer.generation or ""))
             provenance["passages"] = _shown(cell, answer, searches, searched)
-            yield columns.with_reasoning({**row, "provenance": provenance}, thoughts, answer.generation)
+            whole = columns.of_run(run, {**row, "provenance": provenance})
+            yield columns.with_reasoning(whole, thoughts, answer.generation)
 
 
 def _answers(db: Database, run: Run) -> Iterator[tuple[ResultRow, ResultRow | None]]:
@@ -111,7 +117,7 @@ def _shown(
     cell: Cell, answer: ResultRow, searches: Searches, searched: dict[tuple[int, str], dict[str, Any]]
 ) -> list[str]:
     """Return ids of the passages that the prompt had room for, best first."""
-    if not cell.retrieval:
+    if cell.retrieval not in searches.choices:
         return []
     record = searched.get((answer.example_id, searches.unit_name(cell.wording, cell.retrieval)), {})
     chosen = shown_hits(hits_from_records(record.get("passages", ())), searches.choices[cell.retrieval])
@@ -152,6 +158,9 @@ def _row(
         "rationale": cell.rationale,
         "augment_test": cell.augment_test,
         "exemplar_choice": cell.exemplars,
+        "wrong_rationales": cell.wrong_rationales,
+        "train_rows": cell.train_rows,
+        "augment_exemplars": cell.augment_exemplars,
         "sample": answer.sample,
         "seed": run.experiment.grid.seeds[answer.sample],
         "exemplars": list(answer.result.get("exemplars", ())),
@@ -212,7 +221,7 @@ def failure_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
 def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
     """Yield every answer with its request, as a recording that `teacher.recording` can name.
 
-    If one call augments several requests, each of their results follows: a repeated run may group others.
+    If one call serves several rows, the result of each follows: a repeated run may group others.
     """
     for key, stage, request, completion, cost in generations(db, run.id):
         yield {
@@ -221,6 +230,18 @@ def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
             **recorded_row(request, completion),
             "cost_usd": columns.dollars(cost),
         }
-    if run.experiment.augment.batch_size > 1:
+    if run.experiment.steps:
+        yield from _results_of_common_calls(db, run)
+    elif run.experiment.augment.batch_size > 1:
         for augmentation in augmented(db, run.id):
             yield {"stage": "augment", **augmentation._asdict()}
+
+
+def _results_of_common_calls(db: Database, run: Run) -> Iterator[dict[str, Any]]:
+    steps = list(rows_per_call(run.experiment))
+    for row in step_units(db, run) if steps else ():
+        for step in steps:
+            for unit in row.units[step]:
+                if unit.state in (DONE, FAILED):
+                    key = {"split": row.split, "row": row.number, "sample": unit.sample}
+                    yield {"stage": step, **key, "text": unit.result.get("value")}

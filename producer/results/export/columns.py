@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from models.core.types import JSON
 from storage.ledger.queries import ResultRow
+from storage.ledger.runs import Run
 
 Shape = dict[str, Any]
 PASSAGE: Shape = {"id": str, "name": str, "score": float}
@@ -32,6 +33,19 @@ PROVENANCE: Shape = {
     "cost_usd": float,
     "starmill": str,
 }
+
+
+def of_run(run: Run, value: dict[str, Any]) -> dict[str, Any]:
+    """Return a row, or its shape, without `passages` if the run has none."""
+    return value if run.experiment.passages else _without_passages(value)
+
+
+def _without_passages(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_passages(part) if isinstance(part, dict) else part
+        for name, part in value.items()
+        if name != "passages"
+    }
 
 
 def dollars(nano_usd: float) -> float:
@@ -99,7 +113,8 @@ class Tally:
 
     def add(self, split: str, row: dict[str, Any]) -> None:
         self.splits[split] += 1
-        self.groups[row.get("source") or row.get("variant") or row.get("stage") or ""] += 1
+        if group := row.get("source") or row.get("variant") or row.get("stage"):
+            self.groups[group] += 1
         provenance = row.get("provenance", {})
         self.cost_usd += provenance.get("cost_usd", 0.0)
         if self.generation is None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from models.core.experiment.data_source import HUB
+from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import FILTERS, Rationale
 from models.core.types import JSON
 from producer.corpus.attribution import Attribution
@@ -20,9 +22,10 @@ from storage.ledger.runs import Run
 from storage.schema import FINISHED
 
 WHAT = {
-    "synthetic": "Requests with an augmentation, retrieved documentation and a step-by-step rationale that "
-    "ends in an answer, written by a teacher model.",
+    "synthetic": "Requests with {parts} that ends in an answer, written by a teacher model.",
     "answers": "Answers of the students under test, in each cell of an ablation grid.",
+    "rows": "Rows of data with a column for each step of a pipeline, most of them written by models.",
+    "pairs": "A prompt with a chosen and a rejected answer of a model, for preference training.",
     "failures": "Units of the run that failed, with every answer that was rejected.",
 }
 CORRECT = {
@@ -32,9 +35,14 @@ CORRECT = {
     "shell": 'what follows its last "the answer is" is the command of the reference, quotes, white space and '
     "the form of flags aside",
     "text": 'what follows its last "the answer is" is the reference, case, punctuation and articles aside',
+    "number": 'what follows its last "the answer is" holds the same number as the reference',
     "module": "the `task.py` of its task folder says so",
     "model": "its answer is the reference, case, punctuation and articles aside, or a judge model says so",
     "execution": "its code passes the tests of its row, or, where there are none, has the reference's tree",
+}
+ACCEPTED = {
+    "synthetic": "- rationales that are not correct",
+    "rows": "- rows of which a step failed, or that the last verdict does not accept",
 }
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 MAX_PROMPT = 4000
@@ -55,7 +63,7 @@ class Card:
     def text(self) -> str:
         """Return README.md of the folder."""
         sections = {
-            "": [WHAT[self.selection.what]],
+            "": [WHAT[self.selection.what].format(parts=self._parts())],
             "Counts": self._counts(),
             "Source": self._source(),
             "How it was made": self._making(),
@@ -73,6 +81,15 @@ class Card:
         body = "\n\n".join(parts)
         header = yaml.safe_dump(self._header(), sort_keys=False, allow_unicode=True)
         return f"---\n{header}---\n\n{body}\n"
+
+    def _parts(self) -> str:
+        """Name what a row of the synthetic set holds beside its request."""
+        experiment, parts = self.run.experiment, ["a step-by-step rationale"]
+        if experiment.passages:
+            parts.insert(0, "retrieved documentation")
+        if experiment.augment.enabled:
+            parts.insert(0, "an augmentation")
+        return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
     def _header(self) -> JSON:
         count = self.tally.total
@@ -97,40 +114,60 @@ class Card:
         return counts + [f"- {name}: {number:,}" for name, number in sorted(self.tally.groups.items())]
 
     def _source(self) -> list[str]:
-        dataset = self.run.experiment.dataset
-        files = {"train": dataset.train.file, "test": dataset.test.file}
-        split = "test" if self.selection.what == "answers" else "train"
-        named = ", ".join(files.values()) if self.selection.what == "failures" else files[split]
-        passages = self.run.experiment.passages
-        corpus = Path(passages.path).name if passages.path else ", ".join(passages.packages)
-        return [
-            f"- requests and references: `{named}` in `{Path(dataset.path).name}` ({dataset.loader})",
-            f"- documentation: {passages.source} (`{corpus}`), top {passages.top_k} by `{passages.encoder}`",
-        ]
+        lines = [self._rows_source()]
+        if passages := self.run.experiment.passages:
+            corpus = Path(passages.path).name if passages.path else ", ".join(passages.packages)
+            how = f"top {passages.top_k} by `{passages.encoder}`"
+            lines.append(f"- documentation: {passages.source} (`{corpus}`), {how}")
+        return lines
+
+    def _rows_source(self) -> str:
+        data, dataset = self.run.experiment.data, self.run.experiment.dataset
+        if data:
+            return f"- rows: `{data.path if data.path.startswith(HUB) else Path(data.path).name}`"
+        assert dataset
+        files = {"train": dataset.train.file, "test": dataset.test.file if dataset.test else ""}
+        named = files["test" if self.selection.what == "answers" else "train"]
+        if self.selection.what == "failures":
+            named = ", ".join(filter(None, files.values()))
+        return f"- requests and references: `{named}` in `{Path(dataset.path).name}` ({dataset.loader})"
 
     def _making(self) -> list[str]:
         experiment, run = self.run.experiment, self.run
         teacher, judge = experiment.teacher, experiment.judge.model
-        params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
-        return [
+        passages = " passages," if experiment.passages else ""
+        lines = [
             f"- run: {run.id} of experiment {run.name}, made with Starmill {starmill_version()}",
             *([f"- task folder: `{experiment.task.name}`"] if experiment.task else []),
-            f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`",
-            *(f"- student: {student.name}, `{student.model_name}`" for student in experiment.students),
-            f"- a rationale counts as correct where {CORRECT[experiment.rationale.correctness]}",
-            *([f"- judge: `{judge.model_name}`"] if experiment.asks_judge and judge else []),
-            *_options(experiment.rationale),
-            f"- wrong rationales were tried again with the answer as a hint, {experiment.rationale.passes} "
-            "times at most; the hint is not part of the data",
-            "- `provenance` of a row names unit, calls, prompt, passages, rule, cost and version",
+        ]
+        if experiment.steps:
+            lines += [_step_line(experiment, name) for name in experiment.steps]
+            return lines
+        if teacher:
+            params = json.dumps({**teacher.params, **experiment.rationale.params}, sort_keys=True)
+            lines.append(f"- teacher: `{teacher.model_name}`, parameters of rationales `{params}`")
+        lines += [f"- student: {student.name}, `{student.model_name}`" for student in experiment.students]
+        if teacher:
+            rule = CORRECT[experiment.rationale.correctness]
+            lines.append(f"- a rationale counts as correct where {rule}")
+        if experiment.asks_judge and judge:
+            lines.append(f"- judge: `{judge.model_name}`")
+        if teacher:
+            lines += _options(experiment.rationale)
+        return [
+            *lines,
+            f"- `provenance` of a row names unit, calls, prompt,{passages} rule, cost and version",
         ]
 
     def _left_out(self) -> list[str]:
         lines = []
         if self.selection.what == "synthetic":
             lines.append("- examples without any rationale: those failed, or are not done")
+        if self.selection.what == "pairs":
+            lines.append("- rows without both a good and a bad answer")
         if self.selection.accepted:
-            lines.append("- rationales that are not correct, and those that mention their hint")
+            leaks = self.selection.what == "synthetic" and self.run.experiment.rationale.hint_leaks == "wrong"
+            lines.append(ACCEPTED[self.selection.what] + ", and those that mention their hint" * leaks)
         if self.layout.shuffle is not None:
             lines.append(f"- the order of the dataset: rows are shuffled with seed {self.layout.shuffle}")
         if self.layout.splits:
@@ -156,6 +193,12 @@ class Card:
             "are bound by the terms of their providers"
             + ("; passages by the notices below." if self.documentation else ".")
         ]
+
+
+def _step_line(experiment: Experiment, name: str) -> str:
+    step = experiment.steps[name]
+    asks = f", asks `{experiment.model(step.asks).model_name}`" if step.asks else ""
+    return f"- step `{name}`: {step.kind}{asks}"
 
 
 def _notices(documentation: Sequence[Attribution]) -> list[str]:
@@ -189,27 +232,35 @@ def _options(rationale: Rationale) -> list[str]:
         )
     if (limit := rationale.stop_at) > 1:
         lines.append(f"- each right rationale of a request is a row of its own, {limit} at most")
+    if passes := rationale.passes:
+        again = f"- wrong rationales were tried again with the answer as a hint, {passes} times at most"
+        lines.append(f"{again}; the hint is not part of the data")
     return lines
 
 
 def _flaws(run: Run, selection: RowSelection) -> list[str]:
     executed = run.experiment.rationale.correctness == "execution"
     flaws = [
-        "All text but request and reference was written by models"
+        "Columns of steps may be written by models, and models err."
+        if run.experiment.steps
+        else "All text but request and reference was written by models"
         + ("." if executed else "; nothing of it was executed.")
     ]
     if run.state != FINISHED:
         flaws.insert(0, f"The run was {run.state} when this was exported: rows are missing.")
-    if selection.what == "synthetic":
+    if selection.what == "synthetic" or (selection.what == "pairs" and not run.experiment.steps):
         flaws += [
             "Correct speaks of the final answer: the steps before it were not checked.",
             "A right rationale of source `star` was written by a model that had been shown the answer.",
         ]
         if run.experiment.rationale.correctness == "model":
             flaws.append("A model judged what is correct, and models err.")
-        if not selection.accepted:
-            flaws += [
-                "Rows of source `wrong` are included; `correct` tells them apart.",
-                "Rationales that mention their hint count as wrong, with `hint_leak` true.",
-            ]
+        if not selection.accepted and selection.what == "synthetic":
+            flaws.append("Rows of source `wrong` are included; `correct` tells them apart.")
+        if run.experiment.rationale.hint_leaks == "judged":
+            flaws.append(
+                "Rationales may mention their hint, and be right all the same; `hint_leak` is then true."
+            )
+        elif not selection.accepted and selection.what == "synthetic":
+            flaws.append("Rationales that mention their hint count as wrong, with `hint_leak` true.")
     return flaws

@@ -12,13 +12,14 @@ from decimal import Decimal, InvalidOperation
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from models.core.errors import UsageError
 from producer.results.export.selection import RowKind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EXAMPLE = "--split train=0.9,validation=0.1"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
@@ -33,11 +34,12 @@ class Layout:
     split_seed: int = 0
     shuffle: int | None = None
 
-    def check(self, what: RowKind) -> None:
-        """Raise UsageError if rows of this kind are no examples."""
-        if what == "generations" and (self.splits or self.shuffle is not None):
+    def check(self, what: RowKind, *, of_steps: bool) -> None:
+        """Raise UsageError if rows of this kind have no question."""
+        without = ("generations", "rows", *(("pairs",) if of_steps else ()))
+        if what in without and (self.splits or self.shuffle is not None):
             option = "--split" if self.splits else "--shuffle"
-            raise UsageError(f"{option} is for rows of examples: leave it out for --what generations")
+            raise UsageError(f"{option} is for rows of examples: leave it out for --what {what}")
 
 
 def parse_splits(text: str) -> dict[str, float]:
@@ -124,6 +126,8 @@ class Splitter:
         """Deal questions out by a hash of `seed` and their name. The hash alone decides: questions that come
         or go move no other, and shares are met as closely as chance has it. Each split gets at least one
         question if there are enough. Memory takes about eight bytes a row."""
+        import numpy as np
+
         asked = {
             split: np.fromiter((stable_hash(seed, name) for name in names), np.uint64)
             for split, names in questions.items()
@@ -141,4 +145,4 @@ class Splitter:
         """Return the name of the split of the row's question. `split`, of the dataset, may be left out if it
         is the only one."""
         hashes = self.asked[split] if split else next(iter(self.asked.values()))
-        return self.names[min(int(np.searchsorted(self.last, hashes[row])), len(self.names) - 1)]
+        return self.names[min(int(self.last.searchsorted(hashes[row])), len(self.names) - 1)]
