@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from models.adapters.encoders.checkpoint import PACKAGED
-from models.core.errors import DatasetError, ExperimentError
-from models.core.experiment.endpoints import Endpoint
+from models.core.errors import ExperimentError
+from models.core.experiment.endpoints import Model
 from models.core.experiment.experiment import Experiment
+from models.core.experiment.parts import missing_part
+from models.core.experiment.problems import describe, explain
+from models.core.near_names import did_you_mean
 from producer.experiments import task_folders
-from producer.experiments.task_folders import NOT_YAML, first_comment, yaml_problem
-from storage.jsonl import read_objects, read_recording
+from producer.experiments.inline_files import inline_seeds, inline_steps, resolve_paths
+from producer.experiments.overrides import SHORTHANDS, override
+from producer.experiments.own_prompts import use_own_prompts
+from producer.experiments.roles import assign_roles, users_path
+from producer.experiments.task_folders import first_comment
+from producer.experiments.yaml_files import NOT_YAML, parse_yaml, yaml_problem
+from storage.jsonl import read_recorded
 
 PRESETS = Path(__file__).parent
-BUNDLED = "bundled:"
-PATHS = (
-    ("dataset", "path"),
-    ("passages", "path"),
-    ("passages", "encoder"),
-    ("augment", "seeds"),
-    ("rationale", "seeds"),
-    ("teacher", "recording"),
-    ("students", "recording"),
-    ("judge.model", "recording"),
+# The sections that say which rows there are, and those of the pipeline star, which steps stand in for.
+ROWS = ("data", "split", "dataset")
+STAR = ("augment", "rationale", "grid", "students", "grow")
+CONTENT = (
+    "an experiment is a mapping of name, data, models and steps, or of name, dataset, teacher and students"
 )
-SHORTHANDS = {
-    "train": "file",
-    "test": "file",
-    "teacher": "backend",
-    "students": "backend",
-    "model": "backend",
-}
 
 
 def presets() -> dict[str, str]:
@@ -45,12 +38,16 @@ def presets() -> dict[str, str]:
     return {path.stem: first_comment(path) for path in sorted(PRESETS.glob("*.yaml"))}
 
 
+def experiment_path(name: str) -> Path:
+    """Return the file of a preset, or else the path `name`."""
+    preset = PRESETS / f"{name}.yaml"
+    return preset if "/" not in name and preset.is_file() else Path(name)
+
+
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
     """Load the preset or file `name` with `key.key=value` overrides. Raise like `make_experiment`."""
-    path = PRESETS / f"{name}.yaml"
-    is_preset = "/" not in name and path.is_file()
-    if not is_preset:
-        path = Path(name)
+    path = experiment_path(name)
+    is_preset = path.parent == PRESETS
     config = _read(path, name)
     # Paths in a file are relative to it; those in a preset and on the command line to the current folder.
     return make_experiment(name, config, Path.cwd() if is_preset else path.parent, overrides)
@@ -63,29 +60,42 @@ def make_experiment(
 
     Raise ExperimentError, DatasetError, TaskFolderError.
     """
-    _resolve_paths(config, folder)
-    for override in overrides:
-        if override.startswith("task="):
-            _override(config, override)
+    config = deepcopy(config)
+    resolve_paths(config, folder, PRESETS)
+    for text in overrides:
+        if text.startswith("task="):
+            override(config, text)
             folder = Path.cwd()
-    config = _with_task(name, config, folder)
-    for override in overrides:
-        if not override.startswith("task="):
-            _override(config, override)
-    _resolve_paths(config, Path.cwd())
-    _inline_seeds(config)
+    has_steps = "steps" in config or any(text.startswith("steps") for text in overrides)
+    config, folders = _with_task(name, config, folder, has_steps)
+    inline_steps(name, config, [folder, *folders])
+    for text in overrides:
+        if not text.startswith("task="):
+            override(config, text)
+    resolve_paths(config, Path.cwd(), PRESETS)
+    inline_steps(name, config, [Path.cwd(), *folders])
+    inline_seeds(config)
+    use_own_prompts(name, config, [folder, Path.cwd(), *folders])
+    return validated(name, _with_pipeline(name, config))
+
+
+def validated(name: str, config: dict[str, Any]) -> Experiment:
+    """Return the experiment of a configuration that names no more files. Raise ExperimentError."""
     try:
-        return Experiment.model_validate(config)
+        experiment = Experiment.model_validate(assign_roles(name, config))
     except ValidationError as error:
-        raise _explain(name, error) from None
+        path, problem = explain(error, Experiment)
+        raise ExperimentError(name, ".".join(map(str, users_path(config, path))), problem) from None
+    if lacking := missing_part(experiment):
+        raise ExperimentError(name, "", lacking)
+    return experiment
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = difflib.get_close_matches(name, presets(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"presets are {', '.join(presets())}"
+        hint = did_you_mean(name, presets(), f"presets are {', '.join(presets())}")
         raise ExperimentError(name, "", f"no such experiment file or preset; {hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(name, "", f"cannot be read: {error}") from None
@@ -94,20 +104,67 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         where = f"{name}:{line}" if line else name
         raise ExperimentError(where, "", f"not valid YAML: {problem}") from None
     if not isinstance(config, dict):
-        raise ExperimentError(name, "", "must be a mapping with name, dataset, teacher, students")
+        raise ExperimentError(name, "", f"{'is empty' if config is None else 'is no mapping'}; {CONTENT}")
     return config
 
 
-def _with_task(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Fill in the task folder that the experiment names. The experiment's own values win."""
+def _with_task(
+    name: str, config: dict[str, Any], folder: Path, has_steps: bool
+) -> tuple[dict[str, Any], list[Path]]:
+    """Fill in the task folder that the experiment names. The experiment's own values win.
+
+    Return the folders in which files of steps are looked for, too. Steps need no task folder, and take none
+    of its sections that belong to the pipeline star.
+    """
+    if has_steps and "task" not in config:
+        return config, []
     named = config.get("task", task_folders.DEFAULT)
     if not isinstance(named, str):
         raise ExperimentError(name, "task", "must be the name of a shipped task folder, or the path of one")
     task = task_folders.find_task(named, folder)
-    frozen, decided = task_folders.read_task(task)
-    _resolve_paths(decided, task)
+    frozen, decided = task_folders.read_task(task, for_steps=has_steps)
+    resolve_paths(decided, task, PRESETS)
+    if has_steps:
+        unused = {*STAR, "judge", *(() if _retrieves(config) else ("passages",))}
+        decided = {key: section for key, section in decided.items() if key not in unused}
+    if {"data", "dataset"} & config.keys():
+        decided = {key: section for key, section in decided.items() if key in config or key not in ROWS}
     given = {key: value for key, value in config.items() if key != "task"}
-    return _merged(decided, given) | {"task": frozen}
+    return _merged(decided, given) | {"task": frozen}, [task]
+
+
+def _with_pipeline(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration without `pipeline`, which says `star` or nothing beside steps.
+
+    Raise ExperimentError for another pipeline, and for sections that steps do not use.
+    """
+    config = dict(config)
+    pipeline = config.pop("pipeline", None)
+    if "steps" not in config:
+        if pipeline not in (None, "star"):
+            problem = f"takes star, found {describe(pipeline)}; write another pipeline as steps"
+            raise ExperimentError(name, "pipeline", problem)
+        return config
+    if config["steps"] == {}:
+        raise ExperimentError(name, "steps", "there are none; write one, as NAME: {prompt: ...}")
+    if pipeline is not None:
+        raise ExperimentError(name, "pipeline", "stands beside steps, which are a pipeline; keep one of them")
+    if unused := [key for key in STAR if key in config]:
+        problem = "belongs to the pipeline star, and steps do not use it; remove it, or the steps"
+        raise ExperimentError(name, unused[0], problem)
+    if "passages" in config and not _retrieves(config):
+        raise ExperimentError(
+            name, "passages", "no step of kind retrieve searches them; add one, or remove them"
+        )
+    return config
+
+
+def _retrieves(config: dict[str, Any]) -> bool:
+    steps = config.get("steps")
+    return isinstance(steps, dict) and any(
+        isinstance(step, dict) and (step.get("kind") == "retrieve" or "query" in step)
+        for step in steps.values()
+    )
 
 
 def _merged(decided: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -125,100 +182,7 @@ def _merged(decided: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _override(config: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ExperimentError("--set", override, "give it as key.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except NOT_YAML:
-        value = text
-    *parents, last = key.split(".")
-    section: Any = config
-    try:
-        for parent in parents:
-            index: Any = int(parent) if isinstance(section, list) else parent
-            if isinstance(section, dict):
-                section.setdefault(index, {})
-            if isinstance(section[index], str):
-                section[index] = {_shorthand(parents, parent): section[index]}
-            section = section[index]
-        section[int(last) if isinstance(section, list) else last] = value
-    except (ValueError, IndexError, TypeError, KeyError):
-        raise ExperimentError("--set", key, "there is no such key in the experiment") from None
-
-
-def _shorthand(parents: list[str], parent: str) -> str:
-    return SHORTHANDS.get(parent) or SHORTHANDS[parents[0]]
-
-
-def _resolve_paths(config: dict[str, Any], folder: Path) -> None:
-    for section, key in PATHS:
-        value: Any = config
-        for part in section.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        for block in value if isinstance(value, list) else [value]:
-            if isinstance(block, dict) and isinstance(block.get(key), str):
-                block[key] = _resolved(key, block[key], folder)
-
-
-def _resolved(key: str, value: str, folder: Path) -> str:
-    if key == "encoder" and value == PACKAGED:
-        return value
-    if value.startswith(BUNDLED):
-        return str(PRESETS / value.removeprefix(BUNDLED))
-    return str((folder / Path(value).expanduser()).resolve())
-
-
-def _inline_seeds(config: dict[str, Any]) -> None:
-    """Replace the name of each seed file by its rows: workers on other machines have no such file."""
-    for section in ("augment", "rationale"):
-        block = config.get(section)
-        if isinstance(block, dict) and isinstance(block.get("seeds"), str):
-            path = Path(block["seeds"])
-            block["seeds"] = [row for _, row in read_objects(path)]
-            if not block["seeds"]:
-                raise DatasetError(path, None, "holds no seeds")
-
-
-def _explain(name: str, error: ValidationError) -> ExperimentError:
-    first = error.errors()[0]
-    location = [part for part in first["loc"] if part not in {"function-before", "function-after", "[key]"}]
-    key = ".".join(str(part) for part in location)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(location)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        message = (
-            f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known are {', '.join(known)}"
-        )
-    elif first["type"] == "missing":
-        message = "is required"
-    elif first["type"] == "model_type":
-        message = "must be a mapping of keys to values"
-    elif location[-1:] != ["base_url"]:  # it may hold a password
-        shown = json.dumps(first["input"], default=str)
-        message = f"{message} (found {shown if len(shown) < 60 else shown[:57] + '...'})"
-    return ExperimentError(name, key, message)
-
-
-def _known_keys(location: Sequence[Any]) -> list[str]:
-    """Return the keys of the section that holds the last part of `location`."""
-    model: Any = Experiment
-    for part in location[:-1]:
-        if not isinstance(part, str) or part not in model.model_fields:
-            continue
-        model = _section(model.model_fields[part].annotation) or model
-    return sorted(model.model_fields)
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for inner in get_args(annotation) if (model := _section(inner))), None)
-
-
-E = TypeVar("E", bound=Endpoint)
+M = TypeVar("M", bound=Model)
 
 
 def pin_recordings(experiment: Experiment) -> Experiment:
@@ -226,15 +190,16 @@ def pin_recordings(experiment: Experiment) -> Experiment:
 
     Raise DatasetError with file, line and reason.
     """
-    students = [_pinned(student) for student in experiment.students]
-    pinned = {"teacher": _pinned(experiment.teacher), "students": students}
+    pinned: dict[str, Any] = {"students": [_pinned(student) for student in experiment.students]}
+    if experiment.teacher:
+        pinned["teacher"] = _pinned(experiment.teacher)
     if model := experiment.judge.model:
         pinned["judge"] = experiment.judge.model_copy(update={"model": _pinned(model)})
+    pinned["models"] = {name: _pinned(model) for name, model in experiment.models.items()}
     return experiment.model_copy(update=pinned)
 
 
-def _pinned(endpoint: E) -> E:
+def _pinned(endpoint: M) -> M:
     if not endpoint.recording:
         return endpoint
-    recording = read_recording(Path(endpoint.recording), endpoint.recording_sha256)
-    return endpoint.model_copy(update={"recording_sha256": recording.digest})
+    return endpoint.model_copy(update={"recording_sha256": read_recorded(endpoint).digest})

@@ -4,7 +4,7 @@ Its first row fills its prompts, its own parsers read its seeds, and its own rul
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from models.core.errors import TaskFolderError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.task_folder import load_module
 from models.core.prompts.rendering import PromptRenderer
+from models.core.prompts.templates import Template
 from models.core.types import Completion, Example, Exemplar, Passage, Rejection, Usage
 from producer.corpus import read_passages
 from producer.experiments.datasets import read_dataset
@@ -28,7 +29,8 @@ SAMPLE = Passage("sample", "sample", "(value)", "Documentation of a sample.")
 # The minimum that turns a task folder into an experiment.
 NO_DATA = {"path": ".", "train": "train.jsonl", "test": "test.jsonl"}
 ROW = Example(0, "0", "a request", "an answer")
-ENDPOINTS: dict[str, Any] = {"teacher": "embedded", "students": ["embedded"]}
+# The rows whose columns templates may name.
+FIRST_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,27 @@ class TaskSummary:
 def check_task(folder: Path) -> TaskSummary:
     """Check the folder. Raise UsageError with file, line and remedy for the first thing that is wrong."""
     _, decided = read_task(folder)
-    config: dict[str, Any] = {"name": "check", "task": str(folder.resolve()), **ENDPOINTS}
+    config: dict[str, Any] = {"name": "check", "task": str(folder.resolve())}
+    if (folder / "rationale.j2").exists():
+        config["teacher"] = "embedded"
+    if (folder / "answer.j2").exists():
+        config["students"] = ["embedded"]
     if (folder / "verdict.j2").exists():
         config["judge"] = {"model": "embedded"}
-    if "dataset" not in decided:
+    has_rows = "dataset" in decided or "data" in decided
+    if not has_rows:
         config["dataset"] = NO_DATA
     experiment = make_experiment(str(folder / "task.yaml"), config, folder)
-    splits = read_dataset(experiment.dataset) if "dataset" in decided else {TRAIN: [ROW], TEST: []}
+    splits = read_dataset(experiment) if has_rows else {TRAIN: [ROW], TEST: []}
     first_prompt = check_prompts(experiment, splits[TRAIN])
     _check_seeds(experiment, folder)
     counts = {split: _check_references(experiment, rows, folder) for split, rows in splits.items()}
-    known = {each.id for each in read_passages(experiment.passages)} if "passages" in decided else set()
+    passages = experiment.passages if "passages" in decided else None
+    known = {each.id for each in read_passages(passages)} if passages else set()
     if known:
         _check_oracles(splits, known, experiment)
     seeds = len(experiment.augment.seeds) + len(experiment.rationale.seeds)
-    if "dataset" not in decided:
+    if not has_rows:
         counts[TRAIN] = 0
     return TaskSummary(folder.resolve().name, counts[TRAIN], counts[TEST], len(known), seeds, first_prompt)
 
@@ -68,26 +76,43 @@ def check_task(folder: Path) -> TaskSummary:
 def check_prompts(experiment: Experiment, rows: Iterable[Example]) -> str:
     """Render every template with the first row, with and without documentation, hint and worked examples.
 
-    Return the teacher's prompt. Raise TaskFolderError.
+    Columns that templates name must be in one of the first rows. Return the teacher's prompt, empty without
+    one. Raise TaskFolderError.
     """
-    assert experiment.task
-    wording = PromptRenderer(experiment.task)
-    [example] = islice(rows, 1)
-    if experiment.task.prompts.augment:
-        wording.augmentation(example.request, [])
-        wording.augmentations([example.request], [])
-    if experiment.task.prompts.verdict:
-        wording.verdict(example.request, example.reference, example.reference)
-    if experiment.task.prompts.grow:
-        wording.growth([(example.request, example.reference)], experiment.grow.requests)
+    if experiment.task is None:
+        return ""
+    prompts, wording = experiment.task.prompts, PromptRenderer(experiment.task)
+    first_rows = list(islice(rows, FIRST_ROWS))
+    if first_rows != [ROW]:
+        columns = dict.fromkeys(name for row in first_rows for name in row.columns)
+        for name, source in prompts.model_dump(exclude_defaults=True).items():
+            Template(name, source, columns=columns)
+    example = first_rows[0]
+    request, reference, columns_of_row = example.request, example.reference, example.columns
+    if prompts.augment:
+        wording.augmentation(request, [])
+        wording.augmentations([request], [])
+    if prompts.verdict:
+        wording.verdict(request, reference, reference, columns_of_row)
+    if prompts.grow:
+        wording.growth([(request, reference)], experiment.grow.requests)
     first_prompt = ""
     for shown in ((), (SAMPLE,)):
-        worked = [Exemplar(example.request, example.reference, text, shown) for text in ("", "Because.")]
-        wording.student_prompt(example.request, shown, worked)
-        for hint in (None, example.reference):
-            messages = wording.rationale(example.request, shown, worked, hint, experiment.rationale.hint)
+        worked = [Exemplar(request, reference, text, shown, columns_of_row) for text in ("", "Because.")]
+        if prompts.answer:
+            wording.student_prompt(request, shown, worked, columns_of_row)
+        _check_training(wording, example, shown)
+        for hint in (None, reference) if prompts.rationale else ():
+            style = experiment.rationale.hint
+            messages = wording.rationale(request, shown, worked, hint, style, columns_of_row)
             first_prompt = first_prompt or messages[-1].content
     return first_prompt
+
+
+def _check_training(wording: PromptRenderer, example: Example, shown: Sequence[Passage]) -> None:
+    if wording.folder.prompts.export:
+        wording.training_prompt(example.request, shown, example.columns)
+        wording.training_answer("Because.", example.reference, example.columns)
 
 
 def _check_seeds(experiment: Experiment, folder: Path) -> None:
@@ -135,12 +160,13 @@ def _check_references(experiment: Experiment, rows: Iterable[Example], folder: P
 def _check_oracles(
     splits: Mapping[str, Iterable[Example]], known: Collection[str], experiment: Experiment
 ) -> None:
+    dataset, rows_path = experiment.dataset, experiment.rows_path
     for split, rows in splits.items():
         for example in rows:
             for name in example.oracle:
                 if name not in known:
-                    where = Path(experiment.dataset.path) / getattr(experiment.dataset, split).file
-                    problem = f"row {example.row + 1} names passage {name!r}, which is not there"
+                    where = Path(dataset.path) / getattr(dataset, split).file if dataset else rows_path
+                    problem = f"{split} row {example.row + 1} names passage {name!r}, which is not there"
                     raise TaskFolderError(where, None, f"{problem}; mend its id, or add the passage")
 
 

@@ -1,32 +1,31 @@
 """Task folders: everything that a user brings for a task of their own.
 
-    task.yaml     `stop`, and the sections of an experiment that the task decides: dataset, passages, augment,
-                  rationale, grid, judge, grow
-    *.j2          the prompt templates augment, rationale, answer, verdict, grow
+    task.yaml     `stop`, and the sections of an experiment that the task decides: data, split, dataset,
+                  passages, augment, rationale, grid, judge, grow
+    *.j2          the prompt templates augment, rationale, answer, verdict, grow, as far as they are used, and
+                  export, the prompt of rows for training
     task.py       a parser or a judge, if the rules of Starmill do not fit
 
 Seeds and data are files that task.yaml names."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-import yaml
-
 from models.core.errors import ExperimentError, TaskFolderError
+from models.core.near_names import did_you_mean
 from models.core.prompts.templates import BLOCKS, Template
+from producer.experiments.yaml_files import NOT_YAML, parse_yaml, yaml_problem
 
 SHIPPED = Path(__file__).parents[1] / "tasks"
 SCAFFOLD = SHIPPED.parent / "scaffold"
 DEFAULT = "conala"
 # A task may decide these sections; the experiment's own values win.
-SECTIONS = ("dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
+SECTIONS = ("data", "split", "dataset", "passages", "augment", "rationale", "grid", "judge", "grow")
 OWN = ("stop",)
-# YAML's reader of dates and numbers raises ValueError.
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 MAX_BYTES = 1_000_000
 
 
@@ -43,28 +42,32 @@ def find_task(name: str, folder: Path) -> Path:
     """Return the folder of a shipped task, or that at a path from `folder`. Raise ExperimentError."""
     if name in shipped_tasks():
         return SHIPPED / name
-    path = (folder / Path(name).expanduser()).resolve()
-    if not path.is_dir():
-        near = difflib.get_close_matches(name, shipped_tasks(), n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(shipped_tasks())}"
-        raise ExperimentError("task", name, f"no such task folder; {remedy}")
+    try:
+        path = (folder / Path(name).expanduser()).resolve()
+        is_folder = path.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        is_folder = False
+    if not is_folder:
+        remedy = did_you_mean(name, shipped_tasks(), f"shipped are {', '.join(shipped_tasks())}")
+        raise ExperimentError("task", shorten(name, 60), f"no such task folder; {remedy}")
     return path
 
 
-def read_task(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_task(folder: Path, *, for_steps: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the task folder as a run keeps it, and the sections of an experiment that it decides.
 
-    Paths stay as written. Templates are parsed, and nothing is executed. Raise TaskFolderError.
+    Paths stay as written. Templates are parsed, and nothing is executed. A folder for steps needs no
+    task.yaml. Raise TaskFolderError.
     """
-    config = _read_yaml(folder / "task.yaml")
+    has_config = not for_steps or (folder / "task.yaml").exists()
+    config = _read_yaml(folder / "task.yaml") if has_config else {}
     for key in config:
         if key not in (*SECTIONS, *OWN):
-            near = difflib.get_close_matches(str(key), (*SECTIONS, *OWN), n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join((*SECTIONS, *OWN))}"
+            remedy = did_you_mean(str(key), (*SECTIONS, *OWN), f"known are {', '.join((*SECTIONS, *OWN))}")
             raise TaskFolderError(folder / "task.yaml", None, f"unknown key {key}; {remedy}")
     sections = {name: config[name] for name in SECTIONS if config.get(name) is not None}
     for name, section in sections.items():
-        if not isinstance(section, dict):
+        if not isinstance(section, dict) and not (name == "data" and isinstance(section, str)):
             raise TaskFolderError(folder / "task.yaml", None, f"{name} must be a mapping of keys to values")
     frozen = {
         "name": folder.name,
@@ -77,7 +80,7 @@ def read_task(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        config = yaml.safe_load(_read(path))
+        config = parse_yaml(_read(path))
     except NOT_YAML as error:
         line, problem = yaml_problem(error)
         raise TaskFolderError(path, line, f"not valid YAML: {problem}") from None
@@ -86,22 +89,14 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def yaml_problem(error: Exception) -> tuple[int | None, str]:
-    """Return the line, if it is known, and the problem of a text that is not YAML."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    return mark.line + 1 if mark else None, problem
-
-
 def _read_prompts(folder: Path) -> dict[str, str]:
     prompts = {}
     for name in BLOCKS:
         path = folder / f"{name}.j2"
         if path.exists():
             prompts[name] = _read(path)
-            Template(name, prompts[name], str(path))
-        elif name in ("rationale", "answer"):
-            raise TaskFolderError(path, None, "is missing; `starmill task new` shows how one looks")
+            # Columns are checked with the first rows of the data.
+            Template(name, prompts[name], str(path), columns=None)
     return prompts
 
 
