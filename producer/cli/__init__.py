@@ -12,6 +12,7 @@ import typer
 
 from models.core.display import visible
 from models.core.errors import StarmillError
+from producer.local.child_process import start_early_worker, stop_early_worker
 
 FINISHED_WITH_FAILURES = 1
 USAGE = 2
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if _runs_here(argv):
+            start_early_worker()
         from producer.cli.commands import app
 
         code = app(args=argv or ["--help"], prog_name="starmill", standalone_mode=False)
@@ -50,7 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _print_error(message)
         code = USAGE
+    finally:
+        stop_early_worker()
     sys.exit(code or 0)
+
+
+def _runs_here(argv: Sequence[str]) -> bool:
+    """Return whether the command starts a worker on this machine, if nothing is wrong with it."""
+    return "--help" not in argv and (argv[:1] == ["generate"] or "--local" in argv)
 
 
 def _print_error(message: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from models.adapters.start_up import importing
+
 
 class LazyCommand(TyperCommand):
     """A command that imports its function when it is called. `target` is `module:function`, such as
@@ -24,7 +26,9 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """Import the function and return its command."""
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        app.command(self.name)(getattr(import_module(self.module), self.function))
+        with importing():
+            module = import_module(self.module)
+        app.command(self.name)(getattr(module, self.function))
         return typer.main.get_command(app)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
@@ -34,6 +38,17 @@ class LazyCommand(TyperCommand):
     def get_short_help_str(self, limit: int = 45) -> str:
         self.help = self.help or _docstring(self.module, self.function)
         return super().get_short_help_str(limit)
+
+
+class GroupWithDefault(TyperGroup):
+    """A group whose own name is a command, too: `starmill runs` lists, `starmill runs delete` deletes."""
+
+    default: LazyCommand
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **options: Any) -> Any:
+        if args and (args[0] in self.commands or "--help" in args):
+            return super().make_context(info_name, args, parent, **options)
+        return self.default.make_context(info_name, args, parent, **options)
 
 
 def group(name: str, help_: str, targets: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
@@ -67,21 +82,40 @@ data = group("data", "Fetch documentation, and list what is there; make models o
     "quality": "producer.cli.quality:data_quality",
     "grow": "producer.cli.run:grow",
 })  # fmt: skip
+ledger = group("ledger", "Move, back up, restore and shrink the ledger.", {
+    "move": "producer.cli.ledger:move",
+    "backup": "producer.cli.ledger:backup",
+    "restore": "producer.cli.ledger:restore",
+    "vacuum": "producer.cli.ledger:vacuum",
+}, no_args_is_help=True)  # fmt: skip
 task = group("task", "Task folders: what models are asked to do, in one folder.", {
     "new": "producer.cli.experiments:new",
     "check": "producer.cli.experiments:check",
 }, no_args_is_help=True)  # fmt: skip
+runs = GroupWithDefault(
+    name="runs",
+    help="List all runs, newest first (with --json as one JSON object); delete runs.",
+    commands={
+        "delete": LazyCommand("delete", "producer.cli.delete_runs:delete"),
+        "prune": LazyCommand("prune", "producer.cli.delete_runs:prune"),
+    },
+    rich_markup_mode=None,
+)
+runs.default = LazyCommand("runs", "producer.cli.runs:runs")
 app = group(
     "starmill",
-    "Mills small human seeds into large synthetic reasoning datasets, and measures what they are worth.",
+    "Asks language models about the rows of a dataset, by one prompt or a pipeline of steps, and pays once.",
     {
+        "generate": "producer.cli.generate:generate",
+        "preview": "producer.cli.preview:preview",
+        "estimate": "producer.cli.estimate:estimate",
         "run": "producer.cli.run:run",
         "feed": "producer.cli.serve:feed",
         "pause": "producer.cli.runs:pause",
         "resume": "producer.cli.run:resume",
         "status": "producer.cli.runs:status",
         "report": "producer.cli.results:report",
-        "export": "producer.cli.results:export",
+        "export": "producer.cli.export:export",
         "show": "producer.cli.results:show",
         "diff": "producer.cli.results:diff",
         "quality": "producer.cli.quality:quality",
@@ -89,12 +123,14 @@ app = group(
         "audit": "producer.cli.score:audit",
         "failures": "producer.cli.runs:failures",
         "retry": "producer.cli.runs:retry",
-        "runs": "producer.cli.runs:runs",
+        "runs": runs,
         "doctor": "producer.cli.doctor:doctor",
         "experiments": "producer.cli.experiments:experiments",
         "serve": "producer.cli.serve:serve",
+        "worker": "producer.cli.worker:worker",
         "index": index,
         "data": data,
         "task": task,
+        "ledger": ledger,
     },
 )

@@ -7,17 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import Progress
-from rich.segment import Segment
-from rich.text import Text
 
-from models.core.display import visible, visible_json
+from models.core.display import visible_json
 from models.core.errors import UsageError
 from storage.database import Database
+from storage.ledger import counts
 from storage.ledger import runs as ledger_runs
 from storage.ledger.runs import Run
 from storage.settings import Settings, load_settings
@@ -32,22 +29,8 @@ ExperimentArgument = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="a
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the experiment")
 ]
-PLAIN_WIDTH = 1000
 # Wider than any row with the detail of an error, 2,000 characters, which may all be escapes.
 DETAIL_WIDTH = 20_000
-
-
-class VisibleConsole(Console):
-    """A console that shows what servers, models and data send to steer a terminal, and does not send it."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Escape before the layout, so that widths are right."""
-        return super().render_str(visible(text), **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Escape what came as another object than a text. Controls of rich itself stay."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else visible(text), style, control)
 
 
 class Only(StrEnum):
@@ -56,29 +39,14 @@ class Only(StrEnum):
     ACCEPTED = "accepted"
 
 
-def console(plain_width: int = PLAIN_WIDTH) -> Console:
-    """Return standard output; plain text if it is not a terminal."""
-    return _console(sys.stdout, plain_width)
+class ReportFormat(StrEnum):
+    """Formats of a report."""
 
-
-def messages() -> Console:
-    """Return standard error, for everything that is not the result."""
-    return _console(sys.stderr)
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar on standard error. It is hidden if that is not a terminal."""
-    out = messages()
-    return Progress(console=out, transient=True, disable=not out.is_terminal)
-
-
-def _console(stream: TextIO, plain_width: int = PLAIN_WIDTH) -> Console:
-    # Rows hold code: its brackets are no markup. A file or a pipe has no width to wrap at.
-    wraps = stream.isatty()
-    return VisibleConsole(
-        file=stream, markup=False, emoji=False, highlight=False,
-        soft_wrap=not wraps, width=None if wraps else plain_width,
-    )  # fmt: skip
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+    HTML = "html"
 
 
 @contextmanager
@@ -96,10 +64,10 @@ def find_run(db: Database, run_id: str | None) -> Run:
     """Return the named run, or the newest. Raise UsageError if there are none."""
     if run_id:
         return ledger_runs.load_run(db, run_id)
-    runs = ledger_runs.list_runs(db)
+    runs = counts.run_summaries(db)
     if not runs:
         raise UsageError(f"no runs yet in {db}; `starmill run demo --local` makes one")
-    return runs[0]
+    return ledger_runs.load_run(db, runs[0].id)
 
 
 def print_json(value: dict[str, Any]) -> None:

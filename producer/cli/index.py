@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,10 +12,10 @@ from rich.table import Table
 from models.core.errors import UsageError
 from models.core.experiment.passages import BASE, Method, Passages
 from models.core.types import Query
-from producer.cli.common import ExperimentArgument, JsonOption, SetOption, console, messages, print_json
-from producer.cli.index_progress import bring_up_to_date
+from producer.cli.common import ExperimentArgument, JsonOption, SetOption, print_json
 from producer.experiments.datasets import read_dataset
 from producer.experiments.load import load_experiment
+from producer.index import require_passages
 from producer.index.evaluation import (
     RetrievalScores,
     count_unknown,
@@ -22,6 +23,8 @@ from producer.index.evaluation import (
     make_queries,
     read_augmentations,
 )
+from producer.index.index_progress import bring_up_to_date
+from producer.safe_console import console, messages
 from storage.passages.retriever import Retriever
 from storage.settings import load_settings
 
@@ -30,7 +33,7 @@ def build(experiment: ExperimentArgument, set_: SetOption = None) -> None:
     """Encode new passages, write the index that workers search, and train the searches that learn."""
     settings = load_settings()
     index, learned = bring_up_to_date(load_experiment(experiment, set_ or []), settings)
-    messages().print(f"index {index.name}: {index.count:,} passages, {index.encoded:,} newly encoded")
+    messages().print(str(index))
     if learned:
         messages().print(f"it has learned from {learned:,} train examples")
 
@@ -44,7 +47,7 @@ def search(
     """Show the passages nearest to a request, best first."""
     settings = load_settings()
     chosen = load_experiment(experiment, set_ or [])
-    retriever = Retriever(chosen.passages, settings.root, dataset=chosen.dataset)
+    retriever = Retriever(require_passages(chosen), settings.root, experiment=chosen)
     hits = retriever.search([Query(query)])[0]
     if as_json:
         print_json({"query": query, "hits": [
@@ -78,11 +81,12 @@ def evaluate_index(
     """Measure the recall of the right passages, and the precision of those that would be shown."""
     chosen = load_experiment(experiment, set_ or [])
     cuts = _cuts(k)
-    searches = _searches(chosen.passages, method or [])
+    passages = require_passages(chosen)
+    searches = _searches(passages, method or [])
     added = read_augmentations(augmentations) if augmentations else {}
-    queries = make_queries(read_dataset(chosen.dataset)[split], added)
-    retriever = Retriever(chosen.passages, load_settings().root, dataset=chosen.dataset)
-    missing = count_unknown(queries, lambda name: bool(retriever.lookup([name])), Path(chosen.dataset.path))
+    queries = make_queries(read_dataset(chosen)[split], added)
+    retriever = Retriever(_indexed(passages, searches), load_settings().root, experiment=chosen)
+    missing = count_unknown(queries, lambda name: bool(retriever.lookup([name])), chosen.rows_path)
     if missing:
         messages().print(f"{missing:,} right passages are not in the index: they count as not found")
     results = {name: evaluate(retriever.search, how, queries, cuts) for name, how in searches.items()}
@@ -112,6 +116,12 @@ def _searches(passages: Passages, wanted: list[str]) -> dict[str, Passages]:
     if unknown := [name for name in wanted if name not in METHODS]:
         raise UsageError(f"--method {unknown[0]}: there is no such method; take all, {', '.join(METHODS)}")
     return {name: passages.model_copy(update={"method": name}) for name in wanted}
+
+
+def _indexed(passages: Passages, searches: Mapping[str, Passages]) -> Passages:
+    """Return settings whose index serves all these searches: without vectors, only bm25 is served."""
+    first = next((each for each in searches.values() if each.needs_vectors), passages)
+    return passages if passages.needs_vectors else first
 
 
 def _entry(result: RetrievalScores) -> dict[str, Any]:

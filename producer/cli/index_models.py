@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.adapters.encoders.checkpoint import find_checkpoint
+from models.adapters.encoders.checkpoint import find_weights
 from models.adapters.encoders.onnx_encoder import export_onnx
 from models.core.errors import ServiceError
-from producer.cli.common import ExperimentArgument, SetOption, messages, progress_bar
+from producer.cli.common import ExperimentArgument, SetOption
 from producer.experiments.load import load_experiment
 from producer.files import replacing_folder
+from producer.index import require_passages
 from producer.index.training_data import TrainingOptions
+from producer.safe_console import messages, progress_bar
 
 if TYPE_CHECKING:
     from producer.index.training_data import Pairs
@@ -69,7 +71,7 @@ def train(
         from producer.index.train import TrainingObserver
         from producer.index.train import train as train_encoder
     except ImportError as error:
-        raise ServiceError(f"{error.name} is not installed; pip install 'starmill[retrieve]'") from None
+        raise ServiceError(f"{error.name} is not installed; pip install 'starmill[torch]'") from None
     if threads:
         torch.set_num_threads(threads)
     options = TrainingOptions(
@@ -104,7 +106,7 @@ def quantize(
     full: Annotated[bool, typer.Option("--full", help="export only: keep 32-bit numbers")] = False,
 ) -> None:
     """Convert the encoder of an experiment to 8-bit ONNX, which ONNX Runtime runs without torch."""
-    checkpoint = find_checkpoint(load_experiment(experiment, set_ or []).passages.encoder)
+    checkpoint = find_weights(require_passages(load_experiment(experiment, set_ or [])).encoder)
     with replacing_folder(output) as draft:
         export_onnx(checkpoint, draft, quantize=not full)
     messages().print(

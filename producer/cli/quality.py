@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,14 @@ from rich.table import Table
 from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import FILTERS, Quality
+from models.core.quality.filters import OF_TEST
 from producer.cli.common import (
     ExperimentArgument,
     JsonOption,
     Only,
     OptionalRun,
     SetOption,
-    console,
     find_run,
-    messages,
     open_ledger,
     print_json,
 )
@@ -33,14 +33,17 @@ from producer.results.quality import (
     MarkedRow,
     QualityFindings,
     QualityRowSet,
+    StepTexts,
     SyntheticSet,
     find_marks,
     mark_examples,
     parse_filters,
 )
+from producer.safe_console import console, messages
 
 # The other filters look at what a teacher wrote; a dataset has no hints and no votes.
-OF_DATASETS = ("exact", "code", "near", "contamination", "length", "script")
+OF_STEPS = ("exact", "near", "length", "script")
+OF_DATASETS = ("exact", "code", "near", "contamination", "masked", "length", "script")
 SHOWN = 110
 FilterOption = Annotated[
     str, typer.Option("--filter", metavar="NAME,NAME", help="which filters look; default: all")
@@ -57,11 +60,15 @@ def quality(
     output: MarksOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the rows of a synthetic set that each filter marks, with examples; nothing is deleted."""
+    """Count the rows of a synthetic set, or the last texts of a pipeline of steps, that each filter marks."""
     names = parse_filters(filter_)
     with open_ledger() as db:
         chosen = find_run(db, run)
-        rows = SyntheticSet(db, chosen, only is not None)
+        rows: QualityRowSet = SyntheticSet(db, chosen, only is not None)
+        if chosen.experiment.steps:
+            rows = StepTexts(db, chosen, only is not None)
+            names = OF_STEPS if filter_ == ALL else names
+            _refuse_others(names, OF_STEPS, "looks at rationales and references, which steps do not have")
         _report({"run": chosen.id}, rows, chosen.experiment, names, output, as_json)
 
 
@@ -75,18 +82,21 @@ def data_quality(
     """Find duplicates among the train rows of an experiment, and rows of its test split in them."""
     chosen = load_experiment(experiment, set_ or [])
     names = OF_DATASETS if filter_ == ALL else parse_filters(filter_)
-    if lacking := [name for name in names if name not in OF_DATASETS]:
-        known = ", ".join(OF_DATASETS)
-        raise UsageError(f"--filter {lacking[0]}: no teacher has written rows of a dataset; take {known}")
-    rows = DatasetSet(read_dataset(chosen.dataset))
+    _refuse_others(names, OF_DATASETS, "no teacher has written rows of a dataset")
+    rows = DatasetSet(read_dataset(chosen))
     _report({"experiment": chosen.name}, rows, chosen, names, output, as_json)
+
+
+def _refuse_others(names: Sequence[str], known: Sequence[str], why: str) -> None:
+    if others := [name for name in names if name not in known]:
+        raise UsageError(f"--filter {others[0]}: {why}; take {', '.join(known)}")
 
 
 def _report(
     head: dict[str, Any],
     rows: QualityRowSet,
     experiment: Experiment,
-    names: Any,
+    names: Sequence[str],
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -98,7 +108,7 @@ def _report(
     if as_json:
         print_json({**head, **_document(findings, settings, examples)})
     else:
-        _print(head, findings, settings, examples)
+        _print(head, findings, experiment, examples)
 
 
 def _document(
@@ -137,14 +147,18 @@ def _example(each: MarkedRow) -> dict[str, Any]:
 
 
 def _print(
-    head: dict[str, Any], findings: QualityFindings, settings: Quality, examples: dict[str, list[MarkedRow]]
+    head: dict[str, Any],
+    findings: QualityFindings,
+    experiment: Experiment,
+    examples: dict[str, list[MarkedRow]],
 ) -> None:
-    out = console()
+    out, settings, steps = console(), experiment.quality, bool(experiment.steps)
     [(what, name)] = head.items()
-    of_run = (
-        f" with a rationale, {findings.right:,} of them right" if what == "run" else " of the train split"
-    )
-    out.print(f"{what} {name}: {findings.rows:,} rows{of_run}; {findings.test_rows:,} rows of the test split")
+    of_run = f" with a rationale, {findings.right:,} of them right; "
+    kind = of_run if what == "run" else " of the train split; "
+    tests = f"{kind}{findings.test_rows:,} rows of the test split"
+    rows = f" with a text, {findings.right:,} of them accepted" if steps and what == "run" else tests
+    out.print(f"{what} {name}: {findings.rows:,} rows{rows}")
     table = Table("filter", box=None, pad_edge=False)
     for heading in ("marked", "right ones") if what == "run" else ("marked",):
         table.add_column(heading, justify="right")
@@ -161,7 +175,7 @@ def _print(
             out.print(_heading(each, findings))
             for one in several:
                 _print_example(one)
-    if what == "run":
+    if what == "run" and not steps:
         heeded = ", ".join(settings.heeded) or "no filter (set `quality` in the experiment)"
         out.print()
         out.print(f"export --only accepted heeds {heeded}: {findings.left(settings.heeded):,} rows are left")
@@ -169,7 +183,7 @@ def _print(
 
 def _heading(name: str, findings: QualityFindings) -> str:
     kinds = ", ".join(f"{kind} {number:,}" for kind, number in findings.kinds(name).items())
-    tests = f"; {findings.test_rows_repeated():,} test rows are repeated" if name == "contamination" else ""
+    tests = f"; {findings.test_rows_repeated(name):,} test rows are repeated" if name in OF_TEST else ""
     return f"{name}{': ' if kinds else ''}{kinds}{tests}"
 
 
@@ -177,14 +191,14 @@ def _print_example(each: MarkedRow) -> None:
     out = console()
     candidate = each.row.candidate
     out.print(f"  row {each.row.number} ({each.row.question_id}) {each.mark.why}")
-    out.print(f"    {_short(f'{candidate.request} => {candidate.rationale or candidate.code}')}")
+    out.print(f"    {_short(candidate.request, candidate.rationale or candidate.code)}")
     if each.other:
-        split = "test row" if each.mark.filter == "contamination" else "row"
-        out.print(f"    {split} {each.other_row}: {_short(' => '.join(each.other.split(chr(10), 1)))}")
+        split = "test row" if each.mark.filter in OF_TEST else "row"
+        out.print(f"    {split} {each.other_row}: {_short(*each.other.split(chr(10), 1))}")
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
+def _short(*parts: str) -> str:
+    line = " ".join(" => ".join(filter(None, parts)).split())
     return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 

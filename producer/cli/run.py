@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,29 +11,34 @@ from rich.table import Table
 
 from models.core.errors import ExperimentError, UsageError
 from models.core.experiment.experiment import Experiment
+from models.core.experiment.problems import explain
 from models.core.growth import DROPS
 from producer.cli import execution
 from producer.cli.common import (
     ExperimentArgument,
     JsonOption,
+    ReportFormat,
     RunArgument,
     SetOption,
-    console,
-    messages,
     open_ledger,
     print_json,
 )
-from producer.cli.execution import GatewayOption, LocalOption, LocalOptions, NoFlowerOption
+from producer.cli.confirmation import ConfirmOption, confirm_cost
+from producer.cli.execution import GatewayOption, LocalOption, NoFlowerOption
 from producer.experiments.load import load_experiment
 from producer.feeding.interrupts import StopSignal
 from producer.files import require_writable_file
-from producer.progress.status import Status, read_status
-from producer.progress.text import spent
+from producer.look_ahead.before_run import tell_before_run
+from producer.origin import RunSource
+from producer.planning import find_or_plan
+from producer.progress.status import Status
+from producer.progress.text import dollars
 from producer.results.synthetic_set import GrowthYield, write_grown
+from producer.runs import RunOptions, finish
+from producer.safe_console import console, messages
 from storage.database import Database
 from storage.ledger import runs
 from storage.logs import configure_logging
-from storage.schema import FINISHED
 from storage.settings import Settings, load_settings
 
 
@@ -50,13 +54,17 @@ def run(
     new: Annotated[
         bool, typer.Option("--new", help="a run of its own, even if there is one like it")
     ] = False,
+    confirm_above_usd: ConfirmOption = None,
+    report: Annotated[
+        ReportFormat | None, typer.Option(help="write the whole report to standard output, not the tables")
+    ] = None,
 ) -> None:
     """Run an experiment. Started again, it continues; finished, it shows its tables."""
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
     if resume and (experiment or set_ or new):
         raise UsageError("--resume continues a run as it was: give no experiment, --set or --new with it")
-    options = execution.local_options(local, gateway, no_flower, settings)
+    options = execution.run_options(local, gateway, no_flower, settings)
     if not resume and not experiment:
         raise UsageError("which experiment? `starmill experiments` lists the presets")
     with StopSignal() as stop, open_ledger(settings) as db:
@@ -68,8 +76,12 @@ def run(
                 raise ExperimentError(
                     loaded.name, "grow.enabled", "is set by `starmill data grow`; leave it out"
                 )
-            chosen = execution.find_or_plan(db, loaded, settings, local, new)
-        execution.feed_and_report(db, chosen, settings, options, stop)
+            source = RunSource.of_experiment(experiment or "", set_ or [], local=local)
+            chosen = find_or_plan(db, loaded, settings, local, messages().print, new, source=source)
+        remedy = f": starmill estimate {experiment} asks 5 rows or more" if experiment else ""
+        tell_before_run(db, chosen, messages().print, remedy)
+        confirm_cost(db, chosen, confirm_above_usd)
+        execution.feed_and_report(db, chosen, settings, options, stop, report)
 
 
 def resume(
@@ -84,7 +96,7 @@ def resume(
     """Continue a run that was paused or interrupted, like `starmill run --resume`."""
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
-    options = execution.local_options(local, gateway, no_flower, settings)
+    options = execution.run_options(local, gateway, no_flower, settings)
     with StopSignal() as stop, open_ledger(settings) as db:
         chosen = runs.load_run(db, run)
         if budget_usd is not None:
@@ -97,7 +109,7 @@ def _with_budget(experiment: Experiment, dollars: float) -> Experiment:
     try:
         return Experiment.model_validate(experiment.model_dump() | {"budget_usd": dollars})
     except ValidationError as error:
-        raise UsageError(f"--budget-usd {dollars}: {error.errors()[0]['msg']}") from None
+        raise UsageError(f"--budget-usd {dollars}: {explain(error, Experiment)[1]}") from None
 
 
 def grow(
@@ -120,7 +132,7 @@ def grow(
         require_writable_file(path)
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
-    options = execution.local_options(local, gateway, no_flower, settings)
+    options = execution.run_options(local, gateway, no_flower, settings)
     with StopSignal() as stop, open_ledger(settings) as db:
         status = _grow(db, experiment, set_ or [], settings, options, stop)
         grown = write_grown(db, status.run, output, dropped)
@@ -141,16 +153,14 @@ def _grow(
     experiment: str,
     overrides: list[str],
     settings: Settings,
-    options: LocalOptions,
+    options: RunOptions,
     stop: StopSignal,
 ) -> Status:
     """Find or plan the growth run of this experiment, feed it and return its final status."""
     loaded = load_experiment(experiment, [*overrides, "grow.enabled=true"])
-    chosen = execution.find_or_plan(db, loaded, settings, options.local)
-    if chosen.state == FINISHED:
-        return read_status(db, chosen, time.time())
-    status = execution.feed(db, chosen, settings, options, stop)
-    execution.require_ended(status, options)
+    chosen = find_or_plan(db, loaded, settings, options.local, messages().print)
+    status = finish(db, chosen, settings, options, stop)
+    execution.exit_unless_ended(status, options)
     return status
 
 
@@ -158,7 +168,7 @@ def _print(status: Status, grown: GrowthYield) -> None:
     out = console()
     out.print(
         f"run {status.run.id}: {status.units.total():,} units, {status.spending.calls:,} calls, "
-        f"{spent(status)}; of {grown.pairs.total():,} pairs {grown.kept.total():,} are kept"
+        f"{dollars(status)}; of {grown.pairs.total():,} pairs {grown.kept.total():,} are kept"
     )
     if len(grown.pairs) > 1:
         rounds = (f"{number}: {grown.kept[number]:,} of {grown.pairs[number]:,}" for number in grown.pairs)

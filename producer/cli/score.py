@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,17 @@ import typer
 from rich.table import Table
 
 from models.core.answers.checks import FAILURE_MODES
-from producer.cli.common import JsonOption, console, print_json
-from producer.results.score_files import Audit, FileScores, References, Rules, audit_file, score_file
+from producer.cli.common import JsonOption, print_json
+from producer.results.paired_files import (
+    FileComparison,
+    compare_files,
+    comparison_document,
+    comparison_table,
+    comparison_title,
+)
+from producer.results.report.contrast_sections import explanation
+from producer.results.score_files import Audit, FileScores, References, Rules, audit_file, read_stats
+from producer.safe_console import console
 
 HEADINGS = {
     "bleu4": "BLEU-4",
@@ -20,6 +30,7 @@ HEADINGS = {
     "normalised_match": "normalised",
     "tree_match": "tree",
     "parse_rate": "parses",
+    "command_accuracy": "command",
 }
 
 
@@ -33,28 +44,69 @@ def score(
         typer.Option(metavar="FILE", help="the references of all files, as audit reads them, not each row's"),
     ] = None,
     rules: Annotated[Rules, typer.Option(help="compare texts as they are, or bare code")] = "paper",
-    intervals: Annotated[bool, typer.Option("--intervals", help="add 95 % bootstrap intervals")] = False,
+    intervals: Annotated[bool, typer.Option("--intervals", help="add 95 % intervals")] = False,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="compare each file with the first, on the rows that both have")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions against their references, in percent; several files make one table."""
     references = References(reference) if reference else None
-    scores = {path: score_file(path, rules, references, with_intervals=intervals) for path in files}
+    stats = {path: read_stats(path, rules, references) for path in files}
+    scores = {path: of_file.scores(with_intervals=intervals) for path, of_file in stats.items()}
+    compared = compare_files(stats, [*HEADINGS]) if paired else {}
     if as_json:
         listed = {str(path): _entry(scored, rules) for path, scored in scores.items()}
+        for path, each in compared.items():
+            listed[str(path)]["paired"] = comparison_document(files[0], each)
         print_json(listed[str(files[0])] if len(files) == 1 else {"rules": rules, "files": listed})
         return
-    table = Table("file", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    # Names of files may differ in their ends alone, and are not to be cut.
+    table.add_column("file", overflow="fold")
     for heading in ("n", *HEADINGS.values()):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for path, scored in scores.items():
         table.add_row(path.name, f"{scored.n:,}", *(_cell(scored, name) for name in HEADINGS))
     console().print(table)
+    for path, scored in scores.items():
+        if scored.repeated:
+            console().print(_left_out(path, scored), markup=False, soft_wrap=True)
+        if scored.intervals and scored.questions < scored.n:
+            console().print(_clustered(path, scored), markup=False, soft_wrap=True)
+    _print_paired(files[0], compared)
+
+
+def _print_paired(first: Path, compared: Mapping[Path, FileComparison]) -> None:
+    out = console()
+    for path, each in compared.items():
+        out.print()
+        out.print(comparison_title(first, path, each), markup=False, soft_wrap=True)
+        out.print(comparison_table(each, HEADINGS))
+    if compared:
+        differences = [each for file in compared.values() for each in file.comparison.differences.values()]
+        out.print(explanation(differences, len(compared), with_d_z=True), markup=False)
+
+
+def _left_out(path: Path, scored: FileScores) -> str:
+    rows = scored.n + scored.repeated
+    return (
+        f"{path.name}: {scored.repeated:,} of {rows:,} rows share an id with a later row and are left out, "
+        "as in the paper; --rules strict counts each"
+    )
+
+
+def _clustered(path: Path, scored: FileScores) -> str:
+    return (
+        f"{path.name}: {scored.n:,} rows are {scored.questions:,} questions by their ids; intervals keep the "
+        "rows of a question together"
+    )
 
 
 def _entry(scored: FileScores, rules: Rules) -> dict[str, Any]:
     entry: dict[str, Any] = {"n": scored.n}
     entry |= {name: round(value, 2) for name, value in scored.scores.items()}
-    entry |= {"rules": rules, "repeated": scored.repeated}
+    entry |= {"rules": rules, "repeated": scored.repeated, "questions": scored.questions}
     if scored.intervals:
         entry["intervals"] = {
             name: [round(low, 2), round(high, 2)] for name, (low, high) in scored.intervals.items()

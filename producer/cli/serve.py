@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 
 from models.core.errors import ServiceError, UsageError
-from producer.cli.common import messages, open_ledger
+from producer.cli.common import open_ledger
 from producer.feeding.interrupts import StopSignal
 from producer.feeding.service import FeedService
-from storage.database import Database
+from producer.safe_console import messages
+from storage.database import Database, ForeignSchema
 from storage.logs import configure_logging
 from storage.settings import Settings, load_settings
 
@@ -96,6 +97,8 @@ def _wait_for(db: Database) -> None:
     while True:
         try:
             db.migrate()
+        except ForeignSchema:
+            raise
         except ServiceError as error:
             log.warning("%s; trying again", error)
             time.sleep(RETRY_SECONDS)
