@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -94,7 +95,9 @@ def test_the_same_request_gets_the_same_answer(opened: Open, repeatable: dict[st
 @pytest.mark.parametrize("opened", ["openai_server", "replicas", "llamacpp"], indirect=True)
 def test_a_repeated_prompt_is_counted_as_cached(opened: Open) -> None:
     one(opened, CHAT)
-    assert one(opened, CHAT).usage.cached > 0
+    # Servers behind one address have a cache each; there are no more than processors.
+    servers = max(2, os.cpu_count() or 1)
+    assert any(one(opened, CHAT).usage.cached > 0 for _ in range(servers))
 
 
 @pytest.mark.parametrize("chat", [True, False], ids=["chat", "completions"])

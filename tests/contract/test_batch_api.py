@@ -20,7 +20,7 @@ from models.adapters.backends.batch_api import (
 from models.adapters.backends.error_map import Address
 from models.core.answers.checks import usable_text
 from models.core.errors import AccessError, BadRequest, ContextOverflow, Filtered, ModelError, Unavailable
-from models.core.experiment.endpoints import Teacher
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Message, Rejection, Request
 from tests.openai_server.calls import ask
 from tests.openai_server.process import OpenAIServer
@@ -41,7 +41,7 @@ CHAT = batch_endpoint(question(""))
 
 @pytest.fixture
 def client(openai_server: OpenAIServer) -> Iterator[BatchClient]:
-    opened = BatchClient(Teacher(backend="openai", model="some-model", base_url=openai_server.url))
+    opened = BatchClient(Model(backend="openai", model="some-model", base_url=openai_server.url))
     yield opened
     opened.close()
 
@@ -206,7 +206,9 @@ def test_batch_client_needs_a_key_and_never_shows_it(
 ) -> None:
     openai_server.configure(key="another")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    teacher = Teacher(backend="openai", model="some-model", base_url=openai_server.url)
+    teacher = Model(
+        backend="openai", model="some-model", base_url=openai_server.url, api_key_env="OPENAI_API_KEY"
+    )
     keyed = BatchClient(teacher)
     with pytest.raises(AccessError, match="set OPENAI_API_KEY") as caught:
         keyed.upload("x.jsonl", io.BytesIO(CONTENT))
@@ -214,11 +216,11 @@ def test_batch_client_needs_a_key_and_never_shows_it(
     keyed.close()
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(AccessError, match="set OPENAI_API_KEY"):
-        BatchClient(Teacher(backend="openai", model="some-model"))
+        BatchClient(Model(backend="openai", model="some-model"))
 
 
 def test_a_server_that_is_away_is_unavailable() -> None:
-    client = BatchClient(Teacher(backend="openai", model="m", base_url="http://127.0.0.1:9/v1"))
+    client = BatchClient(Model(backend="openai", model="m", base_url="http://127.0.0.1:9/v1"))
     with pytest.raises(Unavailable):
         client.retrieve("batch-1")
     client.close()

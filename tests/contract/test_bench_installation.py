@@ -8,13 +8,12 @@ import pytest
 
 from producer.local.supervisor import Supervisor
 from storage.database import Database
-from storage.ledger import claims
 from storage.settings import Settings
 from tests.bench.installation import RUN, Installation
 from tests.bench.load import Load
 from tests.openai_server.process import OpenAIServer
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, Hand, ids, plan, purchase, request
+from tests.support.small_run import Hand, claim_units, ids, plan, purchase, request
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_the_longest_pause_starts_at_the_kill_at_the_earliest(
 
 def test_only_committed_answers_count_as_bought(installation: Installation, hand: Hand) -> None:
     unit, other, *_ = ids(hand.db, RUN, stage="augment", split="train")
-    [claimed, _] = claims.claim_units(hand.db, "worker", [unit, other], hand.clock(), LEASE)
+    [claimed, _] = claim_units(hand.db, "worker", [unit, other], hand.clock())
     assert not installation.bought()
     hand.done(claimed, purchase=purchase(request()))
     assert len(installation.bought()) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.core.experiment.experiment import ExemplarChoice
+from models.core.experiment.axes import ExemplarChoice
 from models.core.pipeline.stages import VECTOR
 from models.core.retrieval.solved_examples import pack_vector
 from models.core.types import Example

@@ -18,14 +18,15 @@ from models.core.types import Message
 from tests.openai_server.calls import ask
 from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.support.gateway import COMMAND, GATEWAY_TOKEN, KEY, QUESTION, GatewayProcess, failure
-from tests.support.services import free_port
+from tests.support.services import closed_port
 
 TEXT = "a request that nobody may see"
 
 
 def test_an_absent_gateway_is_named_and_not_the_provider(openai_server: OpenAIServer) -> None:
-    url = f"127.0.0.1:{free_port()}"
-    error = failure(openai_server.url, GatewayClient(f"http://:{GATEWAY_TOKEN}@{url}"))
+    with closed_port() as port:
+        url = f"127.0.0.1:{port}"
+        error = failure(openai_server.url, GatewayClient(f"http://:{GATEWAY_TOKEN}@{url}"))
     assert isinstance(error, Unavailable)
     assert f"the gateway http://{url}: no answer" in str(error)
     assert openai_server.url not in str(error)
@@ -104,15 +105,18 @@ def test_errors_and_logs_hold_no_key_and_no_text(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     asked = replace(QUESTION, messages=(Message("user", TEXT),))
     client = gateway.client()
-    server, absent = openai_server.url, f"http://127.0.0.1:{free_port()}/v1"
-    with_password = f"http://user:{KEY}@127.0.0.1:{free_port()}/v1"
+    server = openai_server.url
     errors: list[ModelError] = []
     for settings in ({"key": "another"}, {"p500": 1}, {"pdrop": 1}, {"latency_ms": 1_000}):
         openai_server.configure(**settings)
-        errors.append(failure(server, client, asked, timeout=0.2))
-    errors += [failure(absent, client, asked), failure(with_password, client, asked)]
+        errors.append(failure(server, client, asked, timeout=0.2, api_key_env="OPENAI_API_KEY"))
+    # Not the same request: the gateway may still wait for the last answer, and share it.
+    other = replace(asked, messages=(Message("user", TEXT + "?"),))
+    with closed_port() as port:
+        errors.append(failure(f"http://127.0.0.1:{port}/v1", client, other))
+        errors.append(failure(f"http://user:{KEY}@127.0.0.1:{port}/v1", client, other))
     openai_server.configure(key=KEY)
-    ask(server, asked, client)
+    ask(server, asked, client, api_key_env="OPENAI_API_KEY")
     client.forget([asked.key])
     asyncio.run(client.close())
     log = gateway.log.read_text()

@@ -17,12 +17,12 @@ from models.adapters.backends import open_backend
 from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import RateLimited, TimedOut, Unavailable
-from models.core.experiment.endpoints import Endpoint, Teacher
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Limits, Request
 from tests.openai_server.calls import ask, ask_all
 from tests.openai_server.process import OpenAIServer
 from tests.support.gateway import GATEWAY_TOKEN, KEY, PROMPT, QUESTION, GatewayProcess, failure
-from tests.support.services import free_port
+from tests.support.services import closed_port
 
 FAULTS: list[dict[str, object]] = [
     {"p429": 1},
@@ -44,13 +44,14 @@ def test_provider_errors_pass_through_and_are_not_cached(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     openai_server.configure(**settings)
-    directly, through = failure(openai_server.url), failure(openai_server.url, gateway.client())
+    directly = failure(openai_server.url, api_key_env="OPENAI_API_KEY")
+    through = failure(openai_server.url, gateway.client(), api_key_env="OPENAI_API_KEY")
     assert type(through) is type(directly)
     assert str(through) == str(directly)
     assert getattr(through, "retry_after", None) == getattr(directly, "retry_after", None)
     assert gateway.health() == {"running": 0, "held": 0, "held_bytes": 0}
     openai_server.configure(key=KEY)
-    assert ask(openai_server.url, QUESTION, gateway.client()).text
+    assert ask(openai_server.url, QUESTION, gateway.client(), api_key_env="OPENAI_API_KEY").text
 
 
 def test_a_date_to_wait_for_is_read_by_the_clock_of_the_provider(
@@ -79,7 +80,7 @@ def test_answers_and_limits_pass_through_unchanged(
     openai_server.configure(rpm=6000, tpm=90_000)
 
     async def through(client: GatewayClient | None) -> tuple[Completion, Limits]:
-        backend = OpenAIBackend(Endpoint(), openai_server.url, client)
+        backend = OpenAIBackend(Model(backend="openai", model="any"), openai_server.url, client)
         try:
             return await backend.complete(request_), backend.limits
         finally:
@@ -96,8 +97,8 @@ def test_provider_gets_the_same_requests_as_without_gateway(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with listener() as (url, seen):
-        ask(url, PROMPT)
-        ask(url, PROMPT, gateway.client())
+        ask(url, PROMPT, api_key_env="OPENAI_API_KEY")
+        ask(url, PROMPT, gateway.client(), api_key_env="OPENAI_API_KEY")
     directly, through = seen
     assert "Bearer " + KEY in directly.values()
     assert through == directly
@@ -127,16 +128,16 @@ def test_a_call_without_end_ends_with_its_timeout(
 
 
 def test_the_embedded_model_is_asked_directly(openai_server: OpenAIServer) -> None:
-    absent = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
-
-    async def once() -> Completion:
-        backend = open_backend(Teacher(backend="embedded"), openai_server.url, absent)
+    async def once(port: int) -> Completion:
+        absent = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{port}")
+        backend = open_backend(Model(backend="embedded"), openai_server.url, absent)
         try:
             return await backend.complete(QUESTION)
         finally:
             await backend.close()
 
-    assert asyncio.run(once()).text
+    with closed_port() as port:
+        assert asyncio.run(once(port)).text
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from tests.support.gateway import (
     failure,
     running_gateway,
 )
-from tests.support.services import free_port
+from tests.support.services import closed_port
 
 
 def test_callers_that_ask_the_same_at_once_share_one_call(
@@ -90,9 +90,10 @@ def test_more_keys_than_fit_into_one_notice_go_with_several(
 
 
 def test_worker_closes_without_a_gateway() -> None:
-    client = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{free_port()}")
-    client.forget([QUESTION.key])
-    asyncio.run(client.close())
+    with closed_port() as port:
+        client = GatewayClient(f"http://:{GATEWAY_TOKEN}@127.0.0.1:{port}")
+        client.forget([QUESTION.key])
+        asyncio.run(client.close())
 
 
 def test_a_call_in_flight_is_not_forgotten(gateway: GatewayProcess, openai_server: OpenAIServer) -> None:

@@ -11,9 +11,20 @@ from storage.ledger.batch_enqueue import BatchRefusal
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import IN_FLIGHT
 from storage.ledger.purchases import Busy, CallClaim
-from storage.schema import FOREVER, READY, TRAIN
+from storage.schema import READY, TRAIN
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, PATIENCE, Hand, plan, purchase, race, request, units
+from tests.support.small_run import (
+    LEASE,
+    PATIENCE,
+    Hand,
+    claim_units,
+    plan,
+    purchase,
+    race,
+    request,
+    take_sendable,
+    units,
+)
 
 ANSWER = Completion("This requires sorting.", "stop", Usage(100, 40, 20))
 KEY = request().key
@@ -48,9 +59,7 @@ def in_flight(hand: Hand) -> int:
 
 def again(hand: Hand, *claimed_units: ClaimedUnit) -> list[ClaimedUnit]:
     """The units as a worker claims them now."""
-    return claims.claim_units(
-        hand.db, "worker", [work.unit_id for work in claimed_units], hand.clock(), LEASE
-    )
+    return claim_units(hand.db, "worker", [work.unit_id for work in claimed_units], hand.clock())
 
 
 def answer(hand: Hand, key: str = KEY) -> None:
@@ -60,7 +69,7 @@ def answer(hand: Hand, key: str = KEY) -> None:
 def test_enqueued_call_parks_its_unit(hand: Hand, claimed_units: list[ClaimedUnit]) -> None:
     assert file(hand, claimed_units[0]) is None
     [unit] = units(hand.db, id=claimed_units[0].unit_id)
-    assert (unit.state, unit.lease_owner, unit.lease_until) == (READY, "batch", FOREVER)
+    assert (unit.state, unit.lease_owner) == (READY, "batch")
     assert (unit.generation, unit.attempts) == (KEY, 0)
     assert batches.enqueued(hand.db, "small-1") == (1, hand.clock())
 
@@ -100,11 +109,10 @@ def test_parked_units_are_not_claimed_or_sent(
 ) -> None:
     file(hand, *claimed_units)
     clock.advance(10 * LEASE)
-    claims.extend_leases(hand.db, "worker", [work.unit_id for work in claimed_units], clock(), LEASE)
     claims.release_units(hand.db, "worker", [work.unit_id for work in claimed_units])
     purchases.abandon(hand.db, "worker", KEY)
     assert again(hand, *claimed_units) == []
-    assert not scheduling.has_sendable(hand.db, "small-1", "teacher.teacher", clock(), PATIENCE)
+    assert take_sendable(hand.db, "small-1", "model.large", 9, clock(), PATIENCE) == []
     runs.stop_run(hand.db, "small-1", "stopped by hand")
     runs.start_run(hand.db, "small-1", clock())
     assert parked(hand) == [work.unit_id for work in claimed_units]
@@ -115,7 +123,7 @@ def test_parked_units_are_not_claimed_or_sent(
 def test_an_answer_frees_its_units_at_once(hand: Hand, claimed_units: list[ClaimedUnit]) -> None:
     file(hand, *claimed_units)
     answer(hand)
-    taken = scheduling.take_sendable(hand.db, "small-1", "teacher.teacher", 9, hand.clock(), PATIENCE)
+    taken = take_sendable(hand.db, "small-1", "model.large", 9, hand.clock(), PATIENCE)
     assert [unit_id for unit_id, *_ in taken] == [work.unit_id for work in claimed_units]
     claimed = again(hand, *claimed_units)
     assert {work.generation for work in claimed} == {KEY}
@@ -133,12 +141,9 @@ def test_an_answer_that_came_in_between_is_used(hand: Hand, claimed_units: list[
 def test_call_in_a_workers_hands_is_not_enqueued(
     hand: Hand, claimed_units: list[ClaimedUnit], clock: Clock
 ) -> None:
-    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[0], request())], clock(), LEASE) == [
-        None
-    ]
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[0], request())], clock()) == [None]
     assert file(hand, claimed_units[1]) == Busy()
     clock.advance(LEASE + 1)
-    claims.extend_leases(hand.db, "worker", [work.unit_id for work in claimed_units], clock(), LEASE)
     assert file(hand, claimed_units[1]) is None
     assert parked(hand) == [claimed_units[1].unit_id]
 
@@ -168,9 +173,7 @@ def test_a_direct_call_waits_for_a_batch_that_is_fetched(
 ) -> None:
     file(hand, claimed_units[0])
     scheduling.claim_feeding(hand.db, "small-1", "feeder", clock(), LEASE)
-    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[1], request())], clock(), LEASE) == [
-        Busy()
-    ]
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[1], request())], clock()) == [Busy()]
     assert batch_enqueue.release_unqueued(hand.db, "small-1") == 0
 
 
@@ -178,9 +181,11 @@ def test_direct_call_does_not_wait_for_a_run_without_feeder(
     hand: Hand, claimed_units: list[ClaimedUnit], clock: Clock
 ) -> None:
     file(hand, claimed_units[0])
-    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[1], request())], clock(), LEASE) == [
-        None
-    ]
+    fed = Hand(hand.db, plan(hand.db, clock, "fed", seed=1), clock)
+    scheduling.claim_feeding(hand.db, "fed", "feeder", clock(), LEASE)
+    [other, *_] = fed.take(TRAIN, "augment")
+    purchases.reserve(hand.db, "worker", [CallClaim(other, request("of the run that is fed"))], clock())
+    assert purchases.reserve(hand.db, "buyer", [CallClaim(claimed_units[1], request())], clock()) == [None]
     assert batch_enqueue.release_unqueued(hand.db, "small-1") == 1
     outcomes.record_rejection(
         hand.db, claimed_units[1], Rejection("empty", ""), 0, KEY, purchase(request()), clock()

@@ -204,10 +204,10 @@ def test_calls_without_answer_are_enqueued_again(hand: Hand, clock: Clock) -> No
 
 
 def test_more_calls_are_expected_while_units_may_enqueue(hand: Hand) -> None:
-    queues = ["retrieve", "teacher.teacher"]
+    queues = ["retrieve", "model.large"]
     assert batches.expects_more(hand.db, "small-1", queues)
     file_all(hand)
-    assert not batches.expects_more(hand.db, "small-1", ["teacher.teacher"])
+    assert not batches.expects_more(hand.db, "small-1", ["model.large"])
     assert batches.expects_more(hand.db, "small-1", queues)
     hand.take("test", "retrieve")
     assert batches.expects_more(hand.db, "small-1", queues)

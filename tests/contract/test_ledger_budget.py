@@ -36,8 +36,8 @@ def call(claimed: ClaimedUnit, number: int, reservation: int = 3 * CENT) -> Call
     return CallClaim(claimed, request(f"call {number}"), reservation)
 
 
-def reserve(hand: Hand, calls: list[CallClaim], owner: str = "me") -> list[ReserveResult]:
-    return purchases.reserve(hand.db, owner, calls, hand.clock(), LEASE)
+def reserve(hand: Hand, calls: list[CallClaim], owner: str = "worker") -> list[ReserveResult]:
+    return purchases.reserve(hand.db, owner, calls, hand.clock())
 
 
 def charged(hand: Hand) -> int:
@@ -81,7 +81,7 @@ def test_call_without_answer_costs_nothing(hand: Hand, units: list[ClaimedUnit])
     calls = [call(claimed, number) for number, claimed in enumerate(units[:3])]
     reserve(hand, calls)
     for each in calls:
-        purchases.abandon(hand.db, "me", each.request.key)
+        purchases.abandon(hand.db, "worker", each.request.key)
     assert charged(hand) == 0
 
 
@@ -169,8 +169,8 @@ def test_one_question_in_a_batch_is_asked_once(hand: Hand, units: list[ClaimedUn
 def test_calls_without_an_answer_stay_charged(hand: Hand, units: list[ClaimedUnit]) -> None:
     calls = [call(claimed, number) for number, claimed in enumerate(units[:3])]
     reserve(hand, calls)
-    purchases.abandon(hand.db, "me", calls[0].request.key, 3 * CENT, hand.run.id)
-    purchases.abandon(hand.db, "me", calls[1].request.key, 2 * CENT, hand.run.id)
+    purchases.abandon(hand.db, "worker", calls[0].request.key, 3 * CENT, hand.run.id)
+    purchases.abandon(hand.db, "worker", calls[1].request.key, 2 * CENT, hand.run.id)
     pay(hand, calls[2], CENT)
     assert charged(hand) == 6 * CENT
     assert budget.read_budget(hand.db, hand.run.id).unanswered == 5 * CENT

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from storage.database import Database
-from storage.ledger import claims, outcomes, purchases, runs, scheduling
+from storage.ledger import claims, leases, outcomes, purchases, runs, scheduling
 from storage.ledger.claims import MAX_CLAIMS
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import CallClaim
@@ -19,18 +19,20 @@ from tests.support.small_run import (
     PATIENCE,
     Hand,
     claim_one,
+    claim_units,
     ids,
     in_batches,
     plan,
     purchase,
     race,
     request,
+    take_sendable,
     units,
 )
 
 
 def claim(db: Database, clock: Clock, owner: str, unit_ids: Sequence[int]) -> list[int]:
-    return [work.unit_id for work in claims.claim_units(db, owner, unit_ids, clock(), LEASE)]
+    return [work.unit_id for work in claim_units(db, owner, unit_ids, clock())]
 
 
 def test_claim_brings_all_that_the_step_needs(database: Database, clock: Clock) -> None:
@@ -60,7 +62,7 @@ def test_inputs_of_other_runs_and_examples_stay_out(database: Database, clock: C
     both = ids(database, "small-1", stage="retrieve", split=TRAIN) + ids(
         database, "small-2", stage="retrieve", split=TRAIN
     )
-    claimed_units = claims.claim_units(database, "worker", both, clock(), LEASE)
+    claimed_units = claim_units(database, "worker", both, clock())
     assert len(claimed_units) == 6
     for work in claimed_units:
         assert work.inputs == {("augment", "", 0): {"query": f"{work.run_id} {work.example.row}"}}
@@ -79,27 +81,6 @@ def test_live_lease_is_refused_and_expired_one_taken_over(database: Database, cl
     assert units(database, id=unit)[0].attempts == 2
 
 
-def test_heartbeat_extends_the_owners_leases(database: Database, clock: Clock) -> None:
-    plan(database, clock)
-    mine, theirs = ids(database, stage="augment")[:2]
-    claim(database, clock, "me", [mine])
-    claim(database, clock, "they", [theirs])
-    for _ in range(5):
-        clock.advance(LEASE * 0.75)
-        claims.extend_leases(database, "me", ids(database), clock(), LEASE)
-    assert claim(database, clock, "other", [mine, theirs]) == [theirs]
-
-
-def test_heartbeat_lets_a_unit_expire_that_is_not_in_hand(database: Database, clock: Clock) -> None:
-    plan(database, clock)
-    held, lost = ids(database, stage="augment")[:2]
-    claim(database, clock, "me", [held, lost])
-    for _ in range(2):
-        clock.advance(LEASE * 0.75)
-        claims.extend_leases(database, "me", [held], clock(), LEASE)
-    assert claim(database, clock, "other", [held, lost]) == [lost]
-
-
 def test_unreadable_unit_fails_once_and_skips_its_dependants(database: Database, clock: Clock) -> None:
     plan(database, clock)
     [unit, *_] = ids(database, stage="augment")
@@ -114,16 +95,14 @@ def test_unreadable_unit_fails_once_and_skips_its_dependants(database: Database,
 
 def test_released_unit_is_ready_at_once(database: Database, clock: Clock) -> None:
     plan(database, clock)
-    [(unit, *_), *_] = scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)
+    [(unit, *_), *_] = take_sendable(database, "small-1", "model.large", 1, clock(), PATIENCE)
     claim(database, clock, "me", [unit])
     claims.release_units(database, "they", [unit])
     assert claim(database, clock, "they", [unit]) == []
     claims.release_units(database, "me", [unit])
     rows = units(database, id=unit)[0]
-    assert (rows.state, rows.lease_owner, rows.lease_until, rows.attempts) == (READY, None, None, 0)
-    assert (
-        scheduling.take_sendable(database, "small-1", "teacher.teacher", 1, clock(), PATIENCE)[0][0] == unit
-    )
+    assert (rows.state, rows.lease_owner, rows.attempts) == (READY, None, 0)
+    assert take_sendable(database, "small-1", "model.large", 1, clock(), PATIENCE)[0][0] == unit
     assert claim(database, clock, "they", [unit]) == [unit]
 
 
@@ -177,8 +156,8 @@ def test_poison_unit_fails_after_its_crashes(
             for work in hand.take(TRAIN, before):
                 hand.done(work)
     [unit, *_] = units(database, split=split, stage=stage)
-    for _ in range(MAX_CLAIMS):
-        assert claim(database, clock, "doomed", [unit.id]) == [unit.id]
+    for number in range(MAX_CLAIMS):
+        assert claim(database, clock, f"doomed {number}", [unit.id]) == [unit.id]
         clock.advance(LEASE + 1)
     assert claim(database, clock, "careful", [unit.id]) == []
     [rows] = units(database, id=unit.id)
@@ -203,8 +182,8 @@ def test_poison_unit_fails_after_its_crashes(
 def test_poison_units_do_not_hold_back_the_others(database: Database, clock: Clock) -> None:
     plan(database, clock)
     bad, good, _ = ids(database, stage="augment", split=TRAIN)
-    for _ in range(MAX_CLAIMS):
-        claim(database, clock, "doomed", [bad])
+    for number in range(MAX_CLAIMS):
+        claim(database, clock, f"doomed {number}", [bad])
         clock.advance(LEASE + 1)
     assert claim(database, clock, "careful", [bad, good]) == [good]
     assert not scheduling.open_barrier(database, runs.load_run(database, "small-1"))
@@ -220,12 +199,13 @@ def test_releases_are_not_counted_as_crashes(database: Database, clock: Clock) -
 
 
 def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Clock) -> None:
-    """It locks units, then calls; the end of a unit locks its call, then the unit."""
+    """Nor do lost units that are given back meanwhile."""
     plan(database, clock, train=60, test=1)
-    claimed_units = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    claimed_units = claim_units(database, "worker", ids(database, stage="augment"), clock())
     bought = [purchase(request(str(work.unit_id))) for work in claimed_units]
     for work, call in zip(claimed_units, bought, strict=True):
-        purchases.reserve(database, "worker", [CallClaim(work, call.request)], clock(), LEASE)
+        purchases.reserve(database, "worker", [CallClaim(work, call.request)], clock())
+    lost = [work.unit_id for work in claimed_units[::10]]
     ended = [
         UnitOutcome(work, {"query": "q"}, purchase=call)
         for work, call in zip(claimed_units, bought, strict=True)
@@ -237,7 +217,9 @@ def test_heartbeat_does_not_block_units_that_end(database: Database, clock: Cloc
                 outcomes.finish_units(database, batch, clock())
         else:
             for _ in range(20):
-                claims.extend_leases(database, "worker", ids(database), clock(), LEASE)
+                leases.extend_lease(database, "worker", clock(), LEASE)
+                claims.release_lost(database, "worker", lost)
 
     race(3, act)
-    assert {unit.state for unit in units(database, stage="augment")} == {DONE}
+    states = {unit.id: unit.state for unit in units(database, stage="augment")}
+    assert {state for unit_id, state in states.items() if unit_id not in lost} == {DONE}

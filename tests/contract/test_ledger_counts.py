@@ -8,11 +8,14 @@ import pytest
 
 from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, outcomes, queries
+from storage.ledger import claims, counters, counts, outcomes, queries
 from storage.ledger.counts import IN_FLIGHT, STATES
+from storage.ledger.pace import EndedUnits, ended_since
+from storage.ledger.run_progress import read_progress
 from storage.schema import DONE, FAILED, READY, SKIPPED, TEST, TRAIN, WAITING
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, Hand, ids, plan, purchase, request, units
+from tests.support.counted import assert_counts_hold
+from tests.support.small_run import LEASE, Hand, ids, plan, purchase, race, request, units
 
 
 @pytest.fixture
@@ -21,7 +24,9 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 
 def total(hand: Hand, **of: str) -> dict[str, int]:
-    return dict(counts.funnel(hand.db, hand.run.id, hand.clock()).total(**of))
+    states = counts.funnel(hand.db, hand.run.id, hand.clock()).total(**of)
+    assert {type(number) for number in states.values()} <= {int}
+    return dict(states)
 
 
 def test_new_run_is_ready_or_waits(hand: Hand, database: Database) -> None:
@@ -63,14 +68,50 @@ def test_variants_are_counted_over_their_samples(database: Database, clock: Cloc
     }
 
 
+def test_sums_replace_the_differences_and_nothing_else(hand: Hand, database: Database, clock: Clock) -> None:
+    """Feeders that fold at the same time, while units end."""
+    claimed = hand.take(TRAIN, "augment")
+
+    def act(number: int) -> None:
+        if number < 2:
+            counters.fold(database, hand.run.id, 1)
+        else:
+            hand.done(claimed[number - 2], purchase=purchase(request(str(number))))
+
+    before = read_progress(database, hand.run.id)
+    race(5, act)
+    counters.fold(database, hand.run.id, 1)
+    after = read_progress(database, hand.run.id)
+    assert after.units[TRAIN, "augment", ""] == {DONE: 3}
+    # At most one for each cell and state that has a unit.
+    assert after.differences <= before.differences + 1
+    assert counts.spending(database, hand.run.id).calls == 3
+    assert_counts_hold(database)
+
+
+def test_only_some_differences_are_replaced_at_a_time(
+    hand: Hand, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.finish_train()
+    many = read_progress(database, hand.run.id).differences
+    cells = len(hand.run.slots[TRAIN]) + len(hand.run.slots[TEST])
+    monkeypatch.setattr(counters, "MAX_FOLDED", many // 2)
+    counters.fold(database, hand.run.id, 1)
+    assert many // 2 < read_progress(database, hand.run.id).differences < many
+    assert_counts_hold(database)
+    counters.fold(database, hand.run.id, many)
+    assert read_progress(database, hand.run.id).differences <= 2 * cells
+
+
 def test_speed_counts_what_ended_lately(hand: Hand, database: Database, clock: Clock) -> None:
     first, second, _ = hand.take(TRAIN, "augment")
     hand.done(first)
     clock.advance(30)
     hand.failed(second)
-    assert counts.count_final_since(database, hand.run.id, clock() - 30) == 2
-    assert counts.count_final_since(database, hand.run.id, clock() - 29) == 1
-    assert counts.count_final_since(database, hand.run.id, clock() + 1) == 0
+    seen = EndedUnits("model.large", "augment", 2, clock() - 30, clock())
+    assert ended_since(database, hand.run.id, clock() - 30) == [seen]
+    assert ended_since(database, hand.run.id, clock() - 29) == [seen._replace(number=1, first=clock())]
+    assert ended_since(database, hand.run.id, clock() + 1) == []
 
 
 def test_reasons_come_most_frequent_first(hand: Hand, database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.core.growth import Drop
-from models.core.pipeline.stages import queues
+from models.core.pipeline.plan import queues
 from storage.database import Database
 from storage.ledger import examples, runs, scheduling
 from storage.ledger.claims import ClaimedUnit

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from models.core.types import Rejection
 from storage.database import Database
-from storage.ledger import claims, counts, outcomes, queries, retries, scheduling
+from storage.ledger import counts, outcomes, queries, retries, scheduling
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.schema import (
@@ -23,7 +23,18 @@ from storage.schema import (
     WAITING,
 )
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, Hand, claim_one, ids, plan, purchase, race, request, units
+from tests.support.small_run import (
+    LEASE,
+    Hand,
+    claim_one,
+    claim_units,
+    ids,
+    plan,
+    purchase,
+    race,
+    request,
+    units,
+)
 
 
 @pytest.fixture
@@ -50,7 +61,7 @@ def test_done_unit_keeps_its_result_and_releases_the_next(hand: Hand, database: 
         None,
         hand.clock(),
     )
-    assert (unit.lease_owner, unit.lease_until, unit.generation) == (None, None, bought.request.key)
+    assert (unit.lease_owner, unit.generation) == (None, bought.request.key)
     fed = [
         (rows.example_id, rows.needs) for rows in units(database, stage="retrieve", state=READY, split=TRAIN)
     ]
@@ -168,9 +179,8 @@ def test_rejection_is_kept_once_with_its_text(hand: Hand, database: Database) ->
     [unit] = units(database, id=claimed.unit_id)
     assert (unit.state, unit.rejections, unit.lease_owner) == (READY, 1, "worker")
     assert counts.spending(database, hand.run.id).calls == 1
-    clock = hand.clock
-    clock.advance(LEASE + 1)
-    assert claim_one(database, clock, claimed.unit_id).rejections == 1
+    hand.clock.advance(LEASE + 1)
+    assert claim_one(database, hand.clock, claimed.unit_id, "other").rejections == 1
 
 
 def test_rejections_keep_their_order(hand: Hand, database: Database) -> None:
@@ -205,7 +215,7 @@ def test_rejection_that_another_worker_recorded_is_not_recorded_again(hand: Hand
 
 def test_batches_that_end_together_do_not_block_each_other(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=40, test=1)
-    claimed_units = claims.claim_units(database, "worker", ids(database, stage="augment"), clock(), LEASE)
+    claimed_units = claim_units(database, "worker", ids(database, stage="augment"), clock())
     ended = [
         UnitOutcome(claimed, {"query": "q"}, dependants=[("retrieve", "augmented", 0)])
         for claimed in claimed_units

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import func, select, update
 
 from models.core.errors import UsageError
-from models.core.identity import question_of, row_identity
-from models.core.types import AnswerTests, Example
+from models.core.types import Example
 from storage.database import Database
-from storage.ledger import claims, queries, runs
-from storage.ledger import examples as examples_of
+from storage.ledger import runs
+from storage.ledger.planned_rows import BATCH
 from storage.schema import (
     EXAMPLES,
     INTERRUPTED,
@@ -28,7 +27,7 @@ from storage.schema import (
     WAITING,
 )
 from tests.support.clock import Clock
-from tests.support.small_run import examples, experiment, ids, plan, race, units
+from tests.support.small_run import examples, experiment, plan, race, units
 
 SPLITS = {TRAIN: examples(3), TEST: examples(2, "test")}
 
@@ -73,7 +72,7 @@ def test_every_unit_is_planned(database: Database, clock: Clock) -> None:
 
 def test_more_units_than_one_statement_holds(database: Database, clock: Clock) -> None:
     run = plan(database, clock, train=500, test=1)
-    assert run.planned == len(units(database)) > runs.BATCH
+    assert run.planned == len(units(database)) > BATCH
     assert (
         len({(unit.example_id, unit.stage, unit.variant, unit.sample) for unit in units(database)})
         == run.planned
@@ -103,36 +102,6 @@ def test_runs_on_new_data_may_be_planned_at_once(database: Database, clock: Cloc
     planned = race(4, lambda number: plan(database, clock, f"small-{number}", train=20, seed=number))
     assert len({run.planned for run in planned}) == 1
     assert count(database) == {"run": 4, "example": 22, "unit": 4 * planned[0].planned}
-
-
-def test_examples_come_back_as_they_went_in(database: Database, clock: Clock) -> None:
-    odd = Example(0, "01", "tab\t 'quote' \\ é 😀 \u2028", 'print("""x""")\n', ("a", "b c"))
-    runs.plan_run(database, "odd", experiment(), {TRAIN: [odd], TEST: examples(1)}, clock())
-    with database.read() as connection:
-        row = connection.execute(select(EXAMPLES).where(EXAMPLES.c.split == TRAIN)).one()
-    assert Example(row.row, row.question_id, row.request, row.reference, tuple(row.oracle)) == odd
-
-
-def test_tests_come_back_as_they_went_in(database: Database, clock: Clock) -> None:
-    code = "def check(candidate):\n\tassert candidate('é') == '\u2028'\n"
-    tests = AnswerTests(code, "f", "def f(x):\n\treturn ")
-    tested = Example(0, "1", "same", "x", (), tests)
-    plain = Example(1, "2", "same", "x")
-    runs.plan_run(database, "tested", experiment(), {TRAIN: [tested, plain], TEST: examples(1)}, clock())
-    runs.start_run(database, "tested", clock())
-    claimed_units = claims.claim_units(
-        database, "worker", ids(database, "tested", split=TRAIN), clock(), 20.0
-    )
-    assert {claimed.example for claimed in claimed_units} == {tested, plain}
-    with database.read() as connection:
-        absent = connection.execute(select(func.count()).where(EXAMPLES.c.tests.is_(None))).scalar_one()
-    assert absent == 2
-
-
-def test_tests_are_part_of_the_data() -> None:
-    plain, tested = Example(0, "1", "same", "x"), Example(0, "1", "same", "x", (), AnswerTests("assert x"))
-    hashes = {runs.dataset_hash({TRAIN: [row], TEST: []}) for row in (plain, tested)}
-    assert len(hashes) == 2
 
 
 def test_run_is_found_by_experiment_and_data_alone(database: Database, clock: Clock) -> None:
@@ -167,27 +136,6 @@ def test_run_of_before_goes_on_with_numbers_of_rows(database: Database, clock: C
     latest = runs.find_run(database, experiment(), run.dataset)
     assert latest is not None
     assert (latest.id, newer.experiment.identity) == ("small-0", "content")
-
-
-def test_rows_tell_if_the_dataset_gives_their_ids(database: Database, clock: Clock) -> None:
-    rows = [Example(0, "0", "sort", "x", has_id=False), Example(1, "1-7", "sort", "x")]
-    runs.plan_run(database, "ids", experiment(), {TRAIN: rows, TEST: rows[:1]}, clock())
-    assert list(queries.questions(database, "ids", TRAIN)) == [question_of("", False, "sort"), "1"]
-    with database.write() as connection:
-        connection.execute(update(EXAMPLES).values(has_id=None))
-    assert list(queries.questions(database, "ids", TRAIN)) == ["0", "1"]
-
-
-def test_equal_rows_are_counted(database: Database, clock: Clock) -> None:
-    rows = [Example(row, "same", request, "x") for row, request in enumerate(["a", "b", "a", "a"])]
-    run = runs.plan_run(database, "equal", experiment(), {TRAIN: rows, TEST: rows[:1]}, clock())
-    assert sorted(examples_of.equal_rows(database, run.dataset).values()) == [1, 2]
-    names = [name for _, name in examples_of.train_identities(database, run.dataset)]
-    assert names == [
-        row_identity("a", "x"),
-        row_identity("b", "x"),
-        *(row_identity("a", "x", n) for n in (1, 2)),
-    ]
 
 
 def test_latest_of_equal_runs_is_found(database: Database, clock: Clock) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert, text
 
 from models.core.types import Completion, Usage
 from storage.database import Database
-from storage.ledger import claims, counts, outcomes, purchases, runs
+from storage.ledger import claims, counts, leases, outcomes, purchases, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.counts import Spending
+from storage.ledger.leases import RESERVING_SECONDS
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Busy, CallClaim, Purchase, ReserveResult
-from storage.schema import TRAIN
+from storage.schema import GENERATIONS, TRAIN
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
+from tests.support.pipeline import wait_until
+from tests.support.small_run import LEASE, Hand, claim_one, ids, plan, purchase, race, request
 
 
 @pytest.fixture
@@ -25,12 +29,13 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 @pytest.fixture
 def units(hand: Hand) -> list[ClaimedUnit]:
-    """Two units under one worker's lease."""
-    return hand.take(TRAIN, "augment")[:2]
+    """Two units, each in the hands of another worker."""
+    first, second, *_ = ids(hand.db, stage="augment")
+    return [claim_one(hand.db, hand.clock, first, "me"), claim_one(hand.db, hand.clock, second, "other")]
 
 
 def reserve(hand: Hand, owner: str, unit: ClaimedUnit) -> ReserveResult:
-    [decision] = purchases.reserve(hand.db, owner, [CallClaim(unit, request())], hand.clock(), LEASE)
+    [decision] = purchases.reserve(hand.db, owner, [CallClaim(unit, request())], hand.clock())
     return decision
 
 
@@ -76,13 +81,15 @@ def test_answer_is_stored_as_it_came(hand: Hand, units: list[ClaimedUnit]) -> No
 def test_another_request_is_another_purchase(hand: Hand, units: list[ClaimedUnit]) -> None:
     commit(hand, units[0], purchase(request()))
     for other in (request("another"), request(draw=(1, 0)), request(draw=(0, 1))):
-        assert purchases.reserve(hand.db, "me", [CallClaim(units[1], other)], hand.clock(), LEASE) == [None]
+        assert purchases.reserve(hand.db, "me", [CallClaim(units[1], other)], hand.clock()) == [None]
 
 
 def test_second_caller_waits_for_the_first(hand: Hand, units: list[ClaimedUnit]) -> None:
     assert reserve(hand, "me", units[0]) is None
     assert reserve(hand, "other", units[1]) == Busy()
-    assert reserve(hand, "me", units[1]) == Busy()
+    hand.clock.advance(LEASE / 2)
+    assert reserve(hand, "other", units[1]) == Busy()
+    assert reserve(hand, "me", units[0]) == Busy()
 
 
 def test_racing_workers_buy_once(hand: Hand, units: list[ClaimedUnit]) -> None:
@@ -117,24 +124,25 @@ def test_bought_answer_cannot_be_abandoned(hand: Hand, units: list[ClaimedUnit])
 
 
 def test_expired_call_is_taken_over(hand: Hand, units: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "dead", units[0]) is None
+    assert reserve(hand, "me", units[0]) is None
     hand.clock.advance(LEASE)
+    leases.extend_lease(hand.db, "other", hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) == Busy()
     hand.clock.advance(0.1)
     assert reserve(hand, "other", units[1]) is None
-    assert reserve(hand, "dead", units[0]) == Busy()
-    purchases.abandon(hand.db, "dead", request().key)
-    assert reserve(hand, "third", units[0]) == Busy()
+    purchases.abandon(hand.db, "me", request().key)
+    hand.clock.advance(LEASE - 0.1)
+    assert reserve(hand, "me", units[0]) == Busy()
 
 
 def test_lost_call_may_not_be_made(hand: Hand, units: list[ClaimedUnit], clock: Clock) -> None:
     key, run = request().key, units[0].run_id
-    reserve(hand, "cut off", units[0])
-    assert purchases.may_be_bought(hand.db, "cut off", key, run)
+    reserve(hand, "me", units[0])
+    assert purchases.may_be_bought(hand.db, "me", key, run)
     clock.advance(LEASE + 1)
-    assert purchases.may_be_bought(hand.db, "cut off", key, run)  # nobody else wanted it
+    assert purchases.may_be_bought(hand.db, "me", key, run)  # nobody else wanted it
     assert reserve(hand, "other", units[1]) is None
-    assert not purchases.may_be_bought(hand.db, "cut off", key, run)
+    assert not purchases.may_be_bought(hand.db, "me", key, run)
     assert purchases.may_be_bought(hand.db, "other", key, run)
     commit(hand, units[1], purchase(request()))
     assert not purchases.may_be_bought(hand.db, "other", key, run)
@@ -147,34 +155,68 @@ def test_a_call_of_a_run_that_stops_is_not_made(hand: Hand, units: list[ClaimedU
 
 
 def test_expired_call_is_taken_over_once(hand: Hand, units: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "dead", units[0]) is None
+    assert reserve(hand, "me", units[0]) is None
     hand.clock.advance(LEASE + 1)
     results = race(8, lambda number: reserve(hand, f"w{number}", units[1]))
     assert sorted(map(str, results)) == ["Busy()"] * 7 + ["None"]
 
 
 def test_heartbeat_keeps_a_call(hand: Hand, units: list[ClaimedUnit]) -> None:
-    assert reserve(hand, "worker", units[0]) is None
+    assert reserve(hand, "me", units[0]) is None
     for _ in range(4):
         hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
+        leases.extend_lease(hand.db, "me", hand.clock(), LEASE)
     assert reserve(hand, "other", units[1]) == Busy()
 
 
-@pytest.mark.parametrize("end", ["failed", "released"])
-def test_heartbeat_keeps_no_call_of_a_unit_that_has_ended(
+@pytest.mark.parametrize("end", ["failed", "released", "lost", "taken over"])
+def test_a_live_worker_keeps_no_call_of_a_unit_that_it_does_not_hold(
     hand: Hand, units: list[ClaimedUnit], end: str
 ) -> None:
-    """Its worker lives on, but nobody waits for this answer: others must not wait for ever."""
-    assert reserve(hand, "worker", units[0]) is None
+    """Nobody may wait for this answer: others must not wait for ever."""
+    unit = units[0]
+    assert reserve(hand, "me", unit) is None
     if end == "failed":
-        hand.failed(units[0], "internal_error")
+        hand.failed(unit, "internal_error")
+    elif end == "lost":
+        claims.release_lost(hand.db, "me", [unit.unit_id])
     else:
-        claims.release_units(hand.db, "worker", [units[0].unit_id])
-    for _ in range(2):
-        hand.clock.advance(LEASE * 0.75)
-        claims.extend_leases(hand.db, "worker", [unit.unit_id for unit in units], hand.clock(), LEASE)
+        claims.release_units(hand.db, "me", [unit.unit_id])
+    if end == "taken over":
+        claim_one(hand.db, hand.clock, unit.unit_id, "other")
+    hand.clock.advance(RESERVING_SECONDS)
+    assert reserve(hand, "other", units[1]) == Busy()
+    hand.clock.advance(0.1)
     assert reserve(hand, "other", units[1]) is None
+
+
+def test_slow_statement_does_not_take_a_call_whose_claim_it_cannot_see(
+    database: Database, clock: Clock
+) -> None:
+    """It began before the unit of the call was claimed, and waited for another call meanwhile."""
+    if database.is_sqlite:
+        return  # one statement at a time writes, and sees all that was written before
+    plan(database, clock)
+    first, second, third = ids(database, stage="augment")
+    slow, blocking = (claim_one(database, clock, *each) for each in ((first, "slow"), (second, "third")))
+    # Calls are reserved in the order of their keys: the statement waits at the first.
+    words = sorted("ab", key=lambda each: request(each).key)
+    both = [CallClaim(slow, request(each)) for each in words]
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as connection:
+            row = purchases._reservation_row("third", CallClaim(blocking, both[0].request), clock())
+            connection.execute(insert(GENERATIONS).values(row))
+            waiting = pool.submit(purchases.reserve, database, "slow", both, clock())
+            wait_until(lambda: waits_for_a_lock(database), "the statement waits")
+            fast = claim_one(database, clock, third, "fast")
+            assert purchases.reserve(database, "fast", [CallClaim(fast, both[1].request)], clock()) == [None]
+        assert waiting.result() == [Busy(), Busy()]
+
+
+def waits_for_a_lock(db: Database) -> bool:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with db.read() as connection:
+        return bool(connection.execute(query).scalar())
 
 
 def test_first_answer_stays(hand: Hand, units: list[ClaimedUnit]) -> None:
@@ -199,9 +241,7 @@ def test_spending_is_the_sum_of_what_was_bought(hand: Hand, units: list[ClaimedU
     ]
     for call in calls:
         commit(hand, units[0], call)
-    assert purchases.reserve(hand.db, "me", [CallClaim(units[1], request("3"))], hand.clock(), LEASE) == [
-        None
-    ]
+    assert purchases.reserve(hand.db, "me", [CallClaim(units[1], request("3"))], hand.clock()) == [None]
     spent = counts.spending(hand.db, "small-1")
     assert spent == Spending(3, Usage(300, 120, 60), 3 * 10**12 + 3, 0.75)
     assert spent.dollars == pytest.approx(3000.000000003, abs=1e-12)

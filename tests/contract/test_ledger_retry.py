@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from models.core.pipeline.stages import downstream, queues
+from models.core.pipeline.graph import downstream
+from models.core.pipeline.plan import queues
 from models.core.types import Rejection
 from storage.database import Database
 from storage.ledger import claims, counts, exemplars, outcomes, queries, retries, runs, scheduling
 from storage.ledger.claims import ClaimedUnit
+from storage.ledger.row_counts import row_counts
 from storage.schema import (
     ALREADY_CORRECT,
     DONE,
@@ -22,6 +24,7 @@ from storage.schema import (
     FINISHED,
     INTERRUPTED,
     NO_SAMPLES,
+    OPEN,
     READY,
     RUNNING,
     SKIPPED,
@@ -31,7 +34,18 @@ from storage.schema import (
     WAITING,
 )
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, PATIENCE, Hand, claim_one, ids, plan, race, units
+from tests.support.small_run import (
+    LEASE,
+    PATIENCE,
+    Hand,
+    claim_one,
+    claim_units,
+    ids,
+    plan,
+    race,
+    take_sendable,
+    units,
+)
 
 
 @pytest.fixture
@@ -41,7 +55,7 @@ def hand(database: Database, clock: Clock) -> Hand:
 
 def test_failed_unit_is_ready_and_what_it_held_back_waits(hand: Hand, database: Database) -> None:
     planned = {unit.id: (unit.state, unit.needs) for unit in units(database)}
-    scheduling.take_sendable(database, hand.run.id, "teacher.teacher", 9, hand.clock(), PATIENCE)
+    take_sendable(database, hand.run.id, "model.large", 9, hand.clock(), PATIENCE)
     first, second, third = hand.take(TRAIN, "augment")
     hand.failed(first)
     hand.done(second)
@@ -182,12 +196,13 @@ def live(hand: Hand, chance: random.Random, failing: float) -> None:
     for _ in range(400):
         scheduling.open_barrier(db, run)
         for queue in queues(run.experiment):
-            taken = scheduling.take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
-            for claimed in claims.claim_units(
-                db, f"w{chance.random()}", [unit for unit, *_ in taken], clock(), LEASE
-            ):
+            taken = take_sendable(db, run.id, queue, chance.randint(1, 9), clock(), PATIENCE)
+            for claimed in claim_units(db, f"w{chance.random()}", [unit for unit, *_ in taken], clock()):
                 end(hand, chance, claimed, failing)
-            assert counts.funnel(db, run.id, clock()).total().total() == run.planned
+            funnel = counts.funnel(db, run.id, clock())
+            assert funnel.total().total() == run.planned
+            still_open = {unit.example_id for unit in units(db, run.id) if unit.state in OPEN}
+            assert row_counts(db, run, funnel).open == len(still_open)
         if scheduling.finish_run(db, run.id, clock()):
             assert runs.run_state(db, run.id) == (FINISHED, "")
             return

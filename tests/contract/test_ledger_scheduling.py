@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
-from storage.database import Database
-from storage.ledger import claims, runs, scheduling
-from storage.schema import DONE, FINISHED, PAUSED, READY, RUNNING, TEST, TRAIN, WAITING
-from tests.support.clock import Clock
-from tests.support.small_run import LEASE, PATIENCE, Hand, ids, plan, race, units
+from sqlalchemy import event, update
 
-TEACHER = "teacher.teacher"
+from storage.database import Database
+from storage.ledger import runs, scheduling
+from storage.ledger.scheduling import QueueRoom
+from storage.schema import DONE, FINISHED, PAUSED, READY, RUNNING, TEST, TRAIN, UNITS, WAITING
+from tests.support.clock import Clock
+from tests.support.small_run import LEASE, PATIENCE, Hand, claim_units, ids, plan, race, take_sendable, units
+
+TEACHER = "model.large"
 
 
 def take(db: Database, clock: Clock, limit: int = 100, queue: str = TEACHER) -> list[int]:
-    taken = scheduling.take_sendable(db, "small-1", queue, limit, clock(), PATIENCE)
+    taken = take_sendable(db, "small-1", queue, limit, clock(), PATIENCE)
     return [unit for unit, *_ in taken]
 
 
 def test_ready_units_are_sent_in_order_and_in_bounds(database: Database, clock: Clock) -> None:
     plan(database, clock, train=10)
     wanted = ids(database, stage="augment")
-    assert scheduling.take_sendable(database, "small-1", TEACHER, 4, clock(), PATIENCE) == [
-        (unit, "augment", f"train/{row}") for row, unit in enumerate(wanted[:4])
+    assert take_sendable(database, "small-1", TEACHER, 4, clock(), PATIENCE) == [
+        (unit, "augment", "augment", f"train/{row}") for row, unit in enumerate(wanted[:4])
     ]
     assert take(database, clock, 4) == wanted[4:8]
     assert take(database, clock, 4) == wanted[8:]
     assert take(database, clock) == []
 
 
+def test_open_units_of_an_earlier_release_move_to_the_queues_of_models(
+    database: Database, clock: Clock
+) -> None:
+    run, other = plan(database, clock), plan(database, clock, "small-2", seed=1)
+    wanted = {unit.id: unit.queue for unit in units(database)}
+    done = ids(database, stage="augment")[0]
+    with database.write() as connection:
+        for queue, before in ((TEACHER, "teacher.teacher"), ("model.small", "student.student")):
+            named = UNITS.c.queue == queue
+            connection.execute(update(UNITS).where(UNITS.c.run_id == run.id, named).values(queue=before))
+        connection.execute(update(UNITS).where(UNITS.c.id == done).values(state=DONE))
+    assert take(database, clock) == []
+    for each in (run, other, run):
+        scheduling.rename_queues(database, each)
+    assert {unit.id: unit.queue for unit in units(database)} == wanted | {done: "teacher.teacher"}
+    assert take(database, clock)
+
+
 def test_queues_and_runs_are_kept_apart(database: Database, clock: Clock) -> None:
     plan(database, clock)
     plan(database, clock, "small-2", seed=1)
     assert take(database, clock, queue="retrieve") == ids(database, stage="retrieve", split=TEST)
-    assert take(database, clock, queue="student.student") == ids(database, stage="answer", needs=0)
+    assert take(database, clock, queue="model.small") == ids(database, stage="answer", needs=0)
     assert take(database, clock, queue="judge") == []
     assert set(take(database, clock)).isdisjoint(ids(database, "small-2"))
 
@@ -42,28 +64,46 @@ def test_lost_message_is_sent_again_after_patience(database: Database, clock: Cl
     plan(database, clock)
     first = take(database, clock)
     clock.advance(PATIENCE)
-    assert not scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
     assert take(database, clock) == []
     clock.advance(0.1)
-    assert scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
     assert take(database, clock) == first
 
 
 def test_unit_in_a_workers_hands_is_not_sent(database: Database, clock: Clock) -> None:
     plan(database, clock)
     first, second, third = take(database, clock)
-    claims.claim_units(database, "worker", [first, second], clock(), LEASE)
+    claim_units(database, "worker", [first, second], clock())
     clock.advance(PATIENCE + 1)
     assert take(database, clock) == [third]
     clock.advance(LEASE)
     assert take(database, clock) == [first, second, third]
 
 
-def test_peeking_sends_no_unit(database: Database, clock: Clock) -> None:
+def test_all_queues_are_asked_for_at_once(database: Database, clock: Clock) -> None:
+    """In one query, each with its own room and patience."""
     plan(database, clock)
-    for _ in range(2):
-        assert scheduling.has_sendable(database, "small-1", TEACHER, clock(), PATIENCE)
-    assert len(take(database, clock)) == 3
+    take(database, clock)
+    retrieve = ids(database, stage="retrieve", split=TEST)
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    clock.advance(PATIENCE + 1)
+    rooms = {
+        TEACHER: QueueRoom(9, 1e9), "retrieve": QueueRoom(1, PATIENCE), "judge": QueueRoom(9, PATIENCE),
+        "model.small": QueueRoom(2, PATIENCE),
+    }  # fmt: skip
+    taken = scheduling.take_sendable(database, "small-1", rooms, clock())
+    assert {queue: len(units) for queue, units in taken.items()} == {
+        TEACHER: 0, "retrieve": 1, "judge": 0, "model.small": 2,
+    }  # fmt: skip
+    assert [unit.unit_id for unit in taken["retrieve"]] == retrieve[:1]
+    # BEGIN, the query; BEGIN, the mark. PostgreSQL's driver begins by itself.
+    assert asked <= 4
+    assert scheduling.take_sendable(database, "small-1", {}, clock()) == {}
 
 
 def test_run_has_one_leader(database: Database, clock: Clock) -> None:
@@ -194,15 +234,16 @@ def test_paused_run_stays_paused(database: Database, clock: Clock) -> None:
 def test_groups_of_augmentations_are_taken_whole(database: Database, clock: Clock) -> None:
     """The same rows are asked together whatever the room in the queue."""
     run = plan(database, clock, train=50, augment={"batch_size": 4})
-    starts = scheduling.augment_group_starts(database, run)
+    starts = scheduling.group_start_units(database, run)
     wanted = ids(database, stage="augment")
     assert wanted[0] in starts
     taken: list[int] = []
-    while units_taken := scheduling.take_sendable(database, run.id, TEACHER, 7, clock(), PATIENCE, starts):
+    take = partial(take_sendable, database, run.id, TEACHER, 7)
+    while units_taken := take(clock(), PATIENCE, starts, ["augment"]):
         assert units_taken[0][0] in starts
         assert 1 <= len(units_taken) < 7 + 4
-        taken += [unit for unit, _, _ in units_taken]
+        taken += [unit.unit_id for unit in units_taken]
     assert taken == wanted
     sizes = [end - start for start, end in pairwise([*map(wanted.index, sorted(starts)), len(wanted)])]
     assert max(sizes) == 4
-    assert scheduling.augment_group_starts(database, plan(database, clock, "small-2", train=5)) == frozenset()
+    assert scheduling.group_start_units(database, plan(database, clock, "small-2", train=5)) == frozenset()

@@ -21,16 +21,21 @@ from sqlmodel import SQLModel
 
 from models.core.errors import ServiceError
 from storage.database import MIGRATIONS, Database
+from storage.ledger.batch_enqueue import enqueue_for_batch
 from storage.ledger.outcomes import keep_purchase
+from storage.ledger.purchases import Busy, CallClaim, reserve
 from storage.schema import GENERATIONS, RUNS, TRAIN
 from tests.support.clock import Clock
-from tests.support.small_run import Hand, plan, purchase, request
+from tests.support.counted import assert_counts_hold
+from tests.support.small_run import LEASE, Hand, claim_units, ids, plan, purchase, request
 
 
 @pytest.fixture
 def fresh(database_url: str) -> Iterator[Database]:
-    """A ledger of its own, whose tables a test may drop."""
+    """A ledger of its own that migrations have built, whose tables a test may drop."""
     db = Database(database_url)
+    db.migrate()
+    downgrade(db)
     db.migrate()
     yield db
     db.close()
@@ -88,12 +93,25 @@ def test_the_last_file_is_the_last_revision(fresh: Database) -> None:
     fresh.require_current()
 
 
-def test_migrations_make_what_the_schema_makes(fresh: Database) -> None:
+def test_migrations_make_what_a_new_ledger_has(fresh: Database) -> None:
     """Alembic compares neither the conditions of indexes nor all types."""
     migrated = reflected(fresh)
     downgrade(fresh)
-    SQLModel.metadata.create_all(fresh.engine)
+    with fresh.write() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+    fresh.migrate()
     assert migrated == reflected(fresh)
+    fresh.require_current()
+
+
+def test_tables_of_others_are_not_taken_for_a_ledger(fresh: Database) -> None:
+    downgrade(fresh)
+    with fresh.write() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(text("CREATE TABLE other (id INTEGER)"))
+    fresh.migrate()
+    assert tables(fresh) == {*SQLModel.metadata.tables, "alembic_version", "other"}
+    fresh.require_current()
 
 
 def test_migrations_go_down_and_up_again(fresh: Database, clock: Clock) -> None:
@@ -125,6 +143,34 @@ def test_a_ledger_of_before_opens_with_what_it_holds(fresh: Database, clock: Clo
             purchase(request()).completion.text, None, 0, False,
         )  # fmt: skip
         assert connection.scalar(select(RUNS.c.unanswered_nano_usd)) == 0
+    assert_counts_hold(fresh)
+    hand.done(unit)
+    assert_counts_hold(fresh)
+
+
+def test_leases_of_each_unit_become_leases_of_workers(fresh: Database, clock: Clock) -> None:
+    hand = Hand(fresh, plan(fresh, clock), clock)
+    live, dead, filed = ids(fresh, stage="augment")
+    [claimed] = claim_units(fresh, "live", [live], clock())
+    reserve(fresh, "live", [CallClaim(claimed, request())], clock())
+    [parked] = claim_units(fresh, "live", [filed], clock())
+    enqueue_for_batch(fresh, "live", [parked], CallClaim(parked, request("filed")), clock())
+    clock.advance(1)
+    claim_units(fresh, "dead", [dead], clock() - LEASE - 1)
+    migrate_to(fresh, "0009")
+    with fresh.read() as connection:
+        held_units, held_calls = (
+            {tuple(row) for row in connection.execute(text(f"SELECT lease_owner, lease_until FROM {table}"))}
+            for table in ("unit", "generation")
+        )
+    until = clock() - 1 + LEASE
+    assert held_units == {(None, None), ("live", until), ("dead", clock() - 1), ("batch", 1e11)}
+    assert held_calls == {("live", until), ("batch", 1e11)}
+    fresh.migrate()
+    assert differences(fresh) == []
+    assert [unit.unit_id for unit in claim_units(fresh, "new", [live, dead, filed], clock())] == [dead]
+    assert reserve(fresh, "new", [CallClaim(claimed, request())], clock()) == [Busy()]
+    assert hand.done(claimed) == 1
 
 
 MIGRATE = """
@@ -162,13 +208,13 @@ def test_processes_may_migrate_at_the_same_time(database_url: str) -> None:
 def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
     db = Database(database_url)
     try:
-        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0007"):
+        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0013"):
             db.require_current()
         db.migrate()
         db.require_current()
         with db.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
-        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0007"):
+        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0013"):
             db.require_current()
         with pytest.raises(ServiceError, match=r"it was made by another release of Starmill"):
             db.migrate()
@@ -176,13 +222,11 @@ def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
         db.close()
 
 
-def test_leases_are_read_without_ended_units(database: Database) -> None:
-    for table in ("unit", "generation"):
-        query = text(f"{'EXPLAIN QUERY PLAN' if database.is_sqlite else 'EXPLAIN'} "
-                     f"SELECT * FROM {table} WHERE lease_owner = 'worker'")  # fmt: skip
-        with database.read() as connection:
-            if not database.is_sqlite:
-                # An empty table is read whole unless that is dear.
-                connection.execute(text("SET LOCAL enable_seqscan = off"))
-            plan = str(connection.execute(query).all())
-        assert f"{table}_lease" in plan
+def test_claimed_units_are_read_without_ended_ones(database: Database) -> None:
+    query = text(f"{'EXPLAIN QUERY PLAN' if database.is_sqlite else 'EXPLAIN'} "
+                 "SELECT * FROM unit WHERE lease_owner = 'worker'")  # fmt: skip
+    with database.read() as connection:
+        if not database.is_sqlite:
+            # An empty table is read whole unless that is dear.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        assert "unit_lease" in str(connection.execute(query).all())

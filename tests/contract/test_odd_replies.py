@@ -10,12 +10,14 @@ import pytest
 
 from models.adapters.backends.openai import OpenAIBackend, path_and_body
 from models.core.errors import AccessError, ModelError, RateLimited, StrayRefusal
-from models.core.experiment.endpoints import Endpoint
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Limits, Message, Request
 from tests.openai_server.calls import ask, ask_backend
 from tests.support.gateway import GatewayProcess
 from tests.support.scripted_provider import ScriptedProvider, running_provider
 from tests.support.scripted_replies import normal_text
+
+ANY = Model(backend="openai", model="any")
 
 MISSING = {"status": 404, "json": {"error": {"message": "no route"}}}
 CASES: list[dict[str, Any]] = [
@@ -43,7 +45,7 @@ def in_order(url: str, *requests: Request) -> list[Completion | ModelError]:
     """Ask one after the other through one backend."""
 
     async def ask_each() -> list[Completion | ModelError]:
-        backend, outcomes = OpenAIBackend(Endpoint(), url), []
+        backend, outcomes = OpenAIBackend(ANY, url), []
         for request in requests:
             try:
                 outcomes.append(await backend.complete(request))
@@ -84,7 +86,7 @@ def test_a_limit_of_a_day_is_not_taken_as_one_of_a_minute(provider: ScriptedProv
     backends: list[OpenAIBackend] = []
 
     def opened() -> OpenAIBackend:
-        backends.append(OpenAIBackend(Endpoint(), provider.url_of("daily")))
+        backends.append(OpenAIBackend(ANY, provider.url_of("daily")))
         return backends[0]
 
     ask_backend(opened, [question(1)])

@@ -21,7 +21,7 @@ from models.core.errors import (
     TimedOut,
     Unavailable,
 )
-from models.core.experiment.endpoints import Teacher
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Message, Rejection, Request
 from tests.openai_server.behaviour import Window
 from tests.openai_server.calls import ask, ask_all
@@ -225,29 +225,29 @@ def test_faults_repeat_and_come_in_their_share(openai_server: OpenAIServer) -> N
 def test_key_is_sent_and_never_shown(openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     openai_server.configure(key=KEY)
-    assert ask(openai_server.url, question()).text
+    assert ask(openai_server.url, question(), api_key_env="OPENAI_API_KEY").text
     openai_server.configure(key="another")  # the server now quotes the key that it refuses
     with pytest.raises(AccessError, match="set OPENAI_API_KEY") as caught:
-        ask(openai_server.url, question())
+        ask(openai_server.url, question(), api_key_env="OPENAI_API_KEY")
     assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_official_api_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(AccessError, match="set MY_KEY"):
-        open_backend(Teacher(backend="openai", model="some-model", api_key_env="MY_KEY"), None)
+        open_backend(Model(backend="openai", model="some-model", api_key_env="MY_KEY"), None)
 
 
 def test_malformed_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY + "“")
     with pytest.raises(AccessError, match="MY_KEY") as caught:
-        open_backend(Teacher(backend="openai", model="some-model", api_key_env="MY_KEY"), None)
+        open_backend(Model(backend="openai", model="some-model", api_key_env="MY_KEY"), None)
     assert KEY not in str(caught.value)
 
 
 def test_the_embedded_model_needs_its_server() -> None:
     with pytest.raises(ServiceError, match="--local"):
-        open_backend(Teacher(backend="embedded"), None)
+        open_backend(Model(backend="embedded"), None)
 
 
 def test_the_embedded_server_gets_no_key(
@@ -257,7 +257,7 @@ def test_the_embedded_server_gets_no_key(
     openai_server.configure(key=KEY)
 
     async def once() -> None:
-        backend = open_backend(Teacher(backend="embedded"), openai_server.url)
+        backend = open_backend(Model(backend="embedded"), openai_server.url)
         try:
             await backend.complete(question())
         finally:

@@ -17,7 +17,7 @@ from models.core.errors import ModelError
 from tests.support import provider_grammar as grammar
 from tests.support.provider_runs import provider_stack
 
-ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", "sk-secret-0123456789")
+ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", ("sk-secret-0123456789",))
 SECONDS = 180.0
 LONGEST_NAME = 32  # characters of a finish reason in the ledger
 

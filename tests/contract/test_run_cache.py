@@ -89,6 +89,17 @@ def test_a_run_that_is_over_is_dropped_with_all_that_was_kept_for_it(runtime: Ru
     assert recording.wait(PATIENCE)
 
 
+def test_two_may_drop_a_run_at_once(runtime: Runtime) -> None:
+    runtime.wait_for(runtime.context(RUN))
+    runs.stop_run(runtime.db, RUN, "stopped")
+
+    async def drop_twice() -> None:
+        await asyncio.gather(runtime.drop_ended_runs(), runtime.drop_ended_runs())
+
+    runtime.wait_for(drop_twice())
+    assert not runtime._contexts
+
+
 def test_runs_that_are_over_are_dropped_by_and_by(runtime: Runtime) -> None:
     value = dropped(runtime.wait_for(load(runtime.wait_for(runtime.context(RUN)), "a")))
     runs.stop_run(runtime.db, RUN, "stopped")

@@ -57,6 +57,15 @@ def test_an_answer_of_a_raw_prompt_ends_where_a_next_example_begins(wording: Pro
         assert wording.student_prompt("REQUEST", passages, []).startswith(tuple(wording.folder.stop))
 
 
+def test_without_documentation_no_heading_is_left(wording: PromptRenderer) -> None:
+    bare = Exemplar("an earlier request", "an earlier answer", "Because.")
+    asked = [message.content for message in wording.rationale("REQUEST", [], [bare])[1:]]
+    for text in (*asked, wording.student_prompt("REQUEST", [], [bare])):
+        assert "Document" not in text
+        assert "\n\n\n" not in text
+        assert text == text.lstrip()
+
+
 def test_the_answer_is_given_away_as_a_hint_alone(wording: PromptRenderer) -> None:
     for style in ("paper", "explain"):
         plain = wording.rationale("REQUEST", [PASSAGE], [SHOWN], None, style)

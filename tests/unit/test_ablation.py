@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from pydantic import ValidationError
-
-from models.core.experiment.experiment import LONGEST_NAME
+from models.core.experiment.experiment import Experiment
+from models.core.experiment.parts import LONGEST_NAME, missing_part
+from models.core.pipeline.contrasts import Change, main_contrasts
 from models.core.pipeline.grid import Cell, cells
 from producer.experiments.load import load_experiment
 from storage.schema import UnitRow
@@ -75,23 +74,53 @@ def test_exemplars_are_named_where_they_vary_and_only_there() -> None:
     ]
 
 
+def test_wrong_rationales_are_an_axis_of_cells_with_rationales() -> None:
+    grid = {"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]}
+    both = cells(experiment(grid=grid | {"wrong_rationales": [False, True]}))
+    assert [(cell.name, cell.wrong_rationales) for cell in both] == [
+        ("student/0-shot", False),
+        ("student/2-shot", False),
+        ("student/2-shot/star-right", False),
+        ("student/2-shot/star-all", True),
+    ]
+    for drop_wrong in (True, False):
+        one = cells(experiment(grid=grid, rationale={"drop_wrong": drop_wrong}))
+        assert [cell.name for cell in one] == ["student/0-shot", "student/2-shot", "student/2-shot/star"]
+        assert {cell.wrong_rationales for cell in one} == {not drop_wrong}
+    over = cells(experiment(grid=grid | {"wrong_rationales": [True]}, rationale={"drop_wrong": True}))
+    assert {(cell.wrong_rationales, cell.wrong_vary) for cell in over} == {(True, False)}
+
+
+def test_train_rows_are_an_axis_of_cells_with_exemplars() -> None:
+    grid = {"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]}
+    assert {cell.train_rows for cell in cells(experiment(grid=grid))} == {0}
+    sizes = cells(experiment(grid=grid | {"train_rows": [100, 400], "exemplars": ["fixed", "nearest"]}))
+    assert [(cell.name, cell.train_rows) for cell in sizes][:4] == [
+        ("student/0-shot", 0),
+        ("student/2-shot-fixed-of-100", 100),
+        ("student/2-shot-fixed-of-400", 400),
+        ("student/2-shot-nearest-of-100", 100),
+    ]
+    assert [cell.name for cell in sizes][-1] == "student/2-shot-nearest-of-400/star"
+    changes = [contrast.changes for contrast in main_contrasts(sizes)]
+    assert [(Change("train_rows", 100, 400),)] == [each for each in changes if each[0].axis == "train_rows"]
+
+
 def test_the_longest_names_fit_the_ledger() -> None:
     longest = "r" * 32
     grid = {"shots": [64], "retrieval": [longest], "rationale": ["first_pass"], "augment_test": [True]}
-    for length, choices in ((64, ["nearest"]), (LONGEST_NAME, ["nearest", "diverse"])):
-        grid_cells = cells(
-            experiment(
-                passages={"alternatives": {longest: {"method": "bm25"}}},
-                students=[{"backend": "embedded", "name": "s" * length}],
-                grid=grid | {"exemplars": choices},
-            )
+    assert UnitRow.model_fields["variant"].metadata[0].max_length == LONGEST_NAME
+
+    def lengthy(student: int, choices: list[str]) -> Experiment:
+        return experiment(
+            passages={"alternatives": {longest: {"method": "bm25"}}},
+            students=[{"backend": "embedded", "name": "s" * student}],
+            grid=grid | {"exemplars": choices},
         )
-        assert len(grid_cells[0].name) <= UnitRow.model_fields["variant"].metadata[0].max_length
-    with pytest.raises(ValidationError, match=f"at most {LONGEST_NAME} characters; shorten sss"):
-        experiment(
-            students=[{"backend": "embedded", "name": "s" * (LONGEST_NAME + 1)}],
-            grid={"exemplars": ["nearest", "diverse"]},
-        )
+
+    assert missing_part(lengthy(64, ["nearest"])) == ""
+    assert missing_part(lengthy(58, ["nearest", "diverse"])) == ""
+    assert "that is 129 characters, and 128 fit; shorten" in missing_part(lengthy(59, ["nearest", "diverse"]))
 
 
 def test_without_exemplars_there_are_no_rationales() -> None:

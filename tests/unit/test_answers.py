@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from models.core.answers.checks import REASONS, usable_text
 from models.core.answers.extraction import extract_prediction
 from models.core.answers.parsers import (
-    ParsedRationale,
     parse_augmentation,
     parse_augmentations,
     parse_rationale,
 )
+from models.core.prompts.rendering import augmented_request
 from models.core.types import Completion, Rejection, Usage
 
 TEXT = st.text(max_size=120) | st.text(alphabet="`.: \nx12)*\"'", max_size=60).map(
@@ -38,7 +39,8 @@ def reason(answer: object) -> str:
 
 def test_reasons_explain_themselves_in_one_line() -> None:
     soft = {name for name, entry in REASONS.items() if entry.soft}
-    assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict", "no_pairs"}
+    assert soft == {"truncated", "no_answer", "no_code", "parroted", "hint_leak", "no_verdict", "no_pairs",
+            "no_json", "schema", "no_score", "words", "pattern"}  # fmt: skip
     hard = {"null", "empty", "limit_used_up", "refusal", "html", "malformed", "missing"}
     assert REASONS.keys() == soft | hard
     assert {name for name, entry in REASONS.items() if entry.final} == {"limit_used_up"}
@@ -142,6 +144,23 @@ def test_augmentations_of_the_papers_teacher(reference_data: Path) -> None:
     assert sum(isinstance(answer, str) for answer in parsed) > 1950
 
 
+def test_any_text_makes_the_papers_requests(reference_data: Path) -> None:
+    """All of them, but for a second full stop of the paper's where a request ends in one."""
+
+    def read(name: str) -> dict[str, Any]:
+        with gzip.open(reference_data / "paper" / f"{name}.jsonl.gz", "rt") as lines:
+            return {row["question_id"]: row for row in map(json.loads, lines)}
+
+    augmented, reasoned = read("teacher_query_augmentations"), read("teacher_rationales_first_pass")
+    for key, row in reasoned.items():
+        request = augmented[key]["query"]
+        completion = completion_of(augmented[key]["augmentation"])
+        augmentation = parse_augmentation(completion, request, any_text=True)
+        assert isinstance(augmentation, str)
+        assert augmented_request(request, augmentation) == row["query"].replace(".. ", ". ", 1)
+    assert reason(parse_augmentation(completion_of(" \n "), "sort x", any_text=True)) == "empty"
+
+
 REQUESTS = ["sort x", "print y", "drop z"]
 ALL = ["This requires a.", "This requires b, 2. c.", "This requires d."]
 
@@ -181,65 +200,6 @@ def test_unusable_reply_rejects_every_item() -> None:
 
 def test_reply_to_one_request_needs_no_number() -> None:
     assert parse_augmentations(completion_of("This requires a."), ["sort x"]) == ["This requires a."]
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("f sorts. The answer is f(x).", "f(x)"),
-        ("f sorts. The answer is: `f(x)`.", "f(x)"),
-        (
-            "f sorts. The final result: THE ANSWER IS\n```python\nfor y in x:\n    f(y)\n```",
-            "for y in x:\n    f(y)",
-        ),
-        ("f sorts. The answer is ``` f(x) ```", "f(x)"),
-        ("f sorts. The answer is ```py f(x)```.", "f(x)"),
-        ("f sorts. The answer is as follows.\n```\nf(x)\n", "f(x)"),
-    ],
-)
-def test_rationale_and_its_code_are_parsed(text: str, code: str) -> None:
-    assert parse_rationale(completion_of(f"\n{text} \n"), "sort x", hinted=False) == ParsedRationale(
-        text.strip(), code
-    )
-
-
-def test_rationale_ends_before_an_invented_example() -> None:
-    text = "f sorts. The answer is f(x).\n\nRequest: print y\nThe answer is print(y)."
-    assert parse_rationale(completion_of(text), "sort x", hinted=False) == ParsedRationale(
-        "f sorts. The answer is f(x).", "f(x)"
-    )
-
-
-HINTED = "sort x. This requires sorting x (Hint: the answer is f(x))"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("f(x) sorts x.", "no_answer"),
-        ("f(x) sorts x. The answer is:", "no_code"),
-        ("f(x) sorts x. The answer is ``.", "no_code"),
-        ("sort x", "parroted"),
-        ("Request: Sort `x`. This requires sorting x.", "parroted"),
-        ("Sort x. The answer is f(x)", "parroted"),
-        ("f sorts. The answer is sort x.", "parroted"),
-        ("As the hint says, the answer is f(x)", "hint_leak"),
-        ("<html>", "html"),
-    ],
-)
-def test_unusable_rationale_is_rejected_with_its_reason(text: str, expected: str) -> None:
-    assert reason(parse_rationale(completion_of(text), HINTED, hinted=True)) == expected
-
-
-def test_hint_leak_needs_a_hint() -> None:
-    text = "The hint of a widget is text. The answer is f(x)"
-    assert isinstance(parse_rationale(completion_of(text), "sort x", hinted=False), ParsedRationale)
-    assert reason(parse_rationale(completion_of(text), "sort x", hinted=True)) == "hint_leak"
-
-
-def test_a_request_that_is_code_may_be_its_own_answer() -> None:
-    answer = parse_rationale(completion_of("It assigns 5. The answer is x = 5"), "x = 5", hinted=False)
-    assert isinstance(answer, ParsedRationale)
 
 
 @pytest.mark.parametrize(

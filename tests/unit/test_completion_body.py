@@ -21,7 +21,7 @@ from models.core.errors import (
 )
 from models.core.types import MALFORMED, Completion, Rejection, Usage
 
-ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", "sk-secret-0123456789")
+ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", ("sk-secret-0123456789",))
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7}
 
 
@@ -188,3 +188,18 @@ def test_reasoning_that_uses_up_the_limit_says_what_to_raise(
     assert rejection.reason == "limit_used_up"
     assert "raise max_completion_tokens (or max_tokens)" in rejection.detail
     assert "\n" not in rejection.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "served"),
+    [
+        ({"model": "gpt-4o-2024-08-06", "system_fingerprint": "fp_1"}, "gpt-4o-2024-08-06 fp_1"),
+        ({"model": "small", "system_fingerprint": None}, "small"),
+        ({"model": " a\x1b[31m\nb "}, "a[31m b"),
+        ({"model": "m" * 500, "system_fingerprint": "f" * 500}, "m" * 60 + "... " + "f" * 60 + "..."),
+        ({"model": 7}, None),
+        ({}, None),
+    ],
+)
+def test_model_is_named_as_the_server_names_it(fields: dict[str, Any], served: str | None) -> None:
+    assert parse(answer(**fields)).served == served

@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from models.core.experiment.experiment import Experiment
 from models.core.prompts.rendering import PromptRenderer, apply_format
 from models.core.retrieval.passage_selection import format_passages
@@ -72,12 +70,19 @@ def asked(experiment: Experiment) -> dict[str, Request]:
     return requests
 
 
-@pytest.mark.parametrize("preset", ["demo", "conala-paper"])
-def test_requests_are_those_of_before(preset: str) -> None:
-    requests = asked(load_experiment(preset))
+def paper_of_then() -> Experiment:
+    """The preset of then, which asked for rationales in the words and with the seeds of the task folder."""
+    paper = load_experiment("conala-paper", ["teacher.params.max_tokens=1024", "augment.params={}"])
+    folder = load_experiment("conala")
+    rationale = paper.rationale.model_copy(update={"seeds": folder.rationale.seeds})
+    return paper.model_copy(update={"task": folder.task, "rationale": rationale})
+
+
+def test_requests_are_those_of_before() -> None:
+    preset = "conala-paper"
+    requests = asked(paper_of_then())
     for name, body in GOLDEN["bodies"].items():
-        if name.startswith(f"{preset}/"):
-            assert requests[name.removeprefix(f"{preset}/")].body() == body
+        assert requests[name.removeprefix(f"{preset}/")].body() == body
     for stage in ("augment", "rationale", "answer"):
         keys = [request.key for name, request in requests.items() if name.startswith(stage)]
         digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()

@@ -13,9 +13,11 @@ import pytest
 from models.core.errors import DatasetError, UsageError
 from models.core.experiment.options import Dataset
 from models.core.types import Example
-from producer.experiments.datasets import check_right_passages, read_dataset
+from producer.experiments.datasets import read_dataset
+from producer.experiments.row_requirements import require_right_passages
 from storage.schema import TEST, TRAIN
 from tests.support.small_run import experiment
+from tests.support.task_folders import conala
 
 ROW = {"id": "a", "request": "sort x", "reference": "sorted(x)"}
 DOCPROMPTING_ROW = {
@@ -46,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(given: Dataset) -> dict[str, list[Example]]:
     """Twice, since a split can be read as often as one likes."""
-    splits = read_dataset(given)
+    splits = read_dataset(experiment(dataset=given))
     rows_by_split = {split: list(rows) for split, rows in splits.items()}
     assert rows_by_split == {split: list(rows) for split, rows in splits.items()}
     return rows_by_split
@@ -75,6 +77,18 @@ def test_rows_become_examples(folder: Path) -> None:
         Example(2, "2", "r", "c", has_id=False),
         Example(3, "3", "sort x", "sorted(x)", has_id=False),
     ]
+
+
+def test_columns_are_kept_where_a_template_names_one(folder: Path) -> None:
+    row = ROW | {"level": 3}
+    write(folder / "train.jsonl", row)
+    given = dataset(folder)
+    [plain] = read_dataset(experiment(dataset=given))[TRAIN]
+    assert plain.columns == {}
+    task = conala()
+    asks = task.prompts.model_copy(update={"answer": task.prompts.answer.replace("{{", "{{ level }}{{", 1)})
+    [kept] = read_dataset(experiment(dataset=given, task=task.model_copy(update={"prompts": asks})))[TRAIN]
+    assert kept == Example(0, "a", "sort x", "sorted(x)", columns=row)
 
 
 def test_characters_that_databases_refuse_are_replaced(folder: Path) -> None:
@@ -221,8 +235,8 @@ def test_right_passages_are_shown_only_where_there_are_some() -> None:
     oracle = {"alternatives": {"right": {"control": "oracle"}}}
     wanted = experiment(passages=oracle, grid={"retrieval": [False, "right"]})
     with pytest.raises(UsageError, match=r"passages.alternatives.right.control: oracle .* dataset.fields"):
-        check_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed]})
+        require_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed]})
     with pytest.raises(UsageError, match=r"^passages.control: oracle"):
-        check_right_passages(experiment(passages={"control": "oracle"}), {TRAIN: [unnamed], TEST: []})
-    check_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed, named]})
-    check_right_passages(experiment(passages=oracle), {TRAIN: [unnamed], TEST: [unnamed]})
+        require_right_passages(experiment(passages={"control": "oracle"}), {TRAIN: [unnamed], TEST: []})
+    require_right_passages(wanted, {TRAIN: [unnamed], TEST: [unnamed, named]})
+    require_right_passages(experiment(passages=oracle), {TRAIN: [unnamed], TEST: [unnamed]})

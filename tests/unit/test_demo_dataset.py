@@ -12,6 +12,7 @@ import pytest
 
 import producer.experiments
 from producer.corpus.installed import read_installed
+from producer.experiments.load import load_experiment
 
 DEMO = Path(next(iter(producer.experiments.__path__))) / "demo"
 
@@ -70,6 +71,16 @@ def test_the_right_passages_are_in_the_index() -> None:
     assert named <= known
     # Constants have no documentation of their own.
     assert [row["reference"] for row in TRAIN + TEST if not row["oracle"]] == ["string.ascii_lowercase"]
+
+
+def test_the_demo_searches_the_modules_of_its_own_rows() -> None:
+    demo = load_experiment("demo")
+    assert demo.passages
+    assert demo.dataset
+    assert demo.dataset.test
+    known = {passage.id for passage in read_installed(demo.passages.packages)}
+    shown = [*TRAIN[: demo.dataset.train.limit], *TEST[: demo.dataset.test.limit]]
+    assert {name for row in shown for name in row["oracle"]} <= known
 
 
 def test_ids_are_unique() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.core.experiment.endpoints import Endpoint
+from models.core.experiment.endpoints import Model
 from storage.settings import Settings
 from tests.acceptance.test_docs import OPTION, commands
 
@@ -28,7 +28,7 @@ TEXTS = {
     and "secrets" not in path.relative_to(DEPLOY).parts
 }
 COMPOSE = yaml.safe_load(TEXTS["compose.yaml"])["services"]
-QUEUE = re.compile(r"(teacher|student)\.\S+|retrieve|judge")
+QUEUES = re.compile(r"model\.\S+|retrieve|judge,python")
 
 
 def objects(*kinds: str) -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_workers_serve_queues_that_there_are_with_threads_and_names() -> None:
     workers = [line for line in command_lines() if line[:4] == ["celery", "-A", "worker", "worker"]]
     assert len(workers) >= 4 + 5 + 5
     for line in workers:
-        assert QUEUE.fullmatch(line[line.index("-Q") + 1]), line
+        assert QUEUES.fullmatch(line[line.index("-Q") + 1]), line
         assert line[line.index("-P") + 1] == "threads"
         assert line[line.index("-n") + 1].endswith("@%h")
         assert {"--without-gossip", "--without-mingle"} <= set(line)
@@ -134,7 +134,7 @@ def test_images_are_built_here_or_pinned_to_a_release() -> None:
 
 
 def test_workers_may_finish_the_longest_call_before_they_are_killed() -> None:
-    longest = Endpoint.model_fields["timeout"].default
+    longest = Model.model_fields["timeout"].default
     for pod in pods().values():
         if pod["containers"][0].get("args", [])[3:4] == ["worker"]:
             assert pod["terminationGracePeriodSeconds"] >= longest + 30

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.identity import sort_key
+from models.core.retrieval.best_rows import best_rows
 from models.core.retrieval.solved_examples import EmbeddingIndex, pack_vector, unpack_vector
 
 
@@ -35,6 +36,18 @@ def test_the_very_nearest_comes_first() -> None:
     assert index.nearest(query, {0, 10, 20, 30}, 3) == [0, 10, 20]
     assert index.nearest(query, {10, 20, 30}, 3) == [10, 20, 30]
     assert index.nearest(query, {20, 30}, 9) == [20, 30]
+
+
+@given(st.lists(st.integers(-3, 3).map(float)), st.integers(0, 40))
+def test_best_rows_are_those_of_a_whole_sort(scores: list[float], count: int) -> None:
+    expected = np.argsort(-np.array(scores), kind="stable")[:count]
+    assert best_rows(np.array(scores), count).tolist() == expected.tolist()
+
+
+def test_nearest_example_is_found_behind_many_that_may_not_be_shown() -> None:
+    index = space([[1.0, place / 1000] for place in range(1000)])
+    query = np.array([1.0, 0.0], dtype=np.float32)
+    assert index.nearest(query, {9990, 9000, 5}, 2) == [9000, 9990]
 
 
 @given(POINTS, st.integers(0, 40), st.data())

@@ -29,7 +29,7 @@ from models.core.errors import (
 )
 
 KEY = "sk-secret-0123456789"
-ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", KEY)
+ADDRESS = Address("some-model", "http://server/v1", "SOME_KEY", (KEY,))
 CALL = httpx2.Request("POST", "http://server/v1/chat/completions", headers={"Authorization": f"Bearer {KEY}"})
 CLIENT = openai.OpenAI(api_key=KEY, base_url="http://server/v1")
 
@@ -136,7 +136,7 @@ def test_a_timeout_says_how_long_it_was() -> None:
     assert str(error).endswith("no answer within 2 s")
 
 
-SENT = Address("some-model", "http://server/v1", "SOME_KEY", KEY, frozenset({"temperature", "max_tokens"}))
+SENT = Address("some-model", "http://server/v1", "SOME_KEY", (KEY,), frozenset({"temperature", "max_tokens"}))
 CONFIGURATION = [
     (400, {"code": "unsupported_parameter", "param": "max_tokens"}, "to max_completion_tokens in params"),
     (400, {"code": "unsupported_value", "param": "temperature"}, "temperature is refused"),
@@ -157,6 +157,16 @@ def test_what_every_request_has_is_the_configuration_s(
     mapped = map_status_error(status, {}, json.dumps({"error": error}), SENT, answers=True)
     assert type(mapped) is AccessError
     assert remedy in str(mapped)
+
+
+@pytest.mark.parametrize(("status", "remedy"), [
+    (401, "no key was sent; name its variable, such as OPENAI_API_KEY, in api_key_env"),
+    (403, "no key was sent"),
+    (402, "; the account has no credit"),
+])  # fmt: skip
+def test_a_refusal_of_a_call_without_a_key_names_the_remedy(status: int, remedy: str) -> None:
+    keyless = Address("some-model", "http://server/v1", "")
+    assert remedy in str(map_status_error(status, {}, b"{}", keyless))
 
 
 @pytest.mark.parametrize("param", ["messages", "messages.[0].content", "prompt", "", None, "\x00", 5])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.feeding.feeder import even_share
+from producer.feeding.shares import even_share
 
 
 @pytest.mark.parametrize(

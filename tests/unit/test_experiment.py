@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from models.core.experiment.endpoints import EMBEDDED_MODEL
-from models.core.experiment.experiment import Experiment, slug
+from models.core.experiment.endpoints import EMBEDDED_MODEL, slug
+from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import Split
 from models.core.pipeline.grid import cells
 from tests.support.experiment_files import MINIMAL, load, refusal
@@ -39,30 +39,33 @@ def test_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "value", "says"),
     [
-        ("name", None, "name: Input should be a valid string"),
-        ("name", "a/b", "name: String should match pattern"),
-        ("name", "", "name: String should match pattern"),
-        ("name", "a\n", "name: String should match pattern"),
-        ("name", "x" * 65, "name: String should match pattern"),
-        ("seed", True, "seed: Input should be a valid integer (found true)"),
-        ("seed", 1.5, "seed: Input should be a valid integer (found 1.5)"),
-        ("seed", "one", 'seed: Input should be a valid integer (found "one")'),
-        ("dataset", 3, "dataset: must be a mapping of keys to values"),
-        ("dataset", {"path": "d", "train": "t"}, "dataset.test: is required"),
-        ("dataset", MINIMAL["dataset"] | {"loader": "csv"}, "dataset.loader: Input should be 'jsonl', "),
-        ("dataset", MINIMAL["dataset"] | {"limit": 0}, "dataset.limit: Input should be greater than"),
+        ("name", None, "name: takes a name of up to 64 letters, digits, '.', '_' and '-', which"),
+        ("name", "a/b", "name: takes a name of up to 64 letters, digits, '.', '_' and '-', which"),
+        ("name", "", "name: takes a name of up to 64 letters, digits, '.', '_' and '-', which"),
+        ("name", "a\n", "name: takes a name of up to 64 letters, digits, '.', '_' and '-', which"),
+        ("name", "x" * 65, "name: takes a name of up to 64 letters, digits, '.', '_' and '-', which"),
+        ("seed", True, "seed: takes a whole number, found true"),
+        ("seed", 1.5, "seed: takes a whole number, found the number 1.5"),
+        ("seed", "one", 'seed: takes a whole number, found the text "one"'),
+        ("dataset", {"path": "d", "test": "t"}, "dataset.train: is required"),
         ("dataset", MINIMAL["dataset"] | {"train": {"limit": 3}}, "dataset.train.file: is required"),
-        ("dataset", MINIMAL["dataset"] | {"train": {"file": "a", "limit": -1}}, "dataset.train.limit: Input"),
-        ("dataset", MINIMAL["dataset"] | {"train": ["a"]}, "dataset.train: must be a mapping"),
-        ("passages", {"top_k": 0}, "passages.top_k: Input should be greater than or equal to 1 (found 0)"),
-        ("passages", {"top_k": 101}, "passages.top_k: Input should be less than or equal to 100"),
-        ("passages", {"top_k": True}, "passages.top_k: Input should be a valid integer (found true)"),
-        ("passages", {"token_budget": 0}, "passages.token_budget: Input should be greater than"),
-        ("passages", {"min_score": float("nan")}, "passages.min_score: Input should be a finite number"),
+        ("passages", {"top_k": 0}, "passages.top_k: takes a whole number from 1 to 100, found the number 0"),
+        (
+            "passages",
+            {"top_k": 101},
+            "passages.top_k: takes a whole number from 1 to 100, found the number 101",
+        ),
+        ("passages", {"top_k": True}, "passages.top_k: takes a whole number from 1 to 100, found true"),
         ("passages", {"source": "jsonl"}, "passages: source jsonl needs a path"),
         ("passages", {"packages": []}, "passages: source installed needs at least one package"),
-        ("passages", {"method": "sparse"}, "passages.method: Input should be 'dense'"),
-        ("teacher", "vllm", "teacher.backend: Input should be 'openai', 'embedded' or 'replay' (found"),
+        (
+            "passages",
+            {"method": "sparse"},
+            "passages.method: takes dense, bm25, fusion, weighted or learned, found",
+        ),
+        ("teacher", "oracle", "teacher.backend: takes openai, server, embedded, vllm, transformers or"),
+        ("teacher", "vllm", "teacher: backend vllm needs a model: a folder, or a name that the hub knows"),
+        ("models", {"critic": "server"}, "models.critic: backend server needs a model and a base_url"),
         ("teacher", {}, "teacher.backend: is required"),
         ("teacher", {"backend": "openai"}, "teacher: backend openai needs a model"),
         (
@@ -70,84 +73,67 @@ def test_defaults(tmp_path: Path) -> None:
             {"backend": "embedded", "delivery": "batch"},
             "teacher: delivery batch needs backend openai",
         ),
-        ("teacher", OPENAI | {"delivery": "pigeon"}, "teacher.delivery: Input should be 'direct' or 'batch'"),
         (
             "teacher",
             OPENAI | {"base_url": "http://me:hidden@server/v1"},
             "teacher.base_url: holds a user or a password; put the key into the variable of api_key_env",
         ),
-        ("teacher", OPENAI | {"timeout": 0}, "teacher.timeout: Input should be greater than 0"),
-        ("teacher", OPENAI | {"timeout": float("inf")}, "teacher.timeout: Input should be a finite number"),
-        ("teacher", OPENAI | {"max_concurrency": 0}, "teacher.max_concurrency: Input should"),
-        ("teacher", OPENAI | {"price": {"input": -0.1}}, "teacher.price.input: Input should be"),
+        (
+            "teacher",
+            OPENAI | {"headers": {"api-key": "123"}},
+            "teacher.headers: api-key would put a secret into the ledger; put it into an environment",
+        ),
+        ("teacher", OPENAI | {"headers": {"X-A": "Bearer 1"}}, "teacher.headers: X-A would put a secret"),
+        ("teacher", OPENAI | {"query": {"sig": "a"}}, "teacher.query: sig would put a secret into the"),
+        ("teacher", OPENAI | {"headers": {"X-A": "a\nb"}}, "teacher.headers: X-A holds a character that"),
+        ("teacher", OPENAI | {"headers": {"Host": "a"}}, "teacher.headers: Host cannot be set as a header"),
+        ("teacher", OPENAI | {"headers": {"a b": "a"}}, "teacher.headers: a b cannot be set as a header"),
+        (
+            "teacher",
+            {"backend": "embedded", "query": {"a": "b"}},
+            "teacher: headers and query belong to the backends openai and server",
+        ),
+        ("teacher", OPENAI | {"timeout": 0}, "teacher.timeout: takes a number above 0, found the number 0"),
+        (
+            "teacher",
+            OPENAI | {"timeout": float("inf")},
+            "teacher.timeout: takes a number above 0, found inf, which is not finite",
+        ),
         ("teacher", OPENAI | {"params": {"n": 2, "stream": True}}, "teacher.params: n, stream cannot be"),
-        (
-            "teacher",
-            OPENAI | {"params": {"temperature": float("nan")}},
-            "teacher.params: takes texts, finite",
-        ),
-        (
-            "teacher",
-            OPENAI | {"params": {"a": [{"b": float("-inf")}]}},
-            "teacher.params: takes texts, finite",
-        ),
-        ("students", [], "students: List should have at least 1 item"),
-        ("students", "embedded", "students: Input should be a valid list"),
+        ("students", "embedded", 'students: takes a list, found the text "embedded"; write it in'),
         (
             "students",
             ["embedded", "embedded"],
             "students: two are named student; give each a name of its own",
         ),
         ("students", ["embedded", "server"], "students.1: backend server needs a model and a base_url"),
-        ("students", ["embedded", {"backend": "embedded", "name": "a b"}], "students.1.name: String should"),
+        (
+            "students",
+            ["embedded", {"backend": "embedded", "name": "a b"}],
+            "students.1.name: takes a name of up to 64 letters, digits, '.', '_' and",
+        ),
         (
             "students",
             [{"backend": "transformers", "model": "m", "timeout": 30}],
             "students.0: backend transformers runs in the worker and knows no timeout; leave it out",
         ),
         ("students", [{"backend": "vllm", "model": "m", "timeout": 30}], "students.0: backend vllm runs in"),
-        ("augment", {"batch_size": 0}, "augment.batch_size: Input should be greater than or equal to 1"),
         ("augment", {"params": {"model": "other"}}, "augment.params: model cannot be set as a parameter"),
         ("augment", {"seeds": [{"request": "r"}]}, "augment.seeds.0.augmentation: is required"),
-        ("rationale", None, "rationale: must be a mapping of keys to values"),
-        ("rationale", {"passes": 11}, "rationale.passes: Input should be less than or equal to 10"),
-        ("rationale", {"retries": -1}, "rationale.retries: Input should be greater than or equal to 0"),
-        (
-            "rationale",
-            {"correctness": "loose"},
-            "rationale.correctness: Input should be 'paper', 'strict', ",
-        ),
-        ("rationale", {"samples": 0}, "rationale.samples: Input should be greater than or equal to 1"),
-        ("rationale", {"samples": 65}, "rationale.samples: Input should be less than or equal to 64"),
-        ("rationale", {"stop_at": 0}, "rationale.stop_at: Input should be greater than or equal to 1"),
         ("rationale", {"passes": 1, "stop_at": 3}, "rationale: stop_at 3 needs at least 2 passes"),
-        ("rationale", {"vote": "best"}, "rationale.vote: Input should be 'majority' (found"),
         ("rationale", {"params": {"messages": []}}, "rationale.params: messages cannot be set"),
-        ("grid", {"shots": []}, "grid.shots: needs at least one value (found [])"),
-        ("grid", {"shots": [2, 0, 2]}, "grid.shots: names a value twice (found [2, 0, 2])"),
-        ("grid", {"shots": [65]}, "grid.shots.0: Input should be less than or equal to 64 (found 65)"),
-        ("grid", {"shots": [-1]}, "grid.shots.0: Input should be greater than or equal to 0"),
-        ("grid", {"shots": 2}, "grid.shots: Input should be a valid list (found 2)"),
-        (
-            "grid",
-            {"retrieval": [1]},
-            "grid.retrieval.0: takes false, true, or a name from passages.alternatives",
-        ),
+        ("grid", {"shots": []}, "grid.shots: needs at least one value, found the list []"),
+        ("grid", {"shots": [2, 0, 2]}, "grid.shots: names a value twice, found the list [2, 0, 2]"),
+        ("grid", {"shots": [65]}, "grid.shots.0: takes a whole number from 0 to 64, found the number 65"),
+        ("grid", {"shots": [-1]}, "grid.shots.0: takes a whole number from 0 to 64, found the number -1"),
         (
             "grid",
             {"retrieval": ["maybe"]},
             "grid: retrieval names maybe, which passages.alternatives does not",
         ),
         ("grid", {"rationale": ["none", "none"]}, "grid.rationale: names a value twice"),
-        ("grid", {"exemplars": "best"}, "grid.exemplars.0: Input should be 'random', 'fixed'"),
         ("grid", {"exemplars": ["fixed", "fixed"]}, "grid.exemplars: names a value twice"),
-        ("grid", {"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer (found 0.5)"),
         ("grid", {"shots": [0], "rationale": ["star"]}, "grid: rationales are shown in exemplars:"),
-        ("judge", {"extraction": "best"}, "judge.extraction: Input should be 'paper', 'strict' or 'module'"),
-        ("judge", {"execution": "yes"}, "judge.execution: Input should be a valid boolean (found"),
-        ("judge", {"limits": {"cpu_seconds": 0}}, "judge.limits.cpu_seconds: Input should be greater than"),
-        ("judge", {"limits": {"memory_mb": 1}}, "judge.limits.memory_mb: Input should be greater than or"),
-        ("units_per_task", {"judge": 0}, "units_per_task.judge: Input should be greater than or equal to 1"),
     ],
 )
 def test_impossible_value_is_named(tmp_path: Path, section: str, value: Any, says: str) -> None:
@@ -206,15 +192,18 @@ def test_unknown_key_is_named_at_every_depth(tmp_path: Path, path: list[Any], ne
             "passages.alternatives.b: cannot change encoder: another corpus or encoder needs an",
         ),
         ({"b": {"source": "installed"}}, "passages.alternatives.b: cannot change source: another corpus or"),
-        ({"b": {"alternatives": {}}}, "passages.alternatives.b.alternatives: unknown key; known are control"),
-        ({"b": None}, "passages.alternatives.b: must be a mapping of keys to values"),
-        ({"b": {"method": "sparse"}}, "passages.alternatives.b.method: Input should be 'dense'"),
+        ({"b": {"alternatives": {}}}, "passages.alternatives.b.alternatives: unknown key; it belongs under"),
+        ({"b": None}, "passages.alternatives.b: takes a mapping of keys to values, found nothing"),
+        (
+            {"b": {"method": "sparse"}},
+            "passages.alternatives.b.method: takes dense, bm25, fusion, weighted or",
+        ),
         (
             {"star": {"top_k": 1}},
             "passages.alternatives.star: star means something else in the names of cells",
         ),
-        ({"a/b": {"top_k": 1}}, "passages.alternatives.a/b: String should match pattern"),
-        ({"b" * 33: {"top_k": 1}}, f"passages.alternatives.{'b' * 33}: String should match pattern"),
+        ({"a/b": {"top_k": 1}}, "passages.alternatives.a/b: takes a name of up to 32 letters, digits,"),
+        ({"b" * 33: {"top_k": 1}}, f"passages.alternatives.{'b' * 33}: takes a name of up to 32 letters"),
     ],
 )
 def test_impossible_alternative_is_named(tmp_path: Path, passages: Any, says: str) -> None:
@@ -275,10 +264,13 @@ def test_unknown_key_without_a_neighbour_lists_the_known(tmp_path: Path) -> None
     assert refusal(tmp_path, MINIMAL | {"judge": {"xyz": 1}}) == f"judge.xyz: unknown key; known are {known}"
 
 
-@pytest.mark.parametrize("key", list(MINIMAL))
-def test_missing_section_is_named(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [("name", "name: is required"), ("dataset", "has no rows; set data to a file of them")],
+)
+def test_missing_section_is_named(tmp_path: Path, key: str, says: str) -> None:
     rest = {name: value for name, value in MINIMAL.items() if name != key}
-    assert refusal(tmp_path, rest) == f"{key}: is required"
+    assert refusal(tmp_path, rest) == says
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from tests.support.experiment_files import MINIMAL, load, refusal
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "must be a mapping with name, dataset, teacher, students"),
-        ("- a", "must be a mapping with name, dataset, teacher, students"),
+        ("", "is empty; an experiment is a mapping of name, data, models and steps, or of name"),
+        ("- a", "is no mapping; an experiment is a mapping of name, data, models and steps"),
         ("name: [", "not valid YAML"),
-        ("name: a\nname: b: c", "not valid YAML: mapping values are not allowed here"),
+        ("name: a\nname: b: c", "not valid YAML: mapping values are not allowed here; put a text that"),
         ("name: a\0", "not valid YAML: unacceptable character #x0000"),
         ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
         ("name: !!python/object:os.system x", "not valid YAML: could not determine a constructor"),
@@ -50,7 +50,9 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_presets_are_valid_and_described() -> None:
     descriptions = presets()
-    assert set(descriptions) == {"demo", "conala", "conala-paper", "retrieval-ablation", "tldr", "docqa"}
+    assert set(descriptions) == {
+        "demo", "conala", "conala-paper", "paper-table1", "retrieval-ablation", "tldr", "docqa"
+    }  # fmt: skip
     assert all(descriptions.values())
     for name in descriptions:
         experiment = load_experiment(name)
@@ -71,10 +73,15 @@ def test_paper_preset_makes_the_papers_choices() -> None:
     paper = load_experiment("conala-paper")
     assert (paper.rationale.correctness, paper.judge.extraction) == ("paper", "paper")
     assert (paper.rationale.passes, paper.rationale.drop_wrong, paper.rationale.hint) == (1, False, "paper")
-    assert paper.augment.batch_size == 20
-    assert not any(paper.grid.augment_test)
+    assert (paper.augment.batch_size, paper.augment.accept, paper.augment.on_failure) == (20, "any", "raw")
+    assert (paper.grid.augment_test, paper.grid.augment_exemplars) == ([False], [True])
+    assert paper.teacher
+    assert {paper.teacher.params["max_tokens"], paper.augment.params["max_tokens"]} == {2048}
+    assert paper.task
+    assert "Build the code step by step" in paper.task.prompts.rationale
+    assert all("This requires" in seed.request for seed in paper.rationale.seeds)
     for student in paper.students:
-        assert student.prompt_format == "raw"
+        assert (student.prompt_format, student.max_model_len) == ("raw", 2048)
         assert student.params.items() >= {"temperature": 0.5, "top_p": 0.5, "top_k": 50}.items()
 
 
@@ -126,9 +133,9 @@ def test_override_reaches_its_place(tmp_path: Path, override: str, where: str, v
         ("students.1.name=x", "--set: students.1.name: there is no such key in the experiment"),
         ("students.last.name=x", "--set: students.last.name: there is no such key in the experiment"),
         ("students.0.shape=1", "students.0.shape: unknown key; known are api_key_env"),
-        ("passages.top_k=0", "passages.top_k: Input should be greater than or equal to 1"),
-        ("seed=2024-13-45", 'seed: Input should be a valid integer (found "2024-13-45")'),
-        ("seed=[", 'seed: Input should be a valid integer (found "[")'),
+        ("passages.top_k=0", "passages.top_k: takes a whole number from 1 to 100"),
+        ("seed=2024-13-45", 'seed: takes a whole number, found the text "2024-13-45"'),
+        ("seed=[", 'seed: takes a whole number, found the text "["'),
     ],
 )
 def test_override_that_cannot_be_is_refused(tmp_path: Path, override: str, says: str) -> None:

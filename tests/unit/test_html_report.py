@@ -12,10 +12,12 @@ from xml.etree import ElementTree
 import pytest
 
 from models.core.pipeline.grid import Cell
-from producer.results.report.ablation_table import Measure
+from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.formats import RENDERERS
+from producer.results.report.measures import QUANTILES, StageSpending
 from producer.results.report.samples import CellAnswer, SampleRow
+from producer.results.report.synthetic_samples import SyntheticSample
 from tests.support.reports import MEASURES, PLAIN, SCRIPT, STAR, report
 
 VOID = {"meta", "rect", "path", "circle", "br", "input"}
@@ -42,6 +44,35 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in VOID:
             assert self.open.pop() == tag
+
+
+def test_synthetic_rows_stand_by_their_outcome() -> None:
+    samples = [
+        SyntheticSample(outcome, f"q-{outcome}", f"sort {SCRIPT}", (("First pass: wrong", SCRIPT),))
+        for outcome in ("rejected", "accepted", "rejected")
+    ]
+    text = RENDERERS["html"](replace(report(), synthetic=tuple(samples)))
+    Page(text)
+    [section] = re.findall(r'<section id="synthetic-rows">.*?</section>', text, re.DOTALL)
+    ids = re.findall(r'<h3>(.*?)</h3>|class="id">(.*?)<', section)
+    assert [heading or row for heading, row in ids] == [
+        "Accepted", "q-accepted", "Rejected", "q-rejected", "q-rejected",
+    ]  # fmt: skip
+    assert SCRIPT not in section
+
+
+def test_scores_stand_against_shots_from_the_cell_without_any() -> None:
+    measures = [{"exact_match": Measure(value, value - 1, value + 1)} for value in (5.0, 10.0, 20.0)]
+    cells = PLAIN, Cell("pupil", 2, "", "none"), Cell("pupil", 4, "", "none")
+    table = tuple(TableRow(cell, 9, 9, each) for cell, each in zip(cells, measures, strict=True))
+    text = RENDERERS["html"](replace(report(), table=table))
+    [points] = re.findall(r'<polyline [^>]*points="([^"]*)"', text)
+    x, y = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
+    assert x[1] - x[0] == x[2] - x[1] > 0
+    assert y[1] - y[2] == pytest.approx(2 * (y[0] - y[1]), abs=0.2)
+    assert "Exact match against shots" in text
+    one_size = RENDERERS["html"](replace(report(), table=table[:1]))
+    assert "against shots" not in one_size
 
 
 def test_html_is_one_page_that_runs_and_loads_nothing() -> None:
@@ -78,7 +109,7 @@ def test_html_draws_each_metric_and_the_stages() -> None:
     assert [bar.get("class") for bar in bars] == ["bar best", "bar"]
     # The longest bar's interval ends within the axis: 298 wide for 20 percent.
     assert float(bars[0].get("width", 0)) == pytest.approx(12.345 * 298 / 20, abs=0.1)
-    widths = [float(bar.get("width", 0)) for bar in stages.findall("rect")[2:]]
+    widths = [float(bar.get("width", 0)) for bar in stages.findall("rect")[3:]]
     assert [width / 298 for width in widths] == pytest.approx([3 / 12, 2 / 12, 1 / 12, 6 / 12], abs=0.001)
 
 
@@ -113,6 +144,14 @@ def test_html_draws_the_spending() -> None:
     ]
     assert widths == pytest.approx([298 * tokens / 1050 for tokens in (1000, 50, 234, 6)], abs=0.1)
     assert len(svgs["Seconds of a call, axis from 0 to 2"].findall("rect")) == 1
+
+
+def test_html_draws_no_tokens_where_none_were_counted() -> None:
+    """Answers from a file of predictions have no tokens and no seconds."""
+    free = StageSpending("answer", 3, 0, 0, 0, 0.0, dict.fromkeys(QUANTILES, 0.0))
+    page = RENDERERS["html"](replace(report(), spending=(free,)))
+    assert "Tokens of each stage" not in page
+    assert "Seconds of a call" not in page
 
 
 def test_html_shows_single_rows_as_they_are() -> None:

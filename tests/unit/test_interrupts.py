@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -41,3 +42,24 @@ def test_the_handlers_before_are_put_back() -> None:
     with StopSignal():
         assert [signal.getsignal(which) for which in SIGNALS] != before
     assert [signal.getsignal(which) for which in SIGNALS] == before
+
+
+def test_only_the_main_thread_catches_signals() -> None:
+    handlers = []
+
+    def enter() -> None:
+        with StopSignal():
+            handlers.append([signal.getsignal(which) for which in SIGNALS])
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [[signal.getsignal(which) for which in SIGNALS]]
+
+
+def test_only_the_named_signals_are_caught() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal((signal.SIGINT,)):
+        assert signal.getsignal(signal.SIGTERM) == before
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from models.core.metrics.scores import comparable_texts, intervals, row_stats, score
+from models.core.metrics.scores import comparable_texts, row_stats, score
+from models.core.metrics.seed_scores import intervals
 from models.core.metrics.text_metrics import (
     bleu4,
     bleu_stats,

@@ -12,7 +12,8 @@ import pytest
 from models.core.errors import DatasetError, ExperimentError
 from models.core.experiment.options import Dataset
 from models.core.types import AnswerTests, Example
-from producer.experiments.datasets import read_dataset, require_tests
+from producer.experiments.datasets import read_dataset
+from producer.experiments.row_requirements import require_tests
 from storage.schema import TEST, TRAIN
 from tests.support.chores import write_jsonl
 from tests.support.small_run import experiment
@@ -31,7 +32,7 @@ def read(folder: Path, **options: Any) -> list[Example]:
     dataset = Dataset.model_validate(
         {"path": str(folder), "train": "rows.jsonl", "test": "rows.jsonl"} | options
     )
-    return list(read_dataset(dataset)[TRAIN])
+    return list(read_dataset(experiment(dataset=dataset))[TRAIN])
 
 
 def test_odex_as_a_dataset(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_the_published_rows_find_each_other(reference_data: Path) -> None:
         "train": "train.json", "test": "test_visible.json",
         "tests": ["../odex/en_train_side.jsonl", "../odex/en_test_visible.jsonl"],
     })  # fmt: skip
-    splits = read_dataset(dataset)
+    splits = read_dataset(experiment(dataset=dataset))
     counts = {split: sum(example.tests is not None for example in rows) for split, rows in splits.items()}
     assert counts == {TRAIN: 307, TEST: 57}
 

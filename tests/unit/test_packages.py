@@ -1,4 +1,4 @@
-"""The four packages are ours, and light until something is opened; no file is long."""
+"""The packages are ours, and light until something is opened; no file is long."""
 
 from __future__ import annotations
 
@@ -9,16 +9,34 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from producer.cli.commands import LazyCommand, app
+from storage.database import Database
+from storage.ledger import runs
+from tests.support.clock import Clock
+from tests.support.small_run import plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ["torch", "transformers", "openai", "pymilvus", "milvus_lite", "xllamacpp", "pyarrow", "sacrebleu",
-         "flower", "numpy"]  # fmt: skip
+         "flower", "numpy", "pandas", "datasets", "onnxruntime"]  # fmt: skip
+# A process that feeds asks no model, and one that works prints no tables.
+PRODUCER_NEVER = {"aiohttp", "alembic", "worker", "producer.corpus", "models.adapters.backends.openai"}
+READER_NEVER = {"celery", "kombu", "redis", "aiohttp", "alembic", "worker"}
+WORKER_NEVER = {"alembic", "typer", "rich", "producer", "models.adapters.backends.vllm"}
+SERVER_MODEL = """
+from models.adapters.backends import open_backend
+from models.core.experiment.endpoints import Model
+import asyncio
+model = Model(backend="server", model="m", base_url="http://127.0.0.1:9/v1")
+async def opened():
+    await open_backend(model, None).close()
+asyncio.run(opened())
+"""
 LONGEST = 300  # lines
 
 
@@ -28,6 +46,28 @@ def test_name_resolves_to_this_distribution(name: str) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin == str(REPOSITORY / name / "__init__.py")
+
+
+def test_starmill_finds_its_packages_beside_others_of_their_names(tmp_path: Path) -> None:
+    for name in ("models", "producer"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')\n")
+    code = "import starmill; from starmill import app, generate; print(app.main, generate.__module__)"
+    done = python_in(tmp_path, code)
+    assert done.stdout == "starmill producer.one_prompt\n", done.stderr
+
+
+def test_starmill_says_which_package_stands_in_its_way(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text("")
+    done = python_in(tmp_path, "import models, starmill")
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: starmill has a package `models`, and {tmp_path / 'models.py'} was imported under that "
+        "name before; import starmill first, or give your own another name"
+    )
+
+
+def python_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +80,7 @@ def test_name_resolves_to_this_distribution(name: str) -> None:
         "worker.tasks",
         "producer.cli",
         "producer.cli.commands",
+        "starmill",
     ],
 )
 def test_import_is_light(module: str) -> None:
@@ -48,12 +89,26 @@ def test_import_is_light(module: str) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize("module", ["producer.cli.generate", "producer.cli.run", "producer.feeding.service"])
+def test_what_feeds_a_run_loads_no_client_and_no_arithmetic(module: str) -> None:
+    assert loaded_by(f"import {module}").isdisjoint({*HEAVY, *PRODUCER_NEVER})
+
+
+def test_worker_that_asks_a_server_loads_nothing_else() -> None:
+    code = f"import worker.celery_worker, worker.process, worker.tasks\n{SERVER_MODEL}"
+    loaded = loaded_by(code)
+    assert "aiohttp" in loaded
+    assert loaded.isdisjoint({*HEAVY, *WORKER_NEVER})
+
+
 def each_command(before: str, commands: Mapping[str, Any]) -> Iterator[tuple[str, LazyCommand]]:
     """Return every command by its words, such as `index build`."""
     for word, command in commands.items():
         if isinstance(command, LazyCommand):
             yield before + word, command
         else:
+            if hasattr(command, "default"):
+                yield before + word, command.default
             yield from each_command(f"{before}{word} ", command.commands)
 
 
@@ -71,7 +126,9 @@ def test_commands_are_independent_of_each_other() -> None:
 
 @pytest.mark.parametrize("words", ["", "index", "data", "task"])
 def test_a_list_of_commands_loads_none(words: str) -> None:
-    assert loaded_by(calling(*words.split(), "--help")).isdisjoint(PLACES)
+    loaded = loaded_by(calling(*words.split(), "--help"))
+    assert "typer" in loaded
+    assert loaded.isdisjoint({*PLACES, *HEAVY, *READER_NEVER, "storage", "sqlalchemy", "rich", "yaml"})
 
 
 def test_list_of_commands_shows_each_commands_own_help() -> None:
@@ -87,7 +144,17 @@ def test_a_command_that_only_reads_is_light(
     monkeypatch.setenv("STARMILL_HOME", str(tmp_path))
     loaded = loaded_by(calling(*line.split()))
     assert loaded & PLACES == {COMMANDS[line.rpartition(" ")[0]].module}
-    assert loaded.isdisjoint({*HEAVY, "celery", "kombu", "redis"})
+    assert loaded.isdisjoint({*HEAVY, *READER_NEVER})
+
+
+def test_status_of_a_run_that_stands_is_light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with closing(Database(f"sqlite:///{tmp_path / 'ledger.db'}")) as db:
+        db.migrate()
+        runs.stop_run(db, plan(db, Clock()).id, "stopped by hand")
+    monkeypatch.setenv("STARMILL_HOME", str(tmp_path))
+    loaded = loaded_by(calling("status"))
+    assert "storage.ledger.counts" in loaded
+    assert loaded.isdisjoint({*HEAVY, *READER_NEVER})
 
 
 def calling(*arguments: str) -> str:

@@ -91,6 +91,28 @@ def test_a_loop_variable_of_a_comprehension_is_not_the_result() -> None:
     assert call(build_program(answer, VALUE), [3]) == [3]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "def r(values):\n    return sorted(values)",
+        "async def r(values):\n    return sorted(values)",
+        "class r:\n    size = 3",
+        "import operator as r",
+        "from operator import add as r",
+        "import r.path",
+        "match l:\n    case [r, *rest]:\n        pass",
+    ],
+)
+def test_program_returns_what_the_answer_binds_to_the_name(answer: str) -> None:
+    """The function of the task returns `r`, which the answer defines, imports or matches."""
+    assert build_program(answer, OTHER).answer.splitlines()[-1].strip() == "return r"
+
+
+def test_names_inside_of_functions_and_classes_are_not_the_result() -> None:
+    for inner in ("def order():\n    r = 1\n    return [2]", "class order:\n    r = 1\norder.r"):
+        assert not build_program(inner, OTHER).answer.rstrip().endswith("return r")
+
+
 def test_prefix_of_the_function_is_kept() -> None:
     tests = AnswerTests("", "f", 'import json\n\n\ndef f(text):\n    """Read it."""\n', "")
     made = build_program("return json.loads(text)", tests)

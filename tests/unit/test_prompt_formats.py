@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from models.core.experiment.endpoints import PromptFormat, Student
+from models.core.experiment.endpoints import Model, PromptFormat, Student
 from models.core.prompts.rendering import apply_format
 from models.core.types import Message
-from worker.requests import to_student
+from worker.requests import chat, to_student
 
 TEXT = "Query: sort `xs` by {key}\nAnswer:"
 STOP = ["Query:", "Documentation:"]
@@ -57,3 +57,34 @@ def test_alpaca_is_asked_as_it_was_tuned() -> None:
 def test_a_students_own_stop_is_kept(own: object, all_of_them: list[str]) -> None:
     request = to_student(student("raw", stop=own), apply_format("raw", TEXT, STOP), (0, 0))
     assert request.params["stop"] == list(dict.fromkeys([*all_of_them, *STOP]))
+
+
+TURNS = (
+    Message("system", "Be {brief}."),
+    Message("user", "one"),
+    Message("assistant", "1"),
+    Message("user", "two"),
+)
+CONVERSATIONS = {
+    "raw": "Be {brief}.\n\none\n\n1\n\ntwo",
+    "chatml": (
+        "<|im_start|>system\nBe {brief}.<|im_end|>\n<|im_start|>user\none<|im_end|>\n"
+        "<|im_start|>assistant\n1<|im_end|>\n<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    "alpaca": (
+        "Be {brief}.\n\n### Instruction:\none\n\n### Response:\n1\n\n### Instruction:\ntwo\n\n### Response:"
+    ),
+}
+
+
+@pytest.mark.parametrize("prompt_format", CONVERSATIONS)
+def test_a_conversation_is_written_out_for_a_model_without_a_template(prompt_format: PromptFormat) -> None:
+    teacher = Model(backend="vllm", model="base", prompt_format=prompt_format)
+    request = chat(teacher, TURNS, {"stop": "END"}, (0, 0))
+    assert (request.prompt, request.messages) == (CONVERSATIONS[prompt_format], ())
+    assert "END" in request.params["stop"]
+
+
+def test_a_conversation_is_left_to_the_template_of_a_model() -> None:
+    request = chat(Model(backend="vllm", model="m"), TURNS, {"stop": "END"}, (0, 0))
+    assert (request.prompt, request.messages, request.params) == (None, TURNS, {"stop": "END"})

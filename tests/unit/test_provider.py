@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.adapters.backends import provider
-from models.core.experiment.endpoints import Student, Teacher
+from models.core.experiment.endpoints import Model
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from models.core.experiment.endpoints import Student, Teacher
     ],
 )
 def test_a_provider_is_named_after_its_address(base_url: str | None, expected: str) -> None:
-    assert provider(Teacher(backend="openai", model="m", base_url=base_url)) == expected
+    assert provider(Model(backend="openai", model="m", base_url=base_url)) == expected
 
 
 def test_the_embedded_model_is_the_same_on_every_port() -> None:
-    assert provider(Teacher(backend="embedded")) == provider(Student(backend="embedded")) == "embedded"
+    assert provider(Model(backend="embedded")) == "embedded"

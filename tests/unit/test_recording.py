@@ -101,6 +101,21 @@ def test_calls_of_growth_are_told_apart_by_round_and_sample() -> None:
         recording_.named(ASKED, replace(asker, round=2, sample=1))
 
 
+def test_a_step_of_any_name_is_answered_by_row_and_sample() -> None:
+    recording_ = recording(
+        of_stage({"row": 3}, "a", "draft"), of_stage({"row": 3, "sample": 1}, "b", "draft"),
+        of_stage({"row": 3, "split": "test"}, "c", "draft"), of_stage({"row": 0}, "d", "answer"),
+    )  # fmt: skip
+    asker = Asker("draft", "train", "3", "", row=3, in_steps=True)
+    asked = [asker, replace(asker, sample=1), replace(asker, split="test")]
+    assert [answer(recording_, ASKED, each).text for each in asked] == ["a", "b", "c"]
+    # A stage of this name belongs to test rows, a step to rows of both splits.
+    assert answer(recording_, ASKED, replace(asker, stage="answer", row=0)).text == "d"
+    for other in (replace(asker, row=4, question_id="4"), replace(asker, split="test", sample=1)):
+        with pytest.raises(NotRecorded):
+            recording_.named(ASKED, other)
+
+
 def test_augmentations_of_test_say_so() -> None:
     row = of_stage({"question_id": "7-1"}, "This requires", "augment")
     recording_ = recording(row, {**row, "split": "test", "text": "that"})
@@ -134,13 +149,12 @@ def test_the_same_answer_twice_is_one() -> None:
     [
         ({}, "has no 'text'; its keys are none"),
         ({"text": 1}, "'text' must be a text, found int"),
-        ({"text": "x"}, "needs a 'request' as the ledger stores it, or a 'stage': augment, rationale, "),
-        ({"text": "x", "stage": "judge", "question_id": "1"}, "or a 'stage': augment, rationale, "),
+        ({"text": "x"}, "needs a 'request' as the ledger stores it, the name of a 'stage' or step, or a"),
         ({"text": "x", "stage": "answer"}, "needs a 'question_id' or a 'request', a text"),
         ({"text": "x", "stage": "answer", "question_id": True}, "needs a 'question_id' or a 'request'"),
-        ({"text": "x", "stage": "answer", "question_id": "1", "split": "train"}, "cannot be train"),
+        ({"text": "x", "stage": "draft", "row": True}, "or a 'row', a number"),
+        ({"text": "x", "stage": "answer", "question_id": "1", "split": "dev"}, "must be train or test"),
         ({"text": "x", "stage": "grow", "question_id": "1", "round": 0}, "'round' must be a whole number"),
-        ({"text": "x", "stage": "grow", "question_id": "1", "split": "test"}, "cannot be test"),
         ({"text": "x", "request": {}}, "'request' needs model, messages or prompt, params and draw"),
         ({**SORTED, "request": {**ASKED.body(), "draw": [1]}}, "'request' needs model"),
         ({**SORTED, "request": {**ASKED.body(), "messages": ["hello"]}}, "'request' needs model"),

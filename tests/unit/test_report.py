@@ -17,12 +17,14 @@ from rich.console import Console
 from models.core.pipeline.grid import Cell
 from producer.results.report.build import Report
 from producer.results.report.formats import RENDERERS
+from producer.results.report.groups import Grouping
 from producer.results.report.latex import escape as latex
 from producer.results.report.markdown import escape as markdown
 from producer.results.report.samples import cut_middle, evenly_spaced
 from producer.results.report.sections import SECTIONS, report_sections, retrieval
 from producer.results.report.statistics import one_line_excerpt
-from producer.results.report.terminal import ablation_table, section_table, summary_tables
+from producer.results.report.synthetic_samples import SyntheticSample
+from producer.results.report.terminal import ablation_table, rows_to_look_at, section_table, summary_tables
 from tests.support.reports import empty, report
 
 
@@ -31,7 +33,7 @@ def test_every_format_shows_an_empty_run(name: str) -> None:
     shown = RENDERERS[name](empty())
     assert "small-1" in shown
     assert shown.endswith("\n")
-    assert "nan" not in shown.lower()
+    assert not re.search(r"\bnan\b", shown.lower())
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,8 @@ def test_formats_have_the_same_sections_in_the_same_order(name: str, heading: st
     text = RENDERERS[name](report())
     sections = report_sections(report())
     assert len(sections) == len(SECTIONS)
+    # The LaTeX of remarks alone has no caption.
+    sections = [section for section in sections if section.rows or name != "latex"]
     starts = [text.index(heading.format(section.title)) for section in sections]
     assert starts == sorted(starts)
 
@@ -64,7 +68,11 @@ def test_markdown_and_latex_show_paired_differences() -> None:
     lines = RENDERERS["markdown"](report()).splitlines()
     assert (
         r"| pupil/2-shot/retrieval/star/augmented | pupil/0-shot (baseline) | 3 "
-        + (r"| +2.50\* \[-0.5, 4.0\] p 0.020 | +0.50 \[-0.5, 4.0\] p 0.120 | -1.50 \[-0.5, 4.0\] p 0.220 |")
+        r"| +2.50\* \[-0.5, 4.0\] p 0.020 | +0.50 \[-0.5, 4.0\] p 0.120, visible 3.0 "
+        r"| -1.50 \[-0.5, 4.0\] p 0.220, visible 3.0 |"
+    ) in lines
+    assert (
+        r"| Rationale: STaR less first pass | charBLEU | 300 | +0.50 | \[-0.5, 4.0\] | 0.120 | +0.10 | 3.0 |"
         in lines
     )
     assert "+2.50* {[}$-$0.5, 4.0{]} p 0.020 & +0.50" in RENDERERS["latex"](report())
@@ -84,7 +92,14 @@ def test_an_excerpt_keeps_start_and_end() -> None:
 
 
 def test_csv_has_a_column_for_each_number() -> None:
-    first, second, third = csv.DictReader(io.StringIO(RENDERERS["csv"](report())))
+    lines = [*csv.DictReader(io.StringIO(RENDERERS["csv"](report())))]
+    first, second, third, effect, _, crossed, pair = lines
+    assert [line["kind"] for line in lines] == ["cell"] * 3 + ["effect"] * 2 + ["interaction", "pair"]
+    assert (effect["variant"], effect["bleu4_difference"], effect["bleu4_difference_least_visible"]) == (
+        "Rationale: STaR less first pass", "2.5000", "3.0000",
+    )  # fmt: skip
+    assert crossed["variant"].endswith("x Documentation: shown less none")
+    assert (pair["variant"], pair["against"]) == (second["variant"], first["variant"])
     assert (first["variant"], first["retrieval"]) == ("pupil/0-shot", "no")
     assert (first["n"], first["planned"]) == ("3", "4")
     assert (first["bleu4"], first["bleu4_low"], first["bleu4_high"]) == ("12.3450", "9.0000", "16.0000")
@@ -103,13 +118,17 @@ def test_json_holds_everything() -> None:
     assert first["scores"]["bleu4"] == {"value": 12.345, "low": 9.0, "high": 16.0, "sd": None}
     assert (first["student"], first["shots"], first["best"]) == ("pupil", 0, ["bleu4"])
     assert second["scores"] == {}
-    assert document["stages"][1]["left"] == 6
+    assert document["stages"][2]["left"] == 6
     assert [row["retrieval"] for row in document["ablation"]] == ["no", "yes", "no"]
     [effect] = document["effects"]
     assert (effect["against"], effect["baseline"], effect["n"]) == ("pupil/0-shot", True, 3)
     assert effect["differences"]["char_bleu"] == {
         "value": 0.5, "low": -0.5, "high": 4.0, "p_value": 0.02, "p_holm": pytest.approx(0.12),
+        "p_is_bound": False, "least_visible": 3.0, "d_z": 0.1, "enough_rows": True, "corrected": True,
     }  # fmt: skip
+    star, _, crossed = document["contrasts"]
+    assert star["changes"] == [{"axis": "rationale", "from": "first_pass", "to": "star"}]
+    assert (star["kind"], crossed["kind"], crossed["pairs"]) == ("effect", "interaction", 1)
     rationale, answer = document["failure_modes"]
     assert (rationale["modes"], rationale["rejected"]) == ({"no_code": 2, "truncation": 1}, {"null": 3})
     assert rationale["examples"]["no_code"][0]["question_id"] == "q<1>"
@@ -147,7 +166,7 @@ def test_latex_is_a_whole_document(of: Report, tmp_path: Path) -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (7 if of.effects else 2)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == (9 if of.effects else 2)
     for table in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         columns, body = table
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -176,14 +195,15 @@ def test_terminal_shows_a_cell_on_a_line_of_100_columns() -> None:
     [row] = [line for line in lines if line.startswith("  2-shot, retrieval, STaR, augmented")]
     assert row.split()[-4:] == ["-"] * 4
     assert [line.strip() for line in lines if "pupil" in line or "rival" in line] == ["pupil", "rival"]
-    assert "12.35 ±3.5*" in lines[3]
+    assert "12.3 [9,16]^" in lines[3]
     assert lines[-1].startswith("[note] of 100 %")
 
 
 def test_a_pipe_has_no_width() -> None:
     long = replace(report().table[0], cell=Cell("p", 2, "retrieval", "first_pass", augment_test=True))
     text = printed(ablation_table(replace(report(), table=(long,))), width=40)
-    assert re.search(r"2-shot, retrieval, first pass, augmented +3 of 4 +12\.35 ±3\.5\* +13\.35 ±4\.0 ", text)
+    label = "2-shot, retrieval, first pass, augmented"
+    assert re.search(rf"{label} +3 of 4 +12\.3 \[9,16\]\^ +13\.3 \[9,17\] ", text)
 
 
 def test_terminal_and_markdown_show_what_was_retrieved() -> None:
@@ -203,3 +223,23 @@ def test_terminal_shows_the_statistics() -> None:
     assert re.search(r"Failed units, whole run +1: refusal 1", text)
     assert re.search(r"Words per augmentation +-\n", text)
     assert re.search(r"Cost +\$0\.0123", text)
+
+
+def test_terminal_shows_names_of_columns_as_they_are() -> None:
+    grouping = Grouping(["[b]Level"], "test")
+    grouping.add({"[b]Level": "[i]"}, {"pupil/STaR": [True]})
+    text = printed(*summary_tables(replace(report(), groups=grouping.tables())))
+    assert "\nBy [b]Level, test\n[b]Level  Rows" in text
+    assert re.search(r"^\[i\] +1 +100\.0 % \[20\.7, 100\.0\]$", text, re.MULTILINE)
+
+
+def test_terminal_names_a_row_of_each_outcome() -> None:
+    rows = [("accepted", "a"), ("repaired", "b c"), ("rejected", "d"), ("repaired", "e")]
+    samples = [SyntheticSample(outcome, name, "sort " * 20, ()) for outcome, name in rows]
+    accepted, repaired, rejected, page = rows_to_look_at("demo-1", samples)
+    assert accepted.endswith("[...]: `starmill show demo-1 a`")
+    assert repaired.startswith("Repaired by a hint: sort sort ")
+    assert repaired.endswith(" 'b c'`")
+    assert rejected.endswith(" d`")
+    assert "--format html" in page
+    assert list(rows_to_look_at("demo-1", [])) == []

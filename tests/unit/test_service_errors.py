@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storage.logs import OncePerMinute
 from storage.service_errors import (
     cause,
+    database_refusal,
     database_trouble,
     is_damaged,
     is_unstorable,
@@ -55,10 +56,11 @@ def test_damage_never_passes(code: int) -> None:
 
 @pytest.mark.parametrize(
     ("statement", "value"),
-    [("SELECT * FROM nowhere", 1), ("SELECT :value", object()), ("SELECT :value", 10**30),
-     ("SELECT :value", "caf\ud83d")],
+    [("SELECT * FROM nowhere", 1), ("SELECT :value FROM sqlite_master WHERE nowhere = 1", 1),
+     ("SELECT :value", object()), ("SELECT :value", 10**30), ("SELECT :value", "caf\ud83d")],
 )  # fmt: skip
 def test_errors_of_a_value_or_a_statement_are_for_good(statement: str, value: object) -> None:
+    """A refused statement would be refused for any row, a value is its own row's fault."""
     engine = create_engine("sqlite://")
     with (
         engine.connect() as connection,
@@ -67,7 +69,10 @@ def test_errors_of_a_value_or_a_statement_are_for_good(statement: str, value: ob
         connection.execute(text(statement), {"value": value})
     engine.dispose()
     assert passing_trouble(raised.value) == ""
-    assert is_unstorable(raised.value)
+    refused = database_refusal(raised.value)
+    assert bool(refused) == (value == 1)
+    assert is_unstorable(raised.value) != bool(refused)
+    assert not refused or refused.startswith("the database refuses a statement: no such ")
 
 
 @pytest.mark.parametrize(

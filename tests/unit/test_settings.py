@@ -74,3 +74,10 @@ def test_the_token_of_a_gateway_is_not_shown(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.gateway_url is not None
     assert settings.gateway_url.get_secret_value() == "http://:a-token@127.0.0.1:8081"
     assert "a-token" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_a_webhook_is_an_http_address_that_no_error_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARMILL_WEBHOOK_URL", "file:///hooks/s3cret")
+    with pytest.raises(ServiceError, match=r"^STARMILL_WEBHOOK_URL: .* begins with http") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)

@@ -9,8 +9,11 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.experiment.experiment import ExemplarChoice, Experiment
+from models.core.experiment.axes import ExemplarChoice
+from models.core.experiment.experiment import Experiment
+from models.core.pipeline.graph import Slot, Step, dependants, downstream, gathering_dependants
 from models.core.pipeline.grid import Searches, cells
+from models.core.pipeline.plan import queues
 from models.core.pipeline.rounds import (
     SAMPLE,
     SAMPLES,
@@ -25,13 +28,7 @@ from models.core.pipeline.stages import (
     BARRIER,
     STAGES,
     VECTOR,
-    Slot,
-    Step,
-    dependants,
-    downstream,
     eval_slots,
-    gathering_dependants,
-    queues,
     round_barrier,
     train_slots,
     train_wording,
@@ -60,13 +57,18 @@ def experiments(draw: st.DrawFn) -> Experiment:
         "retrieval": draw(axis(st.sampled_from([False, True, *ALTERNATIVES]), 4)),
         "rationale": sources,
         "augment_test": draw(axis(st.booleans())),
+        "wrong_rationales": draw(axis(st.booleans())),
+        "train_rows": draw(st.none() | axis(st.integers(1, 10_000), 2)),
         "exemplars": draw(axis(st.sampled_from(get_args(ExemplarChoice)), 2)),
         "seeds": draw(axis(st.integers(), 2)),
     }
     names = draw(st.lists(st.sampled_from(["a", "b", "a.b"]), min_size=1, unique=True))
     return experiment(
         passages={"alternatives": ALTERNATIVES},
-        students=[{"backend": "embedded", "name": name} for name in names],
+        students=[
+            {"backend": "server", "name": name, "model": name, "base_url": "http://127.0.0.1:9/v1"}
+            for name in names
+        ],
         augment={"enabled": draw(st.booleans())},
         rationale={
             "passes": draw(st.integers(0, 10)),
@@ -147,7 +149,7 @@ def test_every_cell_is_answered_and_judged_for_every_seed(drawn: Experiment) -> 
             assert (("retrieve", VECTOR, 0) in slot.after) == (cell.exemplars == "nearest")
             if cell.retrieval:
                 assert ("retrieve", searches.unit_name(cell.wording, cell.retrieval), 0) in slot.after
-            assert slot.queue == f"student.{cell.student}"
+            assert slot.queue == drawn.student(cell.student).queue
         if slot.stage == "judge":
             assert slot.after == (("answer", slot.variant, slot.sample),)
 
@@ -184,39 +186,61 @@ def test_cells_that_differ_in_what_is_shown_share_a_search() -> None:
 def test_every_queue_is_named(drawn: Experiment) -> None:
     used = {slot.queue for slots in graphs(drawn) for slot in slots}
     assert queues(drawn) == sorted(used)
-    assert used == {"teacher.teacher", "retrieve", "judge"} | {f"student.{s.name}" for s in drawn.students}
+    assert used == {"model.large", "retrieve", "judge"} | {student.queue for student in drawn.students}
 
 
 def test_train_examples_go_from_request_to_rationalization() -> None:
     assert [(slot.stage, slot.variant, slot.queue) for slot in train_slots(experiment())] == [
-        ("augment", "", "teacher.teacher"),
+        ("augment", "", "model.large"),
         ("retrieve", "augmented", "retrieve"),
-        ("rationale", "", "teacher.teacher"),
-        ("rationalize", "pass-1", "teacher.teacher"),
-        ("rationalize", "pass-2", "teacher.teacher"),
+        ("rationale", "", "model.large"),
+        ("rationalize", "pass-1", "model.large"),
+        ("rationalize", "pass-2", "model.large"),
     ]
     voted = train_slots(experiment(rationale={"passes": 1, "samples": 2}))
     assert [(slot.step, slot.queue, slot.after) for slot in voted[2:]] == [
-        (("rationale", "sample", 0), "teacher.teacher", (("retrieve", "augmented", 0),)),
-        (("rationale", "sample", 1), "teacher.teacher", (("retrieve", "augmented", 0),)),
+        (("rationale", "sample", 0), "model.large", (("retrieve", "augmented", 0),)),
+        (("rationale", "sample", 1), "model.large", (("retrieve", "augmented", 0),)),
         (("rationale", "", 0), "judge", (("rationale", "sample", 0), ("rationale", "sample", 1))),
-        (("rationalize", "pass-1", 0), "teacher.teacher", (("rationale", "", 0),)),
+        (("rationalize", "pass-1", 0), "model.large", (("rationale", "", 0),)),
     ]
     bare = train_slots(experiment(augment={"enabled": False}, rationale={"passes": 0}))
     assert [dataclasses.astuple(slot)[:2] for slot in bare] == [("retrieve", "raw"), ("rationale", "")]
     assert bare[0].after == ()
 
 
+def test_units_that_ask_several_models_go_where_one_of_them_runs() -> None:
+    local = {"backend": "transformers", "model": "/models/critic"}
+    rule = {"correctness": "model"}
+    judged = experiment(task=None, judge={"model": local, **rule}, rationale={"passes": 1, **rule})
+    by_stage = {slot.stage: slot.queue for slots in graphs(judged) for slot in slots}
+    critic = "model.models-critic"
+    assert by_stage == {
+        "augment": "model.large", "retrieve": "retrieve", "rationale": critic, "rationalize": critic,
+        "answer": "model.small", "judge": critic,
+    }  # fmt: skip
+    both = experiment(
+        task=None,
+        teacher={"backend": "vllm", "model": "base"},
+        judge={"model": local, **rule},
+        rationale=rule,
+    )
+    assert {slot.queue for slot in train_slots(both) if slot.stage == "rationale"} == {"model.base"}
+    asked = {"backend": "openai", "model": "critic"}
+    networked = experiment(task=None, judge={"model": asked, **rule}, rationale=rule)
+    assert queues(networked) == ["judge", "model.large", "model.small", "retrieve"]
+
+
 def test_growth_is_a_run_of_its_own() -> None:
     grown = experiment(grow={"enabled": True, "rounds": 2, "samples": 2})
     assert [(slot.step, slot.queue, slot.after) for slot in train_slots(grown)] == [
-        (("grow", "", 0), "teacher.teacher", ()),
-        (("grow", "", 1), "teacher.teacher", ()),
-        (("grow", "round-2", 0), "teacher.teacher", (round_barrier(2),)),
-        (("grow", "round-2", 1), "teacher.teacher", (round_barrier(2),)),
+        (("grow", "", 0), "model.large", ()),
+        (("grow", "", 1), "model.large", ()),
+        (("grow", "round-2", 0), "model.large", (round_barrier(2),)),
+        (("grow", "round-2", 1), "model.large", (round_barrier(2),)),
     ]
     assert eval_slots(grown) == []
-    assert queues(grown) == ["teacher.teacher"]
+    assert queues(grown) == ["model.large"]
     assert "grow" not in {slot.stage for slot in train_slots(experiment(grow={"rounds": 2}))}
 
 

@@ -11,8 +11,8 @@ from tests.structure import read_modules
 from tests.support.pages import REPOSITORY
 
 MODULES = read_modules(REPOSITORY)
-# One idea at two layers: a command and what it prints, a table and its commands.
-SAME_IDEA = {"history.py", "quality.py", "runs.py"}
+# One idea at two layers: a command and what it prints or asks for, a table and its commands.
+SAME_IDEA = {"__main__.py", "generate.py", "history.py", "quality.py", "runs.py"}
 MAX_GLOSSARY = 25
 
 

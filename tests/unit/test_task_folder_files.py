@@ -76,9 +76,9 @@ def test_a_task_on_the_command_line_is_seen_from_where_one_stands(
 
 def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "tldrr: no such task folder; did you mean tldr?" in refusal(tmp_path, MINIMAL | {"task": "tldrr"})
-    assert "shipped are conala, docqa, tldr" in refusal(tmp_path, MINIMAL | {"task": "./x"})
+    assert "shipped are conala, docqa, qa, tldr" in refusal(tmp_path, MINIMAL | {"task": "./x"})
     assert "must be the name of a shipped task folder" in refusal(tmp_path, MINIMAL | {"task": 3})
-    assert set(shipped_tasks()) == {"conala", "docqa", "tldr"}
+    assert set(shipped_tasks()) == {"conala", "docqa", "qa", "tldr"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_task_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("task.yaml", "- a", "units/task.yaml: must be a mapping"),
         ("task.yaml", "datset: {}", "units/task.yaml: unknown key datset; did you mean dataset?"),
         ("task.yaml", "judge: 3", "units/task.yaml: judge must be a mapping"),
-        ("task.yaml", "stop: 3", "units/task.yaml: task.stop: Input should be a valid list"),
+        ("task.yaml", "stop: 3", "units/task.yaml: task.stop: takes a list, found the number 3"),
         ("rationale.j2", "{% include 'x' %}", "units/rationale.j2:1: other files cannot be included, "),
         ("answer.j2", "\n{% block user %}{{ ''.__class__ }}{% endblock %}", "answer.j2:2: there is no"),
         ("task.py", "def f(:", "units/task.py:1: is no Python"),
@@ -117,9 +117,13 @@ def test_growth_needs_its_template(folder: Path) -> None:
 
 def test_missing_part_of_a_task_folder_is_named(folder: Path) -> None:
     (folder / "augment.j2").unlink()
-    assert "has no augment.j2, so augment.enabled and grid.augment_test must be false" in complaint(folder)
+    path = str(folder / "experiment.yaml")
+    assert not load_experiment(path).augment.enabled
+    with pytest.raises(UsageError, match=r"has no augment\.j2, so augment\.enabled and grid\.augment_test"):
+        load_experiment(path, ["augment.enabled=true"])
     (folder / "rationale.j2").unlink()
-    assert complaint(folder).startswith("units/rationale.j2: is missing")
+    with pytest.raises(UsageError, match=r"has no rationale\.j2, which asks the teacher; write one"):
+        load_experiment(path)
     (folder / "task.yaml").unlink()
     assert complaint(folder).startswith("units/task.yaml: is missing")
 

@@ -46,6 +46,45 @@ def test_allowed_template_is_rendered_unchanged(source: str, text: str) -> None:
     assert rationale(source).render("user", **GIVEN) == text
 
 
+COLUMNS = {"level": 3, "topic": "sums", "choices": ["a", "b"], "source": None}
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ level }}: {{ request }}", "3: count `xs`"),
+        ("{% if level > 2 %}hard{% endif %} {{ topic | upper }}", "hard SUMS"),
+        ("{{ choices }}{{ source }}{{ missing }}", '["a", "b"]'),
+    ],
+)
+def test_columns_of_the_row_are_fields(source: str, text: str) -> None:
+    block = f"{{% block system %}}Answer.{{% endblock %}}{{% block user %}}{source}{{% endblock %}}"
+    template = Template("rationale", block, columns=[*COLUMNS, "missing"])
+    assert template.render("user", COLUMNS, **GIVEN) == text
+    assert Template("rationale", block, columns=None).render("user", COLUMNS, **GIVEN) == text
+
+
+def test_field_wins_over_a_column_of_its_name() -> None:
+    template = rationale("{{ request }}")
+    assert template.render("user", {"request": "other"}, **GIVEN) == "count `xs`"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "says"),
+    [
+        ("answer", "{% block user %}{{ levle }}{% endblock %}", "no field 'levle' here; did you mean level? "
+         "known are request, passages, level"),
+        ("answer", "{% block user %}{{ self }}{% endblock %}", "no field 'self' here"),
+        ("verdict", "{% block system %}{{ level }}{% endblock %}", "no field 'level' here; known are none"),
+        ("grow", "{% block shown %}{{ level }}{% endblock %}", "no field 'level' here; known are request,"),
+    ],
+)  # fmt: skip
+def test_column_that_is_not_there_is_named(name: str, source: str, says: str) -> None:
+    with pytest.raises(TaskFolderError) as error:
+        Template(name, source, columns=["level"])
+    assert says in str(error.value)
+
+
 HOSTILE = {
     "{{ ''.__class__ }}": "no attribute '__class__'",
     "{{ ''['__class__'] }}": "no attribute '__class__'",
