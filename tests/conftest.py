@@ -16,6 +16,7 @@ from storage.database import Database
 from storage.logs import set_about
 from tests.openai_server.process import OpenAIServer, process_that_prints_its_url, running
 from tests.support.clock import Clock
+from tests.support.counted import assert_counts_hold
 from tests.support.services import Postgres, running_postgres, running_valkey
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -109,6 +110,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         server: Postgres = request.getfixturevalue("postgres")
         db = Database(server.empty_ledger(), pool_size=8)
     yield db
+    assert_counts_hold(db)
     db.close()
 
 

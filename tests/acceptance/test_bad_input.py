@@ -29,7 +29,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, data: Path, model_server: Op
     (folder / "broken.yaml").write_text("name: small\nteacher: [\n")
     (folder / "list.yaml").write_text("- name\n")
     passages = passages_of(data, path=str(data / "passages.jsonl"))
-    return write_experiment(folder, model_server.url, passages=passages)
+    return write_experiment(folder, model_server.url, "OPENAI_API_KEY", passages=passages)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def ready(finished: Ended, tmp_path: Path) -> Home:
 
 SET: dict[str, tuple[list[str], str]] = {
     "unknown key": (["passages.topk=3"], "passages.topk: unknown key; did you mean top_k?"),
-    "number out of range": (["passages.top_k=0"], "passages.top_k: Input should be greater than"),
+    "number out of range": (["passages.top_k=0"], "passages.top_k: takes a whole number from 1 to 100"),
     "impossible grid": (["grid.shots=[0]", "grid.rationale=[star]"], "shots 0 allows only rationale none"),
     "unknown alternative": (["grid.retrieval=[bm52]"], "grid: retrieval names bm52, which"),
     "no right passages": (["passages.control=oracle"], "passages.control: oracle shows the right"),
@@ -79,7 +79,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "status of nothing": (["status"], "no runs yet"),
     "report of no run": (["report", "x"], "no run 'x' in sqlite"),
     "unknown format": (["report", "x", "--format", "pdf"], "'pdf' is not one of 'markdown'"),
-    "export to nowhere": (["export", "x"], "Missing option '--output' / '-o'; see `starmill export --help`"),
+    "export to nowhere": (["export", "x"], "give -o PATH, or --push NAME"),
     "retry of no run": (["retry", "x"], "no run 'x' in sqlite"),
     "search without index": (["index", "search", "small.yaml", "words"], "starmill index build"),
     "gateway elsewhere": (["run", "small.yaml", "--gateway"], "--gateway goes with --local"),
@@ -147,12 +147,13 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
     with ready.started("run", small, "--local") as process, ready.ledger() as db:
         wait_until(lambda: final_share(units(db)) > 0, "the first unit is final")
         [run] = runs.list_runs(db)
-        assert_refused(ready, f"process {process.pid} runs --local in", "run", small, "--local")
+        assert_refused_at_last(ready, f"process {process.pid} runs --local in", "run", small, "--local")
         ledger = f"sqlite:///{ready.path / 'ledger.db'}"
         elsewhere = home_with_indexes_of(
             ready, ready.path.with_name("elsewhere"), STARMILL_DATABASE_URL=ledger
         )
-        assert_refused(elsewhere, f"run {run.id} is being fed by", "run", "--resume", run.id, "--local")
+        says = f"run {run.id} is being fed by"
+        assert_refused_at_last(elsewhere, says, "run", "--resume", run.id, "--local")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 3
@@ -161,12 +162,19 @@ def test_a_home_has_one_local_run_and_a_run_one_feeder(
 
 def assert_refused(home: Home, says: str, *arguments: object) -> str:
     """Exit code 2, nothing on standard output, and one line on standard error; the line."""
+    before, line = assert_refused_at_last(home, says, *arguments)
+    assert before == []
+    return line
+
+
+def assert_refused_at_last(home: Home, says: str, *arguments: object) -> tuple[list[str], str]:
+    """The same, after lines on what the run will take; they and the last line."""
     done = home.starmill(*arguments, expect=2)
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    *before, line = done.stderr.splitlines()
     assert line.startswith("starmill: ")
     assert says in line
-    return line
+    return before, line
 
 
 def assert_no_runs(home: Home) -> None:

@@ -93,7 +93,8 @@ def test_export_for_fine_tuning(finished: Ended, tmp_path: Path) -> None:
     rows = read_jsonl(path)
     assert rows
     assert all(row["correct"] for row in rows)
-    assert all([message["role"] for message in row["messages"]] == ["user", "assistant"] for row in rows)
+    roles = {tuple(message["role"] for message in row["messages"]) for row in rows}
+    assert roles == {("system", "user", "assistant")}  # those of the rationale, with its answer
 
 
 def test_failures_are_shown_and_retried(again: Ended, server: OpenAIServer) -> None:
@@ -136,6 +137,7 @@ def test_runs_experiments_and_doctor_print_their_lists(finished: Ended, tmp_path
         "demo",
         "conala",
         "conala-paper",
+        "paper-table1",
         "retrieval-ablation",
         "tldr",
         "docqa",

@@ -14,6 +14,9 @@ import yaml
 from pydantic import BaseModel
 
 from models.core.experiment.experiment import Experiment
+from models.core.experiment.schema_words import written_keys
+from models.core.kinds import KINDS
+from models.core.kinds.step import StepSettings
 from producer.cli.commands import app
 from producer.experiments.load import load_experiment, presets
 from storage.settings import Settings
@@ -32,6 +35,8 @@ def _commands_below(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield words.strip(), command.load()
         return
+    if hasattr(command, "default"):
+        yield words.strip(), command.default.load()
     for name, inner in command.commands.items():
         yield from _commands_below(f"{words} {name}", inner)
 
@@ -43,7 +48,8 @@ def table() -> dict[str, str]:
 
 def words_of(line: str) -> str:
     words = line.split()
-    return " ".join(words[:2]) if words[0] in {"data", "index", "task"} else words[0]
+    inner = getattr(app.commands.get(words[0]), "commands", {})
+    return " ".join(words[:2]) if words[1:2] and words[1] in inner else words[0]
 
 
 def test_every_command_is_in_the_table_and_no_other() -> None:
@@ -104,8 +110,18 @@ def test_every_key_of_an_experiment_is_named() -> None:
     for name, field in Experiment.model_fields.items():
         assert f"\n| `{name}` |" in PAGES["producer/README.md"], name
         if name != "task":  # a file names a folder; what is read there are no keys of the file
-            missing = {key for inner in sections(field.annotation) for key in inner.model_fields} - words
+            missing = {key for inner in sections(field.annotation) for key in written_keys(inner)} - words
             assert not missing, f"{name}: {missing}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_step_is_in_the_row_of_its_kind(kind: str) -> None:
+    page = PAGES["producer/README.md"]
+    [row] = re.findall(rf"^\| `{kind}` \| .*$", page.partition("\n### Steps\n")[2], re.MULTILINE)
+    quoted = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", row))))
+    common = written_keys(StepSettings)
+    assert not set(written_keys(KINDS[kind])) - quoted - set(common)
+    assert set(common) <= set(re.findall(r"`(\w+)`", page))
 
 
 def sections(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -119,18 +135,27 @@ def sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def test_the_examples_of_experiments_are_valid(tmp_path: Path) -> None:
-    """The first is a whole one, the others are sections of one; in deploy/ stand files of other programs."""
+    """An example with a name is a whole experiment; the others are sections of the paper's. In deploy/ stand
+    files of other programs."""
     pages = [text for page, text in PAGES.items() if not page.startswith("deploy/")]
-    example, *parts = re.findall(r"```yaml\n(.*?)```", "\n".join(pages), re.DOTALL)
+    parts = re.findall(r"```yaml\n(.*?)```", "\n".join(pages), re.DOTALL)
+    [example] = [part for part in parts if part.startswith("name: shell-snippets\n")]
     path = tmp_path / "example.yaml"
     path.write_text(example)
     experiment = load_experiment(str(path))
-    assert experiment.name == "shell-snippets"
-    assert experiment.dataset.path == str(tmp_path / "data")
-    assert len(parts) >= 3
-    for part in parts:
-        path.write_text(yaml.safe_dump(yaml.safe_load(example) | yaml.safe_load(part)))
+    assert experiment.rows_path == str(tmp_path / "data")
+    assert len(parts) >= 4
+    for part in map(yaml.safe_load, parts):
+        path.write_text(yaml.safe_dump(part if "name" in part else whole(example, part), sort_keys=False))
         load_experiment(str(path))
+
+
+def whole(example: str, part: dict[str, Any]) -> dict[str, Any]:
+    """Put the sections of an example into a whole experiment."""
+    experiment: dict[str, Any] = yaml.safe_load(example)
+    if "data" in part:
+        experiment.pop("dataset", None)
+    return experiment | part
 
 
 def test_every_make_target_exists() -> None:

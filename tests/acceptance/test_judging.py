@@ -67,7 +67,7 @@ def test_one_file_is_one_object_with_intervals(tmp_path: Path, capsys: pytest.Ca
     assert starmill("score", file, "--rules", "strict", "--intervals", "--json") == 0
     printed_ = printed(capsys)
     assert (printed_["n"], printed_["exact_match"], printed_["rules"]) == (2, 100.0, "strict")
-    assert printed_["intervals"]["exact_match"] == [100.0, 100.0]
+    assert printed_["intervals"]["exact_match"] == [34.24, 100.0]  # of Wilson
     assert starmill("score", file, "--json") == 0
     assert printed(capsys)["exact_match"] == 50.0
 
@@ -79,6 +79,47 @@ def test_the_last_row_of_an_id_counts(tmp_path: Path, capsys: pytest.CaptureFixt
     assert starmill("score", str(file), "--json") == 0
     printed_ = printed(capsys)
     assert (printed_["n"], printed_["repeated"], printed_["exact_match"]) == (2, 1, 50.0)
+
+
+def test_rows_that_are_left_out_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten rows with two ids: two count by the paper's rule, all by the other."""
+    rows = [{**ROW, "question_id": number % 2, "reference": f"f({number})"} for number in range(10)]
+    file = write(tmp_path / "ten.jsonl", *rows)
+    assert starmill("score", file) == 0
+    *table, said = capsys.readouterr().out.splitlines()
+    assert table[1].split()[:2] == ["ten.jsonl", "2"]
+    assert said.startswith("ten.jsonl: 8 of 10 rows share an id with a later row and are left out, as in the")
+    assert starmill("score", file, "--rules", "strict") == 0
+    [_, line] = capsys.readouterr().out.splitlines()
+    assert line.split()[:2] == ["ten.jsonl", "10"]
+
+
+def test_each_row_of_an_id_meets_its_own_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with a line for each row, and one that kept the last of them."""
+    right = write(tmp_path / "right.jsonl", *({"question_id": "1", "reference": name} for name in "abc"))
+    each = [{"question_id": "1", "prediction": name} for name in "abx"]
+    for rows, rules, n, exact in (
+        (each, "strict", 3, 66.67),
+        (each[1:], "strict", 2, 50.0),
+        ([{"question_id": "1", "prediction": "c"}], "strict", 1, 100.0),
+        (each, "paper", 1, 0.0),
+    ):
+        file = write(tmp_path / "a.jsonl", *rows)
+        assert starmill("score", file, "--reference", right, "--rules", rules, "--json") == 0
+        scores = printed(capsys)
+        assert (scores["n"], scores["repeated"], scores["exact_match"]) == (n, len(rows) - n, exact)
+    assert starmill("score", write(tmp_path / "a.jsonl", *each, each[0]), "--reference", right,
+                    "--rules", "strict") == 2  # fmt: skip
+    assert "a.jsonl:1: question_id 1 has 4 rows from here on and 3 references in" in capsys.readouterr().err
+    rationales = [{"question_id": "1", "rationale": f"The answer is {name}"} for name in "ab"]
+    file = write(tmp_path / "r.jsonl", *rationales)
+    assert starmill("audit", file, "--reference", right, "--json") == 0
+    assert printed(capsys)["correct"]["strict"] == 0
+    assert starmill("audit", write(tmp_path / "r.jsonl", *rationales[::-1], rationales[0]),
+                    "--reference", right, "--json") == 0  # fmt: skip
+    assert printed(capsys)["correct"]["strict"] == 0
 
 
 def test_a_table_of_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +166,7 @@ def test_audit_counts_the_papers_rationales(reference_data: Path, capsys: pytest
     second = str(paper / "teacher_rationales_star_visible.jsonl.gz")
     assert starmill("audit", second, "--reference", train) == 0
     shown = capsys.readouterr().out
-    assert "mention their hint: 1679798-8, 849674-100, 38081866-23" in shown
+    assert "mention their hint: 1679798-8, 849674-100, 30062429-17, 1720421-49, 38081866-23" in shown
 
 
 def test_audit_names_a_rationale_without_reference(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from tests.support.pipeline import (
     wait_until,
 )
 from tests.support.small_run import plan
+from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,7 +43,17 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         yield opened
 
 
-def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenAIServer) -> None:
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with receiving() as opened:
+        yield opened
+
+
+def test_a_paused_run_ends_and_is_resumed(
+    ready: Home, data: Path, server: OpenAIServer, receiver: WebhookReceiver
+) -> None:
+    """A webhook is told of both before the command ends."""
+    ready = replace(ready, settings={"STARMILL_WEBHOOK_URL": receiver.url})
     server.configure(latency_ms=2000)
     experiment = write_experiment(data, server.url, name="steered")
     with ready.started("run", experiment, "--local") as process, ready.ledger() as db:
@@ -54,6 +66,7 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
         assert process.returncode == 2
         assert f"run {run} is paused: paused by hand; continue with: starmill run --resume {run}" in ended
         assert not ready.processes()
+        assert [document["event"] for document in receiver.documents()] == ["paused"]
         # What was in flight is committed, and no more was asked.
         states = units(db)
         assert 0.2 < final_share(states) < 1
@@ -68,6 +81,7 @@ def test_a_paused_run_ends_and_is_resumed(ready: Home, data: Path, server: OpenA
         tables = ready.starmill("resume", run[:-1], "--local").stdout
         assert "Ablation" in tables
         assert ready.json("status")["state"] == "finished"
+        assert [document["event"] for document in receiver.documents()] == ["paused", "finished"]
         assert server.stats()["paid_again"] == 0
         assert ready.starmill("resume", run).stdout.endswith(tables[tables.index("Synthetic set") :])
 

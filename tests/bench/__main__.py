@@ -40,7 +40,10 @@ def _repeated(name: str, options: argparse.Namespace, result: Result) -> Result:
     for number in range(options.repeats):
         sys.stderr.write(f"{name} {number + 1}/{options.repeats}\n")
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-", ignore_cleanup_errors=True) as folder:
-            bench = Bench(Path(folder), options.quick, options.calls, options.threads)
+            bench = Bench(
+                Path(folder), options.quick, options.calls, options.threads, options.workers,
+                options.postgres, options.output.parent,
+            )  # fmt: skip
             try:
                 result.outcomes.append(SCENARIOS[name](bench))
             except Unmeasured as error:
@@ -72,6 +75,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=_count, default=5, help="medians are of so many (default: 5)")
     parser.add_argument("--calls", type=_count, help="calls, or rows, instead of each scenario's own number")
     parser.add_argument("--threads", type=_count, help="threads of each worker, likewise")
+    parser.add_argument("--workers", type=_count, default=1, help="worker processes of `scale` (default: 1)")
+    parser.add_argument("--postgres", action="store_true", help="`scale` keeps its ledger in PostgreSQL")
     parser.add_argument(
         "--quick", action="store_true", help="once and small: shows that it works, not how well"
     )

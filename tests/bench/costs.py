@@ -18,10 +18,10 @@ from typing import Any
 import psycopg
 import redis
 
-from producer.cli.index_progress import bring_up_to_date
 from producer.experiments.datasets import read_dataset
 from producer.experiments.load import load_experiment
 from producer.feeding.feeder import Feeder
+from producer.index.index_progress import bring_up_to_date
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.settings import Settings
@@ -35,7 +35,7 @@ from tests.support.services import running_postgres, running_valkey
 from tests.support.workers import celery_worker
 
 TABLES = ("example", "unit", "generation", "rejection")
-QUEUE = "teacher.teacher"
+QUEUE = "model.large"
 THREADS = 24
 
 
@@ -92,7 +92,7 @@ def plan(db: Database, settings: Settings, data: Path, url: str, encoder: Path) 
     )  # fmt: skip
     experiment = load_experiment(str(path))
     bring_up_to_date(experiment, settings)
-    splits = read_dataset(experiment.dataset)
+    splits = read_dataset(experiment)
     before = cpu_seconds()
     run = runs.plan_run(db, "run", experiment, splits, time.time())
     return run.planned, cpu_seconds() - before

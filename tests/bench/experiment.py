@@ -13,7 +13,7 @@ from storage.schema import TEST, TRAIN
 from tests.bench.load import Load, request_of
 from tests.support.task_folders import conala, seeds
 
-QUEUE = "teacher.teacher"
+QUEUE = "model.teacher"
 
 
 def experiment(load: Load, url: str, **sections: Any) -> Experiment:

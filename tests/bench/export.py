@@ -26,6 +26,7 @@ STARMILL = Path(sys.executable).with_name("starmill")
 SPLIT = "train=0.9,validation=0.1"
 WAYS: dict[str, list[str]] = {
     "jsonl": [],
+    "pairs": ["--what", "pairs"],
     "chat": ["--style", "chat", "--only", "accepted"],
     "shuffled": ["--shuffle", "7", "--split", SPLIT],
     "parquet": ["--format", "parquet"],

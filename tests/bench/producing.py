@@ -35,7 +35,7 @@ def main() -> None:
     settings = load_settings()
     with open_ledger(settings) as db:
         started, cpu = time.monotonic(), cpu_seconds()
-        run = runs.plan_run(db, RUN, asked, read_dataset(asked.dataset), time.time())
+        run = runs.plan_run(db, RUN, asked, read_dataset(asked), time.time())
         planned = time.monotonic()
         with suppress(KeyboardInterrupt), StopSignal() as stop:
             threading.Timer(seconds, _ask_to_stop, [stop]).start()

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from producer.cli.index_progress import bring_up_to_date
 from producer.experiments.datasets import read_dataset
 from producer.experiments.load import load_experiment
+from producer.index.index_progress import bring_up_to_date
 from storage.database import Database
 from storage.ledger import runs
+from storage.ledger.leases import unit_is_held
 from storage.schema import UNITS
 from storage.settings import Settings
 from tests.openai_server.process import OpenAIServer, running
@@ -66,9 +67,9 @@ def test_host_away_for_a_minute_repays_nothing_committed(
                 celery_worker(home, queues, THREADS, name=host, inside=net.inside(host))
             )
             for host, queues in (
-                ("teacher-1", ["teacher.teacher"]),
-                ("teacher-2", ["teacher.teacher"]),
-                ("student", ["student.small", "retrieve", "judge"]),
+                ("teacher-1", ["model.large"]),
+                ("teacher-2", ["model.large"]),
+                ("student", ["model.small", "retrieve", "judge"]),
             )
         }
         runs.start_run(db, "run", time.time())
@@ -142,9 +143,8 @@ def net_is_cut(net: Network, db: Database, server: OpenAIServer, worker: subproc
 
 def holds(db: Database, worker: subprocess.Popen[bytes]) -> bool:
     """Tell if this worker holds a unit under a live lease."""
-    query = select(UNITS.c.id).where(
-        UNITS.c.lease_owner.like(f"%:{worker.pid}:%"), UNITS.c.lease_until > time.time()
-    )
+    of_worker = UNITS.c.lease_owner.like(f"%:{worker.pid}:%")
+    query = select(UNITS.c.id).where(of_worker, unit_is_held(time.time()))
     with db.read() as connection:
         return connection.execute(query).first() is not None
 
@@ -175,4 +175,4 @@ def plan(db: Database, home: Home, data: Path, server: OpenAIServer) -> None:
     )  # fmt: skip
     experiment = load_experiment(str(path))
     bring_up_to_date(experiment, Settings(home=home.path, _env_file=None))  # type: ignore[call-arg]
-    runs.plan_run(db, "run", experiment, read_dataset(experiment.dataset), time.time())
+    runs.plan_run(db, "run", experiment, read_dataset(experiment), time.time())

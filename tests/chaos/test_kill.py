@@ -19,17 +19,28 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
-from models.core.pipeline.stages import queues
+from models.core.pipeline.plan import queues
 from producer.experiments.load import load_experiment
+from producer.local.services import free_port
 from storage.database import Database
 from storage.ledger import runs
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import FINAL, UNITS
 from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import write_experiment
+from tests.support.counted import assert_counts_hold
 from tests.support.gateway import running_gateway
-from tests.support.pipeline import PATIENCE, Ended, Home, bought, final_share, paid, units, wait_until
-from tests.support.services import free_port
+from tests.support.pipeline import (
+    MODEL_WORKER,
+    PATIENCE,
+    Ended,
+    Home,
+    bought,
+    final_share,
+    paid,
+    units,
+    wait_until,
+)
 
 # Teacher and student, four calls at once each.
 MOST_IN_FLIGHT = 8
@@ -39,7 +50,7 @@ OUTAGE = 5.0
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize("service", ["celery", "redis.conf"])
+@pytest.mark.parametrize("service", [MODEL_WORKER, "redis.conf"])
 def test_a_killed_service_is_replaced(
     service: str, home: Home, server: OpenAIServer, undisturbed: Ended
 ) -> None:
@@ -71,7 +82,12 @@ def test_worker_killed_behind_a_gateway_repays_nothing(
     home: Home, server: OpenAIServer, undisturbed: Ended
 ) -> None:
     with home.started("run", undisturbed.experiment, "--local", "--gateway") as process, home.ledger() as db:
-        for share, service in ((0.15, "celery"), (0.3, "redis.conf"), (0.4, "celery"), (0.6, "celery")):
+        for share, service in (
+            (0.15, MODEL_WORKER),
+            (0.3, "redis.conf"),
+            (0.4, MODEL_WORKER),
+            (0.6, MODEL_WORKER),
+        ):
             wait_until(lambda share=share: final_share(units(db)) >= share, f"{share:.0%} are final")
             replaced = home.service(service)
             wait_until(lambda: server.stats()["in_flight"] > 1, "calls are in flight")
@@ -252,6 +268,8 @@ def assert_every_unit_is_final(home: Home) -> None:
     assert sum(stage["planned"] for stage in status["stages"].values()) == status["planned"]
     for states in (status["units"], *status["stages"].values()):
         assert states["done"] + states["skipped"] + states["failed"] == states["planned"]
+    with home.ledger() as db:
+        assert_counts_hold(db)
 
 
 def assert_bought_once(

@@ -23,7 +23,16 @@ from storage.ledger import counts, runs
 from storage.schema import GENERATIONS
 from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import write_data, write_experiment
-from tests.support.pipeline import Home, as_counted, bought, final_share, paid, units, wait_until
+from tests.support.pipeline import (
+    MODEL_WORKER,
+    Home,
+    as_counted,
+    bought,
+    final_share,
+    paid,
+    units,
+    wait_until,
+)
 from tests.support.services import running_postgres
 
 ROWS, KILLS, CALLS_AT_ONCE, SEED = 2000, 10, 32, 20261123
@@ -53,7 +62,7 @@ def test_ten_kills_in_two_thousand_rows(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_data(tmp_path / "data", train=ROWS, test=4)
-    victims: Victims = {"celery": _kill_service("celery"), "redis": _kill_service("redis.conf")}
+    victims: Victims = {"celery": _kill_service(MODEL_WORKER), "redis": _kill_service("redis.conf")}
     settings = {"STARMILL_LEASE_SECONDS": "4"}
     with ExitStack() as stack:
         options = ("--references", str(data / "references.jsonl"), "--latency-ms", "100")

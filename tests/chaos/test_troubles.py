@@ -18,7 +18,7 @@ import redis
 from tests.chaos.test_kill import assert_whole
 from tests.openai_server.process import OpenAIServer
 from tests.support.pipeline import Ended, Home, wait_until
-from tests.support.services import free_port
+from tests.support.services import closed_port
 from tests.support.troubles import RUN_PARAMETERS, RUNS, SLOW_MS, Running, assert_outlives, warnings
 
 pytestmark = pytest.mark.timeout(300)
@@ -33,9 +33,10 @@ def full(run: Running) -> None:
 
 
 def read_only(run: Running) -> None:
-    run.client.replicaof("127.0.0.1", str(free_port()))
-    time.sleep(20)
-    run.client.replicaof("NO", "ONE")
+    with closed_port() as port:
+        run.client.replicaof("127.0.0.1", str(port))
+        time.sleep(20)
+        run.client.replicaof("NO", "ONE")
 
 
 def cut_off(run: Running) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from tests.support.task_folders import conala
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN_ROWS = 24
-QUEUE = "student.small"
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def planned(
         "task": conala(), "augment": {"enabled": False}, "rationale": {"passes": 0},
         "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none"]},
     })  # fmt: skip
-    splits = {TRAIN: _examples(TRAIN_ROWS, "taught"), TEST: _examples(rows, word)}
+    splits = {TRAIN: examples(TRAIN_ROWS, "taught"), TEST: examples(rows, word)}
     with closing(Database(settings.database)) as db:
         db.migrate()
         run = runs.plan_run(db, name, experiment, splits, time.time())
@@ -120,17 +119,22 @@ def planned(
         yield Grid(db, run, settings)
 
 
-def _examples(count: int, word: str) -> list[Example]:
+def examples(count: int, word: str) -> list[Example]:
     rows = enumerate(chores(count, word))
     return [Example(row, f"{word}{row}", content["request"], content["reference"]) for row, content in rows]
 
 
 @contextmanager
 def worker(
-    settings: Settings, name: str = "one", threads: int = 18, **environment: str
+    grid: Grid,
+    name: str = "one",
+    threads: int = 18,
+    queues: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`celery worker` on the student's queue; its log is `NAME.log` in the home."""
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", QUEUE, "-P", "threads",
+    """`celery worker`, by default on the student's queue; its log is `NAME.log` in the home."""
+    settings, served = grid.settings, ",".join(queues or [grid.run.experiment.students[0].queue])
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", served, "-P", "threads",
                "-c", str(threads), "-n", f"{name}@%h", "-l", "WARNING", "--without-gossip"]  # fmt: skip
     known = {
         "STARMILL_HOME": str(settings.root), "STARMILL_REDIS_URL": settings.broker,

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from models.adapters.backends.backend import LocalBackend
 from models.adapters.backends.vllm import VLLMBackend
 from models.core.errors import AccessError, BadRequest, ContextOverflow, Unavailable
 from models.core.experiment.endpoints import Student
@@ -51,7 +52,7 @@ def with_engine(chosen: Student, use: Callable[[VLLMBackend], Coroutine[Any, Any
     asyncio.run(live())
 
 
-async def answers(backend: VLLMBackend) -> list[Completion]:
+async def answers(backend: LocalBackend) -> list[Completion]:
     return await asyncio.gather(*(backend.complete(ask(prompt)) for prompt in PROMPTS))
 
 
@@ -119,7 +120,7 @@ def test_llama_answers_refuses_dies_and_comes_back(llama: Path) -> None:
         with pytest.raises(BadRequest, match="the prompt is empty"):
             await backend.complete(ask(""))
         for wrong in ({"temperature": -1.0}, {"beams": 3}):
-            with pytest.raises(AccessError, match=f"student tiny: params: .*{next(iter(wrong))}"):
+            with pytest.raises(AccessError, match=f"model tiny: params: .*{next(iter(wrong))}"):
                 await backend.complete(ask("x", **wrong))
         with pytest.raises(AccessError, match="no chat template; set prompt_format"):
             await backend.complete(Request("vllm", "tiny", (Message("user", "hello"),)))
@@ -137,12 +138,12 @@ def test_llama_answers_refuses_dies_and_comes_back(llama: Path) -> None:
         lost = [each for each in ended if isinstance(each, BaseException)]
         assert lost
         assert {type(error) for error in lost} == {Unavailable}
-        assert {str(error) for error in lost} == {"student tiny: vLLM's engine died"}
+        assert {str(error) for error in lost} == {"model tiny: vLLM's engine died"}
 
     with_engine(student(llama), use)
 
 
 def test_missing_model_is_named_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(AccessError, match="student tiny: vLLM cannot open") as error:
+    with pytest.raises(AccessError, match="model tiny: vLLM cannot open") as error:
         asyncio.run(VLLMBackend(student(tmp_path / "nowhere")).open())
     assert "\n" not in str(error.value)

@@ -53,12 +53,12 @@ def undisturbed(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with running_valkey() as redis_url:
         settings = settings_in(tmp_path_factory.mktemp("undisturbed"), redis_url)
         with planned(settings, small_model, ROWS) as grid:
-            with worker(settings) as process:
+            with worker(grid) as process:
                 grid.feed_until(ANSWERS, OPENING)
                 wait_until(lambda: read_status(grid.db, grid.run, time.time()).engines, "engine reported")
                 family = psutil.Process(process.pid).children(recursive=True)
             assert process.returncode == 0
-            assert not alive(family)
+            wait_until(lambda: not alive(family), "what the worker started ended, too", 30)
             yield grid
 
 
@@ -82,8 +82,8 @@ def test_two_workers_share_and_one_is_killed(undisturbed: Grid, small_model: Pat
     settings = settings_in(Path("home").absolute(), redis_url)
     with (
         planned(settings, small_model, ROWS, "warm", word="warm") as warm,
-        worker(settings, "one", threads=4, VLLM_CPU_OMP_THREADS_BIND="0") as first,
-        worker(settings, "two", threads=4, VLLM_CPU_OMP_THREADS_BIND="1"),
+        worker(warm, "one", threads=4, VLLM_CPU_OMP_THREADS_BIND="0") as first,
+        worker(warm, "two", threads=4, VLLM_CPU_OMP_THREADS_BIND="1"),
     ):
         warm.feed_until(ANSWERS, OPENING)
         wait_until(lambda: len(answered_by(warm)) == 2, "both engines are open", OPENING)
@@ -115,10 +115,10 @@ def answered_by(grid: Grid) -> dict[str, int]:
 
 def test_a_model_that_is_missing_pauses_the_run(redis_url: str, tmp_path: Path) -> None:
     settings = settings_in(tmp_path / "home", redis_url)
-    with planned(settings, tmp_path / "nowhere", 2) as grid, worker(settings):
+    with planned(settings, tmp_path / "nowhere", 2) as grid, worker(grid):
         wait_until(lambda: fed(grid) == PAUSED, "the run is paused", OPENING)
         _, message = runs.run_state(grid.db, grid.run.id)
-        assert message.startswith("student small: vLLM cannot open")
+        assert message.startswith("model small: vLLM cannot open")
         assert grid.states() == {}
         wait_until(lambda: not grid.holders(), "units are given back")
 
@@ -128,14 +128,14 @@ def test_too_little_memory_stops_the_worker_with_one_line(
 ) -> None:
     settings = settings_in(tmp_path / "home", redis_url)
     engine = {"gpu_memory_utilization": 0.0001}
-    with planned(settings, small_model, 2, engine=engine) as grid, worker(settings) as process:
+    with planned(settings, small_model, 2, engine=engine) as grid, worker(grid) as process:
         wait_until(lambda: fed(grid) and process.poll() is not None, "the worker stops", OPENING)
         assert process.returncode == EXIT_UNUSABLE
         lines = [
             line for line in log_of(settings).read_text().splitlines() if line.startswith(UNUSABLE_PREFIX)
         ]
         assert len(lines) == 1
-        assert lines[0].startswith(f"{UNUSABLE_PREFIX}student small: vLLM does not start")
+        assert lines[0].startswith(f"{UNUSABLE_PREFIX}model small: vLLM does not start")
         assert not grid.holders()
         assert runs.run_state(grid.db, grid.run.id)[0] == RUNNING
 

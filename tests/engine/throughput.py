@@ -71,7 +71,7 @@ def by_worker(model: Path, home: Path, rows: int, how: dict[str, Any]) -> dict[s
         settings = settings_in(home, redis_url)
         with (
             planned(settings, model, WARM_ROWS, "warm", word="warm", **student) as warm,
-            worker(settings, threads=how["threads"]) as process,
+            worker(warm, threads=how["threads"]) as process,
         ):
             warm.feed_until(2 * WARM_ROWS, PATIENCE, process)
             with planned(settings, model, rows, **student) as grid:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from producer.local.services import free_port
 from storage.limits.redis_limiter import RedisLimiter, connect_redis
 from tests.integration.test_admission import Crowd, gate_to
 from tests.support.pipeline import wait_until
-from tests.support.services import free_port, running_valkey
+from tests.support.services import running_valkey
 
 
 def test_calls_wait_while_redis_is_away() -> None:

@@ -21,14 +21,14 @@ from models.core.errors import AccessError, Unavailable
 from producer.feeding import batch_delivery
 from producer.feeding.batch_delivery import BatchDelivery
 from storage.database import Database
-from storage.ledger import batch_enqueue, batches, claims, counts, runs
+from storage.ledger import batch_enqueue, batches, counts, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.purchases import CallClaim
 from storage.schema import BATCHES, GENERATIONS, PAUSED, REFUSED, RUNNING, SETTLED, TRAIN
 from tests.openai_server.process import REPOSITORY, OpenAIServer
 from tests.support.batch_run import AT_ONCE, CALLS, RUN, STEPS, deliver, file_calls
 from tests.support.clock import Clock
-from tests.support.small_run import Hand, request, units
+from tests.support.small_run import Hand, claim_units, request, units
 
 PRICE = {"input": 2.0, "output": 8.0}
 KEY = "sk-a-key-that-nobody-may-see"
@@ -76,7 +76,7 @@ class World:
 def world(database: Database, clock: Clock, openai_server: OpenAIServer) -> Iterator[World]:
     # The clocks of ledger and server agree, roughly; and nobody waits for more calls to be filed.
     clock.now = time.time() - 60
-    run = file_calls(database, clock, openai_server.url, price=PRICE)
+    run = file_calls(database, clock, openai_server.url, price=PRICE, api_key_env="OPENAI_API_KEY")
     client = BatchClient(run.experiment.teacher)
     yield World(database, openai_server, client, clock)
     client.close()
@@ -270,5 +270,5 @@ def generations(world: World) -> list[str]:
 
 
 def again(world: World, unit_id: int) -> ClaimedUnit:
-    [claimed] = claims.claim_units(world.db, "worker", [unit_id], world.clock.advance(1), 20.0)
+    [claimed] = claim_units(world.db, "worker", [unit_id], world.clock.advance(1))
     return claimed

@@ -36,6 +36,16 @@ def test_the_copy_answers_as_the_original(config: Passages, milvus_url: str, tmp
     copy_missing_snapshot(config, "http://127.0.0.1:1", there)
 
 
+def test_index_of_words_is_copied_without_an_encoder(
+    config: Passages, milvus_url: str, tmp_path: Path
+) -> None:
+    words = config.model_copy(update={"method": "bm25", "encoder": "/no/encoder"})
+    build_index(words, milvus_url, tmp_path / "here")
+    copy_missing_snapshot(words, milvus_url, tmp_path / "there")
+    [hits] = Retriever(words, tmp_path / "there").search(QUERIES[:1])
+    assert hits[0].passage.text == "sort a list"
+
+
 def test_missing_index_is_named(config: Passages, milvus_url: str, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"holds no index passages_\w+; build it"):
         copy_missing_snapshot(config, milvus_url, tmp_path / "there")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.core.metrics.scores import score
 from models.core.metrics.significance import mcnemar
 from producer.results.diff import changed_keys
 from storage.database import Database
@@ -58,6 +59,9 @@ def test_flipped_answers_are_counted_with_significance(
     finished(db, "new", {7, 8, 9}, seed=1, teacher={"backend": "openai", "model": "teacher_2"})
     comparison = compared(capsys, "old", "new")
     assert comparison["same_data"]
+    assert comparison["warnings"] == [
+        "seeds differ, and part of each difference is chance: seed is 0 in A, 1 in B"
+    ]
     assert comparison["configuration"] == {"seed": [0, 1], "teacher.model": ["teacher_1", "teacher_2"]}
     cells = {(cell["cell"]["stage"], cell["cell"]["variant"]): cell for cell in comparison["cells"]}
     assert set(cells) == {
@@ -67,7 +71,10 @@ def test_flipped_answers_are_counted_with_significance(
     for cell in cells.values():
         assert (cell["n"], cell["lost"], cell["gained"]) == (ROWS, 7, 1)
         assert (cell["before"], cell["after"]) == (75.0, 25.0)
-        assert cell["p_value"] == mcnemar(7, 1)
+        assert cell["p_value"] == pytest.approx(mcnemar(7, 1))
+        right = cell["differences"]["right"]
+        assert (right["value"], right["enough_rows"]) == (-50, False)
+        assert right["low"] < -50 < right["high"] < 0 < right["least_visible"]
     bleu = cells["answer", "pupil/0-shot"]["bleu4"]
     assert bleu["difference"] < bleu["high"] < 0
     assert cells["rationale", "first pass"]["bleu4"] is None
@@ -133,7 +140,41 @@ def test_several_seeds_are_one_row(db: Database, capsys: pytest.CaptureFixture[s
     [answer] = [cell for cell in compared(capsys, "old", "new")["cells"] if cell["cell"]["stage"] == "answer"]
     assert (answer["n"], answer["lost"], answer["before"], answer["after"]) == (ROWS, 12, 100.0, 0.0)
     # 2 of 4,096 ways to swap rows are as far apart.
-    assert answer["p_value"] < 0.01
+    assert answer["p_value"] == pytest.approx(2 / 4096)
+    assert answer["answers"] == 3 * ROWS
+
+
+def test_score_over_seeds_is_the_mean_of_theirs(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """One seed answers a row by one long text more than the other: pooled texts would weigh it more."""
+    grid = {"shots": [0], "retrieval": [False], "rationale": ["none"], "seeds": [0, 1]}
+    for run_id, texts in (("old", ["answer(0)", "x"]), ("new", ["answer(0)", "answer(0) " * 30])):
+        run = LedgerRun.plan(db, [], [example(0)], run_id, grid=grid)
+        run.finish(TEST, "answer", lambda unit, texts=texts: answered(texts[unit.sample]))
+        run.finish(TEST, "judge", judged)
+    [cell] = compared(capsys, "old", "new")["cells"]
+    before, after = (score([text], ["answer(0)"])["bleu4"] for text in ("x", "answer(0) " * 30))
+    assert cell["differences"]["bleu4"]["value"] == pytest.approx((after - before) / 2, abs=1e-4)
+
+
+def test_runs_by_other_rules_metrics_and_seeds_are_warned_of(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"shots": [0], "retrieval": [False], "rationale": ["none"]}
+    finished(db, "old", {1}, grid=grid)
+    judge = {"extraction": "paper", "metrics": ["bleu4", "chrf"]}
+    finished(db, "new", {1}, grid=grid | {"seeds": [0, 1]}, judge=judge, rationale={"correctness": "tree"})
+    assert starmill("diff", "old", "new") == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+    assert notes == [
+        "Note: rules differ, so that equal answers may have other verdicts: rationale.correctness is strict "
+        "in A, tree in B; judge.extraction is strict in A, paper in B.",
+        "Note: metrics differ, and only those of both runs are compared: judge.metrics is "
+        '["bleu4", "char_bleu", "exact_match", "parse_rate"] in A, ["bleu4", "chrf"] in B.',
+        "Note: seeds differ, and part of each difference is chance: grid.seeds is [0] in A, [0, 1] in B.",
+    ]
+    [answer] = [cell for cell in compared(capsys, "old", "new")["cells"] if cell["cell"]["stage"] == "answer"]
+    # The answers with the second seed have none to be compared with.
+    assert (answer["n"], answer["answers"], set(answer["differences"])) == (ROWS, ROWS, {"right", "bleu4"})
 
 
 def test_keys_of_configurations() -> None:

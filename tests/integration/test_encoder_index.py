@@ -13,7 +13,9 @@ from models.adapters.encoders.checkpoint import find_checkpoint
 from models.adapters.encoders.encoder import passage_text
 from models.core.errors import ServiceError
 from models.core.experiment.passages import Passages
+from models.core.types import Query
 from producer.index.build_index import build_index
+from storage.passages.retriever import Retriever
 from storage.passages.snapshot import Snapshot
 from tests.support.chores import write_data
 from tests.support.encoders import tiny_bert, tiny_codet5
@@ -52,6 +54,7 @@ def test_index_of_an_encoder_that_has_changed_is_not_searched(config: Passages, 
         Snapshot.open(index.path, changed)
     again = build_index(config, str(tmp_path / "milvus.db"), tmp_path)
     assert again.encoded == len(Snapshot.open(again.path, changed))
+    assert str(again).endswith("newly encoded since another encoder had made the index")
 
 
 def test_another_folder_is_another_index(config: Passages, tmp_path: Path) -> None:
@@ -59,3 +62,17 @@ def test_another_folder_is_another_index(config: Passages, tmp_path: Path) -> No
     built = [build_index(each, str(tmp_path / "milvus.db"), tmp_path) for each in (config, other)]
     assert built[0].path != built[1].path
     assert built[0].fingerprint != built[1].fingerprint
+
+
+def test_words_are_searched_without_an_encoder(config: Passages, tmp_path: Path) -> None:
+    words = config.model_copy(update={"method": "bm25", "encoder": "/no/encoder"})
+    index = build_index(words, str(tmp_path / "milvus.db"), tmp_path)
+    assert not (tmp_path / "milvus.db").exists()
+    [hits] = Retriever(words, tmp_path).search([Query("join the strings")])
+    assert hits[0].passage.id == "lib.str.join"
+    dense = build_index(config, str(tmp_path / "milvus.db"), tmp_path)
+    assert dense.path != index.path
+    asked = [Query("join the strings")]
+    assert Retriever(config, tmp_path).search(asked, how=words)[0] == hits
+    with pytest.raises(ServiceError, match="neither minilm nor a folder"):
+        Retriever(words, tmp_path).search(asked, how=config)

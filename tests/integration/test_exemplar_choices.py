@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.core.experiment.experiment import ExemplarChoice
+from models.core.experiment.axes import ExemplarChoice
 from models.core.pipeline.grid import cells
 from storage.ledger import runs
 from storage.schema import DONE

@@ -128,7 +128,7 @@ def test_a_synthetic_row_tells_where_it_comes_from(db: Database, capsys: pytest.
     asked = star["provenance"].pop("prompt_sha256")
     assert asked == prompt_sha256({"messages": [{"role": "user", "content": words_of("train 2", star)}]})
     assert star == {
-        "prompt": "sort 2. This requires sorting.\n\nDocumentation:\n\nsorted(x)\nSort <it>.\n\n",
+        "prompt": "sort 2. This requires sorting.\n\n",
         "completion": "It sorts. The answer is answer(2)",
         "question_id": "q2",
         "row": 2,
@@ -176,21 +176,6 @@ def test_a_call_that_augments_several_requests_is_paid_once(db: Database) -> Non
     assert starmill("export", "small", "-o", "rows.jsonl") == 0
     costs = [row["provenance"]["cost_usd"] for row in read_jsonl(Path("rows.jsonl"))]
     assert costs == pytest.approx([(1 + 1 / 5) * COST / 1e9] * 5)
-
-
-def test_chat_rows_are_ready_for_fine_tuning(db: Database) -> None:
-    run = plan_mixed(db)
-    finish_train(run)
-    assert starmill("export", "small", "-o", "chat.jsonl", "--style", "chat", "--only", "accepted") == 0
-    first, _ = read_jsonl(Path("chat.jsonl"))
-    assert first["messages"] == [
-        {
-            "role": "user",
-            "content": "sort 1. This requires sorting.\n\nDocumentation:\n\nsorted(x)\nSort <it>.",
-        },
-        {"role": "assistant", "content": "It sorts. The answer is answer(1)"},
-    ]
-    assert (first["source"], first["provenance"]["run"]) == ("first_pass", "small-1")
 
 
 def test_reasoning_is_exported_only_when_wanted(db: Database) -> None:

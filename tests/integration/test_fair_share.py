@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from models.core.experiment.experiment import Experiment
-from producer.cli.index_progress import bring_up_to_date
 from producer.experiments.datasets import read_dataset
 from producer.experiments.load import load_experiment
+from producer.index.index_progress import bring_up_to_date
 from storage.database import Database
 from storage.ledger import counts, runs
 from storage.settings import Settings
@@ -98,7 +98,7 @@ def plan(db: Database, home: Home, folder: Path, server: OpenAIServer) -> int:
     experiment: Experiment = load_experiment(str(path))
     settings = Settings(home=home.path, _env_file=None)  # type: ignore[call-arg]
     bring_up_to_date(experiment, settings)
-    splits = read_dataset(experiment.dataset)
+    splits = read_dataset(experiment)
     return runs.plan_run(db, folder.name, experiment, splits, time.time()).planned
 
 

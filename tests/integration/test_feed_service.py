@@ -14,6 +14,7 @@ import pytest
 import redis
 from sqlalchemy import select
 
+from producer.local.services import free_port
 from storage.database import Database
 from storage.ledger import batches
 from storage.ledger import runs as ledger_runs
@@ -22,7 +23,7 @@ from tests.openai_server.process import OpenAIServer, running
 from tests.support.chores import write_data, write_experiment
 from tests.support.clock import Clock
 from tests.support.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
-from tests.support.services import Postgres, free_port, running_valkey
+from tests.support.services import Postgres, running_valkey
 from tests.support.small_run import plan
 from tests.support.workers import celery_worker
 

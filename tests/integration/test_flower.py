@@ -18,7 +18,7 @@ import pytest
 from flower.urls import handlers
 from sqlalchemy import func, select
 
-from models.core.pipeline.stages import queues
+from models.core.pipeline.plan import queues
 from producer.experiments.load import load_experiment
 from storage.schema import DONE, FAILED, UNITS
 from tests.openai_server.process import running
@@ -27,6 +27,7 @@ from tests.support.flower_process import (
     CELERY,
     PASSWORD,
     FlowerProcess,
+    arguments,
     fetch,
     running_flower,
     running_worker,
@@ -84,6 +85,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         server.configure(p429=0.1, retry_after="0.1")
         served = ",".join(queues(load_experiment(str(experiment))))
         with running_flower(home) as flower, running_worker(home, served, WORKER) as log:
+            wait_until(lambda: "task} enabled" in log.read_text(), "the worker reports tasks to Flower")
             home.starmill("run", experiment, seconds=600)
             yield Watched(home, home.json("status")["run"], flower, log, data, collector)
 
@@ -101,7 +103,7 @@ def test_tasks_agree_with_the_ledger(watched: Watched) -> None:
         for task in tasks:
             units[task["name"]] += units_in(task)
         # On a slow machine the feeder sends again what nobody took for ten seconds.
-        sent_again = len({(task["name"], task["args"].split()[2]) for task in tasks}) < len(tasks)
+        sent_again = len({(task["name"], arguments(task)["first"]) for task in tasks}) < len(tasks)
         return units == done or (sent_again and set(units) == set(done) and units >= Counter(done))
 
     assert {"starmill.augment", "starmill.answer", "starmill.judge"} <= set(done)
@@ -111,8 +113,10 @@ def test_tasks_agree_with_the_ledger(watched: Watched) -> None:
 def test_tasks_and_workers_show_run_and_example(watched: Watched) -> None:
     tasks = watched.flower.tasks(watched.run)
     assert {task["worker"] for task in tasks} == {WORKER}
-    assert {task["args"].split()[0] for task in tasks} == {f"small-{watched.run.rpartition('-')[2]}"}
-    examples = {task["args"].rpartition(" ")[2] for task in tasks}
+    shown = [arguments(task) for task in tasks]
+    assert {match["run"] for match in shown} == {f"small-{watched.run.rpartition('-')[2]}"}
+    assert {f"starmill.{match['step']}" for match in shown} == {task["name"] for task in tasks}
+    examples = {match[part] for match in shown for part in ("row", "last") if match[part]}
     assert {"train/0", "test/0"} <= examples
     assert examples <= {f"train/{row}" for row in range(6)} | {f"test/{row}" for row in range(4)}
     status, page = watched.flower.get(f"/worker/{quote(WORKER)}")
@@ -154,6 +158,12 @@ def test_with_the_password_every_page_is_there(watched: Watched) -> None:
         "/api/tasks",
     ):
         assert watched.flower.get(path)[0] == 200, path
+
+
+def test_broker_page_lists_the_queues_of_the_run(watched: Watched) -> None:
+    page = watched.flower.get("/broker")[1].decode()
+    names = re.findall(r"<td>([a-z][\w.-]+)</td>", page)
+    assert names == ["judge", "model.large", "model.small", "retrieve"]
 
 
 def test_no_page_shows_a_secret(watched: Watched) -> None:

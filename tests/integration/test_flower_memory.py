@@ -15,7 +15,7 @@ from tests.support.flower_process import FlowerProcess, running_flower
 from tests.support.pipeline import Home, wait_until
 
 STEP = 600  # tasks; Redis drops a subscriber that is too far behind
-ARGUMENTS = "demo-1a2b units {} +7, example train/{}"
+ARGUMENTS = "demo-1a2b units {} +7, row train/{}"
 
 
 @pytest.mark.scale

@@ -143,7 +143,7 @@ def test_replayed_growth_costs_nothing_and_writes_the_same(
 def test_rows_are_a_train_split(grown: Home, experiment: Path) -> None:
     rows = read_jsonl(grown.path / "a.jsonl")
     changed = load_experiment(str(experiment), [f"dataset.train={grown.path / 'a.jsonl'}"])
-    examples = list(read_dataset(changed.dataset)[TRAIN])
+    examples = list(read_dataset(changed)[TRAIN])
     assert [(each.question_id, each.request, each.reference) for each in examples] == [
         (row["key"], row["ask"], row["say"]) for row in rows
     ]

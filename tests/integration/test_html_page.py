@@ -39,9 +39,14 @@ def opened() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(opened: Browser, tmp_path: Path) -> Browser:
-    db = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    db.migrate()
     grid = {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none", "star"]}
+    return _open(opened, tmp_path, grid)
+
+
+def _open(opened: Browser, folder: Path, grid: dict[str, object]) -> Browser:
+    """Open the page of a run with this grid."""
+    db = Database(f"sqlite:///{folder / 'ledger.db'}")
+    db.migrate()
     test = [example(row, request=f"sort {row} {HOSTILE if row == 4 else ''}") for row in range(ROWS)]
     run = LedgerRun.plan(db, [example(row) for row in range(5)], test, grid=grid)
     finish_train(run)
@@ -53,8 +58,8 @@ def page(opened: Browser, tmp_path: Path) -> Browser:
 
     run.finish(TEST, "answer", answer)
     run.finish(TEST, "judge", judged)
-    path = tmp_path / "report.html"
-    path.write_text(RENDERERS["html"](build_report(db, run.run)), encoding="utf-8")
+    path = folder / "report.html"
+    path.write_text(RENDERERS["html"](build_report(db, run.run, page=True)), encoding="utf-8")
     db.close()
     opened.complaints()
     opened.open(path)
@@ -79,6 +84,24 @@ def test_page_is_no_wider_than_the_screen(page: Browser, width: int) -> None:
     assert width > 390 or page.run(SCROLLED) == 0
     assert page.run(OUTSIDE) == []
     assert page.run(LETTERS) > 10
+
+
+def test_forty_cells_of_all_axes_fit_a_phone_and_have_names_of_their_own(
+    opened: Browser, tmp_path: Path
+) -> None:
+    grid = {
+        "shots": [2], "retrieval": [False, True], "rationale": ["none", "first_pass", "star"],
+        "wrong_rationales": [False, True], "augment_exemplars": [False, True], "train_rows": [2, 5],
+        "contrasts": ["retrieval"],
+    }  # fmt: skip
+    page = _open(opened, tmp_path, grid)
+    for width in (390, 1280):
+        page.resize(width)
+        assert page.run("return document.documentElement.scrollWidth") <= width
+    assert page.run(OUTSIDE) == []
+    names = page.run("return [...document.querySelectorAll('svg[aria-label*=\"each cell\"] text')]"
+                     ".map((each) => each.textContent).filter((each) => each.includes('rows'))")  # fmt: skip
+    assert len(set(names)) == 20
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

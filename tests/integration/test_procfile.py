@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from producer.local.services import free_port
 from storage.ledger import runs
 from tests.openai_server.process import running
 from tests.support.chores import write_data, write_experiment
 from tests.support.pipeline import Home, wait_until
 from tests.support.production import DEPLOY, production_redis
-from tests.support.services import Postgres, free_port
+from tests.support.services import Postgres
 
 PASSWORD = "open sesame"
 
@@ -57,6 +58,7 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
         settings = {
             "STARMILL_REDIS_URL": broker.url, "STARMILL_DATABASE_URL": database, "OPENAI_API_KEY": "key",
             "PAGE_PORT": str(page), "FLOWER_PORT": str(flower), "STARMILL_DASHBOARD_PASSWORD": PASSWORD,
+            "TEACHER": "large",
         }  # fmt: skip
         home = Home(tmp_path / "home", settings)
         home.starmill("runs")  # brings the tables up to date

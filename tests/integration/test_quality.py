@@ -135,10 +135,23 @@ def test_quality_of_a_dataset_needs_no_run(
     assert report["experiment"] == "mine"
     assert "hint_leak" not in report["filters"]
     assert {name: each["marked"] for name, each in report["filters"].items()} == {
-        "exact": 1, "code": 1, "near": 0, "contamination": 1, "length": 4, "script": 0,
+        "exact": 1, "code": 1, "near": 0, "contamination": 1, "masked": 0, "length": 4, "script": 0,
     }  # fmt: skip
     assert report["filters"]["contamination"]["kinds"] == {"answer": 1}
     assert starmill("data", "quality", "mine.yaml", "--set", "quality.contamination.answers=false") == 0
     assert re.search(r"contamination +0 +yes", capsys.readouterr().out)
     assert starmill("data", "quality", "mine.yaml", "--filter", "hint_leak") == 2
     assert "--filter hint_leak: no teacher has written rows of a dataset" in capsys.readouterr().err
+
+
+def test_rows_without_a_request_are_compared_by_all_of_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("question,level\nhow many legs,1\nhow many legs,1\nhow many legs,2\n")
+    steps = {"explain": {"prompt": "Explain: {{ question }}"}}
+    config = {"name": "own", "data": "rows.csv", "models": {"teacher": "embedded"}, "steps": steps}
+    Path("own.yaml").write_text(json.dumps(config))
+    assert starmill("data", "quality", "own.yaml", "--filter", "exact", "--json") == 0
+    [found] = json.loads(capsys.readouterr().out)["filters"]["exact"]["examples"]
+    assert (found["row"], found["request"]) == (1, "how many legs 1")

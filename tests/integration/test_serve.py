@@ -191,6 +191,8 @@ def test_missing_page_is_answered_in_one_line(open_site: Served) -> None:
         ("/runs/nobody", 404, "no such run"),
         ("/runs/nobody/events", 404, "no such run"),
         ("/nowhere", 404, "Not Found"),
+        (f"/runs/{RUN}/row?id=nothing", 404, "no such row"),
+        (f"/runs/{RUN}/rows?before=x", 400, "before is no position in a list of rows"),
         (f"/runs/{RUN}/failures?after=x", 400, "after is no whole number"),
         ("/?start=-1", 400, "start is no whole number"),
     ):

@@ -61,7 +61,7 @@ def test_every_page_fits_the_screen_and_loads_from_nowhere_else(
         made = "return document.querySelector('#tables').innerText.includes('Synthetic set')"
         wait_until(lambda: opened.run(made), "tables", 60)
     opened.resize(width)
-    for path in ("/", f"/runs/{RUN}", f"/runs/{RUN}/failures"):
+    for path in ("/", f"/runs/{RUN}", f"/runs/{RUN}/failures", f"/runs/{RUN}/rows", f"/runs/{RUN}/row?id=q1"):
         opened.visit(site.url + path)
         assert opened.run(WIDE) <= 0
         assert opened.complaints() == []

@@ -61,7 +61,7 @@ def test_rejected_answers_are_shown_with_their_reason(
     printed = capsys.readouterr().out
     assert "rejected answer 1: null, no content: (null)" in printed
     assert "\x1b[" not in printed
-    # Row 0 of train, and rows 0 and 2 of test.
+    assert printed.startswith("3 rows have the id q0: train row 0, test row 0, test row 2\n")
     assert [line for line in printed.splitlines() if line.startswith("===")] == [
         "=== train row 0, question q0, run small-1 ===",
         "=== test row 0, question q0, run small-1 ===",
@@ -143,10 +143,14 @@ def test_common_start_of_prompts_is_shown_once() -> None:
         "request": "",
         "reference": "",
         "oracle": [],
+        "columns": {},
         "calls": 4,
         "units": units,
     }
-    facts = {"run": "r", "rule": "strict", "answer_rule": None, "question_id": "q", "rows": [row | call]}
+    facts = {
+        "run": "r", "rule": "strict", "answer_rule": None, "question_id": "q", "has_id": True, "steps": [],
+        "rows": [row | call],
+    }  # fmt: skip
     shown = [str(line) for line in history_lines(facts, wrap=False)]
     assert [line for line in shown if "prompt" in line] == [
         "  prompt", "  prompt, after 8 lines as of a: second", "  prompt: the same as of a", "  prompt",
@@ -158,7 +162,7 @@ def test_common_start_of_prompts_is_shown_once() -> None:
     [
         ("q", "near ones: q0, q1, q2, q3, q4"),
         ("q11", "near ones: q1"),
-        ("%", "`starmill export` writes all ids"),
+        ("%", "`starmill export` writes all rows"),
     ],
 )
 def test_an_unknown_id_names_near_ones(
@@ -167,4 +171,4 @@ def test_an_unknown_id_names_near_ones(
     plan_mixed(db)
     assert starmill("show", "small", question) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"starmill: run small-1 has no question {question!r}; {message}")
+    assert line.startswith(f"starmill: run small-1 has no question or row {question!r}; {message}")

@@ -16,7 +16,7 @@ from tests.openai_server.process import OpenAIServer
 from tests.support.clock import Clock
 from tests.support.leaks import tells
 from tests.support.otlp import Collector, attributes, collecting
-from tests.support.services import free_port
+from tests.support.services import closed_port
 from tests.support.small_run import ids, plan, units
 from worker import tracing
 from worker.execute_unit import execute_units
@@ -120,9 +120,10 @@ def test_traces_name_errors_and_hold_no_request(
 def test_a_collector_that_is_away_delays_the_end_for_seconds_at_most(
     runtime: Runtime, openai_server: OpenAIServer, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
-    asked = augmented(runtime, openai_server, collector, augment={"batch_size": 1})
+    with closed_port() as port:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        asked = augmented(runtime, openai_server, collector, augment={"batch_size": 1})
     assert time.monotonic() - started < 30
     assert {unit.state for unit in units(runtime.db, RUN) if unit.id in asked} == {"done"}
 

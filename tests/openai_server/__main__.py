@@ -13,12 +13,14 @@ from aiohttp import web
 from tests.openai_server.answers import Answers
 from tests.openai_server.app import Server, application
 from tests.openai_server.behaviour import Behaviour
+from tests.openai_server.rules import RuledAnswers
 
 
 def main() -> None:
     options = vars(_parser().parse_args())
     host, port, references = options.pop("host"), options.pop("port"), options.pop("references")
-    answers = Answers.load(references) if references else Answers()
+    rules = options.pop("rules")
+    answers = Answers.load(references) if references else RuledAnswers.read(rules) if rules else Answers()
     asyncio.run(_serve(Server(answers, Behaviour(**options)), host, port))
 
 
@@ -30,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) picks a free one")
     parser.add_argument("--references", type=Path, metavar="JSONL", help="rows of `request, reference`")
+    parser.add_argument("--rules", type=Path, metavar="JSON", help="rules by which prompts are answered")
     defaults = Behaviour()
     for name, kind in Behaviour.types().items():
         flag, says = f"--{name.replace('_', '-')}", Behaviour.help(name)

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 HINT = re.compile(
     r"(?:\(Hint: the answer is (?P<told>.*)\)|\bwhy the answer is (?P<asked>.*))", re.IGNORECASE
@@ -18,6 +19,7 @@ HINT = re.compile(
 GROWN = re.compile(r"^Write (\d+) more examples", re.MULTILINE)
 SHOWN = re.compile(r"^Request: (.*)\nAnswer: (.*)", re.MULTILINE)
 JUDGED = re.compile(r"^Right answer: (?P<right>.*)\nGiven answer: (?P<given>.*)", re.MULTILINE)
+SCORED = re.compile(r'"score": N\}, N being a number from (?P<least>\d+) to (?P<most>\d+)\.\s*\Z')
 ITEM = re.compile(r"^\s*(?:query |request )?(\d+)[.):]\s+(.*\S)", re.IGNORECASE | re.MULTILINE)
 LABEL = re.compile(r"^[\s*#-]*(?:\d+[.):]\s+)?(?:[A-Za-z][\w ]{0,20}:\s*)?")
 GUESSES = ("sorted(values)", "open(path).read()", "dict(zip(keys, values))", "re.findall(pattern, text)")
@@ -39,6 +41,12 @@ class Answers:
 
     def answer(self, text: str, salt: str = "") -> str:
         """`text` is the prompt, or the messages joined; `salt` varies the answer to the same words."""
+        if scored := SCORED.search(text):
+            least, most = int(scored["least"]), int(scored["most"])
+            number = int(hashlib.sha256((text + salt).encode()).hexdigest(), 16)
+            return json.dumps(
+                {"reason": "It says what it does.", "score": least + number % (most - least + 1)}
+            )
         if judged := JUDGED.search(text):
             return f"Verdict: {'correct' if judged['right'] == judged['given'] else 'wrong'}"
         if grown := GROWN.search(text):
@@ -49,6 +57,10 @@ class Answers:
         request = self._request(text)
         code = self._code(text, request, salt)
         return f"The values are taken as they come. {code} does what was asked. The answer is {code}"
+
+    def refusal(self, body: Mapping[str, Any], text: str) -> str:
+        """Return why a call is refused, or an empty text."""
+        return ""
 
     def _code(self, text: str, request: str, salt: str) -> str:
         if hint := HINT.search(text, max(0, text.rfind(request))):

@@ -43,12 +43,14 @@ class Server:
         self.tokens_paid: Counter[str] = Counter()
         self.admitted = Window()
         self.first_call_at: float | None = None
+        self.last_answer_at: float | None = None
         self.in_flight_max = self.in_flight
 
     def stats(self) -> dict[str, Any]:
-        """`first_call_at` is in seconds since the epoch; `most_in_a_minute` counts calls not answered 429."""
+        """Times are in seconds since the epoch; `most_in_a_minute` counts calls not answered 429."""
         return {
             "first_call_at": self.first_call_at,
+            "last_answer_at": self.last_answer_at,
             "calls": self.attempts.total(),
             "answers": self.paid.total(),
             "paid_again": self.paid.total() - len(self.paid),
@@ -70,6 +72,7 @@ class Server:
             return response
         finally:
             self.in_flight -= 1
+            self.last_answer_at = time.time()
 
     async def _complete(self, http: web.Request) -> web.StreamResponse:
         try:
@@ -120,6 +123,10 @@ class Server:
             return error_response(404, f"The model {body.get('model')!r} does not exist", "model_not_found")
         if body.get("stream"):
             return error_response(400, "this server does not stream", "unsupported_value")
+        if "response_format" in body and not asked.schemas:
+            return error_response(400, "response_format is not supported", "unsupported_parameter")
+        if problem := self.answers.refusal(body, text_of(body)):
+            return error_response(400, problem, "invalid_prompt")
         if asked.max_context and tokens > asked.max_context:
             return error_response(
                 400, f"{tokens} tokens, at most {asked.max_context}", "context_length_exceeded"

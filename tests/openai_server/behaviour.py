@@ -37,6 +37,7 @@ class Behaviour:
     batch_expire: float = _setting(0.0, "share of a batch's calls that are left undone when it expires")
     batch_fail: float = _setting(0.0, "share of a batch's calls that end in an error of the server")
     batch_tokens: int = _setting(0, "tokens (words) that may wait in batches at a time; 0 is no limit")
+    schemas: bool = _setting(True, "whether response_format is taken, and not refused")
     model: str = _setting("", "the one model that there is; any if empty")
     key: str = _setting("", "the key to ask for; none if empty")
     seed: int = _setting(0, "another seed makes other choices")

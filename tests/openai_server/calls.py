@@ -9,12 +9,12 @@ from models.adapters.backends.backend import Backend
 from models.adapters.backends.gateway_client import GatewayClient
 from models.adapters.backends.openai import OpenAIBackend
 from models.core.errors import ModelError
-from models.core.experiment.endpoints import Endpoint
+from models.core.experiment.endpoints import Model
 from models.core.types import Completion, Request
 
 
 def ask(url: str, request: Request, gateway: GatewayClient | None = None, **settings: object) -> Completion:
-    """One call; `settings` are those of an endpoint. Raises ModelError."""
+    """One call; `settings` are those of a model. Raises ModelError."""
     (outcome,) = ask_all(url, [request], gateway, **settings)
     if isinstance(outcome, ModelError):
         raise outcome
@@ -26,7 +26,8 @@ def ask_all(
 ) -> list[Completion | ModelError]:
     """All at once through one backend; an error stands where it happened."""
 
-    return ask_backend(lambda: OpenAIBackend(Endpoint.model_validate(settings), url, gateway), requests)
+    model = Model.model_validate({"backend": "openai", "model": "any", "api_key_env": "", **settings})
+    return ask_backend(lambda: OpenAIBackend(model, url, gateway), requests)
 
 
 def ask_backend(

@@ -87,9 +87,10 @@ def passages_of(data: Path, **settings: Any) -> dict[str, Any]:
     return {"source": "jsonl", "path": "passages.jsonl", "encoder": encoder, "top_k": 2} | settings
 
 
-def write_experiment(data: Path, url: str, **sections: Any) -> Path:
-    """Half of the first rationales are right, all that are hinted; six cells; four calls at once a model."""
-    endpoint = {"base_url": url, "max_concurrency": 4}
+def write_experiment(data: Path, url: str, key: str = "", **sections: Any) -> Path:
+    """Half of the first rationales are right, all that are hinted; six cells; four calls at once a model.
+    `key` is the variable of the key of both models."""
+    endpoint = {"base_url": url, "max_concurrency": 4} | ({"api_key_env": key} if key else {})
     config: dict[str, Any] = {
         "name": "small",
         "dataset": {"path": ".", "train": "train.jsonl", "test": "test.jsonl"},

@@ -15,14 +15,34 @@ from producer.experiments.load import load_experiment
 MINIMAL: dict[str, Any] = {
     "name": "mine",
     "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
+    "passages": {},
     "teacher": "embedded",
     "students": ["embedded"],
 }
 
+EXPLAIN: dict[str, Any] = {
+    "name": "explain",
+    "data": "rows.csv",
+    "models": {
+        "teacher": {"backend": "openai", "model": "gpt-5-mini"},
+        "critic": {"backend": "openai", "model": "gpt-5"},
+        "small": "embedded",
+    },
+    "steps": {"explain": {"prompt": "Explain in one sentence: {{ question }}"}},
+}
+NAMED = {key: EXPLAIN[key] for key in ("name", "data", "models")}
+
+
+def with_steps(**steps: Any) -> dict[str, Any]:
+    """Return the experiment of steps with these in place of its own."""
+    return EXPLAIN | {"steps": steps}
+
 
 def load(folder: Path, config: Any, *overrides: str) -> Experiment:
     path = folder / "mine.yaml"
-    path.write_text(config if isinstance(config, str) else yaml.safe_dump(config), encoding="utf-8")
+    path.write_text(
+        config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False), encoding="utf-8"
+    )
     return load_experiment(str(path), overrides)
 
 

@@ -19,7 +19,10 @@ from tests.support.pipeline import Home, wait_until
 
 CELERY = [sys.executable, "-m", "celery", "-A", "worker"]
 PASSWORD = "a-password-that-nobody-may-see"
-ARGUMENTS = re.compile(r"(?P<run>\S+) units (?P<first>\d+)(?: \+(?P<more>\d+))?, example (?P<example>\S+)")
+ARGUMENTS = re.compile(
+    r"(?P<run>\S+) (?P<step>\S+), rows? (?P<row>\S+)(?: to (?P<last>\S+) \((?P<rows>\d+)\))?, "
+    r"units (?P<first>\d+)(?: \+(?P<more>\d+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,14 @@ def fetch(
 
 def units_in(task: Mapping[str, Any]) -> int:
     """Return how many units a task carries, by the arguments that Flower shows."""
+    return 1 + int(arguments(task)["more"] or 0)
+
+
+def arguments(task: Mapping[str, Any]) -> re.Match[str]:
+    """Return the parts of the arguments that Flower shows."""
     match = ARGUMENTS.fullmatch(task["args"])
     assert match, task["args"]
-    return 1 + int(match["more"] or 0)
+    return match
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +99,25 @@ def tiny_mpt(
         initializer_range=shape.spread, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
     )  # fmt: skip
     return _save(MptForCausalLM(config), words, folder, shape, None)
+
+
+def lora_adapter(folder: Path, *, spread: float, seed: int = 0) -> Path:
+    """A LoRA adapter of `tiny_llama` in the shape FOR_VLLM; with a `spread` of 0 it changes nothing."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    torch.manual_seed(seed)
+    weights, size = {}, FOR_VLLM.hidden
+    for layer in range(2):
+        module = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        weights[f"{module}.lora_A.weight"] = torch.randn(8, size)
+        weights[f"{module}.lora_B.weight"] = spread * torch.randn(size, 8)
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 8, "lora_dropout": 0.0,
+              "bias": "none", "target_modules": ["q_proj"]}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def smollm2(folder: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import select
 
 from models.core.experiment.experiment import Experiment
+from models.core.pipeline.graph import dependants, downstream, gathering_dependants
 from models.core.pipeline.rounds import SAMPLES
-from models.core.pipeline.stages import dependants, downstream, gathering_dependants
 from models.core.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
 from storage.ledger import claims, outcomes, runs, scheduling
@@ -21,6 +21,7 @@ from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Purchase
 from storage.ledger.runs import Run
 from storage.schema import ALREADY_CORRECT, DONE, TEST, TRAIN, UNITS, UPSTREAM_FAILED
+from tests.support.small_run import claim_units
 
 NOW = 1_800_000_000.0
 COST = 1_500_000
@@ -32,6 +33,7 @@ def experiment(**sections: Any) -> Experiment:
     config: dict[str, Any] = {
         "name": "small",
         "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
+        "passages": {},
         "teacher": {"backend": "openai", "model": "teacher_1"},
         "students": [{"backend": "embedded", "name": "pupil"}],
         "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none", "star"]},
@@ -68,20 +70,22 @@ class LedgerRun:
         units = self._ready(split, stage)
         answers = [(unit, result(unit)) for unit in units]
         ended = [self._outcome(unit, answer) for unit, answer in answers if answer is not None]
-        return outcomes.finish_units(self.db, ended, NOW)
+        return self._finish(units, ended)
 
     def share_call(self, split: str, stage: str, result: Callable[[ClaimedUnit], Answer]) -> None:
         """Every ready unit of the stage gets its result from one common call."""
         units = self._ready(split, stage)
         ended = [self._outcome(unit, result(unit) or {}) for unit in units]
         again = [replace(outcome, generation=ended[0].generation, purchase=None) for outcome in ended[1:]]
-        outcomes.finish_units(self.db, [ended[0], *again], NOW)
+        self._finish(units, [ended[0], *again])
 
     def reject(self, split: str, stage: str, rejection: Rejection, text: str | None) -> None:
         """The first ready unit gets an answer that is not accepted, and stays ready."""
-        unit = self._ready(split, stage)[0]
-        bought = self._purchase(unit, text)
-        outcomes.record_rejection(self.db, unit, rejection, unit.rejections, bought.request.key, bought, NOW)
+        units = self._ready(split, stage)
+        bought = self._purchase(units[0], text)
+        key = bought.request.key
+        outcomes.record_rejection(self.db, units[0], rejection, units[0].rejections, key, bought, NOW)
+        self._finish(units, [])
 
     def open_grid(self) -> bool:
         return scheduling.open_barrier(self.db, self.run)
@@ -96,9 +100,13 @@ class LedgerRun:
         wanted = (UNITS.c.run_id == self.run.id, UNITS.c.split == split, UNITS.c.stage == stage)
         with self.db.read() as connection:
             ids = list(connection.scalars(select(UNITS.c.id).where(*wanted, UNITS.c.state != DONE)))
-        units = claims.claim_units(self.db, "worker", ids, NOW, 20.0)
+        return claim_units(self.db, "worker", ids, NOW)
+
+    def _finish(self, units: Sequence[ClaimedUnit], ended: Sequence[UnitOutcome]) -> int:
+        """End these, and give the other units back."""
+        new = outcomes.finish_units(self.db, ended, NOW)
         claims.release_units(self.db, "worker", [unit.unit_id for unit in units])
-        return units
+        return new
 
     def _outcome(self, unit: ClaimedUnit, answer: dict[str, Any] | str) -> UnitOutcome:
         slots = self.run.slots[unit.split]

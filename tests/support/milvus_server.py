@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.support.services import free_port
+from producer.local.services import free_ports
 
 PARTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 
@@ -21,13 +21,15 @@ def main(folder: str) -> None:
 
     Path(folder).mkdir(exist_ok=True)
     config = MilvusServerConfig(data_dir=folder)
-    ports = {name: free_port() for name in config.configurable_items if name.endswith("_port")}
+    names = [name for name in config.configurable_items if name.endswith("_port")]
+    *listened, peers, web = free_ports(len(names) + 2)
+    ports = dict(zip(names, listened, strict=True))
     config.update(**ports)
-    os.environ["ETCD_CONFIG_PATH"] = str(_etcd(Path(folder), ports["etcd_port"], free_port()))
+    os.environ["ETCD_CONFIG_PATH"] = str(_etcd(Path(folder), ports["etcd_port"], peers))
     for part in PARTS:
         config.set(f"{part}.ip", "127.0.0.1")
     server = MilvusServer(config)
-    server.webservice_port = free_port()
+    server.webservice_port = web
     ends = {signal.SIGTERM, signal.SIGINT}
     # The server's own processes would inherit a blocked mask: they are started first.
     server.start()

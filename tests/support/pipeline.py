@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from tests.support.fork_server import fork_server
 
 STARMILL = Path(sys.executable).with_name("starmill")
 PATIENCE = 120.0
+# In the command of the local worker that asks models and judges; searches have one of their own.
+MODEL_WORKER = "-Q judge"
 INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "CI")
 
 
@@ -64,12 +66,15 @@ class Home:
         """The one JSON value on standard output."""
         return json.loads(self.starmill(*arguments, "--json", expect=expect).stdout)
 
+    def started(self, *arguments: object) -> AbstractContextManager[subprocess.Popen[str]]:
+        """The command of starmill while it runs."""
+        return self.running(self._command(arguments))
+
     @contextmanager
-    def started(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    def running(self, command: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
         """The command while it runs; neither it nor what it started outlives the block."""
-        command = self._command(arguments)
         with subprocess.Popen(
-            command, env=self.environment, cwd=self.path.parent, text=True,
+            list(map(str, command)), env=self.environment, cwd=self.path.parent, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
             try:

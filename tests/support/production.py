@@ -11,9 +11,9 @@ from pathlib import Path
 
 import redis
 
+from producer.local.services import free_port
 from tests.openai_server.process import process_that_prints_its_url
 from tests.support.pipeline import wait_until
-from tests.support.services import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 

@@ -24,7 +24,7 @@ from storage.schema import EXAMPLES, GENERATIONS, READY, REJECTIONS, RUNS, UNITS
 from tests.support.chores import write_data
 from tests.support.pipeline import STARMILL, Home, wait_until
 from tests.support.provider_experiments import Case, write_case
-from tests.support.scripted_provider import ScriptedProvider, running_provider
+from tests.support.scripted_provider import STUDENT, ScriptedProvider, running_provider
 from tests.support.scripted_replies import row_of
 from tests.support.services import running_valkey
 from tests.support.workers import celery_worker
@@ -166,7 +166,7 @@ def provider_stack(
     data = write_data(folder / "data", train=1, test=1)
     queues = ["retrieve", "judge"]
     for case in cases:
-        queues += [f"teacher.{case['name']}", f"student.{case['name']}"]
+        queues += [f"model.{case['name']}", f"model.{case['name']}{STUDENT}"]
     with ExitStack() as stack:
         provider = stack.enter_context(running_provider(cases))
         redis_url = stack.enter_context(running_valkey())

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.core.experiment.options import DEFAULT_METRICS
+from models.core.pipeline.contrasts import interactions, main_contrasts
 from models.core.pipeline.grid import Cell
+from producer.results.differences import Comparison, Difference
 from producer.results.report.ablation_table import METRICS, Measure, TableRow
 from producer.results.report.build import Report, StageCount
-from producer.results.report.effects import CellComparison, Difference, compared_metrics
+from producer.results.report.effects import AxisEffect, CellComparison, compared_metrics
 from producer.results.report.measures import QUANTILES, RetrievalQuality, StageSpending
 from producer.results.report.statistics import FailureExample, Pass, StageFailures, Statistics
 
@@ -17,9 +19,31 @@ MEASURES = {name: Measure(12.345 + index, 9.0, 16.0 + index) for index, name in 
 
 PLAIN, STAR = Cell("pupil", 0, "", "none"), Cell("pupil", 2, "retrieval", "star", augment_test=True)
 DIFFERENCES = {
-    name: Difference(2.5 - 2 * index, -0.5, 4.0, 0.01 + index / 100, 0.02 + index / 10)
+    name: Difference(
+        2.5 - 2 * index,
+        -0.5,
+        4.0,
+        0.01 + index / 100,
+        0.02 + index / 10,
+        least_visible=3.0,
+        d_z=0.2 - index / 10,
+    )
     for index, name in enumerate(compared_metrics(DEFAULT_METRICS))
 }
+SQUARE = [
+    Cell("pupil", 2, documentation, rationale)  # type: ignore[arg-type]
+    for documentation in ("", "retrieval")
+    for rationale in ("first_pass", "star")
+]
+
+
+def axis_effects(differences: dict[str, Difference] = DIFFERENCES) -> tuple[AxisEffect, ...]:
+    """Return effects of rationales and documentation, and their interaction, all with these differences."""
+    main = main_contrasts(SQUARE)
+    return tuple(
+        AxisEffect(each, len(each.blocks), 0, Comparison(300, 150, 90, differences))
+        for each in (*main, *interactions(main))
+    )
 
 
 def report() -> Report:
@@ -42,7 +66,11 @@ def report() -> Report:
             TableRow(STAR, 0, 4, {}),
             TableRow(Cell("rival", 0, "", "none"), 1234, 1234, MEASURES),
         ),
-        stages=(StageCount("train", "augment", 4, 3, 0, 1), StageCount("test", "judge", 12, 3, 2, 1)),
+        stages=(
+            StageCount("train", "augment", 4, 3, 0, 1),
+            StageCount("train", "rationale", 3, 3, 0, 0),
+            StageCount("test", "judge", 12, 3, 2, 1),
+        ),
         notes=(f"[note] of 100 % {SCRIPT}",),
         retrieval=(
             RetrievalQuality("yes", False, rows=3, shown=6, right=2, missed=1, tokens=40.25),
@@ -66,6 +94,7 @@ def report() -> Report:
             StageSpending("answer", 5, 234, 0, 6, 0.0, {}),
         ),
         effects=(CellComparison(STAR, PLAIN, baseline=True, retrieval=False, n=3, differences=DIFFERENCES),),
+        axis_effects=axis_effects(),
     )
 
 
@@ -83,6 +112,7 @@ def empty() -> Report:
         students={"pupil": "x"},
         retrieval=(),
         effects=(),
+        axis_effects=(),
         failing=(),
         spending=(),
     )

@@ -203,7 +203,7 @@ async def _serve(provider: Provider, host: str, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    runner = web.AppRunner(application(provider), access_log=None, shutdown_timeout=0)
+    runner = web.AppRunner(application(provider), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     address, bound = runner.addresses[0][:2]

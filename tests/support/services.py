@@ -18,6 +18,7 @@ import pytest
 import redis
 from sqlmodel import SQLModel
 
+from producer.local.services import free_port
 from storage.database import Database
 
 
@@ -123,7 +124,9 @@ def running_valkey(port: int | None = None, password: str = "") -> Iterator[str]
             process.terminate()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses every connection, and that no other process is given while it is held."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

@@ -123,7 +123,7 @@ def served(home: Home, *arguments: str, password: str | None = PASSWORD) -> Iter
             yield Served(match.group(), process, stderr)
             process.terminate()
             ended = (*process.communicate(timeout=SECONDS), process.returncode)
-            assert ended == ("", "", 0)
+            assert ended == ("", "", 0), ended
         finally:
             process.kill()
 

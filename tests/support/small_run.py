@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from models.core.experiment.experiment import Experiment
-from models.core.pipeline.stages import dependants, downstream, gathering_dependants
+from models.core.pipeline.graph import dependants, downstream, gathering_dependants
 from models.core.types import Completion, Example, Message, Rejection, Request, Usage
 from storage.database import Database
-from storage.ledger import claims, outcomes, runs
+from storage.ledger import claims, leases, outcomes, runs, scheduling
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Purchase
 from storage.ledger.runs import Run
+from storage.ledger.scheduling import QueueRoom, SendableUnit
 from storage.schema import ALREADY_CORRECT, TEST, TRAIN, UNITS, UPSTREAM_FAILED
 from tests.support.clock import Clock
 from tests.support.task_folders import conala
@@ -33,8 +34,9 @@ def experiment(**sections: Any) -> Experiment:
     config: dict[str, Any] = {
         "name": "small",
         "dataset": {"path": "data", "train": "train.jsonl", "test": "test.jsonl"},
-        "teacher": "embedded",
-        "students": ["embedded"],
+        "passages": {},
+        "teacher": {"backend": "openai", "model": "large"},
+        "students": [{"backend": "server", "model": "small", "base_url": "http://127.0.0.1:9/v1"}],
         "task": conala(),
         "rationale": {"passes": 2},
         "grid": {"shots": [0, 2], "retrieval": [False, True], "rationale": ["none", "star"]},
@@ -77,8 +79,21 @@ def ids(db: Database, run_id: str = "small-1", **wanted: Any) -> list[int]:
     return [unit.id for unit in units(db, run_id, **wanted)]
 
 
+def claim_units(db: Database, owner: str, unit_ids: Sequence[int], now: float) -> list[ClaimedUnit]:
+    """Claim units for an owner whose lease begins, or is extended, now."""
+    leases.extend_lease(db, owner, now, LEASE)
+    return claims.claim_units(db, owner, unit_ids, now)
+
+
+def take_sendable(
+    db: Database, run_id: str, queue: str, limit: int, now: float, patience: float, *groups: Any
+) -> list[SendableUnit]:
+    """Take what a feeder sends to one queue."""
+    return scheduling.take_sendable(db, run_id, {queue: QueueRoom(limit, patience)}, now, *groups)[queue]
+
+
 def claim_one(db: Database, clock: Clock, unit_id: int, owner: str = "worker") -> ClaimedUnit:
-    [claimed] = claims.claim_units(db, owner, [unit_id], clock(), LEASE)
+    [claimed] = claim_units(db, owner, [unit_id], clock())
     return claimed
 
 
@@ -116,7 +131,7 @@ class Hand:
         wanted = {"split": split, "stage": stage, "state": "ready"}
         if variant is not None:
             wanted["variant"] = variant
-        return claims.claim_units(self.db, "worker", ids(self.db, self.run.id, **wanted), self.clock(), LEASE)
+        return claim_units(self.db, "worker", ids(self.db, self.run.id, **wanted), self.clock())
 
     def finish_train(self) -> None:
         """Every train unit, without a right rationale."""

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from producer.local.services import free_port
 from storage.database import Database
 from storage.ledger.counts import IN_FLIGHT
 from storage.schema import FAILED, FINAL
 from tests.openai_server.process import OpenAIServer
-from tests.support.pipeline import PATIENCE, Home, bought, final_share, paid, units, wait_until
-from tests.support.services import free_port, running_valkey
+from tests.support.pipeline import MODEL_WORKER, PATIENCE, Home, bought, final_share, paid, units, wait_until
+from tests.support.services import running_valkey
 from tests.support.workers import celery_worker
 
 # Teacher and student, four calls at once each.
@@ -50,7 +51,7 @@ def local_run(home: Home, experiment: Path) -> Iterator[Running]:
             wait_for_the_beginning(db)
         with redis.Redis.from_url(home.redis_url()) as client:
             logs = tuple(path for path in (home.path / "logs").glob("*.log") if path.name != "redis.log")
-            yield Running(home, process, client, home.service("celery"), logs)
+            yield Running(home, process, client, home.service(MODEL_WORKER), logs)
 
 
 @contextmanager

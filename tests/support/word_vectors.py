@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.adapters.encoders.bert_graph import STATES
 from models.adapters.encoders.checkpoint import find_checkpoint
-from models.adapters.encoders.onnx_encoder import STATES
 
 WIDTH = 64
 TABLE = "embeddings.word_embeddings.weight"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tests.openai_server.process import REPOSITORY
 from tests.support.pipeline import Home
 
-EVERY_QUEUE = ("teacher.teacher", "retrieve", "judge", "student.small")
+EVERY_QUEUE = ("model.large", "retrieve", "judge", "model.small")
 
 
 @contextmanager

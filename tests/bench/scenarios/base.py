@@ -26,12 +26,16 @@ class Unmeasured(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """An empty `folder` for one measurement. `calls` and `threads` replace what a scenario would take."""
+    """An empty `folder` for one measurement; `results` keeps its curves. `calls` and `threads` replace what a
+    scenario would take; `workers` and `postgres` are for those that name them."""
 
     folder: Path
     quick: bool = False
     calls: int | None = None
     threads: int | None = None
+    workers: int = 1
+    postgres: bool = False
+    results: Path = Path()
 
     def load(self, calls: int, quick: int, **settings: Any) -> Load:
         """`calls` of them, or `quick` where it is only to be seen that the scenario works."""
