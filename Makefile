@@ -6,7 +6,7 @@ VLLM   ?= .venv-vllm
 DEPLOY ?= .venv-deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench bench-vllm clean
+.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench bench-vllm clean reference
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -62,6 +62,9 @@ lint: install $(DEPLOY)/.installed ## ruff, mypy --strict, import-linter; hadoli
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(DEPLOY)/bin/python deploy/validate.py
+
+reference: install ## write producer/REFERENCE.md from the code
+	$(BIN)/python -m tests.reference
 
 format: install ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

@@ -20,12 +20,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STARMILL_", env_file=".env", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".starmill"), description="folder of the embedded databases, indexes and logs")
-    redis_url: str | None = Field(None, description="broker; `starmill run --local` starts one when unset")
-    database_url: str | None = Field(None, description="ledger; default SQLite in HOME")
-    milvus_uri: str | None = Field(None, description="passages; default Milvus Lite in HOME")
+    redis_url: str | None = Field(
+        None, description="broker; unset, `--local` starts one and workers take `redis://127.0.0.1:6379/0`"
+    )
+    database_url: str | None = Field(
+        None, description="ledger: `sqlite:///FILE` or `postgresql://...`; default: SQLite in HOME"
+    )
+    milvus_uri: str | None = Field(
+        None, description="passages: a server, or a file for Milvus Lite; default: a file in HOME"
+    )
     embedded_url: str | None = Field(None, description="server of the embedded model; `--local` starts one")
-    gateway_url: SecretStr | None = Field(None, description="gateway of model calls, with its token")
-    dashboard_password: SecretStr | None = Field(None, description="password of Flower and of the run page")
+    gateway_url: SecretStr | None = Field(
+        None, description="gateway of model calls, such as `http://:TOKEN@127.0.0.1:8081`"
+    )
+    dashboard_password: SecretStr | None = Field(
+        None, description="password of Flower, run page and metrics; default: a new one at each start"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line of text or one JSON object")
     lease_seconds: float = Field(
@@ -42,7 +52,11 @@ class Settings(BaseSettings):
     )
     queue_window: int = Field(256, ge=1, description="most units that wait in one Redis queue")
 
-    key_hosts: str | None = Field(None, description="the hosts to which each variable with a key may be sent")
+    key_hosts: str | None = Field(
+        None,
+        description="hosts that may get a key: `OPENAI_API_KEY=api.openai.com,*.azure.com;MY_KEY=my.host`; "
+        "default: where a model names it",
+    )
 
     @field_validator("key_hosts")
     @classmethod

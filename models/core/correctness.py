@@ -21,6 +21,20 @@ Rule = Literal["paper", "strict", "tree"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 # Workers ask the task folder's task.py for `module`, and a judge model for `model`.
 Correctness = Literal[Rule, "shell", "text", "number", "module", "model"]
+# When an answer is right by each rule, in plain words.
+RULE_MEANINGS: Mapping[str, str] = {
+    "strict": "it is the reference, less blanks, colons, backquotes and full stops around both",
+    "paper": "the whole text, less trailing marks, ends with the reference",
+    "tree": "as by `strict`, or both are the same but for white space, or parse to the same syntax tree",
+    "shell": "as by `strict`, but for white space, quotes that change nothing, and in known programs form "
+    "and order of flags; placeholders such as `{{file}}` are all equal",
+    "text": "as by `strict`, but for case, punctuation and articles",
+    "number": "both hold the same number, as `42`, `$42.00` and `40 + 2 = 42 apples`; of several, those "
+    "after the last `=` or `####`; without a number it compares words",
+    "module": "`correct` in the task folder's `task.py` says so",
+    "model": "the model of `judge.model` says so; it is not asked where rule `text` is met",
+    "execution": "the tests of its row pass",
+}
 ARTICLES = ("a", "an", "the")
 _ARTICLES = re.compile(rf"\b(?:{'|'.join(ARTICLES)})\b")
 _TOKEN = re.compile(

@@ -29,19 +29,21 @@ ExecutionOutcome = Literal[
 
 
 class ProgramLimits(StrictModel):
-    """The limits of one program.
-
-    Processor time decides, so that a busy machine changes no verdict; wall time ends programs that wait.
-    `memory_mb` limits each process and all together, `disk_mb` each of two temporary folders in memory,
-    `output_kb` standard output and error together.
-    """
+    """The limits of one program. Processor time decides, so that a busy machine changes no verdict; wall time
+    ends programs that wait."""
 
     cpu_seconds: Annotated[Whole, Field(ge=1, le=600)] = 10
+    """seconds of processor time"""
     wall_seconds: Annotated[Whole, Field(ge=1, le=3600)] = 30
+    """seconds on the clock"""
     memory_mb: Annotated[Whole, Field(ge=64)] = 1024
+    """memory of each process, and of all together"""
     disk_mb: Annotated[Whole, Field(ge=1)] = 32
+    """each of two temporary folders in memory"""
     processes: Annotated[Whole, Field(ge=2, le=1024)] = 32
+    """processes at once"""
     output_kb: Annotated[Whole, Field(ge=1, le=65536)] = 64
+    """standard output and error together"""
 
 
 @dataclass(frozen=True, slots=True)

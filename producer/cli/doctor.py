@@ -56,7 +56,8 @@ class Finding:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work."""
+    """Check settings, database, Redis and installed extras; exit code 2 if a run cannot work. Warn of
+    services that lose data, are full, slow or without TLS, and say what to change."""
     settings = load_settings()
     findings = [*_database(settings), *_redis(settings), _sandbox(), *(_extra(name) for name in EXTRAS)]
     if as_json:

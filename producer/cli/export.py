@@ -107,7 +107,8 @@ def export(
         bool, typer.Option("--public", help="with --push: everybody may read a new dataset")
     ] = False,
 ) -> None:
-    """Write what a run produced to a file, complete or not at all, or push it to the Hugging Face Hub."""
+    """Write what a run produced to a file, complete or not at all, or push it to the Hugging Face Hub
+    with the token in HF_TOKEN. Each row has its provenance."""
     chosen_format = _check_target(output, format_, push, public)
     filters = None if filter_ is None else parse_filters(filter_)
     layout = Layout(parse_splits(split) if split else {}, split_seed, shuffle)

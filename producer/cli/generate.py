@@ -71,7 +71,7 @@ def generate(
     ] = None,
 ) -> None:
     """Ask a model once for each row, and write all rows with the answers in a new column. Started again, it
-    continues; finished, it writes the same rows."""
+    continues; finished, it writes the same rows. A row that failed has no answer, and the exit code is 1."""
     format_ = _format(output, rows)
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)

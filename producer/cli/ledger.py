@@ -21,7 +21,8 @@ from storage.settings import load_settings
 def move(
     url: Annotated[str, typer.Argument(metavar="URL", help="an empty database: postgresql:// or sqlite:///")],
 ) -> None:
-    """Copy the ledger to another database while nothing runs, such as from SQLite to PostgreSQL."""
+    """Copy the ledger to another database while nothing runs, such as from SQLite to PostgreSQL. Runs that
+    have not ended are interrupted in the old one."""
     settings = load_settings()
     with open_ledger(settings) as source, _database(url) as target:
         take_in_answers(source, journal_folder(settings), source.clock())

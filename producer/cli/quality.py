@@ -12,7 +12,7 @@ from rich.table import Table
 
 from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.options import FILTERS, Quality
+from models.core.experiment.quality_filters import FILTERS, Quality
 from models.core.quality.filters import OF_TEST
 from producer.cli.common import (
     ExperimentArgument,

@@ -42,7 +42,8 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Show what the steps did and cost and how rows were judged, or ablation tables with their intervals."""
+    """Show what the steps did and cost and how rows were judged, or ablation tables with their intervals.
+    Each format has the same numbers; html also has plots and single rows."""
     with open_ledger() as db:
         report = build_report(db, runs.load_run(db, run), by or (), page=format_ == "html")
         text = RENDERERS[format_](report)
@@ -59,7 +60,8 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="RUN", help="the run that is compared with it")],
     json_: JsonOption = False,
 ) -> None:
-    """Show which keys differ between two runs, which rows flipped, and what either cost."""
+    """Show which keys differ between two runs, which rows flipped, and what either cost. Scores have their
+    difference with interval, p and the least visible difference."""
     with open_ledger() as db:
         difference = diff_runs(db, runs.load_run(db, first), runs.load_run(db, second))
     if json_:

@@ -59,7 +59,8 @@ def run(
         ReportFormat | None, typer.Option(help="write the whole report to standard output, not the tables")
     ] = None,
 ) -> None:
-    """Run an experiment. Started again, it continues; finished, it shows its tables."""
+    """Run an experiment: plan, tell what it will take, feed, and print the tables. Started again, it
+    continues; finished, it shows its tables. What --local starts ends with it."""
     settings = load_settings()
     configure_logging("WARNING", settings.log_format)
     if resume and (experiment or set_ or new):

@@ -37,7 +37,7 @@ from storage.settings import load_settings
 
 
 def runs(as_json: JsonOption = False) -> None:
-    """List all runs, newest first."""
+    """List all runs, newest first, also those of another version that this one cannot read."""
     with open_ledger() as db:
         listed, unreadable = counts.run_summaries(db), ledger_runs.unreadable_runs(db)
         if as_json:
@@ -69,7 +69,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="go on showing it until the run ends")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show units per stage and state, speed, ETA, tokens, dollars, failures by reason."""
+    """Show finished rows, ETA, units by stage and state, tokens, dollars and budget, the use of limits, why a
+    run stands still, and failures by reason."""
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other")
     settings = load_settings()
@@ -126,7 +127,8 @@ def failures(
 
 
 def retry(run: RunArgument, reason: ReasonOption = None, stage: StageOption = None) -> None:
-    """Send failed units again, with a new budget of attempts, when the run goes on."""
+    """Send failed units again, with a new budget of attempts, when the run goes on. Rows that went on without
+    a result get it, too, and what rests on it is made anew."""
     with open_ledger() as db:
         chosen = ledger_runs.load_run(db, run)
         reasons = _reasons(db, chosen)
@@ -170,7 +172,8 @@ def _entry(row: ResultRow) -> dict[str, Any]:
 
 
 def pause(run: RunArgument) -> None:
-    """Pause a running run: calls in flight are finished, no more are made, and `starmill run` ends."""
+    """Pause a running run: calls in flight are finished, no more are made, and `starmill run` ends
+    with exit code 2. `starmill resume` goes on."""
     with open_ledger() as db:
         chosen = ledger_runs.load_run(db, run)
         if not ledger_runs.stop_run(db, chosen.id, "paused by hand", paused=True):

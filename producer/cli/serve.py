@@ -82,7 +82,8 @@ RETRY_SECONDS = 2.0
 
 
 def feed() -> None:
-    """Feed every running run until stopped. Several services share the runs and replace each other."""
+    """Feed every running run until stopped. Several services share the runs and replace each other;
+    `starmill run` then plans and watches."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     # A service ends by being stopped: that is no failure.

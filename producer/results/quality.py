@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from models.core.correctness import form_of
 from models.core.errors import UsageError
-from models.core.experiment.options import FILTERS, Quality
+from models.core.experiment.quality_filters import FILTERS, Quality
 from models.core.quality.filters import OF_TEST, Filters, Mark, QualityCandidate
 from models.core.row_values import joined_text
 from models.core.types import Example

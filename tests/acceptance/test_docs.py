@@ -1,10 +1,9 @@
-"""The pages name every command, option, key and setting that there is, and nothing that there is not."""
+"""The reference has every command, option, key and setting, the guides nothing that there is not."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import EnumMeta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -15,35 +14,48 @@ from pydantic import BaseModel
 
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.schema_words import written_keys
-from models.core.kinds import KINDS
-from models.core.kinds.step import StepSettings
 from producer.cli.commands import app
 from producer.experiments.load import load_experiment, presets
 from storage.settings import Settings
-from tests.support.pages import LINK, PAGES, README, REPOSITORY, anchors, ignored, named_files, prose
+from tests.reference import all_commands, reference
+from tests.support.pages import (
+    LINK,
+    PAGES,
+    README,
+    REFERENCE,
+    REPOSITORY,
+    anchors,
+    ignored,
+    named_files,
+    sentences,
+)
 
 EVERYTHING = "\n".join(PAGES.values())
+PLAIN: list[str] = []
+# Words of a sentence.
+LONGEST = 30
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
 
 
-def commands() -> dict[str, Any]:
-    """Every command by its words, such as `index build`."""
-    return dict(_commands_below("", app))
+def test_the_reference_is_what_the_code_gives() -> None:
+    assert PAGES[REFERENCE] == reference(), "run `make reference`"
 
 
-def _commands_below(words: str, command: Any) -> Iterator[tuple[str, Any]]:
-    if not hasattr(command, "commands"):
-        yield words.strip(), command.load()
-        return
-    if hasattr(command, "default"):
-        yield words.strip(), command.default.load()
-    for name, inner in command.commands.items():
-        yield from _commands_below(f"{words} {name}", inner)
+def test_every_key_of_an_experiment_is_in_the_reference() -> None:
+    for name, field in Experiment.model_fields.items():
+        inner = () if name == "task" else sections(field.annotation)  # a file names a folder
+        for key in (name, *(key for section in inner for key in written_keys(section))):
+            assert f"\n| `{key}` | " in PAGES[REFERENCE], f"{name}: {key}"
 
 
-def table() -> dict[str, str]:
-    """The README's table of commands: words, and the whole line."""
-    return {words_of(line): line for line in re.findall(r"^\| `starmill (.+?)` \|", README, re.MULTILINE)}
+@pytest.mark.parametrize("page", PLAIN)
+def test_no_sentence_is_long(page: str) -> None:
+    assert [sentence for sentence in sentences(PAGES[page]) if len(sentence.split()) > LONGEST] == []
+
+
+def test_a_long_sentence_is_seen() -> None:
+    inside = "One. " + "word " * 31 + "ends.\n- A point\n- Another\n\n| a | table |\n```\nno words\n```\n"
+    assert [len(sentence.split()) for sentence in sentences(inside)] == [1, 32, 3, 2]
 
 
 def words_of(line: str) -> str:
@@ -52,27 +64,10 @@ def words_of(line: str) -> str:
     return " ".join(words[:2]) if words[1:2] and words[1] in inner else words[0]
 
 
-def test_every_command_is_in_the_table_and_no_other() -> None:
-    assert set(table()) == set(commands())
-
-
-@pytest.mark.parametrize("name", commands())
-def test_every_option_is_in_the_table_and_no_other(name: str) -> None:
-    options = [parameter for parameter in commands()[name].params if parameter.param_type_name == "option"]
-    documented = set(OPTION.findall(table()[name]))
-    assert documented <= {word for option in options for word in option.opts}
-    for option in options:
-        assert documented.intersection(option.opts), f"{option.opts} of {name} is not in README.md"
-        kind = option.type_descriptor.annotation
-        choices: list[Any] = list(kind) if isinstance(kind, EnumMeta) else []
-        for choice in choices:
-            assert re.search(rf"\b{choice}\b", table()[name]), f"{choice} of {name} is not in README.md"
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_line_is_one_that_there_is(page: str) -> None:
     for line in command_lines(PAGES[page]):
-        known = {word for parameter in commands()[words_of(line)].params for word in parameter.opts}
+        known = {word for parameter in all_commands()[words_of(line)].params for word in parameter.opts}
         assert set(OPTION.findall(line)) <= known, line
 
 
@@ -85,43 +80,16 @@ def command_lines(text: str) -> list[str]:
     return re.findall(r"(?:^\$ |`)starmill ((?:\\\n|[^`\n])+)", text, re.MULTILINE)
 
 
-def test_every_setting_is_in_the_table_and_no_other() -> None:
-    settings = {setting(name) for name in Settings.model_fields}
-    rows = dict(re.findall(r"^\| `(STARMILL_\w+)` \|.*\| (.*?) \|$", README, re.MULTILINE))
-    assert set(rows) == settings
-    for page, text in PAGES.items():
-        assert set(re.findall(r"\bSTARMILL_[A-Z_]+", text)) <= settings, page
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.default, str | int | float):
-            assert rows[setting(name)] == f"`{field.default}`".replace(".0`", "`")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_is_one_that_there_is(page: str) -> None:
+    assert set(re.findall(r"\bSTARMILL_[A-Z_]+", PAGES[page])) <= {
+        f"STARMILL_{name.upper()}" for name in Settings.model_fields
+    }
 
 
 def test_every_preset_is_named() -> None:
     for name in presets():
         assert f"`{name}`" in PAGES["producer/README.md"]
-
-
-def test_every_key_of_an_experiment_is_named() -> None:
-    """The sections in the table of sections; what they hold, there or on another page, or in an example."""
-    quoted = re.findall(r"`([^`\n]+)`", prose(EVERYTHING)) + re.findall(
-        r"```yaml\n(.*?)```", EVERYTHING, re.DOTALL
-    )
-    words = set(re.findall(r"\w+", " ".join(quoted)))
-    for name, field in Experiment.model_fields.items():
-        assert f"\n| `{name}` |" in PAGES["producer/README.md"], name
-        if name != "task":  # a file names a folder; what is read there are no keys of the file
-            missing = {key for inner in sections(field.annotation) for key in written_keys(inner)} - words
-            assert not missing, f"{name}: {missing}"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_key_of_a_step_is_in_the_row_of_its_kind(kind: str) -> None:
-    page = PAGES["producer/README.md"]
-    [row] = re.findall(rf"^\| `{kind}` \| .*$", page.partition("\n### Steps\n")[2], re.MULTILINE)
-    quoted = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", row))))
-    common = written_keys(StepSettings)
-    assert not set(written_keys(KINDS[kind])) - quoted - set(common)
-    assert set(common) <= set(re.findall(r"`(\w+)`", page))
 
 
 def sections(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -183,7 +151,3 @@ def test_every_file_and_module_that_is_named_exists(page: str) -> None:
 
 def test_the_readme_links_every_page() -> None:
     assert {name for name, _ in LINK.findall(README)} >= PAGES.keys() - {"README.md"}
-
-
-def setting(name: str) -> str:
-    return f"STARMILL_{name.upper()}"

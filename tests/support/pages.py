@@ -8,10 +8,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
-    for pattern in ("README.md", "[a-z]*/README.md", "deploy/*.md")
+    for pattern in ("README.md", "CONCEPTS.md", "[a-z]*/*.md")
     for path in sorted(REPOSITORY.glob(pattern))
 }
 README = PAGES["README.md"]
+# Written from the code.
+REFERENCE = "producer/REFERENCE.md"
+WRITTEN_BY_HAND = {page: text for page, text in PAGES.items() if page != REFERENCE}
 # A link or an image that leads to a file beside the page, or to a heading.
 LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 
@@ -19,6 +22,14 @@ LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 def prose(page: str) -> str:
     """A page less its blocks of code."""
     return re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def sentences(page: str) -> list[str]:
+    """Return the sentences of a page, less blocks of code, tables and headings. A point of a list is one."""
+    text = re.sub(r"^(\||#|!\[).*$", "", prose(page), flags=re.MULTILINE)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    parts = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )|(?<=[.!?])[*)\"”]*\s+", text)
+    return [" ".join(part.split()) for part in parts if re.search(r"\w", part)]
 
 
 def anchors(page: str) -> set[str]:

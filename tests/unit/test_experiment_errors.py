@@ -16,7 +16,7 @@ from models.core.experiment.experiment import Experiment
 from models.core.experiment.options import AugmentationSeed, RationaleSeed, SeedPassage, Split
 from models.core.experiment.schema_words import FieldType, choices_of, keys_of, types_of, written_keys
 from models.core.kinds import KINDS
-from models.core.kinds.generate import Pattern
+from models.core.kinds.accepted_answers import Pattern
 from producer.experiments.load import make_experiment, validated
 
 # What pydantic says, and how it names places.

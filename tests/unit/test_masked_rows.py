@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.correctness import form_of
-from models.core.experiment.options import Quality
+from models.core.experiment.quality_filters import Quality
 from models.core.quality.filters import Filters, QualityCandidate
 from models.core.quality.masked_rows import MaskedTestSplit, masked_code, masked_text
 

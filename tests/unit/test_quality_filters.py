@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.experiment.options import FILTERS, Contamination, Quality
+from models.core.experiment.quality_filters import FILTERS, Contamination, Quality
 from models.core.quality.filters import Filters, Mark, QualityCandidate, TestSplit
 from models.core.quality.near_duplicates import NearDuplicates, jaccard, phrases_of, rows_of_band
 from models.core.words import ngrams, share_in_script, words

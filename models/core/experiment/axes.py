@@ -32,26 +32,30 @@ def _retrieval(value: Any) -> Any:
 
 
 class Grid(StrictModel):
-    """Axes of the ablation; `pipeline.grid.cells` multiplies them.
-
-    `retrieval` is false, true (the section `passages`), or the name of one of its alternatives. `exemplars`
-    are drawn at random for each test row, fixed for all, the nearest to the request, or fixed and diverse.
-    `wrong_rationales` says if wrong rationales are shown, too; without it `rationale.drop_wrong` decides.
-    `augment_exemplars` says if exemplars show their requests augmented; without it as `augment_test` does.
-    Of several `train_rows` each cell with exemplars has one, and draws them from that many train rows.
-    `contrasts` are those that are tested, by default of all axes.
-    """
+    """The axes of the ablation, which are multiplied. Each combination is a cell for each student."""
 
     shots: list[Annotated[Whole, Field(ge=0, le=64)]] = Field([0, 2])
+    """worked examples that are shown"""
     retrieval: list[Annotated[bool | str, PlainValidator(_retrieval)]] = Field([False, True])
+    """documentation: `false`, `true` (the section `passages`), or names of `passages.alternatives`"""
     rationale: list[RationaleSource] = Field(["none", "first_pass", "star"])
+    """what the examples show: answers alone, first rationales, or those that STaR repaired, too"""
     augment_test: list[bool] = Field([False])
+    """whether test requests are augmented"""
     augment_exemplars: list[bool] | None = None
+    """whether requests of worked examples are augmented; left out: as `augment_test`"""
     exemplars: Annotated[list[ExemplarChoice], BeforeValidator(options.as_list)] = Field(["random"])
+    """how examples are chosen: at random for each row, fixed for a seed, nearest to the request, or a fixed
+    set that covers the train requests"""
     seeds: list[Whole] = Field([0])
+    """seeds of draws and answers; scores are means over them"""
     wrong_rationales: list[bool] | None = None
+    """whether wrong rationales are shown, too; left out: `rationale.drop_wrong` decides"""
     train_rows: list[Count] | None = None
+    """sizes of the train split from which examples are drawn, for a learning curve"""
     contrasts: Annotated[Contrasts | None, PlainValidator(read_contrasts)] = None
+    """what is tested: axes, pairs of an axis such as `rationale: [first_pass, star]`, or `explore`; left out:
+    all"""
 
     _axes = field_validator(
         "shots", "retrieval", "rationale", "augment_test", "augment_exemplars", "exemplars", "seeds",

@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class CellFiles(BaseModel):
-    """Files in `folder` by the cell that each answers, such as `2-shot/retrieval/star`, without the student.
-
-    Answers that are found by their cell do not depend on a prompt, so none is made: no search, no exemplar.
-    """
+    """Recorded answers of a student, a file for each cell. Answers that are found by their cell do not depend
+    on a prompt, so none is made: no search, no exemplar."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Annotated[str, Field(min_length=1)] = "."
+    """the folder of the files, seen from the experiment file"""
     cells: Annotated[dict[str, str], Field(min_length=1)]
+    """a file for each cell, such as `2-shot/retrieval/star`, without the student"""
 
     @property
     def paths(self) -> dict[str, str]:

@@ -13,33 +13,39 @@ HUB = "hf:"
 
 
 class DataFields(StrictModel):
-    """Columns that pipelines with references read; names may be dotted, such as `meta.level`.
-
-    `request`, `reference` and `id` are the columns of these names where the data has them. The others are
-    read only if they are set, but for the parts of `tests`.
-    """
+    """Columns that pipelines with references read. A dotted name reaches into a value: `meta.level`."""
 
     request: str | None = None
+    """the request; left out: the column of that name"""
     reference: str | None = None
+    """the right answer, a text, number or truth value; left out: the column of that name"""
     id: str | None = None
+    """the id; `12-3` and `12-4` are phrasings of question `12`; left out: the column of that name"""
     oracle: str | None = None
+    """a list of ids of the right passages"""
     tests: str | None = None
+    """tests of the answer: code, or a list of it"""
     entry_point: str | None = None
+    """the function that tests call"""
     prefix: str | None = None
+    """code before the answer"""
     suffix: str | None = None
+    """code after the answer"""
 
 
 class Data(StrictModel):
-    """The source of rows: a file, a folder, or `hf:NAME[/CONFIG][?split=NAME]`. All of its columns are kept.
-
-    `format` is needed where the ending of the file does not tell it. `limit` counts rows of each split.
-    """
+    """The source of rows. All of its columns are kept, and steps see them by name."""
 
     path: Annotated[str, Field(min_length=1)]
+    """a file, a folder, or `hf:NAME[/CONFIG][?split=NAME]`"""
     format: FileFormat | None = None
+    """the format, where the ending of the file does not tell it"""
     encoding: str = "utf-8"
+    """the encoding of a text file"""
     limit: Count | None = None
+    """rows of each split that are read"""
     fields: DataFields = DataFields()
+    """the columns with a meaning of their own"""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,14 +63,14 @@ class Data(StrictModel):
 
 
 class SplitRule(StrictModel):
-    """The choice of test rows by what stands in them: a row that comes or goes moves no other.
-
-    `test` is their share, or their number from 1. Rows with the same value of column `by` stay together.
-    """
+    """The choice of test rows by what stands in them: a row that comes or goes moves no other."""
 
     test: float | int
+    """the share of test rows (`0.1`), or their number (`100`)"""
     by: str | None = None
+    """a column whose equal values keep rows in one split"""
     seed: Whole = 0
+    """another seed chooses other rows"""
 
     @field_validator("test", mode="before")
     @classmethod

@@ -59,11 +59,14 @@ class StrictModel(BaseModel):
 
 
 class Price(StrictModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens. A run counts these; estimates know published prices, too."""
 
     input: Annotated[float, Field(ge=0)] = 0.0
+    """tokens of prompts"""
     cached_input: Annotated[float, Field(ge=0)] | None = None
+    """tokens of prompts that the provider's cache had; left out: as `input`"""
     output: Annotated[float, Field(ge=0)] = 0.0
+    """tokens of answers"""
 
     @property
     def is_free(self) -> bool:
@@ -79,26 +82,29 @@ MAX_SLUG = 72
 
 
 class EngineSettings(StrictModel):
-    """Options with which a worker opens the model of backend `vllm` or `transformers`.
-
-    `tokenizer` names its folder or model if that is not the model's own. `max_num_seqs` is the number of
-    prompts answered at once, by each of `data_parallel_size` copies. `gpu_memory_utilization` is the share of
-    a GPU's memory (without a GPU, of the machine's) that vLLM uses for weights and cache. `lora` is the
-    folder or name of an adapter. Other keys are arguments of vLLM's own engine, which knows them when it
-    opens.
-    """
+    """Options of a model in the worker (backend `vllm` or `transformers`). Other keys are arguments of
+    vLLM's own engine, which checks them when it opens."""
 
     model_config = ConfigDict(extra="allow")
 
     tokenizer: str = ""
+    """the tokenizer's folder or name, if not the model's own"""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    """the precision; `auto` is as saved, float32 without a GPU"""
     tensor_parallel_size: Count = 1
+    """GPUs that share one copy"""
     data_parallel_size: Count = 1
+    """copies of the model, each on GPUs of its own"""
     max_num_seqs: Count = 256
+    """prompts answered at once by each copy"""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """the share of memory that vLLM uses for weights and cache"""
     enforce_eager: bool = False
+    """opens faster and answers slower, without CUDA graphs"""
     trust_remote_code: bool = False
+    """runs code that the checkpoint brings"""
     lora: str = ""
+    """the folder or name of an adapter"""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -122,43 +128,51 @@ class EngineSettings(StrictModel):
 
 
 class Model(StrictModel):
-    """A model that is asked, in any role.
-
-    `openai` is a server of the OpenAI protocol, OpenAI's own without a `base_url`. `server` is one at
-    `base_url`, and `replicas` are more addresses of the same model. `embedded` is the small model of the
-    extra `embedded`. `vllm` and `transformers` run the model in the worker; `model` is then a folder or a
-    name on the hub. `replay` asks nobody: `recording` is a file of recorded answers that all workers can
-    read, or of a student one for each cell; `recording_sha256` is its hash, filled in when a run is planned.
-
-    `rpm`, `tpm` (requests and tokens per minute) and `max_concurrency` (calls in flight) limit all workers
-    together; without `rpm` and `tpm` the limits are learned from the server's answers. `timeout` is in
-    seconds. `api_key_env` is the variable that holds the key; unless it is named, OPENAI_API_KEY is sent to
-    OpenAI and no key to other servers. `headers` and the parameters `query` of the URL are sent with every
-    call; `${VARIABLE}` in them is read from the environment. `max_model_len` is the largest number of tokens
-    of a prompt and its answer together. `delivery` direct asks call by call; batch sends files of calls to
-    the provider's Batch API and waits up to a day for each, at half the price.
-    """
+    """A model that is asked, in any role: an entry of `models`, `teacher`, one of `students`, or
+    `judge.model`."""
 
     name: Name = "model"
+    """the name in tables; an entry of `models` has that of its key"""
     backend: Literal["openai", "server", "embedded", "vllm", "transformers", "replay"]
+    """`openai`: OpenAI, or its protocol at `base_url`; `server`: a server at `base_url`; `embedded`: the
+    packaged model; `vllm`, `transformers`: in the worker; `replay`: a recording"""
     model: str = ""
+    """the model's name; in the worker a folder, or a name that the hub knows"""
     base_url: str | None = None
+    """the address of a server, without user and password"""
     replicas: list[Annotated[str, AfterValidator(require_no_secret)]] = Field([])
+    """more addresses of the same model"""
     api_key_env: str = Field(default_factory=default_key_variable)
+    """the variable with the key; left out: `OPENAI_API_KEY` for OpenAI, no key for others"""
     headers: Headers = Field({})
+    """headers of every call; `${VARIABLE}` is read where workers run"""
     query: Query = Field({})
+    """parameters of the URL, likewise"""
     params: Params = {}
+    """parameters of every call, such as `temperature`"""
     prompt_format: PromptFormat = "chat"
+    """how a text is put to the model: `raw`, `chatml`, `alpaca`, or `chat` messages; students take `raw`
+    unless set"""
     max_model_len: Count | None = None
+    """most tokens of prompt and answer together; what is too long loses documentation, then examples"""
     rpm: Count | None = None
+    """requests a minute of all workers; left out: learned from the server"""
     tpm: Count | None = None
+    """tokens a minute of all workers; left out: learned from the server"""
     max_concurrency: Count = 64
+    """calls in flight of all workers"""
     timeout: Annotated[float, Field(gt=0)] = TIMEOUT
+    """seconds until a call counts as unanswered; refused for a model in the worker"""
     price: Price = Price()
+    """what tokens cost"""
     delivery: Literal["direct", "batch"] = "direct"
+    """`batch` uses the provider's Batch API: half the price, up to a day; the teacher's alone"""
     quantization: str | None = None
+    """the quantization, as vLLM names it"""
     engine: EngineSettings = EngineSettings()
+    """how a worker opens the model"""
     recording: str | CellFiles | None = None
+    """recorded answers for `replay`: a file, or of a student one for each cell"""
     recording_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @field_validator("base_url")

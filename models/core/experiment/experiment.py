@@ -29,6 +29,7 @@ from models.core.experiment.endpoints import (
     Whole,
 )
 from models.core.experiment.passages import Passages
+from models.core.experiment.quality_filters import Quality
 from models.core.experiment.task_folder import TaskFolder
 from models.core.kinds import AnyStep
 from models.core.kinds.order import check_steps
@@ -53,19 +54,21 @@ def _false_is_none(value: Any) -> Any:
 
 
 class Judge(StrictModel):
-    """The judgement of students' answers.
-
-    `execution` runs answers against the tests of their rows, each program within `limits`. The rule
-    `correctness` decides the metric `accuracy`. Reports show `metrics`. `model` gives the verdicts of
-    correctness `model`, here and for rationales.
-    """
+    """The judgement of students' answers."""
 
     extraction: Extraction = "strict"
+    """finds the answer in a text: `strict` takes what follows "The answer is", else a block or line of code;
+    `paper` the paper's way; `none` all; `module` calls `extract` of `task.py`"""
     correctness: Correctness | None = None
+    """the rule that decides the metric `accuracy`"""
     metrics: list[options.Metric] = Field(list(options.DEFAULT_METRICS))
+    """the scores of the report"""
     model: Annotated[JudgeModel, BeforeValidator(_backend_or_mapping)] | None = None
+    """the model that gives the verdicts of rule `model`, here and for rationales"""
     execution: Annotated[bool, Field(strict=True)] = False
+    """runs each answer against the tests of its row, and reports pass@k"""
     limits: ProgramLimits = ProgramLimits()
+    """the limits of each program"""
 
     _metrics = field_validator("metrics")(unique)
 
@@ -81,31 +84,51 @@ StepName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
 class Experiment(StrictModel):
-    """An experiment. `budget_usd` limits the cost of all calls of a run together. `task` is the task folder;
-    only configurations of releases before task folders lack it. `identity` seeds the draws for a row by what
-    stands in it or, as in earlier releases, by its number."""
+    """An experiment needs a `name`, rows (`data` or `dataset`) and a model to ask. What is left out is not
+    run."""
 
     name: Name
+    """begins the names of runs"""
     task: TaskFolder | None = None
+    """a task folder: a path, or `conala` (default), `tldr`, `docqa`, `qa`"""
     data: Data | None = None
+    """the rows; a text is the `path`"""
     split: SplitRule | None = None
+    """chooses test rows of `data`"""
     dataset: options.Dataset | None = None
+    """in place of `data`: files of train and test rows"""
     passages: Annotated[Passages | None, BeforeValidator(_false_is_none)] = None
+    """documentation and its search; `false` leaves out that of the task folder"""
     models: Annotated[dict[Name, NamedModel], BeforeValidator(_named_by_key)] = Field({})
+    """models by name; a text is a backend"""
     teacher: Annotated[Teacher, BeforeValidator(_backend_or_mapping)] | None = None
+    """the model that writes data: a name of `models`, or a model"""
     students: list[Annotated[Student, BeforeValidator(_backend_or_mapping)]] = Field([])
+    """the models under test: names of `models`, or models"""
     steps: dict[StepName, AnyStep] = Field({})
+    """what is done to every row, by the name of the column that a step adds"""
     augment: Annotated[options.Augment, Field(validate_default=True)] = options.Augment()
+    """how requests are augmented"""
     rationale: options.Rationale = options.Rationale()
+    """how rationales are made and judged"""
     grid: Annotated[Grid, Field(validate_default=True)] = Grid()
+    """the axes of the ablation"""
     judge: Judge = Judge()
-    quality: options.Quality = options.Quality()
+    """how answers of students are judged"""
+    quality: Quality = Quality()
+    """the filters of synthetic rows"""
     report: options.ReportSettings = options.ReportSettings()
+    """the tables of a report"""
     grow: options.Grow = options.Grow()
+    """how `starmill data grow` makes new requests"""
     units_per_task: options.UnitsPerTask = options.UnitsPerTask()
+    """the units of one Celery task"""
     budget_usd: Annotated[float, Field(gt=0)] | None = None
+    """US dollars that all calls of a run may cost together"""
     seed: Whole = 0
+    """seeds what is drawn at random"""
     identity: Literal["content", "row"] = "content"
+    """what seeds a row's draws: its `content`, or its number in the data (`row`), as in earlier releases"""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

@@ -1,8 +1,8 @@
-"""Sections of an experiment, such as `dataset`, `rationale`, `quality` and `report`, and the metrics."""
+"""Sections of an experiment, such as `dataset`, `rationale`, `grow` and `report`, and the metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
@@ -21,45 +21,62 @@ def as_list(value: Any) -> Any:
 
 
 class Split(StrictModel):
-    """A file of train examples for the teacher, or of test examples for the students."""
+    """A file of train or of test rows; a text is the `file`."""
 
     file: str
+    """the file, in `dataset.path`"""
     limit: Count | None = None
+    """rows that are read"""
 
 
 class Fields(StrictModel):
-    """The keys of a JSONL row. A row without `id` gets its number. `tests` (code or a list of it),
-    `entry_point`, `prefix` and `suffix` are optional; they execute answers."""
+    """The keys of a JSONL row. A row without `id` gets its number."""
 
     request: str = "request"
+    """the request"""
     reference: str = "reference"
+    """the right answer"""
     id: str = "id"
+    """the id"""
     oracle: str = "oracle"
+    """ids of the right passages"""
     tests: str = "tests"
+    """tests of the answer: code, or a list of it"""
     entry_point: str = "entry_point"
+    """the function that tests call"""
     prefix: str = "prefix"
+    """code before the answer"""
     suffix: str = "suffix"
+    """code after the answer"""
 
 
 class Dataset(StrictModel):
-    """The source of examples; only students need `test`. `tests` names ODEX files whose tests go to examples
-    with the same request."""
+    """Files of train and test rows. Only students need `test`."""
 
     loader: Literal["jsonl", "docprompting", "odex"] = "jsonl"
+    """the format of the files: JSON lines, DocPrompting's JSON, or ODEX"""
     path: str
+    """the folder, seen from the experiment file"""
     train: Annotated[Split, BeforeValidator(_file_or_mapping)]
+    """the train rows, for the teacher"""
     test: Annotated[Split, BeforeValidator(_file_or_mapping)] | None = None
+    """the test rows, for students"""
     limit: Count | None = None
+    """rows of each split that are read"""
     fields: Fields = Fields()
+    """the keys of a row of `jsonl`"""
     tests: Annotated[list[str], BeforeValidator(as_list)] = Field([])
+    """ODEX files that give their tests to rows with the same request"""
 
 
 class AugmentationSeed(StrictModel):
-    """A human example of an augmentation."""
+    """A human example of an augmentation, a line of the file `seeds`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
     request: str = Field(validation_alias=AliasChoices("request", "query"))
+    """the request"""
     augmentation: str
+    """what it requires"""
 
 
 class SeedPassage(StrictModel):
@@ -67,64 +84,74 @@ class SeedPassage(StrictModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     name: str = ""
+    """the name of a function"""
     signature: str = ""
+    """its arguments"""
     text: str
+    """what it does"""
 
 
 class RationaleSeed(StrictModel):
-    """A human example of a rationale, with `passages` or `documentation` (one text)."""
+    """A human example of a rationale, a line of the file `seeds`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
     request: str = Field(validation_alias=AliasChoices("request", "query"))
+    """the request"""
     documentation: str = Field("", validation_alias=AliasChoices("documentation", "retrieval"))
+    """the documentation as one text"""
     passages: list[SeedPassage] = Field([])
+    """the documentation as passages"""
     rationale: str
+    """the reasoning, up to the answer"""
 
 
 class Augment(StrictModel):
-    """Augmentations of requests. The experiment file may name a JSONL file of `seeds`; the default are those
-    of the task folder.
-
-    `accept` is `requires`, a sentence with "This requires" that says more than the request, or `any` text, as
-    in the paper. A request whose augmentation failed goes on as it is (`on_failure: raw`), or its row fails.
-    """
+    """The augmentation of requests. Without a template or a teacher there is none."""
 
     enabled: bool = True
+    """whether requests are augmented"""
     batch_size: Annotated[Whole, Field(ge=1, le=100)] = 1
+    """requests in one call"""
     accept: Literal["requires", "any"] = "requires"
+    """`requires`: a sentence with "This requires" that says more than the request; `any`: what comes"""
     on_failure: Literal["raw", "fail"] = "raw"
+    """`raw` goes on with the request as it is, and counts it; `fail` gives the row up"""
     seeds: list[AugmentationSeed] = Field([])
+    """human examples, or a JSONL file of them; left out: the task folder's"""
     params: Params = Field({})
+    """beside the teacher's; `max_tokens` is that of a call, the teacher's that of a request"""
 
 
 class Rationale(StrictModel):
-    """Rationales of train examples.
-
-    `samples` first rationales are drawn for each example; of several, a `vote` on their codes elects one
-    (self-consistency, Wang et al., 2022). Then follow up to `passes` rationalizations, until `stop_at`
-    rationales of the example are right. All of this is repeated in `rounds`, with right rationales of the
-    round before as exemplars (STaR, Zelikman et al., 2022).
-
-    `retries` is the number of new calls for an answer without code, answer sentence or end before it counts
-    as wrong. `hint` appends the right answer as in the paper, or asks to explain it. With `hint_leaks` a
-    rationale that mentions it is `wrong`, or `judged` like any other, as in the paper. `drop_wrong` keeps
-    wrong rationales out of the exemplars (the paper shows them). Correctness `execution` means that the tests
-    pass; a row without tests is compared by `tree`. `seeds` are like those of `augment`.
-    """
+    """Rationales of train rows: `samples`, a vote, then passes with a hint (STaR, Zelikman et al., 2022)."""
 
     correctness: Literal[Correctness, "execution"] = "strict"
+    """the rule by which a rationale is right; `execution` asks the tests, or `tree` for rows without"""
     passes: Annotated[Whole, Field(ge=0, le=MAX_PASSES)] = 1
+    """tries with the right answer as a hint"""
     rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 1
+    """rounds in which every row is reasoned about anew, with right rationales of the round before as
+    examples"""
     drop_wrong: bool = True
+    """shows no wrong rationale to students; the paper shows them"""
     hint: Literal["paper", "explain"] = "explain"
+    """`paper` appends the right answer to the request; `explain` asks why it is right"""
     hint_leaks: Literal["wrong", "judged"] = "wrong"
+    """a rationale that mentions its hint is `wrong`, or `judged` like any other, as in the paper"""
     retries: Annotated[Whole, Field(ge=0, le=10)] = 1
+    """new calls for an answer without code, answer sentence or end, before it counts as wrong"""
     exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
+    """human examples that the teacher is shown"""
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """first rationales of each row"""
     vote: Literal["majority"] = "majority"
+    """how one sample is chosen: the first whose code most agree on (Wang et al., 2022)"""
     stop_at: Count = 1
+    """right rationales after which a row is done, at most `passes` + 1"""
     seeds: list[RationaleSeed] = Field([])
+    """human examples, or a JSONL file of them; left out: the task folder's"""
     params: Params = Field({})
+    """beside the teacher's"""
 
     @model_validator(mode="after")
     def _has_passes_enough(self) -> Self:
@@ -134,23 +161,27 @@ class Rationale(StrictModel):
 
 
 class Grow(StrictModel):
-    """Growth of requests.
-
-    Each train example is the anchor of `samples` calls in each of the `rounds`. A call shows `shown`
-    examples, from round 2 on a quarter of them grown ones, and asks for `requests` more. A request is kept if
-    it has from `least` to `most` words and a ROUGE-L F below `threshold` to every other request. `enabled`,
-    set by the command, makes a run that only grows requests.
-    """
+    """New requests that the teacher writes from train rows (Self-Instruct, Wang et al., 2023)."""
 
     enabled: Annotated[bool, Field(strict=True)] = False
+    """set by `starmill data grow`"""
     shown: Annotated[Whole, Field(ge=1, le=64)] = 8
+    """examples in a prompt: the call's own row and others drawn by `seed`; from round 2 a quarter are grown
+    ones"""
     requests: Annotated[Whole, Field(ge=1, le=100)] = 4
+    """pairs of request and answer that a call asks for"""
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """calls for each train row in a round"""
     rounds: Annotated[Whole, Field(ge=1, le=MAX_ROUNDS)] = 1
+    """rounds, each of which begins when the one before is final"""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """ROUGE-L F from which two requests count as the same"""
     least: Count = 3
+    """fewest words of a request"""
     most: Count = 150
+    """most words of a request"""
     params: Params = Field({})
+    """beside the teacher's"""
 
     @model_validator(mode="after")
     def _some_length_is_allowed(self) -> Self:
@@ -161,96 +192,6 @@ class Grow(StrictModel):
     def grown_shown(self, number: int) -> int:
         """Return the number of grown ones among the examples shown in round `number`, from 1."""
         return 0 if number == 1 else self.shown // 4
-
-
-# A description of the rows that each filter marks, in plain words.
-FILTERS: Mapping[str, str] = {
-    "exact": "has the request and text of an earlier row, but for white space",
-    "code": "has the answer of an earlier row, code by syntax tree",
-    "near": "is nearly an earlier row: most of its phrases are the same",
-    "hint_leak": "mentions the hint that its teacher was given",
-    "contamination": "repeats a row of the test split",
-    "masked": "is like a row of the test split but for strings, numbers and names of variables",
-    "agreement": "too few samples agree with its code",
-    "length": "is too short or too long",
-    "script": "is not in the letters that it should be in",
-}
-
-
-def _switch(main: str = "") -> Callable[[Any], Any]:
-    """Return a validator: `true` is a filter with defaults, `false` none, another value that of the key
-    `main`."""
-
-    def read(value: Any) -> Any:
-        if isinstance(value, bool):
-            return {} if value else None
-        return {main: value} if main and isinstance(value, int | float | str) else value
-
-    return read
-
-
-class Plain(StrictModel):
-    """A filter without settings."""
-
-
-class Near(StrictModel):
-    """Near duplicates. `threshold` is the smallest share of common phrases of three words (Jaccard)."""
-
-    threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
-
-
-class Contamination(StrictModel):
-    """Overlap with the test split: `ngram` consecutive words of a test row, its whole request, its question,
-    or, with `answers`, its code."""
-
-    ngram: Annotated[Whole, Field(ge=3, le=50)] = 8
-    answers: Annotated[bool, Field(strict=True)] = True
-
-
-class Agreement(StrictModel):
-    """Agreement in a vote. `least` is the smallest share of samples; rows without a vote are not marked."""
-
-    least: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class Length(StrictModel):
-    """The number of words of a rationale, or of the request if there is none."""
-
-    least: Annotated[Whole, Field(ge=0)] = 3
-    most: Count = 400
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Length:
-        if self.least > self.most:
-            raise ValueError(f"least {self.least} is above most {self.most}")
-        return self
-
-
-class Script(StrictModel):
-    """Writing. `least` is the smallest share of letters of the Unicode script `name` (`latin`, `cyrillic`,
-    `hangul`, ...). Replacement and control characters are letters of no script."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z]+$")] = "latin"
-    least: Annotated[float, Field(ge=0, le=1)] = 0.9
-
-
-class Quality(StrictModel):
-    """Filters that `export --only accepted` applies. Other filters are only counted."""
-
-    exact: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    code: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    near: Annotated[Near | None, BeforeValidator(_switch("threshold"))] = None
-    hint_leak: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    contamination: Annotated[Contamination | None, BeforeValidator(_switch("ngram"))] = None
-    masked: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    agreement: Annotated[Agreement | None, BeforeValidator(_switch("least"))] = None
-    length: Annotated[Length | None, BeforeValidator(_switch())] = None
-    script: Annotated[Script | None, BeforeValidator(_switch("name"))] = None
-
-    @property
-    def heeded(self) -> tuple[str, ...]:
-        """Names of the filters that are set."""
-        return tuple(name for name in FILTERS if getattr(self, name) is not None)
 
 
 NO_ORACLE = "no row names its right passages"
@@ -264,30 +205,51 @@ STRATA: Mapping[str, str] = {
 
 
 class ReportSettings(StrictModel):
-    """Reports have a table by each of the columns `by` of the data; names may be dotted. Of test rows that
-    share an id each counts, or the last one alone; without `repeated_ids` `judge.extraction` decides.
-    Intervals and tests keep rows with an equal value of the column `cluster` together."""
+    """The tables of a report."""
 
     by: Annotated[list[str], BeforeValidator(as_list)] = Field([])
+    """columns of the data that have a table each; names may be dotted"""
     cluster: str = ""
+    """the column whose equal values make rows one question"""
     repeated_ids: Literal["each", "last"] | None = None
+    """test rows that share an id: `each` has a score, or the `last` alone, as in the paper; left out: `last`
+    for extraction `paper`"""
 
 
 class UnitsPerTask(StrictModel):
-    """The largest number of units in one Celery task. Units of one task are claimed, called and finished one
-    by one, except searches and judgements."""
+    """The most units that one Celery task carries, by stage."""
 
     augment: Count = 8
+    """augmentations"""
     retrieve: Count = 16
+    """searches"""
     rationale: Count = 8
+    """first rationales"""
     rationalize: Count = 8
+    """rationales with a hint"""
     answer: Count = 8
+    """answers of students"""
     judge: Count = 64
+    """verdicts"""
     grow: Count = 8
+    """calls of growth"""
 
 
 Metric = Literal[
     "bleu4", "char_bleu", "exact_match", "parse_rate", "accuracy", "token_f1", "chrf", "normalised_match",
     "tree_match", "command_accuracy",
 ]  # fmt: skip
+# A description of each, in plain words.
+METRICS: Mapping[Metric, str] = {
+    "bleu4": "BLEU-4 of the corpus, without smoothing",
+    "char_bleu": "BLEU over characters (sacrebleu)",
+    "exact_match": "the share of answers that equal the reference",
+    "parse_rate": "the share of answers that are Python; an empty one is not",
+    "accuracy": "the share of answers that are right by `judge.correctness`",
+    "token_f1": "F1 over words",
+    "chrf": "chrF over characters (sacrebleu)",
+    "normalised_match": "the share that is equal but for white space",
+    "tree_match": "the share that is equal as syntax tree",
+    "command_accuracy": "the share that calls the right program of a shell, whatever its arguments",
+}
 DEFAULT_METRICS: tuple[Metric, ...] = ("bleu4", "char_bleu", "exact_match", "parse_rate")

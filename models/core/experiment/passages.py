@@ -37,56 +37,70 @@ AlternativeName = Annotated[
 
 
 class EvidenceWeights(StrictModel):
-    """The weights of `method: weighted`; scores of dense and bm25 are standardised first."""
+    """The weights of method `weighted`; scores of dense and bm25 are standardised first."""
 
     dense: float = 1.0
+    """similarity"""
     bm25: float = 0.15
+    """common words"""
     symbols: float = 0.3
+    """words of the request in the passage's name"""
     library: float = 0.3
+    """its library's share among similar train requests"""
     solved: float = 0.5
+    """votes of train requests that name it"""
 
 
 class Corpus(StrictModel):
     """The content of the index: import `packages` (or `stdlib`), or the file `path`; and the `encoder`."""
 
     source: Literal["installed", "jsonl", "devdocs", "sphinx"] = "installed"
+    """`installed` packages, a `jsonl` file, a folder of `devdocs`, or HTML of `sphinx`"""
     path: str | None = None
+    """the file or folder of the source"""
     packages: list[str] = Field(["stdlib"])
+    """import packages, or `stdlib`, for `installed`"""
     encoder: str = "minilm"
+    """`minilm`, a folder, or an ONNX file"""
 
 
 class Search(StrictModel):
-    """The search for documentation.
-
-    `strip_literals` removes quoted literals and variables from the query. `query` joins an augmentation to
-    the request as in the paper, or embeds and adds each of its steps. `reranker` is a folder.
-    """
+    """The search for documentation."""
 
     method: Method = "dense"
+    """what ranks passages: vectors, words, both ranks, a weighted sum, or learned trees"""
     query: Literal["joined", "steps"] = "joined"
+    """an augmentation is `joined` to the request, or each of its steps is encoded and added"""
     strip_literals: bool = False
+    """removes quoted literals and variables from the query"""
     weights: EvidenceWeights = EvidenceWeights()
+    """the weights of `weighted`"""
     reranker: str | None = None
+    """a folder with a cross-encoder that orders the fifty best anew"""
 
 
 class Selection(StrictModel):
-    """The passages of a search that are shown.
-
-    `min_score` is the smallest score, `relative_score` the smallest share of the best score. `distinct`
-    leaves out passages with a name or text that is already shown. `token_budget` limits all passages of a
-    request. Texts that are not `labelled` with name and arguments are joined to one, as in the paper. A
-    `control` shows other passages: the right ones, or random or empty text of the same length.
-    """
+    """The passages of a search that are shown."""
 
     top_k: Annotated[Whole, Field(ge=1, le=100)] = 3
+    """most passages that are shown"""
     min_score: float | None = None
+    """the smallest score that is shown"""
     relative_score: Annotated[float, Field(gt=0, le=1)] | None = None
+    """the smallest share of the best score"""
     distinct: bool = False
+    """leaves out passages whose name or text is shown already"""
     token_budget: Count | None = None
+    """tokens of all passages of a request; a token is four characters"""
     form: Literal["full", "first_sentence", "signature"] = "full"
+    """how much of a passage is shown; `first_sentence` has the signature, too"""
     labelled: bool = True
+    """each passage on a line with name and arguments; `false` joins the texts, as the paper does"""
     order: Literal["best_first", "best_last"] = "best_first"
+    """`best_last` puts the best next to the request"""
     control: Control | None = None
+    """other passages in place of those found: the right ones, `random` ones of like length, or `filler`
+    text"""
 
     @model_validator(mode="after")
     def _leaves_something_to_show(self) -> Self:
@@ -113,12 +127,11 @@ class Alternative(Selection, Search):
 
 
 class Passages(Selection, Search, Corpus):
-    """The corpus, the search, and the selection.
-
-    `alternatives` name other searches and selections, for the grid's axis `retrieval`.
-    """
+    """The corpus, the search, and the passages that are shown."""
 
     alternatives: dict[AlternativeName, Alternative] = Field({})
+    """other searches and selections by name, for `grid.retrieval`: the keys that differ, except those of the
+    corpus"""
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:

@@ -37,7 +37,11 @@ SHORT = {
     "score": "a list of two numbers",
 }
 # Keys at the top that the loading takes out.
-TAKEN_OUT = ("pipeline",)
+TAKEN_OUT = {
+    "pipeline": "`star`, the default, which the sections from `augment` to `grow` describe; or give `steps`",
+    "prompts": "templates in place of those of the task folder: a text or a file for each of `rationale`, "
+    "`answer`, `augment`, `verdict`, `grow`, `export`; a text without blocks is the block `user`",
+}
 # Parameters of models.
 PARAMS = {"frequency_penalty", "max_completion_tokens", "max_tokens", "presence_penalty", "reasoning_effort",
           "response_format", "stop", "temperature", "top_k", "top_p"}  # fmt: skip

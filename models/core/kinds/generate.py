@@ -16,7 +16,8 @@ from models.core.answers.hint_leaks import mentions_hint
 from models.core.answers.json_output import parse_json, require_schema
 from models.core.answers.parsers import numbered_items
 from models.core.answers.repetition import repeats_request
-from models.core.experiment.endpoints import Count, Name, Params, StrictModel, Whole
+from models.core.experiment.endpoints import Name, Params, Whole
+from models.core.kinds.accepted_answers import Check
 from models.core.kinds.step import (
     Call,
     FileContent,
@@ -33,95 +34,39 @@ from models.core.prompts.column_values import ExpressionError
 from models.core.prompts.expressions import ROW, prompt_text
 from models.core.types import JSON, Completion, Message, Rejection
 
-Retries = Annotated[Whole, Field(ge=0, le=20)]
 Template = Annotated[str, AfterValidator(require_prompt)]
 MANY = ("Do what each of the numbered items asks. Number your answers alike, and begin each on a line of its "
         "own, as in `1. ...`.")  # fmt: skip
 
 
-class Words(StrictModel):
-    """The number of words that an answer has at `least` and at `most`."""
-
-    least: Annotated[Whole, Field(ge=0)] = 0
-    most: Count | None = None
-    retries: Retries = 2
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.most and self.least > self.most:
-            raise ValueError(f"least {self.least} is above most {self.most}; no answer has such a length")
-        return self
-
-
-class Pattern(StrictModel):
-    """A regular expression that is found in an answer, or with `absent` is not."""
-
-    text: str
-    absent: Annotated[bool, Field(strict=True)] = False
-    retries: Retries = 2
-
-    @model_validator(mode="after")
-    def _is_an_expression(self) -> Self:
-        try:
-            re.compile(self.text)
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
-        return self
-
-
-class Check(StrictModel):
-    """Answers that are not accepted, and for each reason how many new calls a row is worth before it fails.
-
-    `unusable`: nothing, or no text, came. `refusal`: the model declines; false accepts what reads like it.
-    `truncated`: the answer was cut off at the token limit; false accepts it. `format`: JSON, schema, code or
-    the answer sentence are missing. `parroted`: the answer repeats the prompt. `hint_leak`: it mentions the
-    hint that the prompt gives. `words` and `pattern` look at the text.
-    """
-
-    unusable: Retries = 3
-    refusal: Retries | Literal[False] = 3
-    truncated: Retries | Literal[False] = 2
-    format: Retries = 2
-    parroted: Retries | Literal[False] = False
-    hint_leak: Retries | Literal[False] = False
-    words: Words | None = None
-    pattern: Pattern | None = None
-
-    def budgets(self) -> dict[str, int]:
-        """Return the number of new calls by the reason of a rejection."""
-        return {
-            **dict.fromkeys(("null", "empty", "html", "malformed"), self.unusable),
-            "refusal": self.refusal or 0,
-            "truncated": self.truncated or 0,
-            **dict.fromkeys(("no_json", "schema", "no_answer", "no_code"), self.format),
-            "parroted": self.parroted or 0,
-            "hint_leak": self.hint_leak or 0,
-            "words": self.words.retries if self.words else 0,
-            "pattern": self.pattern.retries if self.pattern else 0,
-        }
-
-
 class GenerateStep(StepSettings):
-    """A model answers `prompt`. `examples` are worked rows that are shown before: each has the columns that
-    the prompt reads, and under the step's own name its answer; `shots` of them are drawn for each row.
-
-    `output` is the column's value: the `text`, `json` (which fits `schema`), the `answer` after "The answer
-    is", or the `code`; what was written around an answer or code is the field `text`. `samples` answers are
-    drawn for each row; `together` rows share a call.
-    """
+    """A model answers a prompt."""
 
     kind: Literal["generate"] = "generate"
     model: Name = "teacher"
+    """the model, by its name"""
     prompt: Template
+    """a Jinja template over columns, or a file of it (`.txt`, `.md`, `.j2`)"""
     system: Template | Literal[""] = ""
+    """the system message, likewise"""
     examples: list[JSON] = Field([])
+    """worked rows, or a JSONL file: the columns that the prompt reads, and the answer under the step's
+    name"""
     shots: Annotated[Whole, Field(ge=0, le=64)] | None = None
+    """how many of them are drawn for each row; left out: all are shown"""
     params: Params = Field({})
+    """beside the model's"""
     output: Literal["text", "json", "answer", "code"] = "text"
+    """the column: the `text`, `json`, the `answer` after "The answer is", or `code`; around the last two
+    stands `NAME_text`"""
     output_schema: JSON | None = Field(None, validation_alias=AliasChoices("schema", "output_schema"))
+    """a JSON schema that `json` must fit, or a file of it"""
     check: Check = Check()
+    """answers that are not accepted"""
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
+    """answers to each row"""
     together: Annotated[Whole, Field(ge=1, le=100)] = 1
+    """rows in one call, numbered; plain texts only, no batches"""
 
     makes: ClassVar[str] = "answers"
     files: ClassVar[Mapping[str, FileContent]] = {

@@ -14,7 +14,8 @@ from models.core.answers.json_output import parse_json
 from models.core.answers.verdicts import parse_verdict
 from models.core.correctness import is_correct, same_answer
 from models.core.experiment.endpoints import Name, Params, StrictModel
-from models.core.kinds.generate import Retries, Template
+from models.core.kinds.accepted_answers import Retries
+from models.core.kinds.generate import Template
 from models.core.kinds.step import (
     Call,
     FileContent,
@@ -49,11 +50,14 @@ def _as_range(value: Any) -> Any:
 
 
 class Score(StrictModel):
-    """A score from `least` to `most`; `rubric` says what some scores mean."""
+    """A score; `[1, 5]` is short for least and most."""
 
     least: float = 1
+    """the lowest score"""
     most: float = 5
+    """the highest score"""
     rubric: dict[int, str] = Field({})
+    """what some scores mean"""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -117,23 +121,28 @@ VERDICT = 'Answer with JSON: {"reason": "...", "correct": true} or {"reason": ".
 
 
 class JudgeStep(StepSettings):
-    """Gives `correct` or `score`, with a `reason`.
-
-    A `rule` compares the column `of` with the column `reference` (left out: the reference of the dataset), or
-    executes it against the tests of the row. Without a rule, `model` is asked `prompt`, for right or wrong or
-    for a `score`.
-    """
+    """A rule, or a model with a prompt, gives `correct` or `score`, with a `reason`."""
 
     kind: Literal["judge"] = "judge"
     of: str = ""
+    """the column that a rule judges"""
     rule: JudgeRule | None = None
+    """how it is compared; `execution` runs it against the row's tests, `module` calls `correct` of
+    `task.py`"""
     reference: str = ""
+    """the column of right answers; left out: that of the data"""
     model: Name = "judge"
+    """the model that is asked, by its name"""
     prompt: Template | Literal[""] = ""
+    """what it is asked, or a file of it; in place of a rule"""
     system: Template | Literal[""] = ""
+    """the system message, likewise"""
     score: Annotated[Score | None, BeforeValidator(_as_range)] = None
+    """asks for a score in place of right or wrong"""
     params: Params = Field({})
+    """beside the model's"""
     retries: Retries = 2
+    """new calls for a reply without a verdict"""
 
     units_per_task: ClassVar[int] = 16
     makes: ClassVar[str] = "verdicts"

@@ -33,18 +33,17 @@ def missing_function(code: str, function: str) -> str:
 
 
 class PythonStep(StepSettings):
-    """Calls `def NAME(row) -> dict`, NAME being `function`, in the file `code` or the folder's `task.py`.
-
-    The row has the columns of the data and of all earlier steps that have one value. What is returned is the
-    step's column.
-
-    The code is trusted. It runs in a process of its own, and a call may take `timeout` seconds.
-    """
+    """Calls your own `def NAME(row) -> dict`; what it returns is the column. The row has the columns of the
+    data and of earlier steps with one value. The code is trusted, and runs in a process beside the worker,
+    without its keys."""
 
     kind: Literal["python"] = "python"
     function: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """the name of the function"""
     code: str = ""
+    """the file; left out: `task.py` of the task folder"""
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """seconds of a call"""
 
     units_per_task: ClassVar[int] = 16
     queue: ClassVar[QueueName] = "python"

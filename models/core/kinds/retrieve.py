@@ -19,12 +19,13 @@ from models.core.kinds.step import (
 
 
 class RetrieveStep(StepSettings):
-    """Searches the corpus of the section `passages` for `query`. The column is a list of the best `top_k`
-    passages, each with `id`, `name`, `signature`, `text` and `score`."""
+    """Finds passages of the section `passages`: a list with `id`, `name`, `signature`, `text` and `score`."""
 
     kind: Literal["retrieve"] = "retrieve"
     query: Template
+    """a template of what is searched"""
     top_k: Count | None = None
+    """passages; left out: `passages.top_k`"""
 
     units_per_task: ClassVar[int] = 16
     queue: ClassVar[QueueName] = "retrieve"

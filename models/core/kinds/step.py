@@ -119,14 +119,17 @@ class Services(Protocol):
 
 
 class StepSettings(StrictModel):
-    """The keys of a step of any kind. `needs` are steps to wait for whose columns are not read; a row for
-    which the condition `when` is false skips the step, and its column is null. So it is, too, where an
-    `optional` step fails."""
+    """The keys of a step of any kind."""
 
     kind: str
+    """the kind of the step"""
     needs: list[Name] = Field([])
+    """steps to wait for whose columns are not read"""
     when: str = ""
+    """a condition over columns, such as `not verdict.correct`; where it is false, the row skips the step and
+    its column is null"""
     optional: Annotated[bool, Field(strict=True)] = False
+    """where the step fails, its column is null and the row goes on"""
 
     # Units that one Celery task carries.
     units_per_task: ClassVar[int] = 8

@@ -24,19 +24,20 @@ def _as_list(value: Any) -> Any:
 
 
 class VoteStep(StepSettings):
-    """Chooses among the values of the columns `of`, of all their samples; null values do not stand.
-
-    `by` is `majority` or the columns of scores, one for all of `of` or one for each. Of equal ones the first
-    wins, in the order of `of`. `rule` says which values are the same. With `keep: all` the column is the list
-    of all values. A winner below `least` is not accepted: the column is null.
-    """
+    """Chooses one of the values of columns, of all their samples. Null does not stand; of equal ones the
+    first wins."""
 
     kind: Literal["vote"] = "vote"
     of: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+    """the columns"""
     by: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] = Field([MAJORITY])
+    """`majority`, or columns of scores: one for all, or one for each"""
     rule: Literal["tree", "shell", "text", "number", "strict"] = "text"
+    """which values of a majority are the same"""
     keep: Literal["best", "all"] = "best"
+    """the best value, or the list of all"""
     least: float | None = None
+    """the least score, or share of votes; a winner below it is null"""
 
     units_per_task: ClassVar[int] = 64
     gathers: ClassVar[bool] = True

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from models.core.answers.hint_leaks import mentions_hint
-from models.core.experiment.options import FILTERS, Agreement, Contamination, Length, Near, Quality, Script
+from models.core.experiment.quality_filters import (
+    FILTERS,
+    Agreement,
+    Contamination,
+    Length,
+    Near,
+    Quality,
+    Script,
+)
 from models.core.programs import normal_form
 from models.core.quality.masked_rows import MaskedTestSplit
 from models.core.words import Words, ngrams, share_in_script, words

@@ -12,7 +12,8 @@ import yaml
 
 from models.core.experiment.data_source import HUB
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.options import FILTERS, Rationale
+from models.core.experiment.options import Rationale
+from models.core.experiment.quality_filters import FILTERS
 from models.core.types import JSON
 from producer.corpus.attribution import Attribution
 from producer.results.export.columns import Tally, prompt_text, starmill_version
