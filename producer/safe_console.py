@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress
 from rich.segment import Segment
@@ -43,6 +44,11 @@ def progress_bar() -> Progress:
     """Return a progress bar on standard error. It is hidden if that is not a terminal."""
     out = messages()
     return Progress(console=out, transient=True, disable=not out.is_terminal)
+
+
+def confirm(question: str) -> None:
+    """Ask on standard error. Raise typer.Abort unless the answer is yes."""
+    typer.confirm(visible(question), abort=True, err=True)
 
 
 def console_of(stream: TextIO, plain_width: int = PLAIN_WIDTH) -> Console:

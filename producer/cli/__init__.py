@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -15,6 +16,7 @@ from models.core.errors import StarmillError
 from producer.local.child_process import start_early_worker, stop_early_worker
 
 FINISHED_WITH_FAILURES = 1
+UNFORESEEN = 1  # as Python ends after a traceback
 USAGE = 2
 INTERRUPTED = 3
 TYPER_INTERRUPTED = 130
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if _runs_here(argv):
             start_early_worker()
         from producer.cli.commands import app
+        from storage.logs import escape_unconfigured_lines
 
+        escape_unconfigured_lines()
         code = app(args=argv or ["--help"], prog_name="starmill", standalone_mode=False)
         if code == TYPER_INTERRUPTED:
             code = INTERRUPTED
@@ -47,12 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of the pipe has ended, as `head` does: this is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the last place that sees it)
         message = _explain(error)
-        if not message:
-            raise
-        _print_error(message)
-        code = USAGE
+        if message:
+            _print_error(message)
+        else:
+            sys.stderr.write(visible(traceback.format_exc()))
+        code = USAGE if message else UNFORESEEN
     finally:
         stop_early_worker()
     sys.exit(code or 0)
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _runs_here(argv: Sequence[str]) -> bool:
     """Return whether the command starts a worker on this machine, if nothing is wrong with it."""
-    return "--help" not in argv and (argv[:1] == ["generate"] or "--local" in argv)
+    return "--help" not in argv and (argv[:1] in (["generate"], ["demo"]) or "--local" in argv)
 
 
 def _print_error(message: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from models.core.errors import UsageError
 from producer.look_ahead.before_run import estimate_run
 from producer.look_ahead.forecast import Estimate
+from producer.safe_console import confirm
 from storage.database import Database
 from storage.ledger.runs import Run
 from storage.schema import FINISHED
@@ -34,7 +35,7 @@ def confirm_cost(db: Database, run: Run, limit: float | None) -> None:
     if not sys.stdin.isatty():
         how = f"give a higher --confirm-above-usd, or leave it out: starmill run --resume {run.id}"
         raise UsageError(f"run {run.id} {cost}, and there is no terminal to ask; {how}")
-    typer.confirm(f"run {run.id} {cost}; go on?", abort=True, err=True)
+    confirm(f"run {run.id} {cost}; go on?")
 
 
 def _cost(estimate: Estimate) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from models.core.errors import UsageError
 from producer.cli.common import JsonOption, open_ledger, print_json
-from producer.safe_console import messages
+from producer.safe_console import confirm, messages
 from storage.database import Database
 from storage.ledger import deletion
 from storage.ledger import runs as ledger_runs
@@ -76,4 +76,4 @@ def _confirm(db: Database, run_ids: Sequence[str], answers: bool) -> None:
     size = f", about {megabytes(freed)}" if freed is not None else ""
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask; give --yes to delete")
-    typer.confirm(f"delete {len(run_ids):,} runs{size}?", abort=True, err=True)
+    confirm(f"delete {len(run_ids):,} runs{size}?")

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from models.adapters.backends.gateway_client import address_and_token
+from models.core.display import visible
 from models.core.errors import ServiceError, UsageError
 from storage.logs import configure_logging
 from storage.settings import load_settings
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cache = AnswerCache(options.hold_seconds, int(options.hold_mib * 2**20), time.monotonic)
         asyncio.run(_serve(application(Relay(cache), token), options.host, port))
     except UsageError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{visible(str(error))}\n")
         return 2
     return 0
 

@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.adapters.backends import EMBEDDED_SLOTS
+from models.core.display import visible
 from models.core.errors import ServiceError
 from models.core.experiment.endpoints import EMBEDDED_MODEL
 
@@ -49,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             signal.sigwait(end_signals)
     except OSError as error:
-        sys.stderr.write(f"llama.cpp does not start on {HOST}:{options.port}: {error}\n")
+        sys.stderr.write(visible(f"llama.cpp does not start on {HOST}:{options.port}: {error}\n"))
         return 2
     except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(visible(f"{error}\n"))
         return 2
     # A server's destructor waits for ever on a call in flight.
     os._exit(0)
