@@ -31,7 +31,7 @@ from tests.support.pages import (
 )
 
 EVERYTHING = "\n".join(PAGES.values())
-PLAIN = ["producer/README.md"]
+PLAIN = ["models/README.md", "producer/README.md", "worker/README.md"]
 # Words of a sentence.
 LONGEST = 30
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
