@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select
 
-from models.core.pipeline.graph import Slot
 from storage.database import Database
-from storage.schema import GENERATIONS, READY, SPENDING, UNIT_COUNTS, WAITING
+from storage.schema import GENERATIONS, SPENDING, UNIT_COUNTS
 
 MAX_FOLDED = 20_000
 _SAME = (
@@ -20,16 +19,10 @@ _SAME = (
 _KEYS = ("run_id", "split", "stage", "variant", "state")
 
 
-def count_planned(
-    connection: Connection, run_id: str, split: str, slots: Sequence[Slot], examples: int
-) -> None:
-    """Count the units of a new run: one for each slot and example."""
-    cells = Counter((slot.stage, slot.variant, WAITING if slot.after else READY) for slot in slots)
-    rows = [
-        {"run_id": run_id, "split": split, "stage": stage, "variant": variant, "state": state,
-         "number": number * examples}
-        for (stage, variant, state), number in cells.items()
-    ]  # fmt: skip
+def count_planned(connection: Connection, units: Iterable[Mapping[str, Any]]) -> None:
+    """Count units of a new run, given as rows of their table, in the transaction that stores them."""
+    cells = Counter(tuple(unit[name] for name in _KEYS) for unit in units)
+    rows = [dict(zip(_KEYS, cell, strict=True)) | {"number": number} for cell, number in cells.items()]
     if rows:
         connection.execute(insert(UNIT_COUNTS), rows)
 

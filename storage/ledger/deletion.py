@@ -1,7 +1,7 @@
 """Delete runs. The row of a run goes first: then nothing can use the rest, which goes in short transactions.
 
-Who is interrupted leaves rows without a run; the next deletion takes them along. Answers that were bought
-stay for other runs, unless they are to go, too.
+Who is interrupted, also in planning, leaves rows without a run; the next deletion takes them along. Answers
+that were bought stay for other runs, unless they are to go, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_
 from models.core.errors import UsageError
 from storage.database import Database
 from storage.ledger.example_lock import lock_examples
-from storage.ledger.leases import live_owners
+from storage.ledger.leases import live_owners, live_planners, planner_name
 from storage.schema import (
     BATCHES,
     EXAMPLES,
@@ -98,10 +98,17 @@ def delete_runs(
             connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
             _require_idle(connection, run_id, now)
             gone["run"] += connection.execute(delete(RUNS).where(RUNS.c.id == run_id)).rowcount
+    return +(gone + delete_leftovers(db, now, answers=answers, chunk=chunk))
+
+
+def delete_leftovers(db: Database, now: float, *, answers: bool = False, chunk: int = CHUNK) -> Counter[str]:
+    """Delete what has no run and is not being planned. Return the number of deleted rows by table."""
+    gone: Counter[str] = Counter()
     with db.read() as connection:
         counted = (select(table.c.run_id).where(_is_gone(table)) for table in (UNIT_COUNTS, SPENDING))
         left = list(connection.scalars(union(*counted)))
-    for run_id in left:
+        planners = set(connection.scalars(live_planners(now)))
+    for run_id in (run_id for run_id in left if planner_name(run_id) not in planners):
         for table in _PARTS:
             gone[table.name] += _delete(db, table, table.c.run_id == run_id, chunk)
         unanswered = and_(GENERATIONS.c.run_id == run_id, GENERATIONS.c.done.is_(False))
@@ -109,8 +116,8 @@ def delete_runs(
         gone["unit_count"] += _delete(db, UNIT_COUNTS, UNIT_COUNTS.c.run_id == run_id, chunk)
     if answers:
         gone["generation"] += _delete_unused_answers(db, chunk)
-    gone["example"] += _delete_unused_examples(db)
-    return +gone
+    gone["example"] += _delete_unused_examples(db, now)
+    return gone
 
 
 def _require_idle(connection: Connection, run_id: str, now: float) -> None:
@@ -165,9 +172,8 @@ def _delete_unused_answers(db: Database, chunk: int) -> int:
     return _delete(db, GENERATIONS, and_(_is_gone(GENERATIONS), ~or_(*named)), chunk)
 
 
-def _delete_unused_examples(db: Database) -> int:
-    """Delete rows of data that no run has, all of one dataset in one transaction: half of them would be taken
-    for the whole by the next plan."""
+def _delete_unused_examples(db: Database, now: float) -> int:
+    """Delete rows of data that no run has, unless one is being planned, which may be of these."""
     unused = EXAMPLES.c.dataset.not_in(select(RUNS.c.dataset))
     with db.read() as connection:
         datasets = list(connection.scalars(select(EXAMPLES.c.dataset).where(unused).distinct()))
@@ -175,6 +181,8 @@ def _delete_unused_examples(db: Database) -> int:
     for dataset in datasets:
         with db.write() as connection:
             lock_examples(connection, shared=False)
+            if connection.execute(live_planners(now)).first():
+                break
             total += connection.execute(
                 delete(EXAMPLES).where(EXAMPLES.c.dataset == dataset, unused)
             ).rowcount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ RESERVING_SECONDS = 2.0
 # Columns of the call around a subquery; SQLAlchemy correlates none within ON CONFLICT.
 _OWNER = literal_column("generation.lease_owner", String)
 _UNIT = literal_column("generation.unit_id", BigInteger)
+_PLANNER = "plan:"
 
 
 def extend_lease(db: Database, owner: str, now: float, lease: float) -> None:
@@ -52,6 +54,15 @@ def end_lease(db: Database, owner: str) -> None:
             .values(lease_owner=None, sent_at=None, attempts=UNITS.c.attempts - 1)
         )
         connection.execute(delete(LEASES).where(LEASES.c.owner == owner))
+
+
+def planner_name(run_id: str) -> str:
+    """Return the name under which the planner of a run holds a lease until others see the run."""
+    return _PLANNER + hashlib.sha256(run_id.encode()).hexdigest()[:32]
+
+
+def live_planners(now: Any) -> Select[Any]:
+    return live_owners(now).where(LEASES.c.owner.startswith(_PLANNER))
 
 
 def live_owners(now: Any) -> Select[Any]:

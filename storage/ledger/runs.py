@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from models.core.errors import UsageError
 from models.core.experiment.experiment import Experiment
@@ -24,11 +24,9 @@ from models.core.types import Example
 from storage import schema
 from storage.database import Database
 from storage.ledger import budget
-from storage.ledger.counters import count_planned
-from storage.ledger.example_lock import lock_examples
-from storage.ledger.planned_rows import import_examples, in_batches, unit_rows
+from storage.ledger.planned_rows import PlanWriter
 from storage.logs import OncePerMinute
-from storage.schema import RUNS, UNITS
+from storage.schema import RUNS
 
 trouble_log = OncePerMinute(logging.getLogger(__name__))
 # Keys that decide what a run of growth makes, and keys that change nothing in other runs.
@@ -194,26 +192,24 @@ def plan_run(
     dataset: str = "",
     origin: dict[str, Any] | None = None,
 ) -> Run:
-    """Write the run and all of its units in one transaction. `dataset` is the hash of the rows, if known."""
+    """Write all units of the run, and then the run. `dataset` is the hash of the rows, if known."""
     dataset = dataset or dataset_hash(splits)
     slots = planned_slots(experiment)
     values = {
         "id": run_id, "name": experiment.name, "state": schema.PLANNED, "message": "",
         "config": experiment.model_dump(mode="json"), "config_hash": config_hash(experiment, dataset),
-        "dataset": dataset, "planned": 0, "barrier_open": False, "created_at": now, "started_at": now,
+        "dataset": dataset, "barrier_open": False, "created_at": now, "started_at": now,
         "budget_nano_usd": nano_usd(experiment.budget_usd), "charged_nano_usd": 0, "origin": origin,
     }  # fmt: skip
-    with db.write() as connection:
-        lock_examples(connection, shared=True)
-        connection.execute(insert(RUNS).values(values))
-        planned = 0
+    writer = PlanWriter(db, run_id)
+    try:
         for split in (schema.TRAIN, schema.TEST):
-            ids = import_examples(connection, dataset, split, splits[split])
-            count_planned(connection, run_id, split, slots[split], len(ids))
-            for units in in_batches(unit_rows(run_id, split, ids, slots[split])):
-                connection.execute(insert(UNITS), units)
-                planned += len(units)
-        connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(planned=planned))
+            ids = writer.import_examples(dataset, split, splits[split])
+            writer.add_units(split, ids, slots[split])
+        writer.publish(values)
+    except BaseException:
+        writer.discard()
+        raise
     return load_run(db, run_id)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
-from models.core.errors import UsageError
+from models.core.errors import ServiceError, UsageError
+from models.core.pipeline.plan import planned_slots
 from models.core.types import Example
 from storage.database import Database
 from storage.ledger import runs
-from storage.ledger.planned_rows import BATCH
+from storage.ledger.deletion import delete_leftovers
+from storage.ledger.planned_rows import BATCH, PLANNER_SECONDS, PlanWriter
 from storage.schema import (
     EXAMPLES,
     INTERRUPTED,
+    LEASES,
     PAUSED,
     PLANNED,
     READY,
@@ -85,6 +89,74 @@ def test_error_in_the_middle_leaves_nothing(database: Database, clock: Clock) ->
         runs.plan_run(database, "small-1", experiment(), splits, clock())
     assert count(database) == {"run": 0, "example": 0, "unit": 0}
     assert plan(database, clock).planned == count(database)["unit"]
+
+
+class Watched(list[Example]):
+    """A split; when it is read the second time, to be written, `look` is called in the middle."""
+
+    look: Callable[[], None]
+    reads = 0
+
+    def __iter__(self) -> Iterator[Example]:
+        self.reads += 1
+        for number, example in enumerate(super().__iter__()):
+            if self.reads > 1 and number == len(self) // 2:
+                self.look()
+            yield example
+
+
+def test_others_write_while_a_run_is_planned_and_do_not_see_it(database: Database, clock: Clock) -> None:
+    plan(database, clock, "other", seed=1, started=False)
+    before = count(database)["example"]
+    train = Watched(examples(2 * BATCH + 2, "watched"))
+    seen: list[tuple[int, int, list[str]]] = []
+
+    def look() -> None:
+        with closing(Database(database.url.render_as_string(hide_password=False))) as another:
+            runs.start_run(another, "other", clock())
+            now = count(another)
+            gone = delete_leftovers(another, another.clock())
+            seen.append((now["example"] - before, gone.total(), [run.id for run in runs.list_runs(another)]))
+
+    train.look = look
+    run = runs.plan_run(database, "small-1", experiment(), {TRAIN: train, TEST: []}, clock())
+    assert seen == [(BATCH, 0, ["other"])]
+    assert run.planned == len(units(database)) == len(train) * len(run.slots[TRAIN])
+    assert runs.run_state(database, "other")[0] == RUNNING
+    with database.read() as connection:
+        assert not connection.execute(select(LEASES)).all()
+
+
+def half_planned(database: Database) -> PlanWriter:
+    """Write what a planner has written that is killed in the middle."""
+    writer, rows = PlanWriter(database, "small-1"), examples(3)
+    ids = writer.import_examples(runs.dataset_hash(SPLITS), TRAIN, rows[:2])
+    writer.add_units(TRAIN, ids, planned_slots(experiment())[TRAIN])
+    return writer
+
+
+def test_rows_of_a_killed_planner_are_completed_and_its_units_deleted(
+    database: Database, clock: Clock
+) -> None:
+    half_planned(database)
+    run = runs.plan_run(database, "small-2", experiment(), SPLITS, clock())
+    assert count(database) == {"run": 1, "example": 5, "unit": run.planned + len(units(database, "small-1"))}
+    assert len({unit.example_id for unit in units(database, "small-2", split=TRAIN)}) == 3
+    delete_leftovers(database, database.clock())
+    assert units(database, "small-1")
+    delete_leftovers(database, database.clock() + PLANNER_SECONDS + 1)
+    assert not units(database, "small-1")
+    assert count(database) == {"run": 1, "example": 5, "unit": run.planned}
+
+
+def test_planner_whose_lease_ended_publishes_nothing(database: Database) -> None:
+    writer = half_planned(database)
+    with database.write() as connection:
+        connection.execute(update(LEASES).values(expires_at=database.clock() - 1))
+    with pytest.raises(ServiceError, match="planning run small-1 stood still for 300 s; start it again"):
+        writer.publish({"id": "small-1"})
+    writer.discard()
+    assert count(database) == {"run": 0, "example": 0, "unit": 0}
 
 
 def test_dataset_is_imported_once(database: Database, clock: Clock) -> None:
