@@ -28,6 +28,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from models.adapters import tcp_keepalive
+from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError
 from storage.ledger_clock import MAX_SKEW_SECONDS, LedgerClock
 from storage.service_errors import cause, is_damaged
@@ -52,6 +53,7 @@ URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
 _SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
+_SERVER_START = text("SELECT extract(epoch FROM pg_postmaster_start_time())")
 
 
 class ForeignSchema(ServiceError):
@@ -189,6 +191,13 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
 
+    def server_start(self) -> float:
+        """Return when the server started, in seconds since the epoch; minus infinity for SQLite."""
+        if self.is_sqlite:
+            return float("-inf")
+        with self.read() as connection:
+            return float(connection.execute(_SERVER_START).scalar_one())
+
     def _server_time(self) -> float:
         with self.read() as connection:
             return float(connection.execute(_SERVER_TIME).scalar_one())
@@ -204,10 +213,17 @@ class Database:
         """Return the newest revision: names of migration files begin with it."""
         return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
+    def _make_private_file(self) -> None:
+        """Make SQLite's file, whose permissions its journals get, for its owner alone."""
+        name = self.url.database or ":memory:"
+        if name != ":memory:" and not name.startswith("file:") and not Path(name).exists():
+            private_folder(Path(name).parent)
+            Path(name).touch(mode=0o600)
+
     def _check_reachable(self) -> None:
         try:
-            if self.is_sqlite and self.url.database:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            if self.is_sqlite:
+                self._make_private_file()
             with self.read():
                 pass
         except (OSError, SQLAlchemyError) as error:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -60,6 +60,8 @@ class LedgerAccess:
         # What holds each unit: one may be released and come back before all units of its message have ended.
         self._in_hand: dict[int, object] = {}
         self._live_until = float("-inf")
+        # When the database was away last, by `clock`: nobody could extend a lease then.
+        self._away_at = float("-inf")
         self._stopping = stopping
         self._on_committed = on_committed
         # SQLite has one writer; more threads would only queue for its lock.
@@ -92,7 +94,12 @@ class LedgerAccess:
     ) -> T:
         """Run one transaction, off the loop. Raise while the database is away."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(self.db, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._threads, lambda: function(self.db, *args, **kwargs))
+        except Exception as error:
+            if database_trouble(error):
+                self._away_at = self.clock()
+            raise
 
     @contextmanager
     def in_hand(self, unit_ids: Sequence[int]) -> Iterator[list[int]]:
@@ -164,7 +171,11 @@ class LedgerAccess:
         to the first of them."""
         await self._require_lease()
         unit_ids = [unit_id for message in messages for unit_id in message]
-        units = await self(claims.claim_units, self.owner, unit_ids, self.clock())
+        units = await self(
+            lambda db: claims.claim_units(
+                db, self.owner, unit_ids, self.clock(), take_over=self.clock() >= self._away_at + self.lease
+            )
+        )
         unclaimed = {unit.unit_id: unit for unit in units}
         self._put_down(unit_id for unit_id in unit_ids if unit_id not in unclaimed)
         return [
@@ -180,8 +191,10 @@ class LedgerAccess:
         while self.clock() > self._live_until:
             await self._extend_lease(self)
 
-    async def _extend_lease(self, transaction: Callable[..., Awaitable[None]]) -> None:
+    async def _extend_lease(self, transaction: Callable[..., Awaitable[Any]]) -> None:
         await transaction(lambda db: db.clock.synchronize())
+        if self._live_until == float("-inf"):
+            self._away_at = max(self._away_at, await transaction(Database.server_start))
         now = self.clock()
         await transaction(leases.extend_lease, self.owner, now, self.lease)
         self._live_until = now + self.lease

@@ -83,13 +83,16 @@ _RESULTS_OF_SAMPLES = _RESULTS.where(UNITS.c.sample.in_(bindparam("samples", exp
 _RESULTS_OF_STAGES = _RESULTS.where(UNITS.c.stage.in_(bindparam("stages", expanding=True)))
 
 
-def claim_units(db: Database, owner: str, unit_ids: Sequence[int], now: float) -> list[ClaimedUnit]:
+def claim_units(
+    db: Database, owner: str, unit_ids: Sequence[int], now: float, *, take_over: bool = True
+) -> list[ClaimedUnit]:
     """Claim for `owner`, whose lease is live, and return those units that are ready, free, and of a running
-    run. `now` is in seconds since the epoch."""
+    run. `now` is in seconds since the epoch. Without `take_over` leave those whose owner's lease has ended:
+    right after an outage of the database that may be anybody's."""
     with db.write() as connection:
         units = list(connection.execute(_CLAIM_UNOWNED, {"unit_ids": list(unit_ids), "new_owner": owner}))
         owned = set(unit_ids).difference(unit.id for unit in units)
-        if owned:
+        if owned and take_over:
             units += _take_over(connection, owner, sorted(owned), now)
         for unit in units:
             if unit.attempts > MAX_CLAIMS:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from storage.database import Database
 from storage.ledger import claims
 from storage.schema import LEASES, READY, TRAIN
 from storage.settings import Settings
 from tests.support.clock import Clock
+from tests.support.services import closed_port
 from tests.support.small_run import claim_units, ids, plan, units
 from worker.ledger_access import LedgerAccess
 from worker.runtime import Runtime
@@ -163,3 +165,28 @@ def test_stopped_worker_leaves_neither_units_nor_a_lease(database: Database, run
     runtime.close()
     assert {(unit.lease_owner, unit.attempts) for unit in units(database, stage="augment")} == {(None, 0)}
     assert leases_of(database) == {}
+
+
+def test_units_of_others_are_left_until_all_had_time_to_extend_their_leases(
+    database: Database, runtime: Runtime, clock: Clock
+) -> None:
+    """While the database was away, nobody could: a live worker may hold answers that it cannot store yet."""
+    free, held = augment(database)[:2]
+    assert claim_units(database, "lapsed", [held], clock())
+
+    async def claimed(ledger: LedgerAccess) -> list[int]:
+        with ledger.in_hand([free, held]) as wanted:
+            return [unit.unit_id for unit in await ledger.claim(wanted)]
+
+    async def meet_outage(ledger: LedgerAccess) -> None:
+        with closed_port() as port:
+            away = Database(f"postgresql://postgres@127.0.0.1:{port}/ledger")
+            with pytest.raises(OperationalError):
+                await ledger.once(lambda _: away.server_start())
+
+    runtime.wait_for(runtime.ledger.extend_lease())
+    clock.advance(4 * SECONDS)
+    runtime.wait_for(meet_outage(runtime.ledger))
+    assert runtime.wait_for(claimed(runtime.ledger)) == [free]
+    clock.advance(SECONDS)
+    assert runtime.wait_for(claimed(runtime.ledger)) == [held]
