@@ -21,6 +21,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
+from models.adapters.private_files import private_folder
 from storage.database import Database
 from storage.ledger import purchases
 from storage.logs import OncePerMinute
@@ -131,7 +132,7 @@ class AnswerJournal:
 
 def _create(folder: Path) -> _File:
     """Create a file that is locked before anybody can see it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     path = folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
     unseen = path.with_suffix(".new")
     descriptor = os.open(unseen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)

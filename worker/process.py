@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from typing import Any
@@ -11,6 +12,7 @@ from celery.signals import celeryd_init, setup_logging, worker_init, worker_shut
 from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.adapters.private_files import PRIVATE_UMASK
 from models.core.display import visible
 from models.core.errors import StarmillError
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX, celery_settings
@@ -65,6 +67,7 @@ def _check_options(
 
 
 def _start(sender: Any = None, **_: Any) -> None:
+    os.umask(PRIVATE_UMASK)
     tracing.open_tracing(str(getattr(sender, "hostname", "")))
     try:
         opened = runtime()

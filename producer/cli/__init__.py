@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
+from models.adapters.private_files import private_files
 from models.core.display import visible
 from models.core.errors import StarmillError
 from producer.local.child_process import start_early_worker, stop_early_worker
@@ -22,6 +23,7 @@ INTERRUPTED = 3
 TYPER_INTERRUPTED = 130
 
 
+@private_files()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
     argv = list(sys.argv[1:] if arguments is None else arguments)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from models.adapters.private_files import private_folder
 from models.core.errors import UsageError
 from producer.cli.common import Only, RunArgument, open_ledger
 from producer.results.export.columns import Tally
@@ -162,8 +163,7 @@ def _pushed(name: str | None, output: Path | None, public: bool) -> Iterator[Pat
     from producer.results.export.hub import HubDataset  # with a client of the Hub
 
     dataset = HubDataset.create(name, public=public)
-    home = load_settings().root
-    home.mkdir(parents=True, exist_ok=True)
+    home = private_folder(load_settings().root)
     with TemporaryDirectory(prefix=".push-", dir=home) as folder:
         path = output or Path(folder, "dataset")
         yield path

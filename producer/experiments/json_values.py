@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from models.adapters.private_files import private_folder
 from models.core.errors import UsageError
 
 # pandas' marks of a missing value.
@@ -76,7 +77,7 @@ def save_rows(rows: Any, folder: Path) -> Path:
     `rows` are dicts, a pandas frame, or a `Dataset` of `datasets`. Equal rows make the same file. Raise
     UsageError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=folder) as unfinished:
         file = Path(unfinished) / "rows.jsonl"
         path = folder / f"{_write_lines(rows, file)}.jsonl"

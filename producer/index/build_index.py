@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.adapters.encoders import open_encoder
 from models.adapters.encoders.checkpoint import find_checkpoint
 from models.adapters.encoders.encoder import Encoder, NoEncoder, passage_text
+from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
 from models.core.experiment.passages import Passages
@@ -99,7 +100,7 @@ def build_index(
     if earlier and earlier.fingerprint == known.fingerprint and earlier.corpus == corpus_hash(passages):
         write_attributions(path, sources)
         return Index(name, path, len(passages), known.fingerprint, None if without_vectors else 0)
-    path.mkdir(parents=True, exist_ok=True)
+    private_folder(path)
     # A second builder would remove unfinished files.
     with exclusive(path / "lock", f"{path} is being built by another process; wait for it to end"):
         if isinstance(used, NoEncoder) and "://" not in milvus_uri:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError
 from models.core.experiment.experiment import Experiment
 from producer.local import services
@@ -36,7 +37,7 @@ def local_stack(
     """
     folder, logs = settings.root / "local", settings.root / "logs"
     for path in (folder, logs):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path)
     with _exclusive_lock(folder):
         supervisor = Supervisor(folder)
         supervisor.stop_leftovers()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.adapters.private_files import private_folder
+
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -19,8 +21,7 @@ set-proc-title no
 
 def write_config(local: Path, port: int, password: str) -> tuple[Path, str]:
     """Write the file below `local`, readable by its owner alone. Return it, and the URL of that Redis."""
-    data = local / "redis"
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = private_folder(local / "redis")
     path = data / "redis.conf"
     path.touch(mode=0o600)
     folder = str(data).replace("\\", "\\\\").replace('"', '\\"')

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.adapters.private_files import PRIVATE_UMASK
 from models.core.errors import ServiceError
 from producer.local.child_process import dying_with_parent, use_early_worker
 from storage.broker import EXIT_UNUSABLE, UNUSABLE_PREFIX
@@ -123,6 +124,7 @@ class Supervisor:
         self._pids.unlink(missing_ok=True)
 
     def _new_process(self, service: Service) -> subprocess.Popen[bytes]:
+        service.log.touch(mode=0o600)
         with service.log.open("ab") as output:
             return subprocess.Popen(
                 dying_with_parent(service.command),
@@ -131,6 +133,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                umask=PRIVATE_UMASK,
                 # Ctrl-C is for the parent: it stops the children in order.
                 start_new_session=True,
             )

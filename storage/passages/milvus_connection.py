@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Connection:
         self._lite = _lite_path(uri)
         with _lite_guard:
             if self._lite:
-                self._lite.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(self._lite.parent)
             try:
                 self.client: MilvusClient = pymilvus.MilvusClient(
                     str(self._lite or uri),

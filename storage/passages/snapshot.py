@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError
 from models.core.experiment.passages import Passages
 from models.core.types import Hit, Passage
@@ -174,7 +175,7 @@ def write_snapshot(path: Path, passages: Sequence[Passage], vectors: Floats, fin
 
     The previous version stays for readers that have just looked it up; older ones are removed.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    private_folder(path)
     folder = Path(tempfile.mkdtemp(prefix="v-", dir=path))
     keys = [passage.key for passage in passages]
     order = sorted(range(len(keys)), key=keys.__getitem__)
@@ -209,7 +210,7 @@ def copy_missing_snapshot(passages: Passages, milvus_uri: str, home: Path) -> No
     path = index_path(passages, home)
     if "://" not in milvus_uri or _is_here(path):
         return
-    path.mkdir(parents=True, exist_ok=True)
+    private_folder(path)
     with (path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_here(path):

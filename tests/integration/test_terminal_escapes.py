@@ -26,7 +26,6 @@ import producer
 import storage
 import worker
 from models.core.types import Rejection
-from producer.cli import runs as run_commands
 from producer.cli.commands import app
 from producer.safe_console import confirm
 from storage.database import Database
@@ -134,7 +133,7 @@ COMMANDS = [
     ["task", "new", EVIL], ["experiments"], ["serve", "--host", EVIL], ["worker", "-c", EVIL], ["feed", EVIL],
     ["resume", EVIL], ["runs", "delete", "one"], ["runs", "prune", "--older-than", "0"],
     ["ledger", "move", EVIL], ["ledger", "backup", f"{EVIL}.db"], ["ledger", "restore", EVIL],
-    ["ledger", "vacuum"],
+    ["ledger", "vacuum"], ["demo", EVIL],
 ]  # fmt: skip
 
 
@@ -227,7 +226,7 @@ def test_unforeseen_error_and_bare_warning_show_controls(
         raise LookupError(EVIL)
 
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr(run_commands.counts, "run_summaries", fail)
+    monkeypatch.setattr("storage.ledger.counts.run_summaries", fail)
     assert starmill("runs") == 1
     printed = capsys.readouterr().err
     assert r"warned of \x1b[31mred" in printed
