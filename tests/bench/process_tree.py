@@ -67,7 +67,7 @@ def _watch(root: int, usage: TreeUsage, ended: threading.Event) -> None:
     seen: dict[int, tuple[str, float]] = {}
     proportional_at = 0.0
     while not ended.wait(SAMPLE_SECONDS):
-        tree = _tree(root)
+        tree = processes_below(root)
         resident: dict[str, float] = {}
         for pid, (cpu, bytes_) in tree.items():
             # A child has its parent's command until it has started its own, and none when it has ended.
@@ -78,12 +78,12 @@ def _watch(root: int, usage: TreeUsage, ended: threading.Event) -> None:
             usage.resident_mb, usage.resident_by_process = sum(resident.values()), resident
         if time.monotonic() - proportional_at > PROPORTIONAL_SECONDS:
             proportional_at = time.monotonic()
-            usage.proportional_mb = max(usage.proportional_mb, sum(map(_proportional, tree)) / 1e6)
+            usage.proportional_mb = max(usage.proportional_mb, sum(map(proportional_bytes, tree)) / 1e6)
     for name, cpu in seen.values():
         usage.cpu_by_process[name] = usage.cpu_by_process.get(name, 0.0) + cpu
 
 
-def _tree(root: int) -> dict[int, tuple[float, float]]:
+def processes_below(root: int) -> dict[int, tuple[float, float]]:
     """Return processor seconds and resident bytes of the process and all below it."""
     children: dict[int, list[int]] = {}
     figures = {}
@@ -108,7 +108,7 @@ def _name(pid: int) -> str:
     return next((name for part, name in NAMES.items() if part in words), "")
 
 
-def _proportional(pid: int) -> float:
+def proportional_bytes(pid: int) -> float:
     lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 

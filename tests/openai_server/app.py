@@ -198,6 +198,11 @@ async def _stats(http: web.Request) -> web.Response:
     return web.json_response(http.app[SERVER].stats())
 
 
+async def _totals(http: web.Request) -> web.Response:
+    """All but the calls one by one, of which there may be millions."""
+    return web.json_response({**http.app[SERVER].stats(), "paid": {}})
+
+
 async def _forget(http: web.Request) -> web.Response:
     http.app[SERVER].forget()
     return web.json_response({})
@@ -228,6 +233,7 @@ def application(server: Server) -> web.Application:
     app.router.add_post("/v1/completions", server.complete)
     app.router.add_get("/v1/models", _models)
     app.router.add_get("/stats", _stats)
+    app.router.add_get("/totals", _totals)
     app.router.add_delete("/stats", _forget)
     app.router.add_post("/configure", _configure)
     batches.add_to(app, server, files.add_to(app))

@@ -30,6 +30,10 @@ class OpenAIServer:
     def stats(self) -> dict[str, Any]:
         return self._call("GET", "/stats")
 
+    def totals(self) -> dict[str, Any]:
+        """`stats` without the calls one by one."""
+        return self._call("GET", "/totals")
+
     def forget(self) -> None:
         self._call("DELETE", "/stats")
 

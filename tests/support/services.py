@@ -59,7 +59,17 @@ class Postgres:
         """kill -9, as a machine that dies; connections are gone, what was committed is not."""
         os.kill(self._server.get_pid(), signal.SIGKILL)
         self._server.get_postmaster_info().process.wait(timeout=10)
+        self.ensure_running()
+
+    def ensure_running(self) -> None:
         self._server.ensure_postgres_running()
+
+    def pid(self) -> int:
+        return int(self._server.get_pid())
+
+    @property
+    def log(self) -> Path:
+        return Path(self._server.log)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
