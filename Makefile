@@ -6,7 +6,7 @@ VLLM   ?= .venv-vllm
 DEPLOY ?= .venv-deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench bench-vllm clean reference
+.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench soak bench-vllm clean reference
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -72,6 +72,11 @@ format: install ## rewrite the code as ruff wants it
 
 bench: install ## every target, beside a plain loop: two hours
 	$(BIN)/python -m tests.bench
+
+ROWS ?= 100000
+
+soak: install ## a run of ROWS rows on PostgreSQL, eight workers, a kill of each part: table by phase
+	$(BIN)/python -m tests.bench.soak $(ROWS)
 
 bench-vllm: $(VLLM)/.installed ## tokens a second through a worker, beside vLLM alone: minutes
 	$(VLLM)/bin/python -m tests.engine.throughput
