@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from enum import EnumMeta
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,6 +69,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)
 
 
+@cache
 def all_commands() -> dict[str, Any]:
     """Return every command by its words, such as `index build`."""
     return dict(_commands_below("", app))

@@ -1,4 +1,4 @@
-"""The metrics that Prometheus reads. deploy/METRICS.md lists the same names."""
+"""The metrics that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -21,34 +21,52 @@ ENGINE = ("run", "student", "worker")
 FAMILIES: dict[str, tuple[tuple[str, ...], str]] = {
     "starmill_run_state": (
         ("run", "experiment", "state"),
-        "1 for the state that the run is in, 0 for the others",
+        "1 for the state that the run is in (planned, running, paused, interrupted, finished), 0 for others",
     ),
-    "starmill_rows": (("run", "state"), "rows that are finished, failed or open"),
+    "starmill_rows": (
+        ("run", "state"),
+        "rows: finished (nothing of them is open), failed (a step has no result), open",
+    ),
     "starmill_units_planned": (("run",), "units of the run"),
-    "starmill_units": (("run", "stage", "state"), "units by state"),
+    "starmill_units": (("run", "stage", "state"), "units: waiting, ready, in_flight, done, failed, skipped"),
     "starmill_units_per_second": (("run",), "units that ended a second, over the last minute"),
-    "starmill_eta_seconds": (("run",), "seconds until the run ends"),
+    "starmill_eta_seconds": (("run",), "seconds until the run ends, by the calls still to come"),
     "starmill_calls_total": (("run",), "model calls that the run bought"),
-    "starmill_tokens_total": (("run", "kind"), "tokens that the run bought"),
+    "starmill_tokens_total": (
+        ("run", "kind"),
+        "tokens that the run bought: prompt, cached (a part of prompt), completion",
+    ),
     "starmill_cost_dollars_total": (("run",), "US dollars that these calls cost"),
-    "starmill_charged_dollars": (("run",), "US dollars charged to the budget"),
+    "starmill_charged_dollars": (("run",), "US dollars charged to the budget, also for calls in flight"),
     "starmill_budget_dollars": (("run",), "US dollars that the run may spend"),
     "starmill_rejections_total": (("run", "reason"), "answers that were not accepted"),
-    "starmill_failures": (("run", "reason"), "units that are failed now"),
+    "starmill_failures": (("run", "reason"), "units that are failed now; a retry takes them away"),
     "starmill_limit_requests_per_minute": (("limit",), "calls that started in the last minute"),
     "starmill_limit_tokens_per_minute": (("limit",), "tokens of these calls"),
     "starmill_limit_in_flight": (("limit",), "calls in flight"),
-    "starmill_limit_allowed": (("limit", "of"), "what holds now, told or learned"),
+    "starmill_limit_allowed": (
+        ("limit", "of"),
+        "what holds now: requests_per_minute, tokens_per_minute, in_flight",
+    ),
     "starmill_limit_use_ratio": (("limit", "of"), "share of what is allowed that is used, 0 to 1"),
-    "starmill_limit_calls_total": (("limit",), "calls that the limits let start"),
+    "starmill_limit_calls_total": (
+        ("limit",),
+        "calls that the limits let start, since Redis forgot them last",
+    ),
     "starmill_limit_refused_total": (("limit",), "calls that the provider refused with 429"),
-    "starmill_limit_blocked_seconds": (("limit",), "seconds until Retry-After is over"),
+    "starmill_limit_blocked_seconds": (
+        ("limit",),
+        "seconds until Retry-After is over; 0 where nothing waits",
+    ),
     "starmill_limit_circuit_open": (("limit",), "1 while an outage lets only probes through"),
-    "starmill_engine_sequences": ((*ENGINE, "state"), "sequences of a model in a worker"),
+    "starmill_engine_sequences": (
+        (*ENGINE, "state"),
+        "sequences of a model in a worker, in any role: running, waiting",
+    ),
     "starmill_engine_capacity": (ENGINE, "most sequences that it answers at once"),
     "starmill_engine_occupancy_ratio": (ENGINE, "mean share of the capacity in use while busy, 0 to 1"),
     "starmill_engine_busy_seconds_total": (ENGINE, "seconds in which it had anything to do"),
-    "starmill_engine_tokens_total": ((*ENGINE, "kind"), "tokens that it read and wrote"),
+    "starmill_engine_tokens_total": ((*ENGINE, "kind"), "tokens that it read and wrote: prompt, completion"),
     "starmill_reading_age_seconds": (("run",), "age of the counts"),
     "starmill_reading_duration_seconds": (("run",), "seconds that counting took"),
 }

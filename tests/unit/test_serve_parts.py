@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from producer.progress.status import LimitWatch, Status, read_status
 from producer.serve import snapshots as readings_module
 from producer.serve.auth import FREE_TRIES, MAX_PAUSE, MAX_SESSIONS, SESSION_SECONDS, Sessions, TooManyTries
-from producer.serve.metrics import FAMILIES
 from producer.serve.snapshots import REST, SnapshotCache
 from storage.database import Database
 from storage.ledger import runs, scheduling
@@ -19,17 +17,6 @@ from storage.ledger.runs import Run
 from storage.settings import load_settings
 from tests.support.clock import Clock
 from tests.support.small_run import plan
-
-METRICS = Path(__file__).resolve().parents[2] / "deploy" / "METRICS.md"
-
-
-def test_every_metric_is_in_the_list_and_no_other() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]+) \|", METRICS.read_text("utf-8"), re.MULTILINE)
-    listed = {name: (kind, tuple(labels.split(", "))) for name, kind, labels in rows}
-    assert listed == {
-        name: ("counter" if name.endswith("_total") else "gauge", labels)
-        for name, (labels, _) in FAMILIES.items()
-    }
 
 
 def test_wrong_passwords_cost_more_and_more_time(clock: Clock) -> None:
