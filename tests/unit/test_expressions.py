@@ -13,7 +13,7 @@ from models.core.prompts.column_sandbox import OWN_FILTERS
 from models.core.prompts.column_values import ExpressionError
 from models.core.prompts.expressions import ROW, Condition, PromptText, condition, prompt_text
 from models.core.prompts.templates import LONGEST_PROMPT, LONGEST_SOURCE
-from tests.support.pages import REPOSITORY
+from tests.support.pages import PAGES, REFERENCE, section
 
 ROWS: dict[str, Any] = {
     "question": "Why?", "level": 3, "share": 0.5, "hard": True, "tags": ["a", None, {"b": 1}],
@@ -168,7 +168,7 @@ def test_columns_may_have_any_name(name: str) -> None:
 
 
 def test_the_page_names_every_filter() -> None:
-    page = (REPOSITORY / "producer/README.md").read_text("utf-8")
+    page = section(PAGES[REFERENCE], "Prompts and conditions")
     assert [name for name in OWN_FILTERS if f"`{name}`" not in page] == []
 
 

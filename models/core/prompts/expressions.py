@@ -7,7 +7,9 @@
 
 Only columns can be read, never attributes of Python's objects; nothing can be called, set or included, and
 loops cannot be nested. So a prompt ends, and its columns bound it. Lists and objects are shown as JSON, null
-as an empty text; a column that is missing is an error in a prompt, and null in a condition.
+as an empty text; a column that is missing is an error in a prompt, and null in a condition. Null is false,
+has no parts but null ones, and no comparison with it is true. A text that is a number, as in a CSV file, is
+compared with a number as one; any other text fails the row.
 """
 
 from __future__ import annotations
