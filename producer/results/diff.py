@@ -121,10 +121,10 @@ def diff_runs(db: Database, first: Run, second: Run) -> RunDiff:
     if not pairs:
         _require_common(first, second, _rows(before), _rows(after))
     metrics = _common_metrics(first, second)
-    measured = [both.measure(metrics, len(pairs)) for both in pairs.values()]
+    compared_cells = [both.compare(metrics, len(pairs)) for both in pairs.values()]
     changes = (
         _change(db, (first, second), cell, both, compared)
-        for (cell, both), compared in zip(pairs.items(), correct_family(measured), strict=True)
+        for (cell, both), compared in zip(pairs.items(), correct_family(compared_cells), strict=True)
     )
     return RunDiff(
         first, second, first.dataset == second.dataset, _changed_configuration(first, second),

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.metrics.proportions import wilson
-from models.core.metrics.scores import COUNT, SHARES
-from models.core.metrics.seed_scores import Stats, flat_scores, flatten
-from models.core.metrics.significance import (
+from models.core.metrics.paired_effects import (
     VISIBLE_ERRORS,
     Effect,
-    clustered_mcnemar,
-    holm,
-    paired_effects,
+    PairedSums,
+    effects_of_pairs,
     shuffles_for,
 )
+from models.core.metrics.proportions import wilson
+from models.core.metrics.scores import COUNT, SCORES, SHARES
+from models.core.metrics.seed_scores import Stats
+from models.core.metrics.significance import cluster_sums, clustered_mcnemar, holm
 
 LEVEL = 0.05
-# Fewer rows say too little for a test.
+# Fewer rows say too little for a test, and of five questions the smallest p that there is, 2 / 2^5, is above
+# LEVEL.
 MIN_ROWS = 50
+MIN_QUESTIONS = 6
 TOO_FEW = "too few to compare"
 LOWEST_P = 0.0001
 
@@ -65,13 +67,30 @@ class PairedRows:
     scale: int = 1
 
     @property
+    def sides(self) -> tuple[Stats, Stats]:
+        return self.before, self.after
+
+    @property
     def n(self) -> int:
         """The number of pairs of answers, or of squares of an interaction."""
         return int(self.before[..., COUNT].sum()) // self.scale
 
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.before[..., COUNT].all())
+    def exact_p_values(self, metrics: Iterable[str]) -> dict[str, float]:
+        """Return those of shares, if all slots have all rows."""
+        p_values = {}
+        for name in metrics if self.before[..., COUNT].all() else ():
+            if name in SHARES:
+                before, after = (side[..., SHARES[name]].sum(axis=1) for side in self.sides)
+                p_values[name] = clustered_mcnemar(before, after, self.clusters)
+        return p_values
+
+    def sums(self, tested: Sequence[str], shuffles: int) -> PairedSums:
+        """Return the sums of each question in each slot, and which scores are tested by swaps."""
+        before, after = (cluster_sums(side, self.clusters) for side in self.sides)
+        slots = range(before.shape[1])
+        return PairedSums(
+            [before[:, slot] for slot in slots], [after[:, slot] for slot in slots], tested, shuffles
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,61 +102,66 @@ class Comparison:
     questions: int
     differences: dict[str, Difference]
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Effects by metric before they are corrected, from `n` pairs of answers to `rows` rows."""
-
-    n: int
-    rows: int
-    questions: int
-    effects: dict[str, Effect]
+    @classmethod
+    def of_effects(cls, n: int, rows: int, questions: int, effects: Mapping[str, Effect]) -> Comparison:
+        """Return differences that are not corrected."""
+        enough = rows >= MIN_ROWS and questions >= MIN_QUESTIONS
+        differences = {name: _difference(effect, questions, enough) for name, effect in effects.items()}
+        return cls(n, rows, questions, differences)
 
 
 def compare_family(
     family: Iterable[PairedRows], tests: int, metrics: Sequence[str], *, corrected: bool = True
 ) -> list[Comparison]:
-    """Compare all pairs of a family, one at a time; the `tests` of a metric are corrected together."""
-    measured = [measure_pair(pair, metrics, tests) for pair in family]
-    return correct_family(measured, corrected=corrected)
+    """Compare all pairs of a family; the `tests` of a metric are corrected together."""
+    compared = compare_pairs(((pair, tests) for pair in family), metrics)
+    return correct_family(compared) if corrected else compared
 
 
-def correct_family(family: Sequence[Measured], *, corrected: bool = True) -> list[Comparison]:
-    """Correct the p-values of each metric for all that are measured in it, if these are to be `corrected`."""
-    differences: list[dict[str, Difference]] = [{} for _ in family]
-    for name in dict.fromkeys(name for each in family for name in each.effects):
-        members = [at for at, each in enumerate(family) if name in each.effects]
-        p_values = [family[at].effects[name].p_value for at in members]
-        for at, p_holm in zip(members, holm(p_values) if corrected else p_values, strict=True):
-            differences[at][name] = _difference(family[at], name, p_holm, corrected)
-    return [
-        Comparison(each.n, each.rows, each.questions, of_pair)
-        for each, of_pair in zip(family, differences, strict=True)
-    ]
+def correct_family(family: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the p-values of each metric for all that are compared in it."""
+    differences: list[dict[str, Difference]] = [dict(each.differences) for each in family]
+    for name in dict.fromkeys(name for each in differences for name in each):
+        members = [of_pair for of_pair in differences if name in of_pair]
+        p_values = holm([of_pair[name].p_value for of_pair in members])
+        for of_pair, p_holm in zip(members, p_values, strict=True):
+            of_pair[name] = replace(of_pair[name], p_holm=p_holm, corrected=True)
+    return [replace(each, differences=own) for each, own in zip(family, differences, strict=True)]
 
 
-def measure_pair(pair: PairedRows, metrics: Sequence[str], tests: int) -> Measured:
-    """Return effects, one of so many tests. Shares have exact p-values where all slots have all rows."""
-    before, after = pair.before, pair.after
-    exact = [name for name in metrics if name in SHARES and pair.is_complete]
-    effects = paired_effects(
-        flatten(before), flatten(after), flat_scores(metrics, before.shape[1]), clusters=pair.clusters,
-        shuffles=shuffles_for(tests) if len(exact) < len(metrics) else 0,
-    )  # fmt: skip
-    for name in exact:
-        was, is_now = (side[..., SHARES[name]].sum(axis=1) for side in (before, after))
-        effects[name] = exact_effect(effects[name], was, is_now, pair.clusters)
-    questions = len(np.unique(pair.clusters))
-    scaled = {name: _scaled(_bounded(effect, questions), pair.scale) for name, effect in effects.items()}
-    return Measured(pair.n, len(before), questions, scaled)
+def compare_pairs(pairs: Iterable[tuple[PairedRows, int]], metrics: Sequence[str]) -> list[Comparison]:
+    """Compare pairs, each one of so many tests, before they are corrected. Shares have exact p-values where
+    all slots have all rows."""
+    sizes: list[tuple[int, int, int]] = []
+    scales: list[int] = []
+    exact: list[dict[str, float]] = []
+
+    def sums() -> Iterator[PairedSums]:
+        for pair, tests in pairs:
+            sizes.append((pair.n, len(pair.clusters), len(np.unique(pair.clusters))))
+            scales.append(pair.scale)
+            exact.append(pair.exact_p_values(metrics))
+            yield pair.sums([name for name in metrics if name not in exact[-1]], shuffles_for(tests))
+
+    compared = []
+    measured = effects_of_pairs(sums(), {name: SCORES[name] for name in metrics})
+    for effects, size, scale, p_values in zip(measured, sizes, scales, exact, strict=True):
+        tested = {name: _with_exact(effect, p_values.get(name)) for name, effect in effects.items()}
+        scaled = {name: _scaled(_bounded(effect, size[-1]), scale) for name, effect in tested.items()}
+        compared.append(Comparison.of_effects(*size, scaled))
+    return compared
 
 
 def exact_effect(
     effect: Effect, before: NDArray[np.int64], after: NDArray[np.int64], clusters: NDArray[np.int64]
 ) -> Effect:
     """Return the effect in a share with its exact p-value, from right answers by row, and its interval."""
-    exact = replace(effect, p_value=clustered_mcnemar(before, after, clusters), p_is_bound=False)
+    exact = _with_exact(effect, clustered_mcnemar(before, after, clusters))
     return _bounded(exact, len(np.unique(clusters)))
+
+
+def _with_exact(effect: Effect, p_value: float | None) -> Effect:
+    return effect if p_value is None else replace(effect, p_value=p_value, p_is_bound=False)
 
 
 def _bounded(effect: Effect, questions: int) -> Effect:
@@ -156,13 +180,12 @@ def _scaled(effect: Effect, scale: int) -> Effect:
     )  # fmt: skip
 
 
-def _difference(measured: Measured, name: str, p_holm: float, corrected: bool) -> Difference:
-    effect, questions = measured.effects[name], measured.questions
+def _difference(effect: Effect, questions: int, enough_rows: bool) -> Difference:
     # One question tells nothing of the others.
     low, high = (effect.low, effect.high) if questions > 1 else (-100.0, 100.0)
     return Difference(
-        effect.difference, low, high, effect.p_value, p_holm, effect.p_is_bound, effect.least_visible,
-        _standardized(effect, questions), measured.rows >= MIN_ROWS, corrected,
+        effect.difference, low, high, effect.p_value, effect.p_value, effect.p_is_bound, effect.least_visible,
+        _standardized(effect, questions), enough_rows, corrected=False,
     )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from models.core.metrics.significance import mcnemar, paired_effects
+from models.core.metrics.paired_effects import paired_effects
+from models.core.metrics.significance import mcnemar
 from models.core.row_values import canonical_text
 from models.core.words import question_group
-from producer.results.differences import Difference, Measured, correct_family
+from producer.results.differences import Comparison, Difference, correct_family
 from producer.results.step_verdicts import RIGHT, measured
 from storage.database import Database
 from storage.ledger.runs import Run
@@ -86,10 +87,10 @@ def step_changes(first: StepValues, second: StepValues) -> tuple[StepChange, ...
         if keys := [key for key in before if key in after]:
             rows = [ChangedRow(*first.places[key], before[key], after[key]) for key in keys]
             pairs[measure] = ValuePairs(rows)
-    measured = [of_both.measure(measure) for measure, of_both in pairs.items()]
+    compared_measures = [of_both.compare(measure) for measure, of_both in pairs.items()]
     return tuple(
         of_both.change(measure, compared.differences[measure[1]])
-        for (measure, of_both), compared in zip(pairs.items(), correct_family(measured), strict=True)
+        for (measure, of_both), compared in zip(pairs.items(), correct_family(compared_measures), strict=True)
     )
 
 
@@ -111,8 +112,8 @@ class ValuePairs:
     def p_value(self) -> float:
         return mcnemar(len(self.fell), len(self.rose))
 
-    def measure(self, measure: StepMeasure) -> Measured:
-        """Return the effect in the mean, with the p-value of the sign test."""
+    def compare(self, measure: StepMeasure) -> Comparison:
+        """Return the difference of the means, with the p-value of the sign test, before it is corrected."""
         unit = 100.0 if measure[1] == RIGHT else 1.0
         sides = ([[row.before, 1] for row in self.rows], [[row.after, 1] for row in self.rows])
         questions = np.unique([question_group(row.question_id) for row in self.rows], return_inverse=True)[1]
@@ -120,7 +121,7 @@ class ValuePairs:
         [effect] = paired_effects(*sides, means, clusters=questions, shuffles=0).values()
         effect = replace(effect, p_value=self.p_value, p_is_bound=False)
         n = len(self.rows)
-        return Measured(n, n, len(np.unique(questions)), {measure[1]: effect})
+        return Comparison.of_effects(n, n, len(np.unique(questions)), {measure[1]: effect})
 
     def change(self, measure: StepMeasure, difference: Difference) -> StepChange:
         n, fell, rose = len(self.rows), self.fell, self.rose

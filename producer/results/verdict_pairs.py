@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.core.metrics.paired_effects import Effect, paired_effects, shuffles_for
 from models.core.metrics.scores import WIDTH
-from models.core.metrics.significance import (
-    Effect,
-    Floats,
-    Score,
-    paired_effects,
-    shuffles_for,
-)
-from producer.results.differences import Measured, PairedRows, exact_effect, measure_pair
+from models.core.metrics.significance import Floats, Score
+from producer.results.differences import Comparison, PairedRows, compare_pairs, exact_effect
 from producer.results.row_verdicts import RowVerdict
 from producer.results.step_verdicts import RIGHT
 
@@ -46,17 +41,19 @@ class VerdictPairs:
         of_both = np.array(counts, dtype=np.int64)
         return of_both[..., [0, 2]], of_both[..., [1, 2]]
 
-    def measure(self, metrics: Sequence[str], tests: int) -> Measured:
-        """Return the effects in the share of right rows and, of answers, in these metrics, one of so many
-        tests."""
+    def compare(self, metrics: Sequence[str], tests: int) -> Comparison:
+        """Return the differences in the share of right rows and, of answers, in these metrics, one of so many
+        tests, before they are corrected."""
         clusters = np.unique([verdict.question for verdict in self.before], return_inverse=True)[1]
         right = self.right()
         effects = {RIGHT: _share_effect(*right, clusters, tests)}
-        if metrics and any(verdict.stats for verdict in self.before):
-            pair = PairedRows(self._stats(self.before), self._stats(self.after), clusters)
-            effects |= measure_pair(pair, metrics, tests).effects
-        n = int(right[0][..., 1].sum())
-        return Measured(n, len(self.before), len(np.unique(clusters)), effects)
+        n, rows, questions = int(right[0][..., 1].sum()), len(self.before), len(np.unique(clusters))
+        compared = Comparison.of_effects(n, rows, questions, effects)
+        if not metrics or not any(verdict.stats for verdict in self.before):
+            return compared
+        pair = PairedRows(self._stats(self.before), self._stats(self.after), clusters)
+        [of_answers] = compare_pairs([(pair, tests)], metrics)
+        return replace(compared, differences=compared.differences | of_answers.differences)
 
     def _stats(self, side: Sequence[RowVerdict]) -> NDArray[np.int64]:
         paired = self.right()[0][..., 1, None]

@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.core.metrics.significance import (
+from models.core.metrics.paired_effects import (
     MAX_SHUFFLES,
     SHUFFLES,
     Effect,
+    paired_effects,
+    shuffles_for,
+)
+from models.core.metrics.significance import (
     Floats,
     bootstrap,
     cluster_sums,
     clustered_mcnemar,
     holm,
     mcnemar,
-    paired_effects,
-    shuffles_for,
 )
 
 

@@ -44,7 +44,7 @@ def test_ten_rows_of_two_questions_are_too_few() -> None:
     assert (n, difference, p_value, d_z, visible) == ("10", "+70.00", "too few to compare", "-", "-")
     low, high = map(float, interval.strip("[]").split(","))
     assert low < 70 < high
-    assert main_effects(report).note.endswith("Below 50 rows nothing is tested.")
+    assert main_effects(report).note.endswith("Below 50 rows or 6 questions nothing is tested.")
     [pair] = lines(cell_pairs(report))
     assert pair[-1].endswith("too few to compare")
     assert findings(report) == (

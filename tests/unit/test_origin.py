@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from models.core.metrics.paired_effects import paired_effects
 from models.core.metrics.seed_scores import score_interval
-from models.core.metrics.significance import paired_effects
 from producer.origin import MAX_LINE, RunSource, versions
 from producer.results.report.provenance import (
     FROM_PYTHON,

@@ -73,7 +73,23 @@ def test_few_rows_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert re.search(r"exact .* \+100\.00 +\[72\.2, 100\.0\] +too few to compare +- +-", text)
     assert "*" not in text.split("Intervals")[0]
-    assert "Below 50 rows nothing is tested." in " ".join(text.split())
+    assert "Below 50 rows or 6 questions nothing is tested." in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("questions", "test"), [(1, "too few to compare"), (5, "too few to compare"), (6, "0.031")]
+)
+def test_rows_of_few_questions_are_not_compared(
+    questions: int, test: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """60 rows; with five questions no p could be below 2 / 2^5, which is no significance."""
+    keys = [f"{1 + number % questions}-{number}" for number in range(60)]
+    write(A, dict.fromkeys(keys, "wrong()"))
+    write(B, dict.fromkeys(keys, "right()"))
+    assert starmill("score", A, B, "--paired") == 0
+    [exact] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("exact ")]
+    assert f" {test} " in exact
+    assert ("*" in exact) == (questions == 6)
 
 
 def test_intervals_are_of_differences_that_there_can_be(capsys: pytest.CaptureFixture[str]) -> None:

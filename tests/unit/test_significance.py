@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.core.metrics.paired_effects import paired_effects
 from models.core.metrics.scores import SCORES, row_stats, score
-from models.core.metrics.significance import Floats, holm, mcnemar, paired_effects
+from models.core.metrics.significance import Floats, holm, mcnemar
 
 
 def total(sums: Floats) -> Floats:

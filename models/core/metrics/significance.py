@@ -1,4 +1,4 @@
-"""Confidence intervals of scores, and tests if two sets of answers to the same rows differ.
+"""Confidence intervals of scores, and exact tests if two sets of answers to the same rows differ.
 
 Rows of one cluster, such as phrasings of one question, are not independent: whole clusters are drawn and
 swapped, and without clusters each row is one. Intervals are percentile bootstraps (Efron 1979) with the tails
@@ -11,8 +11,7 @@ McNemar's test, and for clusters the distribution of all swaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from math import lgamma, log, sqrt
 
 import numpy as np
@@ -24,6 +23,8 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 Score = Callable[[Floats], Floats]
 DRAWS_AT_ONCE = 1 << 20
+# Smaller differences are rounding.
+EQUAL = 1e-9
 
 
 def bootstrap(
@@ -45,11 +46,11 @@ def bootstrap(
     if not len(values):
         raise ValueError("a bootstrap needs at least one row")
     rng = np.random.default_rng(seed)
-    sizes = _batches(resamples, len(values))
+    sizes = batch_sizes(resamples, len(values))
     scores = [score(draw_counts(rng, size, len(values)) @ values) for size in sizes]
     observed = float(score(values.sum(axis=0)[None])[0])
-    without = np.concatenate([score(sums) for sums in _sums_without_one(values)])
-    return _interval(np.concatenate(scores), without, observed, level)
+    without = np.concatenate([score(sums) for sums in sums_without_one(values)])
+    return percentile_interval(np.concatenate(scores), without, observed, level)
 
 
 def cluster_sums(statistics: ArrayLike, clusters: ArrayLike | None) -> Floats:
@@ -71,110 +72,6 @@ def draw_counts(rng: np.random.Generator, resamples: int, rows: int) -> Floats:
     drawn = rng.integers(rows, size=(resamples, rows))
     drawn += np.arange(resamples)[:, None] * rows
     return np.bincount(drawn.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
-
-
-# Smaller differences are rounding.
-_EQUAL = 1e-9
-# A test at 5 % on both sides sees a difference of so many standard errors in 80 % of all cases.
-VISIBLE_ERRORS = NORMAL.inv_cdf(0.975) + NORMAL.inv_cdf(0.8)
-# After so many swaps with as large a difference a p-value is known to 2 % of itself.
-ENOUGH_AS_LARGE = 2_000
-# After so many more it is asked again whether these are enough.
-SHUFFLES_AT_ONCE = 4_096
-SHUFFLES, SHUFFLES_PER_TEST, MAX_SHUFFLES = 9_999, 100, 99_999
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """The second set's score minus the first's, with its confidence interval, and the two-sided probability
-    of such a difference between equal sets.
-
-    If `p_is_bound`, no swap gave as large a difference: the probability is at most `p_value`. `least_visible`
-    is the absolute difference that a test at 5 % finds with a power of 80 %, by the bootstrap's standard
-    error. It is None where the rows cannot tell: no answer differs, or all rows are of one cluster.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    least_visible: float | None = None
-    p_is_bound: bool = False
-
-
-def shuffles_for(tests: int) -> int:
-    """Return how many shuffles a family of that many tests needs: Holm multiplies its smallest p-value by
-    their number, and so it can still be .01 for a thousand tests, .05 for five thousand."""
-    return min(max(SHUFFLES, SHUFFLES_PER_TEST * tests - 1), MAX_SHUFFLES)
-
-
-def paired_effects(
-    first: ArrayLike,
-    second: ArrayLike,
-    scores: Mapping[str, Score],
-    seed: int = 0,
-    *,
-    clusters: ArrayLike | None = None,
-    resamples: int = 1000,
-    shuffles: int = SHUFFLES,
-    level: float = 0.95,
-) -> dict[str, Effect]:
-    """Return the effect in every score from statistics of the same rows, both of shape [rows, k].
-
-    Scores map sums of statistics, shape [n, k], to shape [n]. All use the same draws. `clusters` has a label
-    for each row; whole clusters are drawn and swapped. p-values are at least 1 / (shuffles + 1); large ones
-    need fewer shuffles. Raise ValueError if the shapes differ or there are no rows.
-    """
-    before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if before.shape != after.shape or not len(before):
-        raise ValueError(
-            f"paired rows have equal shapes and are not none, found {before.shape} and {after.shape}"
-        )
-    before, after = cluster_sums(before, clusters), cluster_sums(after, clusters)
-    units, rng = len(before), np.random.default_rng(seed)
-    counts = (draw_counts(rng, size, units) for size in _batches(resamples, units))
-    drawn = [(count @ before, count @ after) for count in counts]
-    totals = before.sum(axis=0)[None], after.sum(axis=0)[None]
-    observed = {name: float(_differences([totals], score)[0]) for name, score in scores.items()}
-    p_values = _swap_test(before, after, scores, observed, shuffles, rng)
-    effects = {}
-    for name, score in scores.items():
-        differences = _differences(drawn, score)
-        without = _differences(zip(*map(_sums_without_one, (before, after)), strict=True), score)
-        low, high = _interval(differences, without, observed[name], level)
-        visible = _least_visible(differences, units)
-        p_value, is_bound = p_values[name]
-        effects[name] = Effect(observed[name], low, high, p_value, visible, is_bound)
-    return effects
-
-
-def _swap_test(
-    before: Floats,
-    after: Floats,
-    scores: Mapping[str, Score],
-    observed: Mapping[str, float],
-    shuffles: int,
-    rng: np.random.Generator,
-) -> dict[str, tuple[float, bool]]:
-    """Return p-values by score, and which of them are bounds. Swapping stops at ENOUGH_AS_LARGE, and the
-    p-value is then their share in the draws so far (Besag and Clifford 1991)."""
-    sums, other_sums = before.sum(axis=0), after.sum(axis=0)
-    change, as_large, drawn = after - before, dict.fromkeys(scores, 0), 0
-    decided: dict[str, tuple[float, bool]] = {}
-    for size in _batches(shuffles, max(len(before), DRAWS_AT_ONCE // SHUFFLES_AT_ONCE)):
-        moved = _swaps(rng, size, len(before)) @ change
-        for name in [name for name in scores if name not in decided]:
-            differences = _differences([(sums + moved, other_sums - moved)], scores[name])
-            hits = np.flatnonzero(np.abs(differences) >= abs(observed[name]) - _EQUAL)
-            needed = ENOUGH_AS_LARGE - as_large[name]
-            if len(hits) >= needed:
-                decided[name] = ENOUGH_AS_LARGE / (drawn + int(hits[needed - 1]) + 1), False
-            as_large[name] += len(hits)
-        drawn += size
-        if len(decided) == len(scores):
-            break
-    floors = {name: ((count + 1) / (shuffles + 1), not count) for name, count in as_large.items()}
-    return floors | decided
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -221,23 +118,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _sums_without_one(values: Floats) -> Iterator[Floats]:
+def sums_without_one(values: Floats) -> Iterator[Floats]:
     """Yield the sums of all but one unit, for each unit, in batches that fit into memory; of a single unit
     the unit itself."""
     if len(values) == 1:
         yield values
         return
     total, start = values.sum(axis=0), 0
-    for size in _batches(len(values), values.shape[1]):
+    for size in batch_sizes(len(values), values.shape[1]):
         yield total - values[start : start + size]
         start += size
 
 
-def _differences(sums: Iterable[tuple[Floats, Floats]], score: Score) -> Floats:
-    return np.concatenate([score(after) - score(before) for before, after in sums])
-
-
-def _interval(drawn: Floats, without: Floats, observed: float, level: float) -> Interval:
+def percentile_interval(drawn: Floats, without: Floats, observed: float, level: float) -> Interval:
     """Return the interval from scores of resamples, shape [resamples], and from those `without` one unit,
     shape [units]. Both ends are computed alike, so that the interval of -scores is the same, turned round."""
     units, tail = len(without), (1.0 - level) / 2.0
@@ -247,27 +140,14 @@ def _interval(drawn: Floats, without: Floats, observed: float, level: float) -> 
     tail = NORMAL.cdf(-t * sqrt(units / (units - 1)))
     reach = t * float(without.std()) * sqrt(units - 1)
     low, high = float(np.quantile(drawn, tail)), -float(np.quantile(-drawn, tail))
-    return (min(low, observed - reach), max(high, observed + reach)) if reach > _EQUAL else (low, high)
+    return (min(low, observed - reach), max(high, observed + reach)) if reach > EQUAL else (low, high)
 
 
-def _least_visible(differences: Floats, units: int) -> float | None:
-    """Return VISIBLE_ERRORS standard errors; the bootstrap's own are too small by sqrt(1 - 1 / units)."""
-    if units < 2 or len(differences) < 2:
-        return None
-    error = float(differences.std(ddof=1)) * sqrt(units / (units - 1))
-    return VISIBLE_ERRORS * error if error > _EQUAL else None
-
-
-def _batches(draws: int, rows: int) -> Iterator[int]:
+def batch_sizes(draws: int, rows: int) -> Iterator[int]:
     """Yield sizes of batches that sum to `draws` and fit into memory."""
     at_once = max(1, DRAWS_AT_ONCE // rows)
     for start in range(0, draws, at_once):
         yield min(at_once, draws - start)
-
-
-def _swaps(rng: np.random.Generator, shuffles: int, rows: int) -> Floats:
-    bits = rng.integers(256, size=(shuffles, (rows + 7) // 8), dtype=np.uint8)
-    return np.unpackbits(bits, axis=1, count=rows).astype(np.float64)
 
 
 def _choices(n: int, last: int) -> Iterator[int]:

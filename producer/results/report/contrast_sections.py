@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from producer.results.differences import LEVEL, MIN_ROWS, Difference, points, test_words, visible_words
+from producer.results.differences import (
+    LEVEL,
+    MIN_QUESTIONS,
+    MIN_ROWS,
+    Difference,
+    points,
+    test_words,
+    visible_words,
+)
 from producer.results.report.build import Report
 from producer.results.report.effects import AxisEffect, CellComparison
 from producer.results.report.table_parts import NOTHING, Section, interval_text, section_of_texts
@@ -88,7 +96,7 @@ def explanation(
         "Intervals of 95 % are by the paired bootstrap over questions; p by swaps of a question's answers, "
         f"exact for right or wrong. {meaning}. {D_Z if with_d_z else ''}"
         f"Least visible is the difference that a test at 5 % finds with 80 % power.{alone}"
-        + ("" if enough else f" Below {MIN_ROWS} rows nothing is tested.")
+        + ("" if enough else f" Below {MIN_ROWS} rows or {MIN_QUESTIONS} questions nothing is tested.")
     )
 
 
