@@ -148,7 +148,10 @@ class Supervisor:
         ) or self._new_process(service)
         alive = [(each.process.pid, each.command) for each in self.services if each.process]
         lines = [f"{pid}\t{_start_time(pid)}\t{' '.join(command)}\n" for pid, command in alive]
-        self._pids.write_text("".join(lines))
+        # Replaced as a whole: who reads it at any moment finds every process.
+        draft = self._pids.with_suffix(".new")
+        draft.write_text("".join(lines))
+        draft.replace(self._pids)
 
 
 def _wait_for_ends(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:

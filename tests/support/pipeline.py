@@ -113,14 +113,15 @@ class Home:
         return commands
 
     def service(self, word: str) -> int:
-        """Pid of the service of a local run whose command holds `word`."""
-        [pid] = self.services(word)
+        """Pid of the living service of a local run whose command holds `word`; waits for its next start."""
+        [pid] = wait_until(lambda: self.services(word), f"a process of {word}")
         return pid
 
     def services(self, word: str) -> set[int]:
-        """Pids of these services; none for the instant in which the list is written anew."""
+        """Pids of these services that are alive."""
         lines = (self.path / "local" / "pids").read_text().splitlines()
-        return {int(line.partition("\t")[0]) for line in lines if word in line}
+        listed = {int(line.partition("\t")[0]) for line in lines if word in line}
+        return listed & self.processes().keys()
 
     def redis_url(self) -> str:
         """Return the URL of the embedded Redis of a local run."""
