@@ -201,7 +201,7 @@ class QualityFindings:
 def find_marks(
     rows: QualityRowSet, settings: Quality, names: Sequence[str], rule: str = "tree"
 ) -> QualityFindings:
-    """Mark all rows in one pass; marks are stored nowhere. Answers with the same form by the correctness
+    """Mark all rows in two passes; marks are stored nowhere. Answers with the same form by the correctness
     `rule` are equal."""
     test_rows = 0
 
@@ -219,7 +219,7 @@ def find_marks(
         is_right.append(listed.right)
     return QualityFindings(
         tuple(name for name in FILTERS if name in names), len(units), sum(is_right), test_rows,
-        filters.marks(), units, is_right,
+        filters.marks(listed.candidate for listed in rows), units, is_right,
     )  # fmt: skip
 
 

@@ -78,9 +78,11 @@ def test_overlap_but_for_literals(request_: str, answer: str, overlap: tuple[str
 def test_filter_marks_rows_of_any_task() -> None:
     test = [("Tom has 3 apples and eats 1.", "2", "")]
     filters = Filters(Quality(), ("contamination", "masked"), test, form_of("number"))
-    for request in ("Tom has 5 apples and eats 2.", "Ann has 5 pears.", "Tom has 3 apples and eats 1."):
-        filters.add(QualityCandidate(request, "3"))
-    marks = [(mark.row, mark.filter, mark.kind, mark.other, mark.why) for mark in filters.marks()]
+    requests = ("Tom has 5 apples and eats 2.", "Ann has 5 pears.", "Tom has 3 apples and eats 1.")
+    rows = [QualityCandidate(request, "3") for request in requests]
+    for row in rows:
+        filters.add(row)
+    marks = [(mark.row, mark.filter, mark.kind, mark.other, mark.why) for mark in filters.marks(rows)]
     assert marks == [
         (0, "masked", "request", 0, "the request of a test row, but for literals and names"),
         (2, "contamination", "request", 0, "same request as the test row"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def marks(rows: list[QualityCandidate], *names: str, test: Any = (), **settings:
     filters = Filters(Quality.model_validate(settings), names or tuple(FILTERS), test)
     for row in rows:
         filters.add(row)
-    return filters.marks()
+    return filters.marks(rows)
 
 
 def places(rows: list[QualityCandidate], name: str, **more: Any) -> list[tuple[int, int | None]]:
@@ -37,7 +38,7 @@ def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshol
     near = NearDuplicates(threshold)
     for text in texts:
         near.add(text)
-    pairs = near.pairs()
+    pairs = near.pairs(texts)
     assert all(other < index and other not in pairs for index, other in pairs.items())
     phrases = [phrases_of(text) for text in texts]
     for index in pairs:
@@ -61,11 +62,28 @@ def test_near_duplicates_are_found_among_many() -> None:
         start = draw.randrange(58)
         changed.append([*text[:start], "x", "y", *text[start + 2 :]])
     near = NearDuplicates(0.8)
-    for text in (*texts, *changed):
-        near.add(" ".join(text))
-    pairs = near.pairs()
+    joined = [" ".join(text) for text in (*texts, *changed)]
+    for text in joined:
+        near.add(text)
+    pairs = near.pairs(joined)
     assert all(index >= 2000 and other == index - 2000 for index, other in pairs.items())
     assert len(pairs) >= 285
+
+
+def test_a_row_costs_a_hundred_bytes_whatever_its_length() -> None:
+    """A million rows of 120 words would take a gigabyte if their phrases were kept."""
+    draw = random.Random(1)
+    vocabulary = [f"word{number}" for number in range(2000)]
+    rows = (QualityCandidate("", "", " ".join(draw.choices(vocabulary, k=120))) for _ in range(2000))
+    filters = Filters(Quality(), ("exact", "near", "length"))
+    tracemalloc.start()
+    try:
+        for row in rows:
+            filters.add(row)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 150 * 2000
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8, 0.95, 1.0])

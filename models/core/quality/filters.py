@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -127,6 +128,8 @@ class QualityCandidate:
         return f"{self.request}\n{self.rationale or self.code}"
 
 
+# Filters that mark a row which equals an earlier one, and why.
+_EQUAL = {"exact": "the same text as an earlier row", "code": "the code of an earlier row"}
 # Filters that compare with the test split.
 OF_TEST = ("contamination", "masked")
 
@@ -149,7 +152,8 @@ class Mark:
 class Filters:
     """The filters of `names`, with settings or defaults. Rows are added one by one; marks come out.
 
-    The first of equal rows stays. Memory grows by about a kilobyte a row; not all pairs are compared.
+    The first of equal rows stays. Memory grows by about a hundred bytes a row, and by the phrases of those
+    that resemble others; not all pairs are compared.
     """
 
     def __init__(
@@ -175,7 +179,8 @@ class Filters:
                 self._test.add(index, request, answer, question)
             if "masked" in names:
                 self._masked.add(index, request, answer)
-        self._seen: dict[tuple[str, int], int] = {}
+        # Hashes of 64 bits, and the rows that have them: two of a million collide with a chance of 10^-7.
+        self._hashes = {name: (array("q"), array("I")) for name in _EQUAL if name in names}
         self._marks: list[Mark] = []
         self._count = 0
 
@@ -184,31 +189,43 @@ class Filters:
         self._count += 1
         form = self._form_of(candidate.code) if {"code", "contamination"}.intersection(self._names) else ""
         for name in self._names:
-            if name != "near" and (mark := _CHECKS[name](self, row, candidate, form)):
+            if (check := _CHECKS.get(name)) and (mark := check(self, row, candidate, form)):
                 self._marks.append(mark)
+        if "exact" in self._hashes:
+            text = (candidate.rationale or candidate.code).split()
+            self._note("exact", row, (" ".join(candidate.request.casefold().split()), *text))
+        if "code" in self._hashes and form:
+            self._note("code", row, form)
         if self._near:
             self._near.add(candidate.text)
 
-    def marks(self) -> list[Mark]:
-        """Return the marks of all rows added so far, in their order."""
+    def _note(self, name: str, row: int, value: object) -> None:
+        hashes, rows = self._hashes[name]
+        hashes.append(hash(value))
+        rows.append(row)
+
+    def marks(self, candidates: Iterable[QualityCandidate]) -> list[Mark]:
+        """Return the marks of all rows, in their order. `candidates` are those that were added, again."""
+        equal = [mark for name in self._hashes for mark in self._equal(name)]
         # Rows with the same words are marked as exact duplicates only, if that filter is on.
-        exact = {mark.row for mark in self._marks if mark.filter == "exact"}
-        near = self._near.pairs().items() if self._near else ()
+        exact = {mark.row for mark in equal if mark.filter == "exact"}
+        near = self._near.pairs(each.text for each in candidates).items() if self._near else ()
         why = "most of its phrases are an earlier row's"
-        marks = [*self._marks, *(Mark(row, "near", why, other) for row, other in near if row not in exact)]
+        alike = (Mark(row, "near", why, other) for row, other in near if row not in exact)
+        marks = [*self._marks, *equal, *alike]
         order = list(FILTERS)
         return sorted(marks, key=lambda mark: (mark.row, order.index(mark.filter)))
 
-    def _exact(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
-        # Hashes of 64 bits: two of a million different rows collide with a chance of 10^-7.
-        text = (candidate.rationale or candidate.code).split()
-        key = "exact", hash((" ".join(candidate.request.casefold().split()), *text))
-        first = self._seen.setdefault(key, row)
-        return None if first == row else Mark(row, "exact", "the same text as an earlier row", first)
+    def _equal(self, name: str) -> Iterator[Mark]:
+        # Every command reads the settings of filters; few need numpy.
+        import numpy as np
 
-    def _code(self, row: int, _candidate: QualityCandidate, form: str) -> Mark | None:
-        first = self._seen.setdefault(("code", hash(form)), row) if form else row
-        return None if first == row else Mark(row, "code", "the code of an earlier row", first)
+        from models.core.quality.near_duplicates import equal_indices
+
+        hashes, rows = self._hashes[name]
+        for first, *others in equal_indices(np.frombuffer(hashes, np.int64)):
+            for other in others:
+                yield Mark(rows[other], name, _EQUAL[name], rows[first])
 
     def _hint_leak(self, row: int, candidate: QualityCandidate, _form: str) -> Mark | None:
         leaks = candidate.leaks or mentions_hint(candidate.rationale, candidate.request)
@@ -249,15 +266,12 @@ class Filters:
 
 
 def _near_duplicates(settings: Near) -> NearDuplicates:
-    # Every command reads the settings of filters; few need numpy.
     from models.core.quality.near_duplicates import NearDuplicates
 
     return NearDuplicates(settings.threshold)
 
 
 _CHECKS: Mapping[str, Callable[[Filters, int, QualityCandidate, str], Mark | None]] = {
-    "exact": Filters._exact,
-    "code": Filters._code,
     "hint_leak": Filters._hint_leak,
     "contamination": Filters._contaminated,
     "masked": Filters._like_test,

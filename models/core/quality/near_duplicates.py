@@ -2,14 +2,15 @@
 
 A text is the set of its phrases of three words. Two texts with equal signatures in a whole band are compared
 by the true share of common phrases, so there are no false finds; a pair right at the threshold is missed in
-at most 5 % of cases. A text costs about 150 bytes, and 4 for each phrase.
+at most 5 % of cases. A text costs about 80 bytes, and 4 for each phrase if it is compared at all.
 """
 
 from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ Phrases = NDArray[np.uint32]
 
 
 class NearDuplicates:
-    """Near duplicates of texts that are added one by one."""
+    """Near duplicates of texts that are added one by one, and read once more in the end."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
@@ -35,11 +36,10 @@ class NearDuplicates:
         self._factors = rng.integers(0, 2**64, HASHES, np.uint64) | np.uint64(1)
         self._summands = rng.integers(0, 2**64, HASHES, np.uint64)
         self._mix = rng.integers(0, 2**64, self._rows, np.uint64) | np.uint64(1)
-        self._keys = array("Q")
-        self._phrases = array("I")
-        self._ends = array("Q", [0])
+        # 32 bits of the key of each band: few of a million texts share one by chance.
+        self._keys = array("I")
         # Numbers of the added texts that have words.
-        self._numbers = array("Q")
+        self._numbers = array("I")
         self._count = 0
 
     def add(self, text: str) -> None:
@@ -47,57 +47,67 @@ class NearDuplicates:
         phrases = phrases_of(text)
         if len(phrases):
             self._keys.frombytes(self._bands_of(phrases).tobytes())
-            self._phrases.frombytes(phrases.tobytes())
-            self._ends.append(len(self._phrases))
             self._numbers.append(self._count)
         self._count += 1
 
-    def pairs(self) -> dict[int, int]:
+    def pairs(self, texts: Iterable[str]) -> dict[int, int]:
         """Map the number of each near duplicate, from 0, to that of the earlier text. The earlier text is no
-        near duplicate itself: texts that are alike through a third belong together."""
+        near duplicate itself: texts that are alike through a third belong together.
+
+        `texts` are those that were added, in the same order. Those that share no band are not kept."""
+        phrases = self._phrases_of_compared(texts)
         earlier: dict[int, int] = {}
         for group in self._groups():
-            self._compare(group, earlier)
+            self._compare(group, earlier, phrases)
         for index in sorted(earlier):  # the earlier text is settled first
             earlier[index] = earlier.get(earlier[index], earlier[index])
         return {self._numbers[index]: self._numbers[other] for index, other in earlier.items()}
 
-    def _bands_of(self, phrases: Phrases) -> NDArray[np.uint64]:
+    def _phrases_of_compared(self, texts: Iterable[str]) -> dict[int, Phrases]:
+        """Return the phrases of the texts that share a band with another, by their index."""
+        compared = np.zeros(len(self._numbers), np.bool_)
+        for group in self._groups():
+            compared[group] = True
+        if not compared.any():
+            return {}
+        index_of = {self._numbers[index]: index for index in np.flatnonzero(compared).tolist()}
+        return {index_of[number]: phrases_of(text) for number, text in enumerate(texts) if number in index_of}
+
+    def _bands_of(self, phrases: Phrases) -> NDArray[np.uint32]:
         """Return a key for each band, [bands], equal for texts with equal minimum hashes in the whole
         band."""
         # Multiply and shift modulo 2^64 (Dietzfelbinger et al., 1997); the lower bits are thrown away.
         hashes = (phrases.astype(np.uint64)[:, None] * self._factors + self._summands) >> np.uint64(32)
         minima = hashes.min(axis=0)[: self._bands * self._rows].reshape(self._bands, self._rows)
-        mixed: NDArray[np.uint64] = (minima * self._mix).sum(axis=1, dtype=np.uint64)
-        return mixed
+        mixed = (minima * self._mix).sum(axis=1, dtype=np.uint64) >> np.uint64(32)
+        return mixed.astype(np.uint32)
 
     def _groups(self) -> Iterator[list[int]]:
         """Yield groups of texts that share a band, in their order, band by band."""
-        for keys in np.frombuffer(self._keys, np.uint64).reshape(-1, self._bands).T:
-            order = np.argsort(keys, kind="stable")
-            ends = np.append(np.flatnonzero(np.diff(keys[order])) + 1, len(order))
-            starts = np.insert(ends[:-1], 0, 0)
-            several = ends - starts > 1
-            for start, end in zip(starts[several], ends[several], strict=True):
-                yield order[start:end].tolist()
+        for keys in np.frombuffer(self._keys, np.uint32).reshape(-1, self._bands).T:
+            yield from equal_indices(keys)
 
-    def _compare(self, group: list[int], earlier: dict[int, int]) -> None:
+    def _compare(self, group: list[int], earlier: dict[int, int], phrases: dict[int, Phrases]) -> None:
         leaders: list[int] = []
         for index in group:
             if index in earlier:
                 continue
-            like = next((other for other in leaders if self._share(index, other) >= self._threshold), None)
+            shares = ((other, jaccard(phrases[index], phrases[other])) for other in leaders)
+            like = next((other for other, share in shares if share >= self._threshold), None)
             if like is not None:
                 earlier[index] = like
             elif len(leaders) < MAX_LEADERS:
                 leaders.append(index)
 
-    def _share(self, index: int, other: int) -> float:
-        return jaccard(self._phrases_at(index), self._phrases_at(other))
 
-    def _phrases_at(self, index: int) -> Phrases:
-        start, end = self._ends[index], self._ends[index + 1]
-        return np.array(self._phrases[start:end], np.uint32)
+def equal_indices(keys: NDArray[Any]) -> Iterator[list[int]]:
+    """Yield the indices of keys that are equal to others, each list in order."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(keys[order])) + 1, len(order))
+    starts = np.insert(ends[:-1], 0, 0)
+    several = ends - starts > 1
+    for start, end in zip(starts[several], ends[several], strict=True):
+        yield order[start:end].tolist()
 
 
 def phrases_of(text: str) -> Phrases:
