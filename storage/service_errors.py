@@ -1,8 +1,17 @@
 """Errors of the database, Redis and the machine, told apart in one place: those that pass, and the others.
 
-An error that passes is no fault of the data: the database or Redis is away, full or read-only, or the machine
-has no file, disk or memory left. Each function returns a sentence for people, or an empty text if the error
-is of another kind.
+    database away, busy, read-only, full    workers hold units and paid answers, and commit when there is room
+    Redis away, full, read-only             calls wait; workers connect again; the feeder sends again
+    no file, disk or memory at a worker     its units are held for 5 s and go back
+    database refuses one unit               it fails as not_storable, its price is booked; one that cannot be
+                                            read fails as not_readable
+    database refuses whatever the row       the run is paused, or the worker ends with exit code 69
+    ledger of a newer release, or damaged   the worker ends with exit code 69 and one line
+    clock more than 2 s off PostgreSQL's    a worker does not start there
+    worker or feeder stands still           its lease ends and others take its units
+
+An error that passes is no fault of the data. Each function returns a sentence for people, or an empty text if
+the error is of another kind.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ EXPLAINED = {
     "Errors of model servers": "models.adapters.backends.error_map",
     "Calls that fail": "worker.model_health",
     "Journals of answers": "storage.answer_journal",
+    "Troubles of services": "storage.service_errors",
 }
 HEAD = """# Reference
 

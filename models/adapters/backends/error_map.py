@@ -6,6 +6,10 @@
     the configuration's   AccessError: no request can be answered until a person changes something
     the worker's          WorkerUnusable: raised only by engines in this process (`vllm.py`)
 
+A content filter is `refusal`; 400, 404, 424, 498 and 499 without a reason are asked again; another 4xx is
+`bad_request`. 429, 5xx, 408, 409, 425, a broken connection and finish reasons such as `error` pass. 401, 402,
+403, 405, 501, codes of key, quota or model, and unknown parameters pause the run with one line.
+
 Statuses, codes, types and parameters decide. Texts decide in one tuple, CONTEXT_PHRASES: most servers have no
 code for a request that is too long. The same map serves errors inside a response 2xx and lines of a batch.
 """
