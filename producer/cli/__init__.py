@@ -27,6 +27,11 @@ TYPER_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    if argv == ["--version"]:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"starmill {version('starmill')}\n")
+        sys.exit(0)
     try:
         if _runs_here(argv):
             start_early_worker()
