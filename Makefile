@@ -24,7 +24,7 @@ lock: install ## pin what is installed now
 		| sed -E 's/^([A-Za-z0-9._-]+) @ .*torch-([0-9.]+).*/\1==\2/; s/\+cpu$$//' > requirements.lock
 
 demo: install ## the paper's pipeline on this machine, in minutes: no key, no GPU, no root
-	$(BIN)/starmill run demo --local
+	$(BIN)/starmill demo
 
 # Most of a test's time is waiting for processes: three at a time keep two processors busy. A file stays in one
 # process, which sets up once what its tests share, and files begin in the order of `tests/conftest.py`.

@@ -49,13 +49,14 @@ LARGE_ERROR = 0.05
 class RunOptions:
     """The services that a run starts on this machine: with `local` Redis, models and workers; beside them a
     `gateway`, and Flower. `way_on` says how to go on with a run that was stopped; `on_start` is called once
-    the services are there."""
+    the services are there, `on_progress` about every second with the status and what prints a line."""
 
     local: bool = True
     gateway: bool = False
     flower: bool = False
     way_on: Callable[[Run], str] = lambda run: "the same call goes on with it"
     on_start: Callable[[Run], None] = lambda run: None
+    on_progress: Callable[[Status, Callable[[str], None]], None] = lambda status, tell: None
 
 
 def plan(experiment: Source) -> Plan:
@@ -178,8 +179,14 @@ def feed(db: Database, run: Run, settings: Settings, options: RunOptions, stop: 
             Queues(used.broker).check()
             options.on_start(run)
             try:
-                with shown_progress(messages()) as show:
-                    return feed_or_watch(db, run, used, supervisor, show, stop)
+                # The same console for both: a live table makes room for lines that go through it.
+                with shown_progress(out := messages()) as show:
+
+                    def show_both(status: Status) -> None:
+                        options.on_progress(status, out.print)
+                        show(status)
+
+                    return feed_or_watch(db, run, used, supervisor, show_both, stop)
             except StoppedWatching:
                 raise
             except KeyboardInterrupt:

@@ -107,6 +107,7 @@ app = group(
     "Asks language models about the rows of a dataset, by one prompt or a pipeline of steps, and pays once.",
     {
         "generate": "producer.cli.generate:generate",
+        "demo": "producer.cli.demo:demo",
         "preview": "producer.cli.preview:preview",
         "estimate": "producer.cli.estimate:estimate",
         "run": "producer.cli.run:run",
