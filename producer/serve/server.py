@@ -17,6 +17,7 @@ from models.core.errors import ServiceError
 from producer.progress.status import LimitWatch
 from producer.serve.app import Site, application
 from producer.serve.auth import Sessions
+from producer.serve.bounded_connections import BoundedConnection
 from producer.serve.report_tables import TableMaker
 from producer.serve.snapshots import SnapshotCache, Streams
 from storage.database import Database
@@ -71,9 +72,9 @@ async def _serve(
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # Count wrong tries by the real address: a client could send any other in a header.
     server = _Server(uvicorn.Config(
-        app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        app, http=BoundedConnection, ws="none", loop="asyncio", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     ))  # fmt: skip
 
     def stop() -> None:
