@@ -55,6 +55,12 @@ def test_no_sentence_is_long(page: str) -> None:
     assert [sentence for sentence in sentences(PAGES[page]) if len(sentence.split()) > LONGEST] == []
 
 
+def test_the_pages_are_short() -> None:
+    sizes = {page: sum(bool(re.search(r"\w", word)) for word in PAGES[page].split()) for page in WRITTEN_BY_HAND}
+    assert sizes["README.md"] <= 2_500
+    assert sum(sizes.values()) <= 11_000, sizes
+
+
 def test_a_long_sentence_is_seen() -> None:
     inside = "One. " + "word " * 31 + "ends.\n- A point\n- Another\n\n| a | table |\n```\nno words\n```\n"
     assert [len(sentence.split()) for sentence in sentences(inside)] == [1, 32, 3, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 
 from models.core.errors import UsageError
 from tests.openai_server.process import OpenAIServer
+from tests.support.pages import PAGES
 from tests.support.pipeline import Home
 
 ROWS = [{"question": f"What is {number}?", "level": number % 2} for number in range(8)]
@@ -57,6 +60,23 @@ def test_mapping_is_planned_previewed_and_run(
     assert list(starmill.results(rows.run[:-2])) == list(rows)
     with pytest.raises(UsageError, match="no run 'another'"):
         starmill.results("another")
+
+
+def test_lines_of_the_page_run_as_they_stand(
+    home: Home,
+    experiment: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(home.path.parent)
+    Path("explain.yaml").write_text(yaml.safe_dump({**experiment, "data": "rows.jsonl"}))
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    [lines] = re.findall(r"```python\n(.*?)```", PAGES["producer/README.md"], re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert "two: rows 8 train" in capsys.readouterr().out
+    assert list(names["again"]) == list(names["out"])
+    assert len(names["out"]) == len(ROWS)
 
 
 def test_preview_prints_messages_and_answers_that_the_run_does_not_pay_again(

@@ -82,8 +82,9 @@ MAX_SLUG = 72
 
 
 class EngineSettings(StrictModel):
-    """Options of a model in the worker (backend `vllm` or `transformers`). Other keys are arguments of
-    vLLM's own engine, which checks them when it opens."""
+    """Options of a model in the worker (backend `vllm` or `transformers`). Other keys are arguments of vLLM's
+    own engine, which checks them when it opens. During a run you can change sizes, nothing that changes
+    answers."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -104,7 +105,7 @@ class EngineSettings(StrictModel):
     trust_remote_code: bool = False
     """runs code that the checkpoint brings"""
     lora: str = ""
-    """the folder or name of an adapter"""
+    """the folder or name of an adapter; models with one base share one engine, of `max_loras` adapters"""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class Model(StrictModel):
     base_url: str | None = None
     """the address of a server, without user and password"""
     replicas: list[Annotated[str, AfterValidator(require_no_secret)]] = Field([])
-    """more addresses of the same model"""
+    """more addresses of the same model; they may change during a run"""
     api_key_env: str = Field(default_factory=default_key_variable)
     """the variable with the key; left out: `OPENAI_API_KEY` for OpenAI, no key for others"""
     headers: Headers = Field({})

@@ -64,7 +64,8 @@ class Judge(StrictModel):
     metrics: list[options.Metric] = Field(list(options.DEFAULT_METRICS))
     """the scores of the report"""
     model: Annotated[JudgeModel, BeforeValidator(_backend_or_mapping)] | None = None
-    """the model that gives the verdicts of rule `model`, here and for rationales"""
+    """the model that gives the verdicts of rule `model`; `params: {response_format: {type: json_object}}`
+    asks it for JSON"""
     execution: Annotated[bool, Field(strict=True)] = False
     """runs each answer against the tests of its row, and reports pass@k"""
     limits: ProgramLimits = ProgramLimits()

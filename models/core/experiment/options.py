@@ -143,7 +143,7 @@ class Rationale(StrictModel):
     exemplars: Annotated[Whole, Field(ge=0, le=16)] = 2
     """human examples that the teacher is shown"""
     samples: Annotated[Whole, Field(ge=1, le=64)] = 1
-    """first rationales of each row"""
+    """first rationales of each row; each raises `params.seed`, if that is set"""
     vote: Literal["majority"] = "majority"
     """how one sample is chosen: the first whose code most agree on (Wang et al., 2022)"""
     stop_at: Count = 1
@@ -208,9 +208,9 @@ class ReportSettings(StrictModel):
     """The tables of a report."""
 
     by: Annotated[list[str], BeforeValidator(as_list)] = Field([])
-    """columns of the data that have a table each; names may be dotted"""
+    """columns of the data that have a table each, of their 50 most frequent values; names may be dotted"""
     cluster: str = ""
-    """the column whose equal values make rows one question"""
+    """the column whose equal values make rows one question, for intervals and tests"""
     repeated_ids: Literal["each", "last"] | None = None
     """test rows that share an id: `each` has a score, or the `last` alone, as in the paper; left out: `last`
     for extraction `paper`"""

@@ -40,19 +40,20 @@ class Plain(StrictModel):
 
 
 class Near(StrictModel):
-    """Near duplicates; a number is the `threshold`."""
+    """Near duplicates by MinHash, each checked exactly; a number is the `threshold`."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
     """smallest share of common phrases of three words (Jaccard)"""
 
 
 class Contamination(StrictModel):
-    """Overlap with the test split; a number is `ngram`."""
+    """Overlap with the test split: `ngram` words in a row, the whole request, the question, or the code. A
+    number is `ngram`."""
 
     ngram: Annotated[Whole, Field(ge=3, le=50)] = 8
     """words in a row that are the same as in a test row"""
     answers: Annotated[bool, Field(strict=True)] = True
-    """whether code is compared, too"""
+    """whether code is compared by syntax tree, too"""
 
 
 class Agreement(StrictModel):
@@ -91,7 +92,7 @@ class Quality(StrictModel):
     """Filters that `export --only accepted` applies: `true`, or a mapping. Other filters are only counted."""
 
     exact: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    """copies of an earlier row"""
+    """copies of an earlier row, but for white space and the case of the request"""
     code: Annotated[Plain | None, BeforeValidator(_switch())] = None
     """the answer of an earlier row, code by syntax tree"""
     near: Annotated[Near | None, BeforeValidator(_switch("threshold"))] = None
@@ -101,7 +102,8 @@ class Quality(StrictModel):
     contamination: Annotated[Contamination | None, BeforeValidator(_switch("ngram"))] = None
     """repeats a test row"""
     masked: Annotated[Plain | None, BeforeValidator(_switch())] = None
-    """a test row but for literals and names"""
+    """a test row but for literals and names, in its request, its code or both; what is the same to the letter
+    is `contamination`"""
     agreement: Annotated[Agreement | None, BeforeValidator(_switch("least"))] = None
     """too few samples agree"""
     length: Annotated[Length | None, BeforeValidator(_switch())] = None

@@ -25,7 +25,7 @@ def _as_list(value: Any) -> Any:
 
 class VoteStep(StepSettings):
     """Chooses one of the values of columns, of all their samples. Null does not stand; of equal ones the
-    first wins."""
+    first wins. The result has `agreement`, or `score` and the `rejected` value with its `rejected_score`."""
 
     kind: Literal["vote"] = "vote"
     of: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
