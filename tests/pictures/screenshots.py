@@ -6,7 +6,10 @@ import base64
 import re
 import subprocess
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from storage.ledger import runs
 from tests.support.browser import Browser, browser
@@ -18,6 +21,7 @@ WIDTHS = {"run-page.png": 1100, "flower.png": 1300, "report.png": 1100}
 DENSITY = 1.5
 FLOWER = re.compile(r"Flower: (http://127\.0\.0\.1:\d+)")
 PATIENCE = 1800.0
+FEW_TASKS = 6
 
 
 def make_screenshots(home: Home, experiment: str, folder: Path) -> None:
@@ -25,21 +29,37 @@ def make_screenshots(home: Home, experiment: str, folder: Path) -> None:
     with browser() as page:
         with home.started("run", experiment, "--local") as process, served(home) as site:
             lines = _lines_of(process)
-            flower = wait_until(lambda: FLOWER.search("".join(lines)), "Flower is there", PATIENCE)[1]
+
+            def goes_on(condition: Callable[[], Any]) -> Callable[[], Any]:
+                def holds() -> Any:
+                    assert process.poll() is None, "".join(lines)
+                    return condition()
+
+                return holds
+
+            flower = wait_until(goes_on(lambda: FLOWER.search("".join(lines))), "Flower", PATIENCE)[1]
+            tasks = flower.replace("://", f"://starmill:{PASSWORD}@") + "/tasks"
+            wait_until(goes_on(lambda: _has_rows(page, tasks)), "Flower has tasks", PATIENCE)
+            _write(page, folder / "flower.png", 640)
             with home.ledger() as db:
                 run = runs.list_runs(db)[0].id
-                wait_until(lambda: final_share(units(db)) > 0.5, "half of the run", PATIENCE)
+                wait_until(goes_on(lambda: final_share(units(db)) > 0.5), "half of the run", PATIENCE)
             _log_in(page, site, f"/runs/{run}")
             _write(page, folder / "run-page.png", 730)
-            page.visit(flower.replace("://", f"://starmill:{PASSWORD}@") + "/tasks")
-            shown = "return document.querySelectorAll('#tasks-table tbody tr').length"
-            wait_until(lambda: page.run(shown) > 5, "Flower's table has rows", PATIENCE)
-            _write(page, folder / "flower.png", 640)
             wait_until(lambda: process.poll() is not None, "the run has ended", PATIENCE)
         report = home.path / "report.html"
         home.starmill("report", run, "--format", "html", "-o", report)
         page.open(report)
         _write(page, folder / "report.png", 760)
+
+
+def _has_rows(page: Browser, tasks: str) -> bool:
+    """Load Flower's page of tasks, and tell whether it fills the picture."""
+    page.visit(tasks)
+    shown = "return document.querySelectorAll('#tasks-table tbody tr').length"
+    with suppress(AssertionError):
+        return bool(wait_until(lambda: page.run(shown) >= FEW_TASKS, "rows", 5))
+    return False
 
 
 def _lines_of(process: subprocess.Popen[str]) -> list[str]:
