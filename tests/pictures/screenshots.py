@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from storage.ledger import runs
 from tests.support.browser import Browser, browser
@@ -40,7 +41,7 @@ def make_screenshots(home: Home, experiment: str, folder: Path) -> None:
             flower = wait_until(goes_on(lambda: FLOWER.search("".join(lines))), "Flower", PATIENCE)[1]
             tasks = flower.replace("://", f"://starmill:{PASSWORD}@") + "/tasks"
             wait_until(goes_on(lambda: _has_rows(page, tasks)), "Flower has tasks", PATIENCE)
-            _write(page, folder / "flower.png", 640)
+            _write(page, folder / "flower.png", 600)
             with home.ledger() as db:
                 run = runs.list_runs(db)[0].id
                 wait_until(goes_on(lambda: final_share(units(db)) > 0.5), "half of the run", PATIENCE)
@@ -50,14 +51,14 @@ def make_screenshots(home: Home, experiment: str, folder: Path) -> None:
         report = home.path / "report.html"
         home.starmill("report", run, "--format", "html", "-o", report)
         page.open(report)
-        _write(page, folder / "report.png", 760)
+        _write(page, folder / "report.png", 700)
 
 
 def _has_rows(page: Browser, tasks: str) -> bool:
-    """Load Flower's page of tasks, and tell whether it fills the picture."""
-    page.visit(tasks)
+    """Load Flower's page of tasks, once it listens, and tell whether they fill the picture."""
     shown = "return document.querySelectorAll('#tasks-table tbody tr').length"
-    with suppress(AssertionError):
+    with suppress(HTTPError, AssertionError):
+        page.visit(tasks)
         return bool(wait_until(lambda: page.run(shown) >= FEW_TASKS, "rows", 5))
     return False
 
