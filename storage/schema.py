@@ -199,6 +199,8 @@ class GenerationRow(SQLModel, table=True):
     __tablename__ = "generation"
     __table_args__ = (
         Index("generation_run", "run_id"),
+        Index("generation_open", "run_id", postgresql_where=text("done IS false"),
+              sqlite_where=text("done IS 0")),
         Index("generation_batch", "batch", postgresql_where=text("batch IS NOT NULL"),
               sqlite_where=text("batch IS NOT NULL")),
         Index("generation_filed", "lease_owner", "batch", "created_at",

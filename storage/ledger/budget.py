@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, not_, or_, se
 
 from storage.database import Database
 from storage.ledger.leases import call_is_free
-from storage.schema import GENERATIONS, RUNS
+from storage.schema import GENERATIONS, RUNS, SPENDING
 
 _RESERVE = (
     update(RUNS)
@@ -28,14 +28,16 @@ _RESERVE = (
     )
     .values(charged_nano_usd=RUNS.c.charged_nano_usd + bindparam("cost"))
 )
-# True if the call would fit if the calls in flight cost nothing.
-_FITS = select(
-    select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0) + bindparam("cost"))
-    .where(GENERATIONS.c.run_id == bindparam("run"), GENERATIONS.c.done)
+# What the run bought, by sums that the ledger keeps: a run of a million calls is not read for each refusal.
+_BOUGHT = (
+    select(func.coalesce(func.sum(SPENDING.c.cost_nano_usd), 0))
+    .where(SPENDING.c.run_id == bindparam("run"))
     .scalar_subquery()
-    + RUNS.c.unanswered_nano_usd
-    <= RUNS.c.budget_nano_usd
-).where(RUNS.c.id == bindparam("run"))
+)
+# True if the call would fit if the calls in flight cost nothing.
+_FITS = select(_BOUGHT + bindparam("cost") + RUNS.c.unanswered_nano_usd <= RUNS.c.budget_nano_usd).where(
+    RUNS.c.id == bindparam("run")
+)
 _ADJUST = (
     update(RUNS)
     .where(RUNS.c.id == bindparam("run"))
@@ -111,26 +113,28 @@ def add_unanswered(connection: Connection, run_id: str, reserved: int, lost: int
 def charge_all(connection: Connection, run_id: str) -> None:
     """Charge all calls of a run, for a budget that is set later. Reservations of the dead are taken off when
     a call seems too expensive."""
-    _charge(connection, run_id, GENERATIONS.c.run_id == run_id)
+    _charge(connection, run_id)
 
 
 def recount(connection: Connection, run_ids: Collection[str], now: float) -> None:
     """Charge the runs that have a budget with what was bought and what calls in flight reserve."""
-    # Locked before the sum, so that no reservation is made between it and the update.
-    locked = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.budget_nano_usd.is_not(None))
-    for run_id in connection.scalars(locked.order_by(RUNS.c.id).with_for_update()).all():
+    limited = select(RUNS.c.id).where(RUNS.c.id.in_(run_ids), RUNS.c.budget_nano_usd.is_not(None))
+    for run_id in connection.scalars(limited.order_by(RUNS.c.id)).all():
         _recount(connection, run_id, (), now)
 
 
 def _recount(connection: Connection, run_id: str, without: Sequence[str], now: float) -> None:
-    of_run = (GENERATIONS.c.run_id == run_id, GENERATIONS.c.key.not_in(without))
-    _charge(connection, run_id, *of_run, not_(call_is_free(now)))
+    _charge(connection, run_id, GENERATIONS.c.key.not_in(without), not_(call_is_free(now)))
 
 
-def _charge(connection: Connection, run_id: str, *calls: ColumnElement[bool]) -> None:
-    query = select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0)).where(*calls)
+def _charge(connection: Connection, run_id: str, *in_flight: ColumnElement[bool]) -> None:
+    """Charge what was bought and the reservations of calls that are `in_flight`."""
+    # Locked before the sums: a statement that waits for a lock sums what was there before it waited.
+    connection.execute(select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+    reserved = select(func.coalesce(func.sum(GENERATIONS.c.cost_nano_usd), 0)).where(
+        GENERATIONS.c.run_id == run_id, GENERATIONS.c.done.is_(False), *in_flight
+    )
+    charged = _BOUGHT + reserved.scalar_subquery() + RUNS.c.unanswered_nano_usd
     connection.execute(
-        update(RUNS)
-        .where(RUNS.c.id == run_id)
-        .values(charged_nano_usd=query.scalar_subquery() + RUNS.c.unanswered_nano_usd)
+        update(RUNS).where(RUNS.c.id == run_id).values(charged_nano_usd=charged), {"run": run_id}
     )

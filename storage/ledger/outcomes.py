@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, null, select, update
 from models.core.pipeline.graph import Step
 from models.core.types import Completion, Rejection, Usage
 from storage.database import Database
+from storage.ledger import budget
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.dependants import DependantKey, SkippedUnit, release_dependants, skip_dependants
 from storage.ledger.purchases import Purchase, record_purchase
@@ -56,7 +57,8 @@ def finish_units(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> i
     with db.write() as connection:
         # One order everywhere, so that two transactions never wait for each other.
         ordered = sorted(outcomes, key=lambda outcome: outcome.unit.unit_id)
-        record_purchase(connection, ((each.unit, each.purchase) for each in ordered if each.purchase), now)
+        bought = ((each.unit, each.purchase) for each in ordered if each.purchase)
+        unsettled = record_purchase(connection, bought, now)
         new = _first_outcomes(connection, ordered)
         for outcome in new:
             if outcome.rejection:
@@ -71,6 +73,8 @@ def finish_units(db: Database, outcomes: Sequence[UnitOutcome], now: float) -> i
             for step in each.skips
         )
         skip_dependants(connection, skips, now)
+        # Last, since all workers of a run wait for its row.
+        budget.settle(connection, unsettled)
         return len(new)
 
 
@@ -79,15 +83,15 @@ def record_rejection(db: Database, unit: ClaimedUnit, rejection: Rejection, atte
     """Record an answer that is not accepted; the unit goes on. Recording it twice changes nothing, nor does
     recording it for a unit that another worker has claimed since."""
     with db.write() as connection:
-        if purchase:
-            record_purchase(connection, [(unit, purchase)], now)
+        unsettled = record_purchase(connection, [(unit, purchase)] if purchase else [], now)
         _record(connection, unit, rejection, attempt, generation, now)
+        budget.settle(connection, unsettled)
 
 
 def keep_purchase(db: Database, unit: ClaimedUnit, purchase: Purchase, now: float) -> None:
     """Store an answer that was paid for, even if its unit is lost."""
     with db.write() as connection:
-        record_purchase(connection, [(unit, purchase)], now)
+        budget.settle(connection, record_purchase(connection, [(unit, purchase)], now))
 
 
 def without_answer(purchase: Purchase) -> Purchase:

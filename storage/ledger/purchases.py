@@ -147,21 +147,22 @@ def abandon(db: Database, owner: str, key: str, lost: int = 0, run_id: str = "")
 
 def record_purchase(
     connection: Connection, bought: Iterable[tuple[ClaimedUnit, Purchase]], now: float
-) -> None:
-    """Store answers, usage and cost, in the transaction of the units that asked.
+) -> dict[str, int]:
+    """Store answers, usage and cost, in the transaction of the units that asked, and return what is still to
+    be settled of the budget of each run.
 
     A stored answer is never replaced: if a lease expired during a call and the answer was bought twice, all
     rows built on the first one stay true.
     """
     purchases = {purchase.request.key: (unit, purchase) for unit, purchase in bought}
     if not purchases:
-        return
+        return {}
     _store(connection, (purchase_row(*each, now) for each in purchases.values()))
     differences: defaultdict[str, int] = defaultdict(int)
     for unit, purchase in purchases.values():
         if purchase.reservation:
             differences[unit.run_id] += purchase.cost_nano_usd - purchase.reservation
-    budget.settle(connection, differences)
+    return differences
 
 
 def purchase_row(unit: ClaimedUnit, purchase: Purchase, now: float) -> dict[str, Any]:

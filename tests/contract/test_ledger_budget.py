@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, text, update
 
 from models.core.types import Completion, Request
 from storage.database import Database
@@ -13,8 +15,10 @@ from storage.ledger import budget, counts, outcomes, purchases, runs
 from storage.ledger.claims import ClaimedUnit
 from storage.ledger.outcomes import UnitOutcome
 from storage.ledger.purchases import Busy, CallClaim, OverBudget, Purchase, ReserveResult
-from storage.schema import RUNS, TRAIN
+from storage.schema import GENERATIONS, RUNS, TRAIN
 from tests.support.clock import Clock
+from tests.support.pipeline import wait_until
+from tests.support.services import Postgres
 from tests.support.small_run import LEASE, Hand, plan, purchase, race, request
 
 CENT = 10**7
@@ -201,3 +205,54 @@ def test_budget_that_is_set_later_counts_what_was_spent_before(database: Databas
     runs.update_mutable(hand.db, runs.load_run(hand.db, hand.run.id), limited)
     assert charged(hand) == 9 * CENT
     assert reserve(hand, [call(claimed[2], 2, 2 * CENT)]) == [OverBudget()]
+
+
+def test_what_was_bought_is_known_from_its_sums(hand: Hand, units: list[ClaimedUnit]) -> None:
+    """A refusal reads no call that is bought: there may be a million."""
+    asked = call(units[0], 0)
+    reserve(hand, [asked])
+    pay(hand, asked, 8 * CENT)
+    change_price(hand, 0)
+    assert reserve(hand, [call(units[1], 1)]) == [OverBudget()]
+    assert charged(hand) == 8 * CENT
+    change_price(hand, 8 * CENT)
+
+
+def change_price(hand: Hand, cost: int) -> None:
+    with hand.db.write() as connection:
+        connection.execute(update(GENERATIONS).where(GENERATIONS.c.done).values(cost_nano_usd=cost))
+
+
+def test_run_is_locked_by_the_last_statement_of_a_commit(hand: Hand, units: list[ClaimedUnit]) -> None:
+    """All workers of a run with a budget wait for its row."""
+    asked = call(units[0], 0)
+    reserve(hand, [asked])
+    statements: list[str] = []
+    event.listen(hand.db.engine, "before_cursor_execute", lambda *sent: statements.append(sent[2]))
+    pay(hand, asked, CENT)
+    written = [text for text in statements if text.startswith(("UPDATE", "INSERT", "DELETE"))]
+    assert any(text.startswith("UPDATE unit ") for text in written)
+    assert [text.startswith("UPDATE run ") for text in written] == [False] * (len(written) - 1) + [True]
+
+
+def test_price_that_is_settled_while_another_counts_again_is_not_lost(
+    postgres: Postgres, clock: Clock
+) -> None:
+    db = Database(postgres.empty_ledger(), pool_size=8)
+    with closing(db), ThreadPoolExecutor(1) as second:
+        hand = Hand(db, plan(db, clock, train=30, teacher=TEACHER, budget_usd=0.1), clock)
+        units = hand.take(TRAIN, "augment")
+        asked = call(units[0], 0)
+        reserve(hand, [asked])
+        bought = Purchase(asked.request, purchase(asked.request).completion, 8 * CENT, 0.1, 3 * CENT)
+        with db.write() as connection:
+            budget.settle(connection, purchases.record_purchase(connection, [(units[0], bought)], clock()))
+            refused = second.submit(reserve, hand, [call(units[1], 1, 8 * CENT)])
+            wait_until(lambda: refused.done() or waits_for_a_lock(db), "the second waits")
+        assert refused.result() == [OverBudget()]
+        assert charged(hand) == 8 * CENT
+
+
+def waits_for_a_lock(db: Database) -> bool:
+    with db.read() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
