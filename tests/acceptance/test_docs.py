@@ -56,7 +56,9 @@ def test_no_sentence_is_long(page: str) -> None:
 
 
 def test_the_pages_are_short() -> None:
-    sizes = {page: sum(bool(re.search(r"\w", word)) for word in PAGES[page].split()) for page in WRITTEN_BY_HAND}
+    sizes = {
+        page: sum(bool(re.search(r"\w", word)) for word in PAGES[page].split()) for page in WRITTEN_BY_HAND
+    }
     assert sizes["README.md"] <= 2_500
     assert sum(sizes.values()) <= 11_000, sizes
 
