@@ -29,7 +29,7 @@ CALLS_AT_ONCE = 64
 LATENCY_MS = 20.0
 # As deploy/ has it. The product's own pools decide how many of them are used.
 CONNECTIONS = 400
-START_SECONDS = 120
+START_SECONDS = 600
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "karst",
          "loess", "marsh", "north", "ocean", "poppy", "quartz", "ridge", "shoal", "thorn")  # fmt: skip
 RULES = [
