@@ -21,7 +21,7 @@ from producer.experiments.overrides import SHORTHANDS, override
 from producer.experiments.own_prompts import use_own_prompts
 from producer.experiments.roles import assign_roles, users_path
 from producer.experiments.task_folders import first_comment
-from producer.experiments.yaml_files import NOT_YAML, parse_yaml, yaml_problem
+from producer.experiments.yaml_files import NOT_YAML, read_yaml, yaml_problem
 from storage.jsonl import read_recorded
 
 PRESETS = Path(__file__).parent
@@ -93,7 +93,7 @@ def validated(name: str, config: dict[str, Any]) -> Experiment:
 
 def _read(path: Path, name: str) -> dict[str, Any]:
     try:
-        config = parse_yaml(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except FileNotFoundError:
         hint = did_you_mean(name, presets(), f"presets are {', '.join(presets())}")
         raise ExperimentError(name, "", f"no such experiment file or preset; {hint}") from None

@@ -1,7 +1,9 @@
-"""Read YAML of experiments and task folders: no key twice, and each slip in one line with its number."""
+"""Read YAML of experiments and task folders: no key twice, all within bounds, each slip in one line with its
+number."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,8 +25,37 @@ HINTS = {
 NO_WORDS = {"bool": "true or false", "null": "nothing", "timestamp": "a date"}
 
 
-class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that stands twice in one mapping or is no word."""
+# More than any experiment needs. Values are counted as often as aliases repeat them.
+MAX_BYTES = 2**20
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+
+
+class ExperimentLoader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice in one mapping or is no word, and a text that
+    is too deep or, with what its aliases repeat, too much."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        if self._depth >= MAX_DEPTH:
+            raise _out_of_bounds(f"nested more than {MAX_DEPTH} levels deep; flatten it", mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None:
+            return None
+        if not is_alias:
+            self._values[node] = 1 + sum(self._values[child] for child in _children(node))
+        elif node not in self._values:
+            raise _out_of_bounds("an alias stands within what it repeats; remove it", mark)
+        if self._values[node] > MAX_VALUES:
+            raise _out_of_bounds(f"more than {MAX_VALUES:,} values; put rows into a file of their own", mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -43,9 +74,28 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _out_of_bounds(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file. Raise OSError, UnicodeDecodeError or one of NOT_YAML."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise yaml.YAMLError(f"more than {MAX_BYTES:,} bytes; put rows into a file of their own")
+    return parse_yaml(content.decode())
+
+
 def parse_yaml(text: str) -> Any:
     """Return the content of a YAML text. Raise one of NOT_YAML."""
-    return yaml.load(text, UniqueKeyLoader)  # noqa: S506 (a safe loader)
+    return yaml.load(text, ExperimentLoader)  # noqa: S506 (a safe loader)
 
 
 def yaml_problem(error: Exception) -> tuple[int | None, str]:

@@ -13,6 +13,17 @@ from models.core.experiment.experiment import Experiment
 from producer.experiments.load import PRESETS, load_experiment, presets
 from tests.support.experiment_files import MINIMAL, load, refusal
 
+# Lists of ten of the line before: 10,000 values in line 4, ten times as many in line 5.
+LAUGHS = (
+    "a: &a ["
+    + "1," * 10
+    + "]\n"
+    + "".join(
+        f"{name}: &{name} [{f'*{before},' * 10}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+)
+
 
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -24,7 +35,11 @@ from tests.support.experiment_files import MINIMAL, load, refusal
         ("name: a\0", "not valid YAML: unacceptable character #x0000"),
         ("name: 2024-13-45", "not valid YAML: month must be in 1..12"),
         ("name: !!python/object:os.system x", "not valid YAML: could not determine a constructor"),
-        ("[" * 1_000, "not valid YAML: maximum recursion depth exceeded"),
+        ("[" * 1_000, "nested more than 40 levels deep; flatten it"),
+        ("name: a\ndata: {a: " + "[" * 39, "mine.yaml:2: not valid YAML: nested more than 40 levels deep"),
+        ("name: a\ndata: &a [*a]", "mine.yaml:2: not valid YAML: an alias stands within what it repeats"),
+        (LAUGHS, "mine.yaml:5: not valid YAML: more than 20,000 values; put rows into a file of their own"),
+        ("#" * (2**20 + 1), "not valid YAML: more than 1,048,576 bytes; put rows into a file of their own"),
     ],
 )
 def test_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str, says: str) -> None:
