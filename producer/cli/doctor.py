@@ -134,8 +134,9 @@ def _warnings(name: str, check: Callable[[], Sequence[ServiceProblem]]) -> list[
 
 def _sandbox() -> Finding:
     def use() -> str:
-        Sandbox(ProgramLimits()).check()
-        return "runs model-written code: judge.execution, rationale.correctness execution"
+        sandbox = Sandbox(ProgramLimits())
+        sandbox.check()
+        return f"runs model-written code for judge.execution, rationale.correctness; {sandbox.describe()}"
 
     return _try("sandbox", use, needed=False)
 

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from models.adapters.sandbox.runner import Sandbox
-from models.adapters.sandbox.sandbox_command import bubblewrap, seccomp_filter
+from models.adapters.sandbox.sandbox_command import bubblewrap
+from models.adapters.sandbox.system_calls import seccomp_filter
 from models.core.errors import ServiceError
 from models.core.programs import ExecutionVerdict, Program, ProgramLimits
-from tests.support import forbidden, hostile
+from tests.support import forbidden, hostile, limit_probes
+from tests.support.cheating_programs import CHEATS
 from tests.support.pipeline import wait_until
+from tests.support.sandbox_probes import observe
 
 SECRET = "a-marked-secret-9f2c"
 LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, processes=16, output_kb=64)
@@ -98,18 +101,46 @@ def test_forbidden_action_fails_inside_the_sandbox(
     assert not (folder / "escaped").exists()
 
 
-def test_program_that_inspects_the_harness_can_cheat(sandbox: Sandbox) -> None:
-    """It shares its process with the tests: what is promised ends here, and models/README.md says so."""
-    search = """
-import os, sys
-def f(x):
-    frame = sys._getframe()
-    while 'proof' not in frame.f_locals:
-        frame = frame.f_back
-    os.write(frame.f_locals['channel'], (frame.f_locals['proof'] + ' passed \\n').encode())
-    os._exit(0)
-"""
-    assert sandbox.run(Program(search, hostile.TESTS, "f")).outcome == "passed"
+# By their verdict: what stops the probe, or how much it may hold in the end.
+STOPPED = {
+    "eleven processes": "memory", "eleven, the supervisor stopped": "memory",
+    "eleven, the supervisor starved": "memory", "eleven, the supervisor limited": "memory",
+    "eleven, the supervisor overwritten": "memory", "shared mappings": "memory",
+    "unread Unix sockets": "memory", "empty files": "error", "links with long names": "error",
+    "eleven endless loops": "timeout", "a loop in one child after the other": "timeout",
+}  # fmt: skip
+HELD = {
+    "files in memory": 0, "System V memory": 0, "System V semaphores": 0, "large pages lent to pipes": 0,
+    "events that nobody reads": 0, "message queues": 0, "pending signals": 256, "timers": 256,
+    "both folders": 0,
+}  # fmt: skip
+
+
+def test_program_that_wants_more_is_stopped_or_gets_no_more(sandbox: Sandbox) -> None:
+    patient = Sandbox(limit_probes.LIMITS.model_copy(update={"wall_seconds": 60, "cpu_seconds": 2}))
+    outcomes = verdicts(patient, {name: limit_probes.PROBES[name][1] for name in (*STOPPED, *HELD)})
+    assert {name: outcomes[name].outcome for name in STOPPED} == STOPPED
+    assert {name: outcomes[name].detail for name in STOPPED if "60 s" in outcomes[name].detail} == {}
+    for name, most in HELD.items():
+        words = outcomes[name].stdout.split()
+        assert words[:1] == ["held"], outcomes[name]
+        assert sum(map(int, words[1:])) <= most, outcomes[name]
+
+
+def test_stopped_supervisor_still_bounds_memory(sandbox: Sandbox) -> None:
+    """It cannot be stopped: a program of eleven processes got a gigabyte past it."""
+    program = limit_probes.PROBES["eleven, the supervisor stopped"][1]
+    verdict, reached = observe(Sandbox(limit_probes.LIMITS), program)
+    assert verdict.outcome == "memory", verdict
+    assert reached.processes <= limit_probes.LIMITS.processes
+    assert reached.own_mb < 4 * limit_probes.LIMITS.memory_mb
+
+
+def test_cheating_answers_pass_only_where_the_page_says_so(sandbox: Sandbox) -> None:
+    """Answer and tests share one process: what is promised ends there."""
+    outcomes = verdicts(sandbox, {name: program for name, (_, program) in CHEATS.items()})
+    passing = {name for name, verdict in outcomes.items() if verdict.outcome == "passed"}
+    assert passing == {name for name, (caught, _) in CHEATS.items() if not caught}
 
 
 def test_programs_see_no_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

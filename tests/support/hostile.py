@@ -50,6 +50,20 @@ if os.fork() == 0:
 ## wants to exit with an error
 import atexit, os
 atexit.register(os._exit, 3)
+## runs an event loop
+import asyncio
+asyncio.run(asyncio.sleep(0))
+## asks other processes
+import multiprocessing
+with multiprocessing.get_context('fork').Pool(2) as pool:
+    assert pool.map(abs, [-1, 2]) == [1, 2]
+## leaves children to others, one after the other
+import os
+for _ in range(60):
+    if os.fork() == 0:
+        child = os.fork()
+        os._exit(0)
+    os.wait()
 ## prints invalid UTF-8
 import os
 os.write(1, b'\\xff\\xfe\\x80 \\xc3')
@@ -166,7 +180,7 @@ while True:
 import os, signal
 os.kill(1, signal.SIGKILL)
 return 0
-## kills processes one by one: error
+## kills processes one by one: timeout
 import os
 for pid in range(1, 40000):
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import marshal
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
 from models.adapters.sandbox import sandbox_command
-from models.adapters.sandbox.sandbox_command import seccomp_filter
+from models.adapters.sandbox.system_calls import seccomp_filter
 from models.core.errors import ServiceError
 from models.core.programs import ExecutionOutcome, ExecutionVerdict, Program, ProgramLimits
 
@@ -25,6 +26,8 @@ CHUNK = 65536
 # The harness writes little; a longer report is not from the harness.
 MAX_REPORT = 65536
 MAX_REASON = 300
+# The first Linux that counts a user's processes in each namespace by itself.
+PROCESSES_PER_NAMESPACE = (5, 14)
 _TRIAL = Program("import os\nif os.fork() == 0:\n    os._exit(0)\nos.wait()")
 
 
@@ -39,6 +42,12 @@ class Sandbox:
         verdict = self.run(_TRIAL)
         if verdict.outcome != "passed":
             raise ServiceError(f"the sandbox runs no program: {verdict.outcome}: {verdict.detail}")
+
+    def describe(self) -> str:
+        """Return what the sandbox has on this machine, and what it has not."""
+        user = "as another user" if sandbox_command.is_root() else "as the same user"
+        shared = "" if _kernel() >= PROCESSES_PER_NAMESPACE else "; programs share one limit of processes"
+        return f"{user}; memory of all processes is watched, not limited by a control group{shared}"
 
     def run(self, program: Program) -> ExecutionVerdict:
         """Run the program, never without protection, and block for `wall_seconds` at most.
@@ -74,6 +83,10 @@ class Sandbox:
             if users:
                 users.write()
             yield process, results
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 
 def _start(command: list[str], input_: BinaryIO, descriptors: list[int]) -> subprocess.Popen[bytes]:
@@ -187,9 +200,9 @@ def _collect(
 
 @cache
 def _harness() -> bytes:
-    """Return the code of `inside`, compiled for this interpreter."""
-    path = Path(__file__).with_name("inside.py")
-    return marshal.dumps(compile(path.read_bytes(), "harness", "exec"))
+    """Return the code that runs inside, compiled for this interpreter."""
+    paths = [Path(__file__).with_name(name) for name in ("tested_program.py", "inside.py")]
+    return b"".join(marshal.dumps(compile(path.read_bytes(), "harness", "exec")) for path in paths)
 
 
 @contextmanager
