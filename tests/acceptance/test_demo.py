@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from producer.cli.demo import STAGES
+from tests.support.pages import README
 from tests.support.pipeline import Home
 
 
@@ -18,7 +19,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def printed(home: Home) -> tuple[str, str]:
-    done = home.starmill("demo", "--replay", "--no-flower")
+    done = home.starmill("demo", "--replay", "--no-flower", seconds=240)
     return done.stdout, done.stderr
 
 
@@ -54,6 +55,16 @@ def test_commands_that_it_ends_with_work(home: Home, printed: tuple[str, str]) -
 
 
 def test_the_demo_again_shows_the_same_run(home: Home, printed: tuple[str, str]) -> None:
-    again = home.starmill("demo", "--replay", "--no-flower")
+    again = home.starmill("demo", "--replay", "--no-flower", seconds=240)
     assert again.stdout == printed[0]
     assert len(home.json("runs")["runs"]) == 1
+
+
+def test_first_page_shows_what_the_replay_gives(home: Home, printed: tuple[str, str]) -> None:
+    run = home.json("status")["run"]
+    report = home.starmill("report", run, "--format", "markdown").stdout.replace("*", "")
+    cells = re.findall(r"^\| smollm2 \| (.+?) \| (\S+ \[.+?) \| (\S+ \[.+?) \|$", README, re.MULTILINE)
+    assert len(cells) >= 4
+    for cell, exact_match, bleu in cells:
+        scores = f"{re.escape(bleu)} .*[|] {re.escape(exact_match)} "
+        assert re.search(rf"^\| smollm2 \| {re.escape(cell)} \| 16 \| {scores}", report, re.MULTILINE), cell

@@ -11,6 +11,8 @@ from html import escape
 from tests.pictures.terminal_session import PROMPT, Frame
 
 CHARACTER, LINE, MARGIN, BAR = 7.83, 18, 16, 30
+# What took longer plays faster.
+PLAYING_SECONDS = 20.0
 STYLE = """
 .paper { fill: #16181d } .bar { fill: #2a2e37 } text { font: 13px ui-monospace, Menlo, Consolas,
  'DejaVu Sans Mono', monospace; fill: #d7dae0; white-space: pre }
@@ -24,6 +26,7 @@ STYLE = """
 def drawn(frames: list[Frame], columns: int, title: str) -> str:
     """Return the SVG of all frames that differ from the one before them."""
     frames = _different(frames)
+    pace = min(1.0, PLAYING_SECONDS / max(frames[-1].second, 1.0))
     height = BAR + 2 * MARGIN + LINE * max(len(frame.lines) for frame in frames)
     width = round(2 * MARGIN + columns * CHARACTER)
     parts = [
@@ -36,7 +39,7 @@ def drawn(frames: list[Frame], columns: int, title: str) -> str:
         f'<text class="title" x="{width / 2}" y="20" text-anchor="middle">{escape(title)}</text>',
     ]  # fmt: skip
     for frame, following in zip(frames, [*frames[1:], None], strict=True):
-        parts.append(_group(frame, following))
+        parts.append(_group(frame, following, pace))
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -48,12 +51,13 @@ def _different(frames: list[Frame]) -> list[Frame]:
     return kept
 
 
-def _group(frame: Frame, following: Frame | None) -> str:
+def _group(frame: Frame, following: Frame | None, pace: float) -> str:
+    begin = round(frame.second * pace, 2)
     if following is None:
-        opening = f'<g class="last" style="animation: before {frame.second}s">'
+        opening = f'<g class="last" style="animation: before {begin}s">'
     else:
-        seconds = round(following.second - frame.second, 2)
-        opening = f'<g class="frame" style="animation: during {seconds}s {frame.second}s">'
+        seconds = round(following.second * pace - begin, 2)
+        opening = f'<g class="frame" style="animation: during {seconds}s {begin}s">'
     return "\n".join([opening, *_texts(frame.lines), "</g>"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -60,3 +61,10 @@ def test_last_screen_is_seen_without_animation() -> None:
     assert [group.get("class") for group in groups] == ["frame", "last"]
     assert [text.text for text in groups[1]] == ["$ a", "b & c"]
     assert [text.get("class") for text in groups[1]] == ["command", None]
+
+
+def test_long_recording_plays_faster() -> None:
+    svg = drawn([Frame(0.0, ("a",)), Frame(30.0, ("b",)), Frame(60.0, ("c",))], 20, "a")
+    assert re.findall(r"animation: \w+ [\d. s]+", svg) == [
+        "animation: during 10.0s 0.0s", "animation: during 10.0s 10.0s", "animation: before 20.0s",
+    ]  # fmt: skip
