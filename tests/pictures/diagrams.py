@@ -43,7 +43,7 @@ def pipeline() -> str:
 
 def rows() -> str:
     """Draw rows, columns, steps and units in one table."""
-    draw = Drawing(WIDTH, 372, "Rows and columns of data; steps add columns; each cell of a step is a unit")
+    draw = Drawing(WIDTH, 314, "Rows and columns of data; steps add columns; each cell of a step is a unit")
     draw.text(165, 30, "columns of your file", "middle small")
     draw.text(455, 30, "columns that steps add", "middle small")
     for number, name in enumerate(("question", "level")):
@@ -66,19 +66,7 @@ def rows() -> str:
         x, y = 290 + 110 * (number % 3), 102 + 58 * (number // 3)
         draw.box(x, y, 100, 46, kind)
         draw.text(x + 50, y + 28, word, "middle small")
-    draw.text(20, 300, "Each cell of a step is a unit: one row, one step, one sample.", "strong")
-    draw.text(
-        20,
-        324,
-        "A unit is queued, asked, paid, tried again and counted alone. It waits for the units it reads,",
-        "small",
-    )
-    draw.text(
-        20,
-        344,
-        "and ends done, skipped (its condition was false, or what it reads failed) or failed, for good.",
-        "small",
-    )
+    draw.text(20, 296, "Each cell of a step is a unit: one row, one step, one sample.", "strong")
     return draw.svg
 
 
@@ -112,13 +100,6 @@ def death() -> str:
     draw.arrow(f"M420 {redis + 18} V{b - 20}")
     draw.arrow(f"M500 {b - 18} V{ledger + 20}")
     draw.arrow(f"M284 {disk} H450 V{b + 20}")
-    draw.text(
-        20,
-        392,
-        "A lease lasts 20 s after the last heartbeat. An answer that had arrived is read from disk;",
-        "small",
-    )
-    draw.text(20, 411, "only calls in flight are made again, and with a gateway not even those.", "small")
     return draw.svg
 
 
