@@ -46,7 +46,7 @@ class Grid(StrictModel):
     """whether requests of worked examples are augmented; left out: as `augment_test`"""
     exemplars: Annotated[list[ExemplarChoice], BeforeValidator(options.as_list)] = Field(["random"])
     """how examples are chosen: at random for each row, fixed for a seed, nearest to the request, or a fixed
-    set that covers the train requests"""
+    set that covers the train requests (greedy k-means++)"""
     seeds: list[Whole] = Field([0])
     """seeds of draws and answers; scores are means over them"""
     wrong_rationales: list[bool] | None = None

@@ -152,8 +152,8 @@ class Model(StrictModel):
     params: Params = {}
     """parameters of every call, such as `temperature`"""
     prompt_format: PromptFormat = "chat"
-    """how a text is put to the model: `raw`, `chatml`, `alpaca`, or `chat` messages; students take `raw`
-    unless set"""
+    """how a text is put: `raw` as it is; `chatml` as a turn after MPT-Chat's system message; `alpaca` in
+    Stanford's template; `chat` as a message. Students take `raw` unless set"""
     max_model_len: Count | None = None
     """most tokens of prompt and answer together; what is too long loses documentation, then examples"""
     rpm: Count | None = None
