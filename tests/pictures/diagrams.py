@@ -73,7 +73,7 @@ def rows() -> str:
 def death() -> str:
     """Draw what happens to a unit whose worker is killed, and whose message is lost."""
     draw = Drawing(
-        WIDTH, 424, "A worker dies; its lease ends; another worker takes the unit and commits once"
+        WIDTH, 372, "A worker dies; its lease ends; another worker takes the unit and commits once"
     )
     lanes = ("worker A", "ledger", "Redis", "worker B", "disk")
     for number, name in enumerate(lanes):
