@@ -7,13 +7,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.core.experiment.axes import RationaleSource
 from models.core.experiment.options import Augment, Rationale, RationaleSeed
-from models.core.identity import draw, row_identity, sort_key
+from models.core.identity import KeyedRows, draw, row_identity, sort_key
 from models.core.pipeline.grid import Cell
 from models.core.pipeline.rounds import round_of
 from models.core.pipeline.stages import VECTOR, train_wording
@@ -35,10 +35,18 @@ async def identity_of(context: RunContext, unit: ClaimedUnit) -> str:
     return row_identity(unit.example.request, unit.example.reference, repeat, unit.example.columns)
 
 
-async def draw_train_rows(context: RunContext, accepted: Container[int], wanted: int, seed: str) -> list[int]:
-    """Draw `wanted` of the accepted examples of the train split, fewer if there are no more."""
+async def draw_train_rows(
+    context: RunContext, accepted: frozenset[int], wanted: int, seed: str, without: Collection[int] = ()
+) -> list[int]:
+    """Draw `wanted` of the accepted examples of the train split but for a few, fewer if there are no more.
+    Units that give the same `accepted` share what is read of them."""
+    return (await _keyed_rows(context, accepted)).draw(wanted, seed, without)
+
+
+@once_per_run
+async def _keyed_rows(context: RunContext, accepted: frozenset[int]) -> KeyedRows:
     keys = await train_keys(context)
-    return draw(((key, example) for example, key in keys.items() if example in accepted), wanted, seed)
+    return KeyedRows((key, example) for example, key in keys.items() if example in accepted)
 
 
 @once_per_run
@@ -97,23 +105,23 @@ async def _choose_ids(context: RunContext, unit: ClaimedUnit, cell: Cell) -> lis
     eligible = await _eligible(context, cell.rationale, cell.wrong_rationales, cell.train_rows)
     question = named_question(unit.example.question_id, unit.example.row)
     own = (await _asked_in_test(context)).get(question, frozenset())
-    others = eligible - own if own else eligible
     seed = f"{context.experiment.seed}/{context.experiment.grid.seeds[unit.sample]}"
     if cell.exemplars in ("random", "fixed"):
         seed += f"/{'fixed' if cell.exemplars == 'fixed' else await identity_of(context, unit)}"
         if context.experiment.identity == "content":
-            return await draw_train_rows(context, others, cell.shots, seed)
-        return draw_exemplars(await _pool(context), others, cell.shots, seed)
+            return await draw_train_rows(context, eligible, cell.shots, seed, own)
+        return draw_exemplars(await _pool(context), eligible - own, cell.shots, seed)
     if cell.exemplars == "diverse":
         covering = await _covering(context, eligible, cell.train_rows, cell.shots, f"{seed}/diverse")
         if own.isdisjoint(covering):
             return covering
-        return await _covering(context, others, cell.train_rows, cell.shots, f"{seed}/diverse")
+        return await _covering(context, eligible - own, cell.train_rows, cell.shots, f"{seed}/diverse")
     from models.core.retrieval.solved_examples import unpack_vector
 
     vector = unpack_vector(unit.inputs["retrieve", VECTOR, 0]["vector"])
     index = await _embedding_index(context, cell.train_rows)
-    return await asyncio.to_thread(index.nearest, vector, others, cell.shots)
+    near = await asyncio.to_thread(index.nearest, vector, eligible, cell.shots + len(own))
+    return [example for example in near if example not in own][: cell.shots]
 
 
 @once_per_run
@@ -234,11 +242,17 @@ async def _draw_accepted(context: RunContext, unit: ClaimedUnit, number: int, wa
     question, which would give the answer away."""
     pool, by_question = await _accepted_rationales(context, number)
     question = named_question(unit.example.question_id, unit.example.row)
-    others = pool.keys() - by_question.get(question, ()) - {unit.example_id}
+    own = by_question.get(question, frozenset()) | {unit.example_id}
     seed = f"{context.experiment.seed}/{await identity_of(context, unit)}/round-{round_of(unit.variant)}"
     if context.experiment.identity == "content":
-        return await draw_train_rows(context, others, wanted, seed)
-    return draw_exemplars(list(pool), frozenset(others), wanted, seed)
+        return await draw_train_rows(context, await _accepted_in(context, number), wanted, seed, own)
+    return draw_exemplars(list(pool), frozenset(pool.keys() - own), wanted, seed)
+
+
+@once_per_run
+async def _accepted_in(context: RunContext, number: int) -> frozenset[int]:
+    pool, _ = await _accepted_rationales(context, number)
+    return frozenset(pool)
 
 
 async def _round_seeds(context: RunContext, unit: ClaimedUnit, wanted: int) -> list[Exemplar]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from models.core.row_values import canonical_text
@@ -14,6 +15,8 @@ from models.core.words import question_group
 T = TypeVar("T")
 RUN_OF_GROUPS = 5
 _BELOW_2_64 = 2**64 - 1
+# Python draws from fewer rows within ten milliseconds.
+MANY_ROWS = 20_000
 
 
 def row_identity(
@@ -65,8 +68,37 @@ def draw(keyed: Iterable[tuple[int, T]], wanted: int, seed: str) -> list[T]:
     The seed puts all keys into an order that looks random, in which others neither come nor go when one does:
     a new value changes only the draws that it enters.
     """
-    numbers = hashlib.blake2b(seed.encode(), digest_size=16).digest()
-    # An odd factor keeps different keys different.
-    factor, shift = int.from_bytes(numbers[:8]) | 1, int.from_bytes(numbers[8:])
+    factor, shift = _order(seed)
     ranked = ((key * factor + shift & _BELOW_2_64, index, value) for index, (key, value) in enumerate(keyed))
     return [value for _, _, value in heapq.nsmallest(wanted, ranked)]
+
+
+def _order(seed: str) -> tuple[int, int]:
+    numbers = hashlib.blake2b(seed.encode(), digest_size=16).digest()
+    # An odd factor keeps different keys different.
+    return int.from_bytes(numbers[:8]) | 1, int.from_bytes(numbers[8:])
+
+
+class KeyedRows:
+    """Rows with their keys, 16 bytes each, from which many seeds draw; without numpy if they are few."""
+
+    def __init__(self, keyed: Iterable[tuple[int, int]]) -> None:
+        self._keys, self._rows = array("Q"), array("q")
+        for key, row in keyed:
+            self._keys.append(key)
+            self._rows.append(row)
+
+    def draw(self, wanted: int, seed: str, without: Collection[int] = ()) -> list[int]:
+        """Return what `draw` returns of all rows but a few, those `without`."""
+        drawn = self._first(wanted + len(without), seed)
+        return [row for row in drawn if row not in without][:wanted]
+
+    def _first(self, number: int, seed: str) -> list[int]:
+        if len(self._keys) < MANY_ROWS or not number:
+            return draw(zip(self._keys, self._rows, strict=True), number, seed)
+        import numpy as np
+
+        factor, shift = map(np.uint64, _order(seed))
+        ranks = np.frombuffer(self._keys, dtype=np.uint64) * factor + shift
+        first = np.argpartition(ranks, min(number, len(ranks)) - 1)[:number]
+        return [self._rows[index] for index in first[np.lexsort((first, ranks[first]))]]

@@ -32,6 +32,7 @@ from storage.ledger.leases import live_owners, unit_is_held
 from storage.schema import GENERATIONS, REJECTIONS, RUNS, SPENDING, UNIT_COUNTS, UNITS
 
 IN_FLIGHT = "in_flight"
+PAGE = 1000
 # This condition lets the index `unit_funnel` serve queries by state.
 ANY_SPLIT = UNITS.c.split.in_((schema.TRAIN, schema.TEST))
 STATES = (schema.WAITING, schema.READY, IN_FLIGHT, schema.DONE, schema.FAILED, schema.SKIPPED)
@@ -187,7 +188,7 @@ def latencies(db: Database, run_id: str) -> dict[str, array[float]]:
     )
     by_stage: dict[str, array[float]] = {}
     with db.read() as connection:
-        for stage, seconds in connection.execute(query):
+        for stage, seconds in connection.execution_options(yield_per=PAGE).execute(query):
             by_stage.setdefault(stage, array("d")).append(seconds)
     return by_stage
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Text, case, cast, func, select
 
 from models.core.growth import GrowthCandidate, GrowthFilter, grown_name, seed_name
 from models.core.identity import question_of, row_identity
-from models.core.pipeline.rounds import round_of
+from models.core.pipeline.rounds import in_round
 from models.core.row_values import canonical_text, look_up
 from models.core.types import Example
 from storage.database import Database
@@ -187,11 +187,14 @@ def growth_filter(db: Database, run: Run) -> GrowthFilter:
 def candidates(db: Database, run: Run, rounds: int) -> Iterator[GrownCandidate]:
     """Yield the candidates of the first `rounds` rounds, by round, train row, sample and pair."""
     for number in range(1, rounds + 1):
-        # Units are planned row by row, and within a row by sample.
-        for row in iter_rows(db, run.id, stages=["grow"]):
-            if round_of(row.variant) != number:
-                continue
-            of_unit = tuple(row.result["shown"])
-            for pair, (request, answer, flaw) in enumerate(row.result["pairs"], 1):
-                candidate = GrowthCandidate(grown_name(row.unit_id, pair), request, answer, flaw, of_unit)
-                yield GrownCandidate(candidate, row.generation or "", row.model or "", number, row.number)
+        yield from candidates_of_round(db, run, number)
+
+
+def candidates_of_round(db: Database, run: Run, number: int) -> Iterator[GrownCandidate]:
+    """Yield the candidates of one round, and read no other."""
+    # Units are planned row by row, and within a row by sample.
+    for row in iter_rows(db, run.id, stages=["grow"], variant=in_round(number)):
+        of_unit = tuple(row.result["shown"])
+        for pair, (request, answer, flaw) in enumerate(row.result["pairs"], 1):
+            candidate = GrowthCandidate(grown_name(row.unit_id, pair), request, answer, flaw, of_unit)
+            yield GrownCandidate(candidate, row.generation or "", row.model or "", number, row.number)

@@ -20,6 +20,7 @@ from storage.ledger.runs import Run
 from storage.schema import DONE, EXAMPLES, RUNS, TEST, TRAIN, UNITS
 
 REASONED = ("rationale", "rationalize")
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,9 @@ def asked_in_test(db: Database, run_id: str) -> dict[str, frozenset[int]]:
                    for split in (TEST, TRAIN))  # fmt: skip
     by_question: defaultdict[str, set[int]] = defaultdict(set)
     with db.read() as connection:
-        asked = {named_question(name, row) for _, name, row in connection.execute(test)} - {""}
-        for example, name, _ in connection.execute(train):
+        rows = connection.execution_options(yield_per=PAGE).execute(test)
+        asked = {named_question(name, row) for _, name, row in rows} - {""}
+        for example, name, _ in connection.execution_options(yield_per=PAGE).execute(train):
             if (question := question_group(name)) in asked:
                 by_question[question].add(example)
     return {question: frozenset(examples) for question, examples in by_question.items()}
@@ -95,7 +97,8 @@ def request_vectors(db: Database, run_id: str) -> list[tuple[int, str]]:
         .order_by(UNITS.c.example_id)
     )
     with db.read() as connection:
-        return [(example, vector) for example, vector in connection.execute(query)]
+        rows = connection.execution_options(yield_per=PAGE).execute(query)
+        return [(example, vector) for example, vector in rows]
 
 
 def load_exemplars(
@@ -165,7 +168,8 @@ def accepted_examples(db: Database, run_id: str, of_round: int) -> list[tuple[in
         .order_by(UNITS.c.example_id)
     )
     with db.read() as connection:
-        return [(example, named_question(name, row)) for example, name, row in connection.execute(query)]
+        rows = connection.execution_options(yield_per=PAGE).execute(query)
+        return [(example, named_question(name, row)) for example, name, row in rows]
 
 
 def _is_right(result: dict[str, Any]) -> bool:

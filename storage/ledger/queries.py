@@ -58,6 +58,7 @@ def iter_rows(
     stages: Sequence[str] | None,
     states: Sequence[str] = (DONE,),
     split: str | None = None,
+    variant: str | None = None,
     examples: Sequence[int] | None = None,
 ) -> Iterator[ResultRow]:
     """Yield units in the order of planning, in bounded memory, of all stages if those are None; `examples`
@@ -73,6 +74,7 @@ def iter_rows(
             *([UNITS.c.stage.in_(stages)] if stages is not None else []),
             UNITS.c.state.in_(states),
             *([UNITS.c.split == split] if split else []),
+            *([UNITS.c.variant == variant] if variant is not None else []),
             *([UNITS.c.example_id.in_(examples)] if examples is not None else []),
         )
         .order_by(UNITS.c.id)

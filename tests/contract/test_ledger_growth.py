@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from models.core.growth import Drop
 from models.core.pipeline.plan import queues
@@ -14,6 +15,7 @@ from storage.ledger.claims import ClaimedUnit
 from storage.schema import READY, TRAIN, WAITING
 from tests.support.clock import Clock
 from tests.support.small_run import Hand, experiment, plan, units
+from worker.steps.grow import JudgedRounds
 
 GROW: dict[str, Any] = {"enabled": True, "rounds": 2, "samples": 2, "least": 1}
 
@@ -67,6 +69,29 @@ def test_candidates_come_by_round_row_sample_and_place(database: Database, clock
     [unit] = [each for each in units(database, variant="round-2", sample=1) if each.needs == 0][-1:]
     assert (last.id, last.flaw, last.shown) == (f"grown-{unit.id}-2", "no_answer", ("train/2",))
     assert [each.round for each in examples.candidates(database, hand.run, 1)] == [1] * 12
+
+
+def test_a_round_is_read_without_the_others_and_judged_once(database: Database, clock: Clock) -> None:
+    hand = begin(database, clock)
+    for variant in ("", "round-2"):
+        for claimed in hand.take(TRAIN, "grow", variant):
+            hand.done(claimed, wrote(claimed, (f"write {variant or 'first'} anew", "x", "")))
+        scheduling.open_rounds(database, hand.run)
+    read: list[Any] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *sent: read.append(sent[3]))
+    second = [each.candidate for each in examples.candidates_of_round(database, hand.run, 2)]
+    assert {each.request for each in second} == {"write round-2 anew"}
+    assert any("round-2" in _values(sent) for sent in read)
+    first = [each.candidate for each in examples.candidates_of_round(database, hand.run, 1)]
+    judged = JudgedRounds(examples.growth_filter(database, hand.run))
+    kept = [judged.keep(1, first), judged.keep(1, first), judged.keep(2, second)]
+    assert [[each.request for each in of_round] for of_round in kept] == [
+        ["write first anew"], ["write first anew"], ["write round-2 anew"],
+    ]  # fmt: skip
+
+
+def _values(sent: Any) -> list[Any]:
+    return list(sent.values() if isinstance(sent, dict) else sent)
 
 
 def test_growth_filter_knows_both_splits(database: Database, clock: Clock) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.core.identity import draw, group_starts, question_of, row_identity, sort_key
+from models.core.identity import KeyedRows, draw, group_starts, question_of, row_identity, sort_key
 
 KEYED = [(sort_key(row_identity(f"request {row}", "x")), row) for row in range(60)]
 SEEDS = [f"0/0/{row_identity(f'test {row}', 'y')}" for row in range(3000)]
@@ -35,6 +36,22 @@ def test_rows_are_drawn_evenly() -> None:
     assert 60 < min(counted.values()) < max(counted.values()) < 145
     pairs = Counter(frozenset(rows) for rows in drawn)
     assert max(pairs.values()) < 14  # 1.7 on average
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+def test_many_draws_from_the_same_rows_are_the_draws_of_each(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With numpy and without, and without the rows of a unit's own question."""
+    monkeypatch.setattr("models.core.identity.MANY_ROWS", many)
+    rows = KeyedRows(KEYED)
+    for seed in SEEDS[:50]:
+        for wanted in (0, 1, 3, 59, 60, 99):
+            assert rows.draw(wanted, seed) == draw(KEYED, wanted, seed)
+        own = set(draw(KEYED, 2, seed)) | {12}
+        others = [(key, row) for key, row in KEYED if row not in own]
+        assert rows.draw(3, seed, own) == draw(others, 3, seed)
+    assert KeyedRows([]).draw(3, "seed") == []
 
 
 def test_new_row_changes_only_the_draws_that_it_enters() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+from collections.abc import Sequence
 
 from models.core.answers.parsers import parse_pairs
 from models.core.growth import GrowthCandidate, GrowthFilter
@@ -73,7 +75,7 @@ async def _other_seeds(
     seeds, row = await _grow_seeds(context), unit.example.row
     count = min(shown, len(seeds)) - 1
     if context.experiment.identity == "content":
-        return await draw_train_rows(context, frozenset(seeds) - {unit.example_id}, count, seed)
+        return await draw_train_rows(context, await _all_seeds(context), count, seed, {unit.example_id})
     return [seeds[index + (index >= row)] for index in rng.sample(range(len(seeds) - 1), count)]
 
 
@@ -83,22 +85,48 @@ async def _grow_seeds(context: RunContext) -> list[int]:
 
 
 @once_per_run
+async def _all_seeds(context: RunContext) -> frozenset[int]:
+    return frozenset(await _grow_seeds(context))
+
+
+@once_per_run
 async def _grown_before(context: RunContext, number: int) -> list[SeedExample]:
-    """Return what the filter keeps of all rounds before `number`. They are over, so it stays the same. The
-    filter runs in a thread, because the loop keeps leases."""
-    growth_filter, candidates = await context.ledger(_candidates_before, context.run, number)
-    return await asyncio.to_thread(_kept, growth_filter, candidates)
+    """Return what the filter keeps of all rounds before `number`. They are over, so it stays the same, and
+    each is read and judged once."""
+    if number == 1:
+        return []
+    earlier = await _grown_before(context, number - 1)
+    judged = await _judged_rounds(context)
+    candidates = await context.ledger(_candidates, context.run, number - 1)
+    # The filter runs in a thread of its own, because the loop and the ledger's threads keep leases.
+    return [*earlier, *await asyncio.to_thread(judged.keep, number - 1, candidates)]
 
 
-def _candidates_before(db: Database, run: Run, number: int) -> tuple[GrowthFilter, list[GrowthCandidate]]:
-    return examples.growth_filter(db, run), [
-        each.candidate for each in examples.candidates(db, run, number - 1)
-    ]
+def _candidates(db: Database, run: Run, number: int) -> list[GrowthCandidate]:
+    return [each.candidate for each in examples.candidates_of_round(db, run, number)]
 
 
-def _kept(growth_filter: GrowthFilter, candidates: list[GrowthCandidate]) -> list[SeedExample]:
-    return [
-        SeedExample(each.id, each.request, each.answer)
-        for each in candidates
-        if growth_filter.judge(each) is None
-    ]
+@once_per_run
+async def _judged_rounds(context: RunContext) -> JudgedRounds:
+    return JudgedRounds(await context.ledger(examples.growth_filter, context.run))
+
+
+class JudgedRounds:
+    """The rounds that a filter has judged, and what it kept of each: it remembers, so that it may judge none
+    twice, also if the caller did not wait for the first time."""
+
+    def __init__(self, growth_filter: GrowthFilter) -> None:
+        self._filter = growth_filter
+        self._kept: dict[int, list[SeedExample]] = {}
+        self._judging = threading.Lock()
+
+    def keep(self, number: int, candidates: Sequence[GrowthCandidate]) -> list[SeedExample]:
+        """Return what is kept of a round, after all rounds before it."""
+        with self._judging:
+            if number not in self._kept:
+                self._kept[number] = [
+                    SeedExample(each.id, each.request, each.answer)
+                    for each in candidates
+                    if self._filter.judge(each) is None
+                ]
+            return self._kept[number]
