@@ -23,6 +23,7 @@ from tornado.web import RequestHandler
 from models.core.display import visible
 from storage.limits.usage import connect_reader
 from storage.logs import configure_logging
+from storage.password_tries import PasswordTries, TooManyTries
 from storage.settings import load_settings
 
 USER = "starmill"
@@ -52,14 +53,18 @@ class GuardedFlower(Flower):  # type: ignore[misc]
         # Flower's pages check it again, and its API needs one.
         options.basic_auth = [login]
         self._expected = login.encode()
+        self._tries = PasswordTries()
         super().__init__(options=options, **more)
 
     def get_handler_delegate(
         self, request: HTTPServerRequest, target_class: type[RequestHandler], *args: Any, **kwargs: Any
     ) -> Any:
-        if self._is_authorized(request):
-            view = QueueView if target_class is BrokerView else target_class
-            return super().get_handler_delegate(request, view, *args, **kwargs)
+        try:
+            if self._is_authorized(request):
+                view = QueueView if target_class is BrokerView else target_class
+                return super().get_handler_delegate(request, view, *args, **kwargs)
+        except TooManyTries as error:
+            return super().get_handler_delegate(request, Locked, {"too_many": error})
         return super().get_handler_delegate(request, Locked)
 
     def _is_authorized(self, request: HTTPServerRequest) -> bool:
@@ -68,7 +73,9 @@ class GuardedFlower(Flower):  # type: ignore[misc]
             given = base64.b64decode(credentials, validate=True)
         except ValueError:
             return False
-        return kind.lower() == "basic" and hmac.compare_digest(given, self._expected)
+        if kind.lower() != "basic":
+            return False
+        return self._tries.admits(hmac.compare_digest(given, self._expected), request.remote_ip or "")
 
 
 class QueueView(BrokerView):  # type: ignore[misc]
@@ -82,9 +89,17 @@ class QueueView(BrokerView):  # type: ignore[misc]
 
 
 class Locked(RequestHandler):
-    """Answers every request with 401, so that it does not show which pages exist."""
+    """Answers every request with 401, so that it does not show which pages exist; with 429 who guesses."""
+
+    def initialize(self, too_many: TooManyTries | None = None) -> None:
+        self._too_many = too_many
 
     def prepare(self) -> None:
+        if self._too_many:
+            self.set_status(429)
+            self.set_header("Retry-After", str(round(self._too_many.seconds + 0.5)))
+            self.finish(f"{self._too_many}\n")
+            return
         self.set_status(401)
         self.set_header("WWW-Authenticate", 'Basic realm="Starmill"')
         self.finish("Log in.")

@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from models.core.errors import ServiceError
 from producer.results.report import html as report_html
 from producer.serve import row_pages
-from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, TooManyTries, address_of
+from producer.serve.auth import COOKIE, SESSION_SECONDS, Guard, Sessions, address_of
 from producer.serve.metrics import exposition
 from producer.serve.pages import HERE, list_context, render, run_context
 from producer.serve.report_tables import TableMaker
@@ -36,6 +36,7 @@ from producer.serve.snapshots import RunSnapshot, SnapshotCache, Streams
 from storage.ledger import queries
 from storage.ledger.counts import RunSummary
 from storage.ledger.runs import UnreadableRun
+from storage.password_tries import TooManyTries
 from storage.schema import PAUSED, RUNNING
 
 PAGE = 50

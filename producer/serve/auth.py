@@ -21,20 +21,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from storage.password_tries import PasswordTries, TooManyTries
+
 SESSION_SECONDS = 7 * 86400.0
 MAX_SESSIONS = 1000
-FREE_TRIES = 3
-MAX_PAUSE = 60.0
-MEMORY_SECONDS = 900.0
-MAX_ADDRESSES = 10_000
-
-
-class TooManyTries(Exception):
-    """An address may not try again for another `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"too many wrong passwords: try again in {seconds:.0f} s")
-        self.seconds = seconds
 
 
 class Sessions:
@@ -44,29 +34,11 @@ class Sessions:
         self._password = _digest(password)
         self._clock = clock
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._tries = PasswordTries(clock)
 
     def accepts(self, password: str, address: str) -> bool:
-        """Return whether this is the password.
-
-        After FREE_TRIES wrong ones from a network, each doubles the pause before the next try. Raise
-        TooManyTries during the pause.
-        """
-        now, network = self._clock(), _network(address)
-        tries, since = self._wrong.get(network, (0, now))
-        if now - since > MEMORY_SECONDS:
-            tries = 0
-        pause = min(MAX_PAUSE, 2.0 ** (tries - FREE_TRIES)) if tries >= FREE_TRIES else 0.0
-        if now - since < pause:
-            raise TooManyTries(pause - (now - since))
-        if hmac.compare_digest(_digest(password), self._password):
-            self._wrong.pop(network, None)
-            return True
-        self._wrong[network] = tries + 1, now
-        self._wrong.move_to_end(network)
-        while len(self._wrong) > MAX_ADDRESSES:
-            self._wrong.popitem(last=False)
-        return False
+        """Return whether this is the password. Raise TooManyTries if the address gave too many wrong ones."""
+        return self._tries.admits(hmac.compare_digest(_digest(password), self._password), address)
 
     def open_session(self) -> str:
         """Open a session and return its token."""
@@ -86,15 +58,6 @@ class Sessions:
 def _digest(text: str) -> bytes:
     """Return a digest of fixed length, safe to compare."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
-
-
-def _network(address: str) -> str:
-    """Return the /64 network of an IPv6 address, since its owner has all of it; else the address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 COOKIE = "starmill_session"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +56,31 @@ class FlowerProcess:
 
 
 def fetch(
-    url: str, login: str | None, method: str = "GET", headers: Mapping[str, str] | None = None
+    url: str,
+    login: str | None,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    source: str = "127.0.0.1",
 ) -> tuple[int, bytes]:
-    """Status and body; `login` is `user:password`."""
+    """Status and body; `login` is `user:password`, `source` the address of this client."""
     sent = dict(headers or {})
     if login is not None:
         sent["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
     request = urllib.request.Request(url, headers=sent, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.build_opener(_From(source)).open(request, timeout=30) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+class _From(urllib.request.HTTPHandler):
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._connection: Any = partial(http.client.HTTPConnection, source_address=(source, 0))
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._connection, req)
 
 
 def units_in(task: Mapping[str, Any]) -> int:

@@ -9,11 +9,12 @@ import pytest
 
 from producer.progress.status import LimitWatch, Status, read_status
 from producer.serve import snapshots as readings_module
-from producer.serve.auth import FREE_TRIES, MAX_PAUSE, MAX_SESSIONS, SESSION_SECONDS, Sessions, TooManyTries
+from producer.serve.auth import MAX_SESSIONS, SESSION_SECONDS, Sessions
 from producer.serve.snapshots import REST, SnapshotCache
 from storage.database import Database
 from storage.ledger import runs, scheduling
 from storage.ledger.runs import Run
+from storage.password_tries import FREE_TRIES, MAX_PAUSE, TooManyTries
 from storage.settings import load_settings
 from tests.support.clock import Clock
 from tests.support.small_run import plan
