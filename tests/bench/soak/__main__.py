@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,7 @@ AFTERWARDS = {
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stop what was started
     for name in [name for name in os.environ if name.startswith("STARMILL_") or name == "OPENAI_API_KEY"]:
         del os.environ[name]  # nothing of the developer's own
     facts = machine.facts()
@@ -83,7 +85,9 @@ def _soak(starmill: SoakedStarmill, db: Database, options: argparse.Namespace) -
         share = number / (len(victims) + 1)
         _run_until(lambda share=share: sampler.done >= share * units, starmill, sampler, deadline)  # type: ignore[misc]
         phase = sampler.begin(f"after kill -9 of {victim}")
-        phase.in_flight = sampler.calls_in_flight(starmill.pids()["worker-0"] if victim == "worker" else None)
+        if victim in {"worker", "everything"}:  # nobody else has calls
+            dead = starmill.pids()["worker-0"] if victim == "worker" else None
+            phase.in_flight = sampler.calls_in_flight(dead)
         starmill.kill(victim)
     _run_until(lambda: starmill.is_over, starmill, sampler, deadline)
     sampler.end()

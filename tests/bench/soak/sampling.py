@@ -19,7 +19,7 @@ from storage.database import Database
 from storage.ledger import runs
 from storage.schema import GENERATIONS
 from tests.bench.process_tree import processes_below, proportional_bytes
-from tests.bench.soak.soaked import SoakedStarmill
+from tests.bench.soak.soaked import CALLS_AT_ONCE, SoakedStarmill
 
 SAMPLE_SECONDS = 1.0
 # The kernel walks all pages of each process for it.
@@ -120,16 +120,14 @@ class Sampler:
         })  # fmt: skip
 
     def calls_in_flight(self, pid: int | None) -> int:
-        """Count the calls that are at the model server, of all workers or at most of one process."""
-        at_server = int(self._starmill.server.totals()["in_flight"])
-        return min(at_server, self._claimed_calls(pid)) if pid else at_server
-
-    def _claimed_calls(self, pid: int) -> int:
-        query = select(func.count()).where(
-            GENERATIONS.c.done.is_(False), GENERATIONS.c.lease_owner.contains(f":{pid}:")
-        )
+        """Return how many calls may be in flight, of all workers or of one process: those that are claimed and
+        have no answer in the ledger, as far as the limit lets them begin. What the server has answered a
+        moment ago may not have arrived."""
+        owner = GENERATIONS.c.lease_owner
+        mine = owner.contains(f":{pid}:") if pid else owner.is_not(None)
         with self._db.read() as connection:
-            return int(connection.execute(query).scalar_one())
+            claimed = connection.execute(select(func.count()).where(GENERATIONS.c.done.is_(False), mine))
+            return min(int(claimed.scalar_one()), CALLS_AT_ONCE)
 
     def _read_processes(self) -> None:
         phase = self.phase
