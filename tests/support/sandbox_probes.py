@@ -90,13 +90,13 @@ def _free_bytes() -> int:
 
 
 def _children(pid: int) -> set[int]:
-    found: set[int] = set()
+    pids: set[int] = set()
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
                 path = Path(f"/proc/{pid}/task/{thread}/children")
-                found |= {int(word) for word in path.read_text(encoding="ascii").split()}
-    return found
+                pids |= {int(word) for word in path.read_text(encoding="ascii").split()}
+    return pids
 
 
 def _descendants(pid: int) -> list[int]:
