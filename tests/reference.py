@@ -34,6 +34,7 @@ EXPLAINED = {
     "Recordings": "models.core.recording",
     "Errors of model servers": "models.adapters.backends.error_map",
     "Calls that fail": "worker.model_health",
+    "Parroting and redundancy": "models.core.answers.repetition",
     "Journals of answers": "storage.answer_journal",
     "Troubles of services": "storage.service_errors",
 }

@@ -60,7 +60,9 @@ def test_the_pages_are_short() -> None:
         page: sum(bool(re.search(r"\w", word)) for word in PAGES[page].split()) for page in WRITTEN_BY_HAND
     }
     assert sizes["README.md"] <= 2_500
-    assert sum(sizes.values()) <= 11_000, sizes
+    # A record of measurements, which grows with them.
+    del sizes["deploy/SCALING.md"]
+    assert sum(sizes.values()) <= 10_500, sizes
 
 
 def test_a_long_sentence_is_seen() -> None:

@@ -1,7 +1,12 @@
 """Rationales that repeat: their request (parroting), or their own sentences (redundancy).
 
-Words are compared by their first letters, so that "creates" is "creating". The thresholds were set on one
-half of 200 rationales that were read and labelled; models/README.md has the figures.
+Words are compared by their first letters, so that "creates" is "creating". Of the paper's
+rationales 200 were read and labelled by one person. Thresholds were set on those of questions with an even
+number; the other 105 gave, with intervals of Wilson at 95 %:
+
+    parroting     precision 20 of 21, 77 to 99 %    recall 20 of 28, 53 to 85 %
+    redundancy    precision 13 of 19, 46 to 85 %    recall 13 of 19, 46 to 85 %
+    hint leaks    precision  2 of  2, 34 to 100 %   recall  2 of  2, 34 to 100 %
 """
 
 from __future__ import annotations
