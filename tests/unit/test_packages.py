@@ -7,14 +7,17 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from producer.cli import main
 from producer.cli.commands import LazyCommand, app
 from storage.database import Database
 from storage.ledger import runs
@@ -176,15 +179,39 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_no_file_is_long() -> None:
+def files_of(*paths: str) -> list[str]:
     """Files under version control, and new ones that git does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *paths]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return [path for path in listed.stdout.splitlines() if (REPOSITORY / path).exists()]
+
+
+def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    """Templates, presets, pages of the server, marks of types, migrations; no page for readers."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    files = files_of("models", "storage", "worker", "producer")
+    assert held == {
+        path.removeprefix("producer/facade/")
+        for path in files
+        if not (path.count("/") == 1 and path.endswith(".md"))
+    }
+    assert "starmill/py.typed" in held
+
+
+def test_the_command_tells_its_release(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"starmill {version('starmill')}\n")
+
+
+def test_no_file_is_long() -> None:
+    listed = files_of("*.py")
     assert "tests/unit/test_packages.py" in listed
-    lengths = {path: len((REPOSITORY / path).read_bytes().splitlines())
-               for path in listed if (REPOSITORY / path).exists()}  # fmt: skip
+    lengths = {path: len((REPOSITORY / path).read_bytes().splitlines()) for path in listed}
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
 
 
