@@ -25,7 +25,7 @@ from storage.ledger.run_progress import RunProgress, read_progress
 from storage.ledger.runs import Run
 from storage.ledger.scheduling import QueueRoom, SendableUnit
 from storage.logs import OncePerMinute
-from storage.schema import READY, RUNNING
+from storage.schema import READY, RUNNING, TRAIN
 from storage.service_errors import cause, machine_trouble, redis_trouble
 from storage.settings import Settings
 
@@ -34,6 +34,8 @@ RESEND_SECONDS = 10.0
 # While a queue is more than half full, its messages are there: none is sent again.
 NO_END = 1e9
 LEADER_LEASE = 8.0
+# A statement over all units of a run: of millions it takes longer than LEADER_LEASE.
+LONG_LEASE = 300.0
 # Counts that are the sum of more differences are replaced by it.
 MAX_DIFFERENCES = 2000
 
@@ -84,17 +86,22 @@ class Feeder:
 
     def lead(self) -> str:
         """Become the run's one feeder, or stay it. Return the name of the leader."""
-        leader = scheduling.claim_feeding(self.db, self.run.id, self.name, self.clock(), LEADER_LEASE)
+        leader = self._claim(LEADER_LEASE)
         if leader != self.name and _is_dead(leader):
             leader = scheduling.claim_feeding(
                 self.db, self.run.id, self.name, self.clock(), LEADER_LEASE, dead=leader
             )
         return leader
 
+    def _claim(self, lease: float) -> str:
+        return scheduling.claim_feeding(self.db, self.run.id, self.name, self.clock(), lease)
+
     def tick(self) -> bool:
         """Send the units that fit into the queues. Return whether every unit of the run is final."""
         progress = read_progress(self.db, self.run.id)
         self.run_state = progress.state
+        if not (progress.barrier_open or progress.has_open(TRAIN)):
+            self._claim(LONG_LEASE)
         freed = scheduling.open_rounds(self.db, self.run, progress)
         if scheduling.open_barrier(self.db, self.run, progress) or freed:
             progress = read_progress(self.db, self.run.id)
@@ -120,6 +127,7 @@ class Feeder:
         waiting = self._waiting(self._ready_queues(progress), lengths, now)
         rooms = self._rooms(waiting, lengths)
         if rooms and self._starts is None:
+            self._claim(LONG_LEASE)
             self._starts = scheduling.group_start_units(self.db, self.run)
         taken = scheduling.take_sendable(
             self.db, self.run.id, rooms, now, self._starts or frozenset(), self._grouped
