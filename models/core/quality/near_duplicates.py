@@ -79,8 +79,8 @@ class NearDuplicates:
         # Multiply and shift modulo 2^64 (Dietzfelbinger et al., 1997); the lower bits are thrown away.
         hashes = (phrases.astype(np.uint64)[:, None] * self._factors + self._summands) >> np.uint64(32)
         minima = hashes.min(axis=0)[: self._bands * self._rows].reshape(self._bands, self._rows)
-        mixed = (minima * self._mix).sum(axis=1, dtype=np.uint64) >> np.uint64(32)
-        return mixed.astype(np.uint32)
+        mixed: NDArray[np.uint64] = (minima * self._mix).sum(axis=1, dtype=np.uint64)
+        return (mixed >> np.uint64(32)).astype(np.uint32)
 
     def _groups(self) -> Iterator[list[int]]:
         """Yield groups of texts that share a band, in their order, band by band."""

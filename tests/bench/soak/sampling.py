@@ -120,9 +120,8 @@ class Sampler:
         })  # fmt: skip
 
     def calls_in_flight(self, pid: int | None) -> int:
-        """Return how many calls may be in flight, of all workers or of one process: those that are claimed and
-        have no answer in the ledger, as far as the limit lets them begin. What the server has answered a
-        moment ago may not have arrived."""
+        """Return how many calls may be in flight, of all workers or of one process: those that are claimed,
+        as far as the limit lets them begin. The server does not know which of its answers have arrived."""
         owner = GENERATIONS.c.lease_owner
         mine = owner.contains(f":{pid}:") if pid else owner.is_not(None)
         with self._db.read() as connection:

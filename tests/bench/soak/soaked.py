@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,10 +197,15 @@ def soaked(folder: Path, rows: int, workers: int, threads: int, statements: bool
             )
         experiment = write_soak_experiment(folder, server.url, rows)
         producers: list[subprocess.Popen[bytes]] = []
-        stack.callback(lambda: [process.kill() for process in producers])
+        stack.callback(_kill, producers)
         yield SoakedStarmill(
             home, experiment, rows, server, postgres, supervisor, producers, database, redis_url, folder
         )  # fmt: skip
+
+
+def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _configure(postgres: Postgres, database: str, statements: bool) -> None:
