@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -44,6 +44,7 @@ from storage.settings import Settings
 from worker.admission import AdmissionQueue, UnlimitedAdmission
 from worker.first_call import FirstCall, UsedUpLimits
 from worker.model_health import ModelHealth
+from worker.per_object import PerObject
 
 if TYPE_CHECKING:
     from storage.passages.retriever import Retriever
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # A wait for a limit that is worth telling.
 LONG_WAIT_SECONDS = 5.0
+# Servers of runs that are over keep their connections, until there are more than so many.
+MAX_SERVERS = 32
 # Settings that do not need a client of their own.
 SHARED = {"name", "params", "price", "rpm", "tpm", "prompt_format"}
 # Settings of a model in this process that need it opened once more. Changes of other settings wait for the
@@ -78,25 +81,12 @@ class ModelClient:
         return CallReport(outcome, tokens, retry_after, limits.rpm, limits.tpm)
 
 
-class PerObject(Generic[T]):
-    """Values by the identity of an object; a value is dropped together with its object."""
-
-    def __init__(self) -> None:
-        self._values: dict[int, T] = {}
-
-    def get(self, owner: object, make: Callable[[], T]) -> T:
-        key = id(owner)
-        if key not in self._values:
-            self._values[key] = make()
-            weakref.finalize(owner, self._values.pop, key, None).atexit = False
-        return self._values[key]
-
-
 class Clients:
     """All clients of a process. `owner` is the name of this process for the limits.
 
-    Clients belong to one event loop, retrievers to a thread. Clients of servers and models stay open;
-    recordings and retrievers are dropped with the last run that uses them.
+    Clients belong to one event loop, retrievers to a thread. Models stay open, and so do the clients of the
+    MAX_SERVERS servers that were opened last; recordings and retrievers are dropped with the last run that
+    uses them.
     """
 
     def __init__(self, settings: Settings, owner: str) -> None:
@@ -132,6 +122,18 @@ class Clients:
     def client(self, endpoint: Model) -> ModelClient:
         """Return the client. Endpoints of one model and key share limits; the newest endpoint sets them."""
         return self._client_of_endpoint.get(endpoint, lambda: self._open_client(endpoint))
+
+    @property
+    def servers(self) -> int:
+        """The number of clients of servers that are open."""
+        return len(self._backends)
+
+    async def close_unused(self) -> None:
+        """Close the oldest clients of servers, beyond MAX_SERVERS, that no run uses."""
+        used = {id(client.backend) for client in self._client_of_endpoint.values()}
+        idle = [key for key, backend in self._backends.items() if id(backend) not in used]
+        for key in idle[: max(0, len(self._backends) - MAX_SERVERS)]:
+            await self._backends.pop(key).close()
 
     def recording(self, endpoint: Model) -> Recorded:
         """Return the recording from which an endpoint of backend `replay` answers. Raise ServiceError if it

@@ -177,6 +177,7 @@ class Runtime:
                 context, _ = self._contexts.pop(run_id)
                 context.stopping.set()
                 self.clients.cancel_run(run_id)
+        await self.clients.close_unused()
 
     async def _report_waits(self) -> None:
         await self.clients.report(self.queues())
