@@ -127,10 +127,10 @@ def test_images_are_built_here_or_pinned_to_a_release() -> None:
     images = [service["image"] for service in COMPOSE.values() if "image" in service]
     images += [container["image"] for pod in pods().values() for container in pod["containers"]]
     for image in images:
-        name, _, tag = image.replace("${REGISTRY:-}", "").replace("${VERSION:-0.1.0}", "0.1.0").partition(":")
+        name, _, tag = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", image).partition(":")
         if name.startswith("starmill-"):
             assert name.removeprefix("starmill-") in targets
-            assert tag == "0.1.0"
+            assert tag == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
         else:
             assert re.search(r"\d+\.\d+", tag), image
 
