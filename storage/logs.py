@@ -104,17 +104,6 @@ def configure_logging(level: str, form: str, worker: str = "") -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
-def escape_unconfigured_lines() -> None:
-    """Make the warnings of a process that configures no logging safe, too: Python prints them as they are."""
-    if logging.lastResort:
-        logging.lastResort.setFormatter(_VisibleMessages())
-
-
-class _VisibleMessages(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
-
-
 def _log_fields(record: logging.LogRecord) -> Mapping[str, str]:
     fields: Mapping[str, str] = getattr(record, "about", {})
     return fields

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -36,9 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if _runs_here(argv):
             start_early_worker()
         from producer.cli.commands import app
-        from storage.logs import escape_unconfigured_lines
 
-        escape_unconfigured_lines()
+        _escape_warnings()
         code = app(args=argv or ["--help"], prog_name="starmill", standalone_mode=False)
         if code == TYPER_INTERRUPTED:
             code = INTERRUPTED
@@ -68,6 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         stop_early_worker()
     sys.exit(code or 0)
+
+
+def _escape_warnings() -> None:
+    """Make the warnings of a command that configures no logging visible, too."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_VisibleMessages())
+
+
+class _VisibleMessages(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def _runs_here(argv: Sequence[str]) -> bool:
