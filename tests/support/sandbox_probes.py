@@ -38,16 +38,17 @@ class Reached:
         pids = [pid for child in _children(os.getpid()) - others for pid in _descendants(child)]
         # Without the sandbox's own two: bubblewrap and the supervisor.
         self.processes = max(self.processes, len(pids) - 2)
-        used, counted = sum(_proportional_bytes(pid) for pid in pids), False
+        used = sum(_proportional_bytes(pid) for pid in pids)
         for pid in pids[::-1]:
             with contextlib.suppress(OSError, IndexError, ValueError):
                 network = Path(f"/proc/{pid}/net/sockstat").read_text(encoding="ascii")
                 folders = [os.statvfs(f"/proc/{pid}/root/{folder}") for folder in FOLDERS]
-                if not counted and os.stat(f"/proc/{pid}/root").st_dev != os.stat("/").st_dev:
-                    counted = True
+                # Before bubblewrap has built the sandbox, these are the machine's own.
+                if all(each.f_blocks * each.f_frsize == LIMITS.disk_mb * MEGABYTE for each in folders):
                     self.sockets = max(self.sockets, int(network.split()[2]))
                     used += sum((each.f_blocks - each.f_bfree) * each.f_frsize for each in folders)
                     self.files = max(self.files, *(each.f_files - each.f_ffree for each in folders))
+                    break
         self.own_mb = max(self.own_mb, used / MEGABYTE)
 
     def __str__(self) -> str:

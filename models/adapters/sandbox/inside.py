@@ -9,7 +9,7 @@ them die when it ends. Every program pays for the imports, so only the cheapest 
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # unlike `signal`, it costs nothing
 import os
 import resource
 import select
