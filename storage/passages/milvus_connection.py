@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import logging
+import shutil
+import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from models.adapters.private_files import private_folder
@@ -22,8 +24,34 @@ CONNECT_SECONDS = 10.0
 # An idle client sends pings. Lite's server takes them for an attack: it hangs up after two minutes of
 # encoding, and gRPC writes that to standard error.
 NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
-_lite_users: Counter[str] = Counter()
+_lite_servers: dict[Path, _LiteServer] = {}
 _lite_guard = threading.Lock()
+
+
+class _LiteServer:
+    """Lite's server for one folder, in this process. It asks for no token, so it listens on a socket in a
+    folder of this user alone; pymilvus would have it listen on a port of this machine."""
+
+    def __init__(self, lite: Path) -> None:
+        from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+        self.users = 0
+        self._folder = tempfile.mkdtemp(prefix="starmill-milvus-")
+        self.uri = f"unix:{self._folder}/socket"
+        try:
+            # It joins both by a colon.
+            path: Any = f"{self._folder}/socket"
+            self._server, self._db, _ = start_server_in_thread(str(lite), host="unix", port=path)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        self._server.stop(grace=2)
+        self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Connection:
@@ -45,18 +73,26 @@ class Connection:
         self.label = f"Milvus at {_without_password(uri)}"
         self._lite = _lite_path(uri)
         with _lite_guard:
-            if self._lite:
-                private_folder(self._lite.parent)
+            address = self._serve_lite(self._lite) if self._lite else uri
             try:
                 self.client: MilvusClient = pymilvus.MilvusClient(
-                    str(self._lite or uri),
-                    timeout=CONNECT_SECONDS,
-                    grpc_options=NO_PINGS if self._lite else {},
+                    address, timeout=CONNECT_SECONDS, grpc_options=NO_PINGS if self._lite else {}
                 )
             except pymilvus.MilvusException as error:
+                self._release_lite()
                 raise ServiceError(self._why(error)) from None
             if self._lite:
-                _lite_users[str(self._lite)] += 1
+                _lite_servers[self._lite].users += 1
+
+    def _serve_lite(self, lite: Path) -> str:
+        """Return the address of the server of a Lite folder; start it if this process has none."""
+        if lite not in _lite_servers:
+            private_folder(lite.parent)
+            try:
+                _lite_servers[lite] = _LiteServer(lite)
+            except Exception as error:  # noqa: BLE001 (a folder in use, damaged, or of another release)
+                raise ServiceError(self._why(error)) from None
+        return _lite_servers[lite].uri
 
     def _why(self, error: Exception) -> str:
         if self._lite and _is_locked(self._lite):
@@ -97,12 +133,13 @@ class Connection:
             self.client.close()
             if self._lite is None:
                 return
-            lite, self._lite = str(self._lite), None
-            _lite_users[lite] -= 1
-            if not _lite_users[lite]:
-                from milvus_lite.server_manager import server_manager_instance
+            _lite_servers[self._lite].users -= 1
+            self._release_lite()
+            self._lite = None
 
-                server_manager_instance.release_server(lite)
+    def _release_lite(self) -> None:
+        if self._lite and not _lite_servers[self._lite].users:
+            _lite_servers.pop(self._lite).stop()
 
 
 def _lite_path(uri: str) -> Path | None:
