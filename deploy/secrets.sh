@@ -16,6 +16,9 @@ password() { # NAME: a file of 48 hexadecimal digits, which no URL and no shell 
 redis=$(password redis-password)
 postgres=$(password postgres-password)
 dashboard=$(password dashboard-password)
+feeder=$(password feeder-password)
+worker=$(password worker-password)
+reader=$(password reader-password)
 
 # Redis keeps the hash only; deploy/redis.acl says what the user may do.
 hash=$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)
@@ -24,11 +27,20 @@ hash=$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)
     echo "user starmill on #$hash $(grep -v '^#' "$here/redis.acl" | tr '\n' ' ')"
 } > "$folder/users.acl"
 
-cat > "$folder/starmill.env" <<EOF
-STARMILL_REDIS_URL=redis://starmill:$redis@$redis_host:6379/0
-STARMILL_DATABASE_URL=postgresql://starmill:$postgres@$database_host:5432/starmill
+addresses() { # ROLE PASSWORD: deploy/roles.sql says what the role may do in the ledger
+    echo "STARMILL_REDIS_URL=redis://starmill:$redis@$redis_host:6379/0"
+    echo "STARMILL_DATABASE_URL=postgresql://$1:$2@$database_host:5432/starmill"
+}
+addresses starmill "$postgres" > "$folder/starmill.env" # the owner, for commands
+addresses starmill_feeder "$feeder" > "$folder/feeder.env"
+addresses starmill_worker "$worker" > "$folder/worker.env"
+addresses starmill_reader "$reader" > "$folder/reader.env"
+cat > "$folder/role-passwords.sql" <<EOF
+ALTER ROLE starmill_feeder PASSWORD '$feeder';
+ALTER ROLE starmill_worker PASSWORD '$worker';
+ALTER ROLE starmill_reader PASSWORD '$reader';
 EOF
 echo "STARMILL_DASHBOARD_PASSWORD=$dashboard" > "$folder/dashboard.env"
 [ -e "$folder/teacher.env" ] || echo 'OPENAI_API_KEY=' > "$folder/teacher.env"
 # Read inside containers by users of their own; the folder keeps others out.
-chmod 644 "$folder/users.acl" "$folder/postgres-password"
+chmod 644 "$folder/users.acl" "$folder/postgres-password" "$folder/role-passwords.sql"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import yaml
+from sqlalchemy import make_url
 
 from producer.local.services import free_port
 from storage.ledger import runs
@@ -24,18 +26,23 @@ from tests.support.production import DEPLOY, production_redis
 from tests.support.services import Postgres
 
 PASSWORD = "open sesame"
+COMPOSE = yaml.load((DEPLOY / "compose.yaml").read_text(), yaml.SafeLoader)["services"]
+ROLES = [f"secrets/{part}.env" for part in ("feeder", "worker", "reader")]
 
 
 @contextmanager
 def launched(home: Home) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start each line as launchers do, with /bin/sh. SIGTERM must end each with exit code 0."""
     lines = [line for line in (DEPLOY / "Procfile").read_text().splitlines() if not line.startswith("#")]
-    commands = [re.fullmatch(r"[A-Za-z0-9_-]+: (\S.*)", line)[1] for line in lines]  # type: ignore[index]
+    names, commands = zip(*(line.split(": ", 1) for line in lines), strict=True)
     environment = home.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     processes = [
-        subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], env=environment, cwd=home.path.parent)
-        for command in commands
-    ]
+        subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command}"], cwd=home.path.parent,
+            env=environment | {"STARMILL_DATABASE_URL": as_role(name, environment["STARMILL_DATABASE_URL"])},
+        )
+        for name, command in zip(names, commands, strict=True)
+    ]  # fmt: skip
     try:
         yield processes
     finally:
@@ -44,6 +51,12 @@ def launched(home: Home) -> Iterator[list[subprocess.Popen[bytes]]]:
         codes = [process.wait(120) for process in processes]
     assert codes == [0] * len(commands)
     assert not home.processes()
+
+
+def as_role(process: str, url: str) -> str:
+    """Return the URL of the ledger for the role that a process of the Procfile has in compose.yaml."""
+    [part] = [Path(file).stem for file in COMPOSE[process]["env_file"] if file in ROLES]
+    return make_url(url).set(username=f"starmill_{part}").render_as_string(hide_password=False)
 
 
 @pytest.mark.timeout(600)
@@ -62,6 +75,8 @@ def test_a_run_ends_under_the_processes_of_the_procfile(tmp_path: Path, postgres
         }  # fmt: skip
         home = Home(tmp_path / "home", settings)
         home.starmill("runs")  # brings the tables up to date
+        with psycopg.connect(database) as owner:
+            owner.execute((DEPLOY / "roles.sql").read_text())
         with launched(home) as processes:
             for port in (page, flower):
                 wait_until(lambda port=port: answers(port), "page and Flower answer")

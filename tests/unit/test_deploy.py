@@ -30,7 +30,7 @@ TEXTS = {
     and "secrets" not in path.relative_to(DEPLOY).parts
 }
 COMPOSE = yaml.safe_load(TEXTS["compose.yaml"])["services"]
-QUEUES = re.compile(r"model\.\S+|retrieve|judge,python")
+QUEUES = re.compile(r"model\.\S+|retrieve|judge|python")
 
 
 def objects(*kinds: str) -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_every_command_and_option_is_one_of_the_product() -> None:
 
 def test_workers_serve_queues_that_there_are_with_threads_and_names() -> None:
     workers = [line for line in command_lines() if line[:4] == ["celery", "-A", "worker", "worker"]]
-    assert len(workers) >= 4 + 5 + 5
+    assert len(workers) >= 5 + 6 + 6
     for line in workers:
         assert QUEUES.fullmatch(line[line.index("-Q") + 1]), line
         assert line[line.index("-P") + 1] == "threads"
@@ -96,11 +96,54 @@ def test_workers_serve_queues_that_there_are_with_threads_and_names() -> None:
 def test_the_same_processes_run_everywhere() -> None:
     procfile = set(re.findall(r"^(\w+): ", TEXTS["Procfile"], re.MULTILINE))
     services = {
-        name for name in COMPOSE if name not in {"redis", "postgres", "milvus", "migrate", "starmill"}
+        name
+        for name in COMPOSE
+        if name not in {"redis", "postgres", "milvus", "migrate", "roles", "starmill"}
     }
     assert services - {"student-gpu"} == procfile
     deployed = {entry["metadata"]["name"] for entry in objects("Deployment")} - {"tools"}
     assert deployed == procfile
+
+
+def test_worker_of_model_written_code_is_apart() -> None:
+    """It alone serves its queue, and nothing else: without keys, without files of others, without the net."""
+    shared = [line for line in command_lines() if "-Q" in line and "judge" in line[line.index("-Q") + 1]]
+    assert [line[line.index("-Q") + 1] for line in shared] == ["judge"] * 3
+    compose = yaml.safe_load(TEXTS["compose.yaml"])
+    judge, others = compose["services"]["judge"], compose["services"].keys() - {"judge"}
+    assert judge["env_file"] == ["secrets/worker.env"]
+    assert judge["networks"] == ["services"]
+    assert compose["networks"]["services"]["internal"] is True
+    met = {name for name in others if "services" in compose["services"][name].get("networks", [])}
+    assert met == {"redis", "postgres"}
+    [home] = judge["volumes"]
+    assert [name for name in others if home in compose["services"][name].get("volumes", [])] == []
+    [pod] = [
+        entry["spec"]["template"] for entry in objects("Deployment") if entry["metadata"]["name"] == "judge"
+    ]
+    uses = {name for name in pod["metadata"]["labels"] if name.startswith("starmill/")}
+    assert uses == {"starmill/broker", "starmill/ledger"}
+    [container] = pod["spec"]["containers"]
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": "starmill"}},
+        {"secretRef": {"name": "starmill-worker"}},
+    ]
+    assert all("emptyDir" in volume for volume in pod["spec"]["volumes"])
+
+
+def test_only_commands_own_the_ledger() -> None:
+    """What runs for months has a role that cannot delete a run or change a table (deploy/roles.sql)."""
+    role = {"feeder": "feeder", "page": "reader", "flower": "reader"}
+    environments = {name: service.get("env_file", []) for name, service in COMPOSE.items()}
+    for entry in objects("Deployment"):
+        [container] = entry["spec"]["template"]["spec"]["containers"]
+        name = entry["metadata"]["name"]
+        secrets = [source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source]
+        if name != "tools":
+            assert secrets[0] == f"starmill-{role.get(name, 'worker')}", name
+            assert environments[name][0] == f"secrets/{role.get(name, 'worker')}.env", name
+    owners = {name for name, files in environments.items() if "secrets/starmill.env" in files}
+    assert owners <= {"migrate", "starmill"}
 
 
 def test_every_extra_is_one_of_the_product_and_a_producer_has_no_torch() -> None:
@@ -180,5 +223,5 @@ def test_every_metric_is_one_of_the_run_page() -> None:
 
 
 def test_files_that_kustomize_must_have_in_its_own_folder_are_the_same() -> None:
-    for name in ("redis.conf", "milvus-etcd.yaml"):
+    for name in ("redis.conf", "milvus-etcd.yaml", "roles.sql"):
         assert TEXTS[name] == TEXTS[f"kubernetes/base/{name}"]
