@@ -32,8 +32,6 @@ from tests.support.pages import (
 )
 
 EVERYTHING = "\n".join(PAGES.values())
-# The pages of others follow.
-PLAIN = sorted(page for page in WRITTEN_BY_HAND if page != "deploy/SCALING.md")
 # Words of a sentence.
 LONGEST = 30
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
@@ -50,7 +48,7 @@ def test_every_key_of_an_experiment_is_in_the_reference() -> None:
             assert f"\n| `{key}` | " in PAGES[REFERENCE], f"{name}: {key}"
 
 
-@pytest.mark.parametrize("page", PLAIN)
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND)
 def test_no_sentence_is_long(page: str) -> None:
     assert [sentence for sentence in sentences(PAGES[page]) if len(sentence.split()) > LONGEST] == []
 
