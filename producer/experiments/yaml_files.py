@@ -41,7 +41,8 @@ class ExperimentLoader(yaml.SafeLoader):
         self._values: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark, is_alias = event.start_mark, isinstance(event, yaml.AliasEvent)
         if self._depth >= MAX_DEPTH:
             raise _out_of_bounds(f"nested more than {MAX_DEPTH} levels deep; flatten it", mark)
         self._depth += 1

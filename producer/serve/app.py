@@ -163,9 +163,8 @@ class Site:
         return Response(exposition(known, time.time()), media_type=CONTENT_TYPE_LATEST)
 
     async def login_page(self, http: Request) -> Response:
-        return HTMLResponse(
-            render("login.html", following=_next_page(http.query_params.get("next")), says="")
-        )
+        following = _next_page(http.query_params.get("next"))
+        return HTMLResponse(render("login.html", following=following, says=""))
 
     async def login(self, http: Request) -> Response:
         if http.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
