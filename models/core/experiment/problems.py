@@ -133,8 +133,9 @@ def _unknown_key(fault: Fault, root: type[BaseModel]) -> str:
     """Return the nearest key of the section, or the sections to which the key belongs."""
     key, is_top = str(fault.path[-1]), len(fault.path) == 1
     known = [*fault.known, *(TAKEN_OUT if is_top else ())]
-    near = get_close_matches(key, known, n=1)
     elsewhere = homes(root).get(key, [])
+    # A key that another section has is not taken for one that loading takes out.
+    near = get_close_matches(key, fault.known if elsewhere else known, n=1)
     if near and (not elsewhere or SequenceMatcher(None, key, near[0]).ratio() >= NEAR):
         return f"unknown key; did you mean {near[0]}?"
     if "" in elsewhere:
