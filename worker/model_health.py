@@ -1,10 +1,12 @@
 """The health of a model as one process sees it: its last answer, the calls that fail, and their bounds.
 
-429                                 asked again as limits allow; 50 times while others succeed
-5xx, broken connection, broken off  asked again with backoff; 5 times while others succeed
-no answer in time                   asked 3 times, since each may be billed
-refused without a reason            asked again twice
-no call succeeds at all             waits, up to six hours; then the run pauses
+    429                                 asked again as limits allow; 50 times while others succeed
+    5xx, broken connection, broken off  asked again with backoff; 5 times while others succeed
+    no answer in time                   asked 3 times, since each may be billed
+    refused without a reason            asked again twice
+    no call succeeds at all             waits, up to six hours; then the run pauses
+
+The last line counts for a model, the others for one request.
 """
 
 from __future__ import annotations
