@@ -14,8 +14,10 @@ from producer.experiments.datasets import read_dataset
 from producer.experiments.load import pin_recordings
 from producer.experiments.row_requirements import (
     check_step_columns,
+    require_cluster_column,
     require_references,
     require_right_passages,
+    require_search_of_any_rows,
     require_step_references,
     require_tests,
     require_train_rows,
@@ -55,6 +57,8 @@ def read_checked(experiment: Experiment, first: int | None = None) -> tuple[Expe
         require_tests(experiment, splits)
     if experiment.steps or experiment.report.by:
         check_step_columns(experiment, splits)
+    require_cluster_column(experiment, splits)
+    require_search_of_any_rows(experiment)
     if first is None:
         require_train_rows(experiment, splits)
     require_step_references(experiment, splits)

@@ -7,9 +7,11 @@ from itertools import chain, islice
 
 from models.core.errors import ExperimentError, UsageError
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.passages import BASE
+from models.core.experiment.passages import BASE, LEARNED
+from models.core.near_names import nearest_column
 from models.core.pipeline.grid import prompted_cells
 from models.core.pipeline.steps import check_columns
+from models.core.row_values import look_up
 from models.core.types import Example
 from storage.schema import TEST, TRAIN
 
@@ -96,6 +98,41 @@ def require_train_rows(experiment: Experiment, splits: Mapping[str, Iterable[Exa
         )
 
 
+def require_search_of_any_rows(experiment: Experiment) -> None:
+    """Raise ExperimentError if a cell of the learning curve shows what a search finds that has learned from
+    all train rows."""
+    for cell in prompted_cells(experiment):
+        search = experiment.passages.named(cell.retrieval) if experiment.passages and cell.retrieval else None
+        if cell.train_rows and search and search.method in LEARNED:
+            key = "passages" if cell.retrieval == BASE else f"passages.alternatives.{cell.retrieval}"
+            problem = f"counts train rows, and {key}.method {search.method} learns from all of them"
+            remedy = "take method dense, bm25 or fusion, or leave train_rows out"
+            raise ExperimentError(experiment.name, "grid.train_rows", f"{problem}; {remedy}")
+
+
+def require_cluster_column(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
+    """Raise ExperimentError if no row that has a score has the column that names its question."""
+    name = experiment.report.cluster
+    scored = {TEST: splits[TEST]} if experiment.examined else splits
+    if name and not any(_has(row, name) for rows in scored.values() for row in rows):
+        rows = f"{TEST} row" if experiment.examined else "row"
+        problem = f"no {rows} has the column {name}; {nearest_column(name, _columns(scored))}"
+        raise ExperimentError(experiment.name, "report.cluster", problem)
+
+
+def _has(row: Example, name: str) -> bool:
+    try:
+        return look_up(row.columns, name) not in (None, "")
+    except KeyError:
+        return False
+
+
+def _columns(splits: Mapping[str, Iterable[Example]]) -> list[str]:
+    """Return the columns of the first rows, which need not have the same."""
+    rows = chain.from_iterable(islice(each, FIRST) for each in splits.values())
+    return list(dict.fromkeys(name for row in rows for name in row.columns))
+
+
 def _uses(experiment: Experiment) -> dict[str, tuple[str, str]]:
     """Return by split what needs references, and what to do without them."""
     rationale, judge = experiment.rationale, experiment.judge
@@ -115,7 +152,5 @@ def _uses(experiment: Experiment) -> dict[str, tuple[str, str]]:
 
 
 def check_step_columns(experiment: Experiment, splits: Mapping[str, Iterable[Example]]) -> None:
-    """Raise ExperimentError if a step reads a column that no row of the data has, or would overwrite one.
-    Rows need not have the same columns."""
-    rows = chain.from_iterable(islice(each, FIRST) for each in splits.values())
-    check_columns(experiment, list(dict.fromkeys(name for row in rows for name in row.columns)))
+    """Raise ExperimentError if a step reads a column that no row of the data has, or would overwrite one."""
+    check_columns(experiment, _columns(splits))

@@ -18,7 +18,7 @@ from models.adapters.encoders.encoder import Encoder, NoEncoder, passage_text
 from models.adapters.private_files import private_folder
 from models.core.errors import ServiceError, UsageError
 from models.core.experiment.experiment import Experiment
-from models.core.experiment.passages import Passages
+from models.core.experiment.passages import LEARNED, Passages
 from models.core.pipeline.grid import Searches
 from models.core.retrieval.learned_ranking import TrainedCorpus, TrainingExamples, train_rankings
 from models.core.retrieval.solved_examples import normalize
@@ -40,7 +40,6 @@ from storage.passages.learned_index import (
     save_learned_index,
 )
 from storage.passages.milvus_store import MilvusStore
-from storage.passages.retriever import LEARNED
 from storage.passages.snapshot import CorpusVectors, Meta, Snapshot, write_snapshot
 from storage.passages.vectors import ROUNDING
 from storage.schema import TRAIN

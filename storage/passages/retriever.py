@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from models.adapters.encoders.transformers_encoder import Reranker
 
 QUERIES_AT_ONCE = 64
-LEARNED = ("weighted", "learned")
 # A cross-encoder reads this many of the best hits.
 RERANKED = 50
 # Vectors that are kept for other searches of the same requests: 12 MB of MiniLM's.

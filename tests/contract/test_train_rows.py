@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.core.errors import UsageError
+from models.core.errors import ExperimentError, UsageError
 from models.core.experiment.axes import ExemplarChoice
 from models.core.pipeline.stages import VECTOR
 from models.core.retrieval.solved_examples import pack_vector
 from models.core.types import Example
-from producer.experiments.row_requirements import require_train_rows
+from producer.experiments.row_requirements import require_search_of_any_rows, require_train_rows
 from storage.database import Database
 from storage.ledger.runs import config_hash
 from storage.schema import TEST, TRAIN
@@ -89,3 +89,19 @@ def test_more_rows_than_there_are_is_refused() -> None:
     require_train_rows(experiment(grid=GRID), {TRAIN: rows, TEST: rows})
     with pytest.raises(UsageError, match=r"grid\.train_rows: 20 rows .* has 19; take 19 or less"):
         require_train_rows(experiment(grid=GRID), {TRAIN: rows[1:], TEST: rows})
+
+
+@pytest.mark.parametrize(("method", "retrieval", "key"), [
+    ("learned", True, "passages"), ("weighted", "other", "passages.alternatives.other"),
+])  # fmt: skip
+def test_search_that_learns_from_all_rows_is_refused(method: str, retrieval: bool | str, key: str) -> None:
+    passages = {"method": method} if retrieval is True else {"alternatives": {"other": {"method": method}}}
+    learning = {"passages": passages, "grid": GRID | {"retrieval": [retrieval]}}
+    with pytest.raises(
+        ExperimentError, match=rf"{key}\.method {method} learns from all .* leave train_rows out"
+    ):
+        require_search_of_any_rows(experiment(**learning))
+    for name in ("train_rows", "retrieval"):  # all rows, or a curve without documentation
+        kept = {axis: value for axis, value in learning["grid"].items() if axis != name}
+        require_search_of_any_rows(experiment(passages=passages, grid={"retrieval": [False]} | kept))
+    require_search_of_any_rows(experiment(grid=learning["grid"] | {"retrieval": [True]}))

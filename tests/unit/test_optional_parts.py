@@ -12,7 +12,7 @@ from models.core.experiment.experiment import Experiment
 from models.core.pipeline.grid import Searches, cells
 from models.core.pipeline.plan import planned_slots
 from models.core.types import AnswerTests, Example
-from producer.experiments.row_requirements import require_references
+from producer.experiments.row_requirements import require_cluster_column, require_references
 from producer.index import require_passages
 from storage.schema import TEST, TRAIN
 from tests.support.experiment_files import MINIMAL, load, refusal
@@ -150,3 +150,22 @@ def test_references_are_not_needed_where_nothing_compares(tmp_path: Path) -> Non
     tested = Example(0, "q", "sort", "", tests=AnswerTests("assert f()"))
     executed = of_data(tmp_path, students=[], rationale={"correctness": "execution"})
     require_references(executed, {TRAIN: [tested], TEST: []})
+
+
+def test_cluster_column_that_no_scored_row_has_is_refused(tmp_path: Path) -> None:
+    """The train row has it, but only test rows have a score."""
+    rows = [
+        Example(row, str(row), "sort", "x", columns={"topic": "" if row else None, "meta": {"level": row}})
+        for row in range(2)
+    ]
+    splits = {TRAIN: [Example(0, "q", "sort", "x", columns={"topik": "a"})], TEST: rows}
+    for column in ("topik", "topic", "meta.leveln"):
+        experiment = load(tmp_path, STUDENTS_ONLY | {"report": {"cluster": column}})
+        with pytest.raises(
+            ExperimentError, match=rf"report\.cluster: no test row has .* {column};.* topic, meta"
+        ):
+            require_cluster_column(experiment, splits)
+    for column in ("", "meta.level"):
+        require_cluster_column(load(tmp_path, STUDENTS_ONLY | {"report": {"cluster": column}}), splits)
+    teacher_only = load(tmp_path, TEACHER_ONLY | {"report": {"cluster": "topik"}})
+    require_cluster_column(teacher_only, splits)

@@ -52,7 +52,8 @@ class Grid(StrictModel):
     wrong_rationales: list[bool] | None = None
     """whether wrong rationales are shown, too; left out: `rationale.drop_wrong` decides"""
     train_rows: list[Count] | None = None
-    """sizes of the train split from which examples are drawn, for a learning curve"""
+    """sizes of the train split from which examples are drawn, for a learning curve; refused beside a search
+    that learns from all of it"""
     contrasts: Annotated[Contrasts | None, PlainValidator(read_contrasts)] = None
     """what is tested: axes, pairs of an axis such as `rationale: [first_pass, star]`, or `explore`; left out:
     all"""

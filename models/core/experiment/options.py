@@ -210,7 +210,8 @@ class ReportSettings(StrictModel):
     by: Annotated[list[str], BeforeValidator(as_list)] = Field([])
     """columns of the data that have a table each, of their 50 most frequent values; names may be dotted"""
     cluster: str = ""
-    """the column whose equal values make rows one question, for intervals and tests"""
+    """the column whose equal values make rows one question, for intervals and tests; one that no row has is
+    refused"""
     repeated_ids: Literal["each", "last"] | None = None
     """test rows that share an id: `each` has a score, or the `last` alone, as in the paper; left out: `last`
     for extraction `paper`"""

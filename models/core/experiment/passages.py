@@ -16,6 +16,8 @@ from pydantic import (
 from models.core.experiment.endpoints import Count, StrictModel, Whole
 
 Method = Literal["dense", "bm25", "fusion", "weighted", "learned"]
+# Methods that learn from the train split.
+LEARNED: tuple[Method, ...] = ("weighted", "learned")
 Control = Literal["oracle", "random", "filler"]
 
 # The name of the section in a cell of the grid. Alternatives have their own names.
@@ -68,7 +70,8 @@ class Search(StrictModel):
     """The search for documentation."""
 
     method: Method = "dense"
-    """what ranks passages: vectors, words, both ranks, a weighted sum, or learned trees"""
+    """what ranks passages: vectors, words, both ranks, a weighted sum, or learned trees; the last two learn
+    from all train rows"""
     query: Literal["joined", "steps"] = "joined"
     """an augmentation is `joined` to the request, or each of its steps is encoded and added"""
     strip_literals: bool = False
