@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,12 @@ TRAIN_ROWS = 24
 
 @dataclass(frozen=True)
 class Grid:
-    """A started run, and what its units have become."""
+    """A started run, and what its units have become; `stage` is the one that is watched."""
 
     db: Database
     run: Run
     settings: Settings
+    stage: str = "answer"
 
     def feed_until(
         self, answered: int, seconds: float = 300, by: subprocess.Popen[bytes] | None = None
@@ -82,7 +83,7 @@ class Grid:
             return Counter(connection.scalars(query))
 
     def _answers(self, *columns: Any) -> list[Any]:
-        query = select(*columns).where(UNITS.c.run_id == self.run.id, UNITS.c.stage == "answer")
+        query = select(*columns).where(UNITS.c.run_id == self.run.id, UNITS.c.stage == self.stage)
         with self.db.read() as connection:
             return list(connection.execute(query))
 
@@ -93,9 +94,18 @@ def settings_in(home: Path, redis_url: str) -> Settings:
 
 @contextmanager
 def planned(
-    settings: Settings, model: Path, rows: int, name: str = "grid", word: str = "asked", **student: Any
+    settings: Settings,
+    model: Path,
+    rows: int,
+    name: str = "grid",
+    word: str = "asked",
+    *,
+    stage: str = "answer",
+    splits: Mapping[str, list[Example]] | None = None,
+    sections: Mapping[str, Any] | None = None,
+    **student: Any,
 ) -> Iterator[Grid]:
-    """Shots 0 and 2 for each row; the train split is done."""
+    """Shots 0 and 2 for each row, or what `sections` say; the train split is done if answers are watched."""
     params = student.pop("params", {"temperature": 0, "max_tokens": 24})
     engine = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "gpu_memory_utilization": 0.2}
     experiment = Experiment.model_validate({
@@ -104,19 +114,19 @@ def planned(
         "students": [{"name": "small", "backend": "vllm", "model": str(model), "max_model_len": 1024,
                       "params": params, "engine": {**engine, **student.pop("engine", {})}, **student}],
         "task": conala(), "augment": {"enabled": False}, "rationale": {"passes": 0},
-        "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none"]},
+        "grid": {"shots": [0, 2], "retrieval": [False], "rationale": ["none"]}, **(sections or {}),
     })  # fmt: skip
-    splits = {TRAIN: examples(TRAIN_ROWS, "taught"), TEST: examples(rows, word)}
+    splits = splits or {TRAIN: examples(TRAIN_ROWS, "taught"), TEST: examples(rows, word)}
     with closing(Database(settings.database)) as db:
         db.migrate()
         run = runs.plan_run(db, name, experiment, splits, time.time())
         runs.start_run(db, name, time.time())
         run = runs.load_run(db, name)
         hand = Hand(db, run, time.time)
-        for slot in run.slots[TRAIN]:
+        for slot in run.slots[TRAIN] if stage == "answer" else ():
             for claimed in hand.take(TRAIN, slot.stage, slot.variant):
                 hand.done(claimed, {"text": "", "correct": False, "passages": []})
-        yield Grid(db, run, settings)
+        yield Grid(db, run, settings, stage)
 
 
 def examples(count: int, word: str) -> list[Example]:

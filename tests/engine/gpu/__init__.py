@@ -1,0 +1,1 @@
+"""Measurements of workers on one GPU, beside vLLM alone."""
