@@ -26,6 +26,10 @@ pytestmark = pytest.mark.timeout(900)
                                 "mean max_lora_rank"),
         ({"warp_factor": 9}, r"model tiny: engine\.warp_factor: vLLM \S+ has no such argument; look at"),
         ({"kv_cache_dtype": "feather"}, "model tiny: vLLM cannot open .*cache_dtype: Input should be"),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}},
+         "model tiny: vLLM cannot open .*num_speculative_tokens: Input should be greater than 0$"),
+        ({"data_parallel_size": 2, "data_parallel_size_local": 3},
+         r"vLLM cannot open .*data_parallel_size_local \(3\) must be <= data_parallel_size \(2\)$"),
     ],
 )  # fmt: skip
 def test_what_vllm_does_not_take_is_named_in_one_line(

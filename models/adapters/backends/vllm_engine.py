@@ -104,7 +104,8 @@ def _stat_logger(load: Load) -> Callable[..., Any]:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's message, cut short; of pydantic's, the key and what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("For further information")]
     message = lines[0] if lines else type(error).__name__
     if len(lines) > 1 and "validation error" in lines[0]:
         message = ": ".join(line.partition(" [type=")[0] for line in lines[1:3])
