@@ -25,6 +25,25 @@ from tests.support.sandbox_probes import observe
 SECRET = "a-marked-secret-9f2c"
 LIMITS = ProgramLimits(cpu_seconds=1, wall_seconds=8, memory_mb=256, disk_mb=4, processes=16, output_kb=64)
 
+# As a worker does with a rationale that is judged by tests.
+WORKER = """
+import asyncio, os, socket
+from pathlib import Path
+from models.core.programs import Program, ProgramLimits
+from storage.settings import Settings
+from worker.clients import Clients
+held = open("secret")
+os.set_inheritable(held.fileno(), True)
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("socket")
+listening.listen()
+clients = Clients(Settings(home=Path("home")), "worker")
+program = Program(Path("program.py").read_text())
+verdict = asyncio.run(clients.execute(program, ProgramLimits(), lambda: None))
+print(verdict.outcome, verdict.detail, verdict.stdout, sep=chr(10), flush=True)
+os._exit(0)
+"""
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
@@ -166,6 +185,24 @@ for path in glob.glob('/proc/[0-9]*/environ') + glob.glob('/proc/[0-9]*/cmdline'
     assert "'sandbox'" not in verdict.stdout
     assert " sandbox 65534 " in verdict.stdout
     assert str(Path.home()) not in verdict.stdout.partition("/proc/")[0]
+
+
+def test_program_of_a_worker_with_a_key_sees_none_of_it(sandbox: Sandbox, folder: Path, port: int) -> None:
+    """A teacher's worker is started with its key, beside a file with a secret, and has both open."""
+    (folder / "program.py").write_text(forbidden.SEARCH.format(port=port, folder=folder))
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER], cwd=folder, stdout=subprocess.PIPE, text=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENAI_API_KEY": SECRET, "HOME": str(folder)},
+    ) as worker:  # fmt: skip
+        found, _ = worker.communicate()
+    assert worker.returncode == 0
+    verdict, _, seen = found.partition("\n")
+    assert verdict == "passed", found
+    assert SECRET not in seen
+    assert str(folder) not in seen
+    # It did look: its own environment, and what it may read outside of Python and the system.
+    assert "'HOME': '/tmp'" in seen
+    assert {line for line in seen.splitlines() if line.startswith("file ")} == {"file /etc/ld.so.cache"}
 
 
 def test_programs_are_strangers_to_each_other(sandbox: Sandbox) -> None:

@@ -95,3 +95,39 @@ resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 open('/proc/sys/kernel/hostname', 'w').write('mine')
 """).items()
 }
+
+# Prints all that it finds of the process that runs it, and fails if it gets through to a socket.
+SEARCH = """
+import glob, os, socket, sys
+print(dict(os.environ))
+for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline"):
+    try:
+        print(path, open(path, "rb").read().decode().replace("\\0", " "))
+    except OSError as error:
+        print(path, error.strerror)
+for path in glob.glob("/proc/[0-9]*/fd/*"):
+    try:
+        print(path, os.readlink(path))
+        if os.path.isfile(path):
+            print(open(path).read(4096))
+    except OSError as error:
+        print(path, error.strerror)
+system = ("/proc", "/dev", "/usr", "/lib", "/lib64", "/bin", "/etc/alternatives", sys.base_prefix)
+for top, folders, files in os.walk("/"):
+    folders[:] = [
+        name for name in folders
+        if os.path.join(top, name) not in (*system, *sys.path) and name != "site-packages"
+    ]
+    for name in files:
+        print("file", os.path.join(top, name))
+for family, address in (
+    (socket.AF_INET, ("127.0.0.1", {port})), (socket.AF_INET, ("192.0.2.1", 443)),
+    (socket.AF_UNIX, "{folder}/socket"[:100]),
+):
+    try:
+        socket.socket(family).connect(address)
+    except OSError:
+        continue
+    raise SystemError("it was allowed")
+assert [line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]] == ["lo"]
+"""
