@@ -11,6 +11,9 @@ from pathlib import Path
 
 from models.core.errors import ServiceError, UsageError
 
+# A temporary name is longer than its file's, which may be as long as a name can be: it has the beginning.
+NAME_SHOWN = 40
+
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
@@ -18,14 +21,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
     require_writable_file(path)
     with _beside(path) as temporary:
         yield temporary
-        temporary.replace(path)
+        temporary.replace(os.path.realpath(path))
 
 
 def require_writable_file(path: Path) -> None:
     """Raise UsageError, before the work, if no file could take this name after it."""
+    if str(path) == "-":
+        raise UsageError("-o -: writes a file, not standard output; name one, such as ./-")
+    _require_place(path)
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path}: is not a file; give the name of one")
-    _require_folder(path)
 
 
 @contextmanager
@@ -35,6 +40,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     If `path` is a folder already, the new files replace those of the same name, and others stay.
     Raises UsageError.
     """
+    _require_place(path)
     if path.exists() and not path.is_dir():
         raise UsageError(f"-o {path}: is a file; this export writes a folder")
     with _beside(path) as temporary:
@@ -52,10 +58,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    _require_folder(path)
-    # An absolute path: `..` and the empty path have no name.
-    target = path.absolute()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # A whole path: `..` and the empty path have no name. What a link leads to is replaced, not the link.
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{target.name[:NAME_SHOWN]}.{os.getpid()}.tmp"
     try:
         yield temporary
     except OSError as error:
@@ -67,7 +72,14 @@ def _beside(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _require_folder(path: Path) -> None:
+def _require_place(path: Path) -> None:
+    """Raise UsageError if the path has a part that no folder could have, or lies in no folder."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
     if not path.parent.is_dir():
         raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,33 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rows: cannot be written: No space left"):
         break_off(tmp_path / "rows", full)
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ö" * 127, "n" * 250 + ".csv"])
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path, name: str) -> None:
+    with replacing_file(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    with replacing_folder(tmp_path / f"a{name[:-1]}") as temporary:
+        assert temporary.is_dir()
+    assert names(tmp_path) == sorted([name, f"a{name[:-1]}"])
+
+
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path: Path, replacing: Any) -> None:
+    for path in (tmp_path / ("n" * 256), tmp_path / ("n" * 256) / "rows"):
+        with pytest.raises(UsageError, match="cannot be written: File name too long"):
+            replacing(path).__enter__()
+    with pytest.raises(UsageError, match="-o -: writes a file, not standard output"):
+        replacing_file(Path("-")).__enter__()
+
+
+def test_a_link_goes_on_to_lead_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "rows", tmp_path / "disk" / "rows"
+    link.symlink_to(target)
+    for text in ("one", "two"):
+        with replacing_file(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert names(tmp_path) == ["disk", "disk/rows", "rows"]
