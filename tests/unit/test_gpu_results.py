@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine.gpu.__main__ import Part, do_part
-from tests.engine.gpu.by_worker import Bench
+from tests.engine.gpu.by_worker import Measurement
 from tests.engine.gpu.results import Results
 from tests.engine.gpu.shapes import TINY
 
@@ -49,23 +49,27 @@ def parts_of(results: Results) -> Iterator[tuple[str, Any, str]]:
 
 def test_a_part_that_does_not_fit_is_skipped_and_one_that_fails_stops_no_other(results: Results) -> None:
     left = [100.0]
-    bench = Bench(TINY, results.out, lambda: left[0])
+    bench = Measurement(TINY, results.out, lambda: left[0])
     took: dict[str, float] = {}
 
-    def fail() -> dict[str, Any]:
+    def answer(figures: dict[str, Any]) -> None:
+        figures |= case(1.0)
+
+    def fail(figures: dict[str, Any]) -> None:
         raise RuntimeError("no engine\nat all")
 
-    def run_out() -> dict[str, Any]:
+    def run_out(figures: dict[str, Any]) -> None:
+        answer(figures)
         left[0] = -1.0
         raise AssertionError("2 of 9 in 100 s")
 
-    do_part(Part("bare", "long", 101.0, lambda: case(1.0)), bench, results, took)
+    do_part(Part("bare", "long", 101.0, answer), bench, results, took)
     do_part(Part("worker", "broken", 9.0, fail), bench, results, took)
-    do_part(Part("bench", "short", 99.0, lambda: case(1.0)), bench, results, took)
+    do_part(Part("bench", "short", 99.0, answer), bench, results, took)
     do_part(Part("killed", "cut", 99.0, run_out), bench, results, took)
     assert list(parts_of(results)) == [
-        ("long", None, "skipped: takes about 101 s, 100 s are left"),
-        ("broken", None, "failed: RuntimeError: no engine"),
+        ("long", {}, "skipped: takes about 101 s, 100 s are left"),
+        ("broken", {}, "failed: RuntimeError: no engine"),
         ("short", case(1.0), ""),
-        ("cut", None, "cut: AssertionError: 2 of 9 in 100 s"),
+        ("cut", case(1.0), "cut: AssertionError: 2 of 9 in 100 s"),
     ]

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine.gpu import by_worker
-from tests.engine.gpu.by_worker import Bench, Figures
+from tests.engine.gpu.by_worker import Figures, Measurement
 from tests.engine.gpu.results import Results
 from tests.engine.gpu.shapes import ON_GPU, SHAPES, TINY, Scale, without_weights
 from tests.engine.grid import REPOSITORY
@@ -40,17 +40,17 @@ from tests.engine.grid import REPOSITORY
 PARTS = ("worker", "bare", "killed", "starved", "uncached", "bench")
 ROUNDS = 2
 # An engine that ends takes a while, and so does writing.
-RESERVE = 15.0
+RESERVE = 20.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """`guess` is about how many seconds it takes."""
+    """`guess` is about how many seconds it takes; `measure` adds figures as it gets them."""
 
     kind: str
     name: str
     guess: float
-    measure: Callable[[], Figures]
+    measure: Callable[[Figures], None]
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def main() -> int:
     scale = TINY if options.tiny else ON_GPU
     scale = replace(scale, engine={**scale.engine, **options.engine})
     options.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(scale, options.out.resolve(), lambda: ends - time.monotonic())
+    bench = Measurement(scale, options.out.resolve(), lambda: ends - time.monotonic())
     results = Results(bench.out, {**vars(options), "out": str(options.out)})
     with tempfile.TemporaryDirectory(prefix="gpu-", ignore_cleanup_errors=True) as folder:
         models = {
@@ -73,16 +73,17 @@ def main() -> int:
     return 1 if any(part["why"].startswith("failed") for part in results.parts) else 0
 
 
-def do_part(part: Part, bench: Bench, results: Results, took: dict[str, float]) -> None:
+def do_part(part: Part, bench: Measurement, results: Results, took: dict[str, float]) -> None:
     """Measure a part if it fits into what is left; `took` are the seconds of the last of each kind."""
     need, left = took.get(part.kind, part.guess), bench.left()
     if need > left:
-        results.add(part.name, 0, None, f"skipped: takes about {need:.0f} s, {max(0, left):.0f} s are left")
+        results.add(part.name, 0, {}, f"skipped: takes about {need:.0f} s, {max(0, left):.0f} s are left")
         return
     started = time.monotonic()
-    figures, why = None, ""
+    figures: Figures = {}
+    why = ""
     try:
-        figures = part.measure()
+        part.measure(figures)
     except Exception as error:  # noqa: BLE001 (the other parts go on)
         cut = "cut" if bench.left() <= 0 else "failed"
         why = f"{cut}: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
@@ -91,7 +92,7 @@ def do_part(part: Part, bench: Bench, results: Results, took: dict[str, float]) 
     sys.stderr.write(f"{part.name}: {why or json.dumps(figures)}\n")
 
 
-def _parts(bench: Bench, models: dict[str, Path], homes: Path) -> Iterator[Part]:
+def _parts(bench: Measurement, models: dict[str, Path], homes: Path) -> Iterator[Part]:
     """What says most comes first, for each model; then what can be left out; then everything again."""
     scale = bench.scale
     opened, cases = scale.opening, scale.opening + scale.case * (1 + len(scale.cases))
@@ -127,7 +128,7 @@ def _parts(bench: Bench, models: dict[str, Path], homes: Path) -> Iterator[Part]
             ))  # fmt: skip
 
 
-def _bare(bench: Bench, model: Path, *, first: bool, **engine: Any) -> Figures:
+def _bare(bench: Measurement, model: Path, figures: Figures, *, first: bool, **engine: Any) -> None:
     """Answer the worker's prompts with `vllm.LLM`, the first time also in other orders."""
     files = {case.name: bench.out / f"prompts-{model.name}-{case.name}.json" for case in bench.scale.cases}
     asked = {name: str(path) for name, path in files.items() if path.exists()}
@@ -142,10 +143,8 @@ def _bare(bench: Bench, model: Path, *, first: bool, **engine: Any) -> Figures:
     result.unlink(missing_ok=True)
     try:
         _alone(bench, str(job), str(result))
-    except subprocess.TimeoutExpired:
-        if not result.exists():
-            raise
-    return dict(json.loads(result.read_text()))
+    finally:
+        figures |= json.loads(result.read_text()) if result.exists() else {}
 
 
 def _arguments(scale: Scale, model: Path, engine: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def _arguments(scale: Scale, model: Path, engine: dict[str, Any]) -> dict[str, A
     return {**shared, **scale.engine, **engine}
 
 
-def _throughput(bench: Bench, model: Path) -> Figures:
+def _throughput(bench: Measurement, model: Path, figures: Figures) -> None:
     """Give the prompts of the grid to vLLM's own benchmark, in the form of ShareGPT's conversations."""
     case = bench.scale.grid
     asked = json.loads((bench.out / f"prompts-{model.name}-{case.name}.json").read_text())
@@ -177,13 +176,13 @@ def _throughput(bench: Bench, model: Path) -> Figures:
     )  # fmt: skip
     told = json.loads(result.read_text())
     tokens = told["num_requests"] * case.max_tokens
-    return {case.name: {
+    figures[case.name] = {
         "seconds": round(told["elapsed_time"], 2), "requests": told["num_requests"], "tokens": tokens,
         "tokens_per_second": round(tokens / told["elapsed_time"], 1),
-    }}  # fmt: skip
+    }  # fmt: skip
 
 
-def _alone(bench: Bench, *arguments: str) -> None:
+def _alone(bench: Measurement, *arguments: str) -> None:
     log = bench.out / "alone.log"
     command = [sys.executable, "-m", "tests.engine.gpu.alone", *arguments]
     with log.open("ab") as output:

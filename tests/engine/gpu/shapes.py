@@ -79,7 +79,7 @@ ON_GPU = Scale(
     {"load_format": "dummy", "dtype": "bfloat16", "enforce_eager": False, "max_num_seqs": 256,
      "gpu_memory_utilization": 0.85},
     2048, 72,
-    (Case("grid", 512, 2, 2, 312, 64), Case("one-shot", 512, 0, 1, 42, 512)), 8, 50, 20,
+    (Case("grid", 512, 2, 2, 304, 64), Case("one-shot", 512, 0, 1, 42, 512)), 8, 50, 20,
 )  # fmt: skip
 TINY = Scale(
     {"load_format": "dummy", "dtype": "float32", "enforce_eager": True, "max_num_seqs": 16,
