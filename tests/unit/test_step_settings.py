@@ -74,7 +74,10 @@ def test_steps_come_back_from_the_ledger(settings: dict[str, Any]) -> None:
         ({"rule": "text", "prompt": "x"}, "needs either a rule or a prompt for a model"),
         ({"rule": "text"}, "rule text needs the column to judge; set of"),
         ({"prompt": "x", "score": [5, 1]}, "least 5 must be below most 1"),
+        ({"prompt": "x", "score": {"rubric": {0: "bad"}}}, "rubric 0 is not from 1 to 5"),
         ({"of": ["a", "b", "c"], "by": ["x", "y"]}, "names 2 scores for 3 columns"),
+        ({"of": "a", "least": 2}, "least 2 is no share of votes, from 0 to 1; for a score set by"),
+        ({"of": "a", "by": "s", "least": 2, "keep": "all"}, "least bounds the best value"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], words: str) -> None:

@@ -63,6 +63,9 @@ class Score(StrictModel):
     def _is_a_range(self) -> Self:
         if self.least >= self.most:
             raise ValueError(f"least {self.least:g} must be below most {self.most:g}")
+        for score in self.rubric:
+            if not self.least <= score <= self.most:
+                raise ValueError(f"rubric {score} is not from {self.least:g} to {self.most:g}")
         return self
 
     def request(self) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from models.core.correctness import form_of, majority
 from models.core.kinds.step import Row, SampledValues, Services, StepResult, StepSettings, as_text, column
@@ -52,6 +52,14 @@ class VoteStep(StepSettings):
         if of and len(by) not in (1, len(of)):
             raise ValueError(f"names {len(by)} scores for {len(of)} columns; give one, or one for each")
         return by
+
+    @model_validator(mode="after")
+    def _has_a_bound_that_counts(self) -> Self:
+        if self.least is not None and self.keep == "all":
+            raise ValueError("least bounds the best value; leave it out, or keep: all")
+        if self.least is not None and not self.scores and not 0 <= self.least <= 1:
+            raise ValueError(f"least {self.least:g} is no share of votes, from 0 to 1; for a score set by")
+        return self
 
     @property
     def shares_work(self) -> bool:
