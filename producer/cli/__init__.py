@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = INTERRUPTED
     except typer.TyperException as error:
         # A message may hold a list of choices, one in each line.
-        message = " ".join(error.format_message().split()).removesuffix(".")
+        message = " ".join(error.format_message().split()).removesuffix(".").replace("Value error, ", "")
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "starmill"
         _print_error(f"{message}; see `{command} --help`")

@@ -51,13 +51,13 @@ class GroupWithDefault(TyperGroup):
         return self.default.make_context(info_name, args, parent, **options)
 
 
-def group(name: str, help_: str, targets: Mapping[str, str | TyperGroup], **options: Any) -> TyperGroup:
+def group(name: str, help_: str, targets: Mapping[str, str | TyperGroup]) -> TyperGroup:
     """Make a group of commands. Each name maps to `module:function`, or to a group."""
     commands: dict[str, Any] = {
         word: LazyCommand(word, target) if isinstance(target, str) else target
         for word, target in targets.items()
     }
-    return TyperGroup(name=name, help=help_, commands=commands, rich_markup_mode=None, **options)
+    return TyperGroup(name=name, help=help_, commands=commands, rich_markup_mode=None)
 
 
 def _docstring(module: str, function: str) -> str | None:
@@ -87,11 +87,11 @@ ledger = group("ledger", "Move, back up, restore and shrink the ledger.", {
     "backup": "producer.cli.ledger:backup",
     "restore": "producer.cli.ledger:restore",
     "vacuum": "producer.cli.ledger:vacuum",
-}, no_args_is_help=True)  # fmt: skip
+})  # fmt: skip
 task = group("task", "Task folders: what models are asked to do, in one folder.", {
     "new": "producer.cli.experiments:new",
     "check": "producer.cli.experiments:check",
-}, no_args_is_help=True)  # fmt: skip
+})  # fmt: skip
 runs = GroupWithDefault(
     name="runs",
     help="List all runs, newest first (with --json as one JSON object); delete runs.",
