@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,44 +62,51 @@ def score(
             listed[str(path)]["paired"] = comparison_document(files[0], each)
         print_json(listed[str(files[0])] if len(files) == 1 else {"rules": rules, "files": listed})
         return
+    names = _names(scores)
     table = Table(box=None, pad_edge=False)
     # Names of files may differ in their ends alone, and are not to be cut.
     table.add_column("file", overflow="fold")
     for heading in ("n", *HEADINGS.values()):
         table.add_column(heading, justify="right", overflow="fold")
     for path, scored in scores.items():
-        table.add_row(path.name, f"{scored.n:,}", *(_cell(scored, name) for name in HEADINGS))
+        table.add_row(names[path], f"{scored.n:,}", *(_cell(scored, name) for name in HEADINGS))
     console().print(table)
     for path, scored in scores.items():
         if scored.repeated:
-            console().print(_left_out(path, scored), markup=False, soft_wrap=True)
+            console().print(_left_out(names[path], scored), markup=False, soft_wrap=True)
         if scored.intervals and scored.questions < scored.n:
-            console().print(_clustered(path, scored), markup=False, soft_wrap=True)
-    _print_paired(files[0], compared)
+            console().print(_clustered(names[path], scored), markup=False, soft_wrap=True)
+    _print_paired(names, compared)
 
 
-def _print_paired(first: Path, compared: Mapping[Path, FileComparison]) -> None:
-    out = console()
+def _names(files: Collection[Path]) -> dict[Path, str]:
+    """Return the name of each file, or its whole path where another file has the same name."""
+    numbers = Counter(path.name for path in files)
+    return {path: path.name if numbers[path.name] == 1 else str(path) for path in files}
+
+
+def _print_paired(names: Mapping[Path, str], compared: Mapping[Path, FileComparison]) -> None:
+    out, first = console(), next(iter(names.values()))
     for path, each in compared.items():
         out.print()
-        out.print(comparison_title(first, path, each), markup=False, soft_wrap=True)
+        out.print(comparison_title(first, names[path], each), markup=False, soft_wrap=True)
         out.print(comparison_table(each, HEADINGS))
     if compared:
         differences = [each for file in compared.values() for each in file.comparison.differences.values()]
         out.print(explanation(differences, len(compared), with_d_z=True), markup=False)
 
 
-def _left_out(path: Path, scored: FileScores) -> str:
+def _left_out(name: str, scored: FileScores) -> str:
     rows = scored.n + scored.repeated
     return (
-        f"{path.name}: {scored.repeated:,} of {rows:,} rows share an id with a later row and are left out, "
+        f"{name}: {scored.repeated:,} of {rows:,} rows share an id with a later row and are left out, "
         "as in the paper; --rules strict counts each"
     )
 
 
-def _clustered(path: Path, scored: FileScores) -> str:
+def _clustered(name: str, scored: FileScores) -> str:
     return (
-        f"{path.name}: {scored.n:,} rows are {scored.questions:,} questions by their ids; intervals keep the "
+        f"{name}: {scored.n:,} rows are {scored.questions:,} questions by their ids; intervals keep the "
         "rows of a question together"
     )
 

@@ -70,11 +70,11 @@ def _questions(rows: Sequence[tuple[str, int]]) -> Any:
     return np.unique([question_group(key) for key, _ in rows], return_inverse=True)[1]
 
 
-def comparison_title(first: Path, second: Path, compared: FileComparison) -> str:
+def comparison_title(first: str, second: str, compared: FileComparison) -> str:
     """Name both files and the rows that they share, how many they do not, and how many have not one
     reference."""
     sizes = compared.comparison
-    title = f"{second.name} less {first.name}: {sizes.rows:,} rows of {sizes.questions:,} questions"
+    title = f"{second} less {first}: {sizes.rows:,} rows of {sizes.questions:,} questions"
     if compared.only_first or compared.only_second:
         title += f" (A has {compared.only_first:,} more, B {compared.only_second:,})"
     if others := compared.other_references:

@@ -131,6 +131,20 @@ def test_names_of_files_are_not_cut(
     assert "".join(first_column) == "".join(names)
 
 
+def test_files_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """As each run leaves them in a folder of its own."""
+    files = ["one/a.jsonl", "two/a.jsonl"]
+    for name in files:
+        Path(name).parent.mkdir()
+        write(name, {"1": "right()"})
+    write(B, {"1": "right()"})
+    assert starmill("score", *files, B, "--paired") == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()[1:4]] == [*files, B]
+    assert "two/a.jsonl less one/a.jsonl: 1 rows" in text
+    assert "b.jsonl less one/a.jsonl: 1 rows" in text
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
