@@ -34,6 +34,8 @@ STEP_NOTE = (
 COLUMNS = ("B - A", "95 % interval", "p", "least visible")
 HEADINGS_OF_SCORES: Mapping[str, str] = dict(HEADINGS.items())
 MAX_LENGTH = 60
+# Cells, or measures of steps, whose changed rows are printed.
+MAX_CHANGES = 3
 SAME = "(the same)"
 
 
@@ -78,8 +80,11 @@ def _cells(diff: RunDiff) -> Iterator[RenderableType]:
     if diff.cells:
         differences = [each for change in diff.cells for each in change.differences.values()]
         yield Text(f"Percent points. {explanation(differences, None, 'cells')}")
-    for change in diff.cells:
+    changed = [change for change in diff.cells if change.lost_examples or change.gained_examples]
+    changed.sort(key=lambda change: -(change.lost + change.gained))
+    for change in changed[:MAX_CHANGES]:
         yield from _examples(change)
+    yield from _unprinted(diff, "cells", len(changed) - MAX_CHANGES)
 
 
 def _steps(diff: RunDiff) -> Iterator[RenderableType]:
@@ -87,18 +92,31 @@ def _steps(diff: RunDiff) -> Iterator[RenderableType]:
     yield _table("Verdicts and scores, row by row, and B less A", headings, map(_step_change, diff.steps))
     if diff.steps:
         yield Text(STEP_NOTE + explanation([change.difference for change in diff.steps], None, "steps"))
-    for change in diff.steps:
+    changed = [change for change in diff.steps if change.fell_examples or change.rose_examples]
+    changed.sort(key=lambda change: -(change.fell + change.rose))
+    for change in changed[:MAX_CHANGES]:
         for what, rows in (("fell", change.fell_examples), ("rose", change.rose_examples)):
             if rows:
                 yield Text()
                 title = f"{change.step}, {change.measure}: {what}, {len(rows)} of {getattr(change, what):,}"
                 yield _table(title, ("split", "row", "question", "A", "B"), map(_changed_row, rows))
+    yield from _unprinted(diff, "verdicts and scores", len(changed) - MAX_CHANGES)
     yield Text()
     states = (DONE, SKIPPED, FAILED)
     yield _table("Units", ("step", *(word for state in states for word in (f"{state} A", "B"))), (
         (step, *(f"{side.get(step, {}).get(state, 0):,}" for state in states for side in diff.units))
         for step in _names(diff)
     ))  # fmt: skip
+
+
+def _unprinted(diff: RunDiff, what: str, number: int) -> Iterator[RenderableType]:
+    if number > 0:
+        yield Text()
+        command = f"starmill diff {diff.first.id} {diff.second.id} --json"
+        yield Text(
+            f"Rows of {number:,} more {what} changed. `{command}` has them; `starmill show RUN QUESTION` "
+            "prints all of one."
+        )
 
 
 def _step_change(change: StepChange) -> tuple[str, ...]:

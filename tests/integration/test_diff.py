@@ -91,6 +91,21 @@ def test_flipped_answers_are_counted_with_significance(
     assert bought["rationalize"]["calls"] == 7
 
 
+def test_rows_of_the_cells_that_changed_most_are_printed(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five cells have changed rows."""
+    finished(db, "old", {0})
+    finished(db, "new", {1})
+    assert starmill("diff", "old", "new") == 0
+    printed = capsys.readouterr().out
+    assert printed.count(": lost, 1 of 1") == 3
+    assert "Rows of 2 more cells changed. `starmill diff old new --json` has them" in " ".join(
+        printed.split()
+    )
+    assert all(cell["lost_examples"] for cell in compared(capsys, "old", "new")["cells"])
+
+
 def test_diff_of_a_run_with_itself_is_empty(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     finished(db, "old", {1})
     assert starmill("diff", "old", "old") == 0
