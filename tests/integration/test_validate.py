@@ -42,7 +42,7 @@ def test_deploy_folder_is_valid(copy: Path) -> None:
 CASES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
     "user": ("dockerfile", [("Dockerfile", "USER 10001:10001\nENTRYPOINT", "USER 0\nENTRYPOINT", "DL3002")]),
     "image": ("dockerfile", [
-        ("Dockerfile", "FROM python:3.11.14-slim-bookworm AS runtime", "FROM python AS runtime", "DL3006"),
+        ("Dockerfile", "FROM ${PYTHON} AS runtime", "FROM python AS runtime", "DL3006"),
     ]),
     "key": ("compose", [("compose.yaml", "restart: unless-stopped", "restarts: unless-stopped", "restarts")]),
     "secret": ("compose", [("compose.yaml", "secrets: [users.acl]", "secrets: [users]", "users")]),
