@@ -1,4 +1,4 @@
-"""What commands and calls write can be read by nobody else, whatever the umask of the shell."""
+"""Files of commands and calls, which nobody else can read, whatever the umask of the shell."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the screen shows from a second on."""
+    """The screen from a second on."""
 
     second: float
     lines: tuple[str, ...]

@@ -132,7 +132,7 @@ def test_worker_of_model_written_code_is_apart() -> None:
 
 
 def test_only_commands_own_the_ledger() -> None:
-    """What runs for months has a role that cannot delete a run or change a table (deploy/roles.sql)."""
+    """Parts that run for months have a role that cannot delete a run or change a table (deploy/roles.sql)."""
     role = {"feeder": "feeder", "page": "reader", "flower": "reader"}
     environments = {name: service.get("env_file", []) for name, service in COMPOSE.items()}
     for entry in objects("Deployment"):

@@ -132,7 +132,7 @@ def test_names_of_files_are_not_cut(
 
 
 def test_files_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    """As each run leaves them in a folder of its own."""
+    """Files that each run leaves in a folder of its own."""
     files = ["one/a.jsonl", "two/a.jsonl"]
     for name in files:
         Path(name).parent.mkdir()

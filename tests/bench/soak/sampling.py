@@ -41,7 +41,7 @@ _GAUGES = """
 
 @dataclass
 class Phase:
-    """What one part of the run took. Memory is the most of a process of each kind, in MB; `counted` are
+    """Costs of one part of the run. Memory is the most of a process of each kind, in MB; `counted` are
     differences of PostgreSQL's counters, by table and action. `status_ms` are by the clock, `status_cpu_ms`
     what the reader and its backend computed, which a busy machine does not change."""
 
@@ -106,7 +106,7 @@ class Sampler:
         self.phase.paid_again, self._paid_again = again - self._paid_again, again
 
     def sample(self) -> None:
-        """What is away at the moment, having been killed, is not read."""
+        """Read what is there; a process that was killed is left out."""
         self._read_processes()
         with suppress(psycopg.Error):
             self._read_postgres()

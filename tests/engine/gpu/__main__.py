@@ -93,7 +93,7 @@ def do_part(part: Part, bench: Measurement, results: Results, took: dict[str, fl
 
 
 def _parts(bench: Measurement, models: dict[str, Path], homes: Path) -> Iterator[Part]:
-    """What says most comes first, for each model; then what can be left out; then everything again."""
+    """Put first the parts that say most, for each model; then those that can be left out; then all again."""
     scale = bench.scale
     opened, cases = scale.opening, scale.opening + scale.case * (1 + len(scale.cases))
     for turn in range(1, ROUNDS + 1):

@@ -30,7 +30,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What all parts share. `left` says how many seconds there are; `out` is where results go."""
+    """State that all parts share. `left` says how many seconds there are; `out` is where results go."""
 
     scale: Scale
     out: Path

@@ -1,4 +1,4 @@
-"""What was measured so far: results.json and results.md, written anew after each part."""
+"""Measurements so far: results.json and results.md, written anew after each part."""
 
 from __future__ import annotations
 

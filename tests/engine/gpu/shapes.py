@@ -57,7 +57,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Scale:
-    """What differs between a GPU and the trial on processors (`--tiny`).
+    """Differences between a GPU and the trial on processors (`--tiny`).
 
     `opening` is a first guess of the seconds that an engine takes to open, `case` of those of a case.
     """
