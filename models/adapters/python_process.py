@@ -39,7 +39,7 @@ class PythonProcesses:
         """Return what `function` of the module `source` returns for `arguments`, both as JSON.
 
         Raise TaskFolderError with file and line if it raises, takes longer than `seconds`, ends its process,
-        or returns no JSON.
+        or returns no JSON, or too much.
         """
         question = {"source": source, "file": self._file, "function": function, "arguments": arguments}
         with self._process() as process:
@@ -121,15 +121,21 @@ def _serve() -> None:
         question = json.loads(line)
         try:
             module = load_module(question["source"], question["file"])
-            reply = {"value": module.call(question["function"], *question["arguments"])}
-            text = json.dumps(reply)
+            text = _reply(module.call(question["function"], *question["arguments"]))
         except TaskFolderError as error:
             text = json.dumps({"error": error.problem, "line": error.line})
         except (TypeError, ValueError, RecursionError) as error:
-            problem = f"{question['function']} returned what is no JSON: {error}"
+            problem = f"{question['function']} returned what cannot be kept as JSON: {error}"
             text = json.dumps({"error": problem, "line": None})
         replies.write(text + "\n")
         replies.flush()
+
+
+def _reply(value: Any) -> str:
+    text = json.dumps({"value": value}, allow_nan=False)
+    if len(text) >= LONGEST_REPLY:
+        raise ValueError(f"{len(text):,} characters, more than {LONGEST_REPLY:,}")
+    return text
 
 
 def _end_with(parent: int) -> None:

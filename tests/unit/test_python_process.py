@@ -29,6 +29,12 @@ def leaves(row):
 def returns_a_set(row):
     return {1, 2}
 
+def returns_nan(row):
+    return {"share": float("nan")}
+
+def returns_much(row):
+    return "x" * 16_000_000
+
 def process(row):
     return [os.getpid(), sorted(name for name in os.environ if name.endswith("_KEY"))]
 """
@@ -63,7 +69,8 @@ def test_one_process_serves_many_calls_and_has_no_keys(
         ("missing", r"^task\.py: has no function missing; define it, or name another$"),
         ("hangs", r"^task\.py: hangs took longer than 0\.5 seconds, or ended its process$"),
         ("leaves", r"^task\.py: leaves took longer than 0\.5 seconds, or ended its process$"),
-        ("returns_a_set", r"^task\.py: returns_a_set returned what is no JSON: "),
+        ("returns_a_set", r"^task\.py: returns_a_set returned what cannot be kept as JSON: "),
+        ("returns_nan", r"^task\.py: returns_nan returned what cannot be kept as JSON: Out of range"),
     ],
 )
 def test_trouble_is_one_line_and_the_next_call_works(
@@ -75,6 +82,12 @@ def test_trouble_is_one_line_and_the_next_call_works(
         processes.call(SOURCE, function, [{}], 0.5)
     assert time.monotonic() - started < 20
     assert processes.call(SOURCE, "double", [{"n": 2, "word": "a"}], 10)["twice"] == 4
+    processes.close()
+
+
+def test_more_than_is_kept_is_told_with_its_length(processes: PythonProcesses) -> None:
+    with pytest.raises(TaskFolderError, match=r"returns_much returned what .* 16,000,013 characters, more "):
+        processes.call(SOURCE, "returns_much", [{}], 60)
     processes.close()
 
 
