@@ -160,6 +160,8 @@ def starved(bench: Measurement, model: Path, home: Path, figures: Figures) -> No
                 feeder.tick()
                 time.sleep(0.05)
             ended = process.poll()
+            if ended is None:
+                raise TimeoutError("the worker has not ended")
             log = log_of(settings, WORKER).read_text().splitlines()
             figures |= {
                 "seconds": round(time.monotonic() - started, 1), "exit_code": ended,
