@@ -32,6 +32,7 @@ from tests.support.ledger_data import (
     answer,
     augmented,
     example,
+    finish_test,
     finish_train,
     judged,
     plan_mixed,
@@ -176,6 +177,21 @@ def test_a_call_that_augments_several_requests_is_paid_once(db: Database) -> Non
     assert starmill("export", "small", "-o", "rows.jsonl") == 0
     costs = [row["provenance"]["cost_usd"] for row in read_jsonl(Path("rows.jsonl"))]
     assert costs == pytest.approx([(1 + 1 / 5) * COST / 1e9] * 5)
+
+
+@pytest.mark.parametrize(("price", "cost"), [({}, None), ({"price": {"input": 1, "output": 1}}, 0.0)])
+def test_a_cost_that_nobody_knows_is_not_zero(db: Database, price: Any, cost: float | None) -> None:
+    models = {"backend": "openai", "model": "large"}, {"backend": "openai", "model": "small", "name": "pupil"}
+    teacher, student = (model | price for model in models)
+    run = plan_mixed(db, teacher=teacher, students=[student])
+    finish_train(run)
+    finish_test(run)
+    with db.write() as connection:
+        connection.execute(update(GENERATIONS).values(cost_nano_usd=0))
+    for what in ("synthetic", "answers"):
+        assert starmill("export", "small", "--what", what, "-o", "rows.jsonl") == 0
+        assert {row["provenance"]["cost_usd"] for row in read_jsonl(Path("rows.jsonl"))} == {cost}
+        assert starmill("export", "small", "--what", what, "-o", "rows.parquet") == 0
 
 
 def test_reasoning_is_exported_only_when_wanted(db: Database) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from producer.results.report.ablation_table import Measure, TableRow
 from producer.results.report.build import Report
 from producer.results.report.effects import CellComparison
 from producer.results.report.findings import cost_of_accepted, findings
+from producer.results.report.formats import render_csv
 from producer.results.report.groups import ValueTally
 from producer.results.report.step_report import StepReport, StepSummary
 from storage.ledger.counts import Spending
@@ -113,3 +116,13 @@ def test_findings_of_steps_are_of_rows_verdicts_and_spending() -> None:
     assert rows == "4 of 5 (80.0 %) rows are done, 1 failed; 3 of 5 (60.0 %) are accepted, at $0.1000 each."
     assert verdict == "check: 75.0 % right [30.1, 95.4] of 4."
     assert spending == "5 calls with 100 tokens cost $0.3000; 100 % of the tokens went into draft."
+
+
+@pytest.mark.parametrize(("unpriced", "cost"), [((), "0.0"), (("teacher",), ""), (("other",), "0.0")])
+def test_an_unknown_cost_is_an_empty_cell_of_csv(unpriced: tuple[str, ...], cost: str) -> None:
+    paid = Spending(5, Usage(prompt=90, completion=10), 0, 1.0)
+    step = StepSummary("draft", "generate", "right", "teacher", 5, 5, 0, 0, paid, Counter(), {})
+    results = StepReport(rows=5, done=5, steps=(step,))
+    text = render_csv(replace(report(), step_report=results, unpriced=unpriced))
+    [line] = csv.DictReader(io.StringIO(text))
+    assert (line["calls"], line["cost_usd"]) == ("5", cost)

@@ -135,7 +135,7 @@ def _provenance(run: Run, cell: Cell, answer: ResultRow, body: JSON | None) -> d
         "prompt_sha256": columns.prompt_sha256(body),
         "passages": [],
         "rule": run.experiment.judge.extraction,
-        "cost_usd": columns.dollars(answer.cost_nano_usd or 0),
+        "cost_usd": columns.known_dollars(run, answer.cost_nano_usd or 0),
         "starmill": columns.starmill_version(),
     }
 

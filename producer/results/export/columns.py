@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from models.core.types import JSON
+from producer.progress.wait_lines import unpriced_models
 from storage.ledger.queries import ResultRow
 from storage.ledger.runs import Run
 
@@ -50,6 +51,11 @@ def _without_passages(value: dict[str, Any]) -> dict[str, Any]:
 
 def dollars(nano_usd: float) -> float:
     return round(nano_usd / 1e9, 12)
+
+
+def known_dollars(run: Run, nano_usd: float) -> float | None:
+    """Return the cost of a row, or None for nothing counted where a model of the run has no price."""
+    return None if not nano_usd and unpriced_models(run.experiment) else dollars(nano_usd)
 
 
 # The rows of one look-up in the ledger.
@@ -116,7 +122,7 @@ class Tally:
         if group := row.get("source") or row.get("variant") or row.get("stage"):
             self.groups[group] += 1
         provenance = row.get("provenance", {})
-        self.cost_usd += provenance.get("cost_usd", 0.0)
+        self.cost_usd += provenance.get("cost_usd") or 0.0
         if self.generation is None:
             keys = provenance.get("generations") or [provenance.get("generation")]
             self.generation = keys[-1]

@@ -236,6 +236,6 @@ def _provenance(
         "prompt_sha256": columns.prompt_sha256(body),
         "passages": [hit.passage.id for hit in example.shown],
         "rule": run.experiment.rationale.correctness,
-        "cost_usd": columns.dollars(cost),
+        "cost_usd": columns.known_dollars(run, cost),
         "starmill": columns.starmill_version(),
     }

@@ -207,6 +207,8 @@ def _group_lines(report: Report) -> Iterator[dict[str, Any]]:
 def _flat_step(report: Report, step: StepSummary) -> dict[str, Any]:
     flat = {"run": report.run, **_step(step)}
     del flat["rejected"]
+    if not flat["cost_usd"] and step.asks in report.unpriced:
+        flat["cost_usd"] = ""
     for name, measure in flat.pop("measures").items():
         parts = {"": measure["value"], "_low": measure["low"], "_high": measure["high"], "_n": measure["n"]}
         flat |= {f"{name}{end}": "" if part is None else part for end, part in parts.items()}
