@@ -110,13 +110,13 @@ def question_labels(db: Database, dataset: str, split: str, column: str = "") ->
     with db.read() as connection:
         rows = connection.execution_options(yield_per=PAGE).execute(query.order_by(EXAMPLES.c.row))
         return {
-            row.id: (_value_label(row.columns, column) if column else None)
+            row.id: (value_label(row.columns, column) if column else None)
             or question_of(row.question_id, row.has_id, row.request)
             for row in rows
         }
 
 
-def _value_label(columns: Mapping[str, Any] | None, column: str) -> str | None:
+def value_label(columns: Mapping[str, Any] | None, column: str) -> str | None:
     """Return a text of the column's value, None without one."""
     try:
         value = look_up(columns or {}, column)

@@ -19,14 +19,19 @@ ONE_CELL = {"shots": [0], "retrieval": [False], "rationale": ["none"]}
 ANSWERS = ["answer(0)", "answer( 1 )", "answer(2)", "other(3)"]
 
 
-def by_two_rules(db: Database, **grid: Any) -> LedgerRun:
-    """Four test rows; a judge model is right about the first two answers, and the second only as a tree."""
+def by_two_rules(
+    db: Database, rows: int = 4, questions: int = 4, run_id: str = "small-1", **grid: Any
+) -> LedgerRun:
+    """Test rows in fours; a judge model is right about the first two answers, the second only as a tree."""
     judge = {
         "correctness": "model",
         "model": {"backend": "openai", "model": "j"},
         "metrics": ["exact_match", "tree_match"],
     }
-    run = LedgerRun.plan(db, [], [example(row) for row in range(4)], grid=ONE_CELL | grid, judge=judge)
+    test = [
+        example(row, reference=f"answer({row % 4})", question_id=f"q{row % questions}") for row in range(rows)
+    ]
+    run = LedgerRun.plan(db, [], test, run_id, grid=ONE_CELL | grid, judge=judge)
     run.finish(TEST, "answer", lambda unit: answered(ANSWERS[(unit.example.row + unit.sample) % 4]))
 
     def judged(unit: ClaimedUnit) -> dict[str, Any]:
@@ -71,6 +76,28 @@ def test_judges_of_a_pipeline_agree_sample_by_sample(db: Database) -> None:
         ("exact", 3, 3), ("model", 3, 0),
     ]  # fmt: skip
     assert [each.alpha for each in agreement.repeats] == [1.0, 1 - 5 * 6 / 18]
+
+
+def test_enough_rows_have_an_interval_in_every_format(db: Database) -> None:
+    """60 rows that are 33 questions, and 60 that are five questions, which are too few."""
+    wide = by_two_rules(db, rows=60, questions=33, seeds=[7, 8])
+    few = by_two_rules(db, rows=60, questions=5, run_id="few")
+    agreement = build_report(db, wide.run).agreement
+    for value, interval in (
+        *((rule.kappa, rule.interval) for rule in agreement.rules),
+        *((repeat.alpha, repeat.interval) for repeat in agreement.repeats),
+    ):
+        assert value is not None
+        assert interval is not None
+        assert -1 <= interval[0] < value < interval[1] <= 1
+    report, shown = build_report(db, wide.run), "{:.2f}, {:.2f}".format(*agreement.rules[0].interval or ())
+    for name in ("markdown", "latex", "html"):
+        assert shown in RENDERERS[name](report)
+    stored = json.loads(RENDERERS["json"](report))["agreement"]["rules"][0]
+    assert stored["interval"] == list(agreement.rules[0].interval or ())
+    too_few = build_report(db, few.run)
+    assert {rule.interval for rule in too_few.agreement.rules} == {None}
+    assert "| too few to compare |" in RENDERERS["markdown"](too_few)
 
 
 def test_one_rule_and_one_seed_have_nothing_to_agree_with(db: Database) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from models.core.words import question_group
 from producer.results.report.groups import Grouping, GroupTable, ValueTally
 from producer.results.report.verdict_agreement import StepVerdicts, VerdictAgreement
 from producer.results.step_verdicts import RIGHT, is_accepted, measured, verdicts_of
 from storage.database import Database
 from storage.ledger import counts
 from storage.ledger.counts import Funnel, Spending
+from storage.ledger.examples import value_label
 from storage.ledger.row_counts import row_counts
 from storage.ledger.runs import Run
 from storage.ledger.step_units import step_units
@@ -67,10 +69,11 @@ def read_step_report(
     """Count in one pass over the rows. With `require`, raise UsageError if no row has a column of `by`."""
     experiment = run.experiment
     tallies, grouping = _Tallies(steps={name: {} for name in experiment.steps}), Grouping(by)
-    judged = StepVerdicts()
+    judged, cluster = StepVerdicts(), experiment.report.cluster
     for row in step_units(db, run):
         tallies.accepted += is_accepted(experiment, row)
-        judged.add(verdicts_of(experiment.steps, row))
+        question = (value_label(row.columns, cluster) if cluster else None) or question_group(row.question_id)
+        judged.add(verdicts_of(experiment.steps, row), question)
         measures = measured(experiment.steps, row)
         for (of_step, measure), values in measures.items():
             tallies.steps[of_step].setdefault(measure, ValueTally()).add(values)
