@@ -116,6 +116,21 @@ def test_a_step_waits_for_those_that_it_needs_and_its_condition_reads() -> None:
         ({"a": {"of": "q", "rule": "text"}, "b": {"prompt": "x", "when": "hard and not a"}},
          "steps.b.when: a is an object, which is always true; write a.correct"),
         ({"a": {"prompt": "x", "score": [1, 5]}, "b": {"prompt": "x", "when": "a"}}, "write a.score"),
+        ({"a": {"prompt": "x", "score": [1, 5]}, "b": {"prompt": "x", "when": "a.scor < 4"}},
+         "steps.b.when: a has no part scor; did you mean score? there are reason, score"),
+        ({"a": {"prompt": "x", "kind": "judge"}, "b": {"prompt": "x", "when": "not row.a.corect"}},
+         "steps.b.when: a has no part corect; did you mean correct?"),
+        ({"a": {"of": "q", "rule": "text"}, "b": {"prompt": '{{ row["a"]["reason"] }}'}},
+         "steps.b.prompt: a has no part reason; there are correct"),
+        ({"a": {"prompt": "x"}, "b": {"prompt": "{{ a.text }}"}}, "a has no part text; write a alone"),
+        ({"a": {"prompt": "x", "output": "code"}, "b": {"of": "a.txt", "rule": "tree"}},
+         "steps.b.of: a has no part txt; did you mean text?"),
+        ({"a": {"prompt": "x", "samples": 2}, "s": {"prompt": "{{ a }}", "score": [1, 5]},
+          "b": {"of": "a", "by": "s.scor"}}, "steps.b.by: s has no part scor; did you mean score?"),
+        ({"a": {"prompt": "x", "samples": 2}, "s": {"prompt": "{{ a }}", "score": [1, 5]},
+          "b": {"of": "a", "by": "s"}}, "steps.b.by: s is an object, no score; write s.score"),
+        ({"a": {"prompt": "x", "samples": 2}, "b": {"of": "a"}, "c": {"prompt": "x", "when": "b.score"}},
+         "steps.c.when: b has no part score; there are accepted, agreement"),
         ({"row": {"prompt": "x"}}, "steps.row: is a word of prompts and conditions; rename the step"),
         ({"none": {"prompt": "x"}}, "steps.none: is a word"),
     ],
@@ -129,6 +144,20 @@ def test_a_condition_may_take_the_truth_of_a_value() -> None:
         "a": step(prompt="x"),
         "right": step(of="a", rule="text"),
         "b": step(prompt="x", when="a and not right.correct and right is not none or right == a"),
+    }
+    check_steps(steps)
+
+
+def test_parts_of_values_that_are_not_foreseen_may_have_any_name() -> None:
+    steps = {
+        "a": step(prompt="x", output="json", samples=2),
+        "code": step(prompt="x", output="code", samples=2),
+        "best": step(of="a"),
+        "program": step(of="code"),
+        "facts": step(kind="python", function="facts"),
+        "b": step(prompt="{{ best.title }}{{ facts.town }}{{ q.name }}{{ program.text }}"),
+        "c": step(prompt="{% for b in facts.towns %}{{ b.name }}{% endfor %}{{ b }}"),
+        "d": step(prompt="x", when="best.agreement > 0.5 and program.accepted"),
     }
     check_steps(steps)
 

@@ -128,6 +128,9 @@ class GenerateStep(StepSettings):
     def exported(self) -> Sequence[str]:
         return ("text",) if self.output in ("answer", "code") else ()
 
+    def parts(self, steps: Mapping[str, StepSettings]) -> frozenset[str] | None:
+        return None if self.output == "json" else frozenset(self.exported)
+
     def prompts(self) -> Mapping[str, str]:
         return {"prompt": self.prompt, "system": self.system}
 

@@ -26,6 +26,7 @@ from models.core.kinds.step import (
     as_text,
     column,
     correct_in,
+    part_of,
 )
 from models.core.prompts.column_values import ExpressionError
 from models.core.prompts.expressions import prompt_text
@@ -186,6 +187,13 @@ class JudgeStep(StepSettings):
     def reads(self) -> Mapping[str, str]:
         named = {key: getattr(self, key).partition(".")[0] for key in ("of", "reference")}
         return {**super().reads(), **{name: key for key, name in named.items() if name}}
+
+    def parts_read(self) -> Mapping[tuple[str, str], str]:
+        return {**super().parts_read(), part_of(self.of): "of", part_of(self.reference): "reference"}
+
+    def parts(self, steps: Mapping[str, StepSettings]) -> frozenset[str] | None:
+        has_reason = self.prompt or self.rule == "execution"
+        return frozenset({self.verdict, "reason"} if has_reason else {self.verdict})
 
     async def execute(self, services: Services, rows: Sequence[Row]) -> list[StepResult]:
         judge = self._by_model if self.prompt else self._by_rule

@@ -59,6 +59,21 @@ def check_steps(steps: Mapping[str, StepSettings]) -> None:
                     f"steps.{name}.{key}: reads {each}, which comes later; move {each} above {name}"
                 )
     _check_conditions(steps, sample_counts(steps))
+    _check_parts(steps)
+
+
+def _check_parts(steps: Mapping[str, StepSettings]) -> None:
+    """Raise ValueError for a part that no result of a step has: it would be null in each row, once all are
+    paid."""
+    for name, step in steps.items():
+        for (read, part), key in step.parts_read().items():
+            verdict = steps[read].verdict if read in steps else ""
+            if key == "by" and verdict and not part:
+                raise ValueError(f"steps.{name}.by: {read} is an object, no score; write {read}.{verdict}")
+            parts = steps[read].parts(steps) if part and read in steps else None
+            if parts is not None and part not in parts:
+                there = nearest(part, sorted(parts)) if parts else f"write {read} alone"
+                raise ValueError(f"steps.{name}.{key}: {read} has no part {part}; {there}")
 
 
 def _check_conditions(steps: Mapping[str, StepSettings], counts: Mapping[str, int]) -> None:

@@ -169,6 +169,17 @@ class StepSettings(StrictModel):
             named |= dict.fromkeys(condition(self.when).columns, "when")
         return named
 
+    def parts_read(self) -> Mapping[tuple[str, str], str]:
+        """Return what the step reads of columns, such as the part `score` of `critique`, with its key."""
+        texts = {key: prompt_text(text).parts for key, text in self.prompts().items() if text}
+        if self.when:
+            texts["when"] = condition(self.when).parts
+        return {part: key for key, parts in texts.items() for part in parts}
+
+    def parts(self, steps: Mapping[str, StepSettings]) -> frozenset[str] | None:
+        """Return the parts that the step's column may have; None where no one can foresee them."""
+        return None
+
     @property
     def asks(self) -> str:
         """The name of the model that the step asks, or an empty string."""
@@ -273,6 +284,12 @@ def column(columns: Mapping[str, Any], name: str) -> Any:
         else:
             value = value.fields.get(part) if isinstance(value, WithFields) else None
     return value
+
+
+def part_of(name: str) -> tuple[str, str]:
+    """Return column and first part of a dotted name; the part is empty if there is none."""
+    first, *parts = name.split(".")
+    return first, parts[0] if parts else ""
 
 
 def as_text(value: Any) -> str:

@@ -13,7 +13,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from models.core.correctness import form_of, majority
-from models.core.kinds.step import Row, SampledValues, Services, StepResult, StepSettings, as_text, column
+from models.core.kinds.step import (
+    Row,
+    SampledValues,
+    Services,
+    StepResult,
+    StepSettings,
+    as_text,
+    column,
+    part_of,
+)
 from models.core.prompts.column_values import WithFields, is_null
 
 MAJORITY = "majority"
@@ -93,6 +102,24 @@ class VoteStep(StepSettings):
             **{name.partition(".")[0]: "by" for name in self.scores},
             **{name.partition(".")[0]: "of" for name in self.of},
         }
+
+    def parts_read(self) -> Mapping[tuple[str, str], str]:
+        named = {"by": self.scores, "of": self.of}
+        return {
+            **super().parts_read(),
+            **{part_of(each): key for key, names in named.items() for each in names},
+        }
+
+    def parts(self, steps: Mapping[str, StepSettings]) -> frozenset[str] | None:
+        if self.keep == "all":
+            return frozenset()
+        parts = {"accepted", *(("score", "rejected", "rejected_score") if self.scores else ("agreement",))}
+        for name in self.of:
+            own = steps[name].parts(steps) if name in steps else None
+            if own is None:
+                return None
+            parts |= own
+        return frozenset(parts)
 
     async def execute(self, services: Services, rows: Sequence[Row]) -> list[StepResult]:
         return [self._choose(row) for row in rows]

@@ -50,6 +50,7 @@ class PromptText:
         with _readable():
             tree = _parse(prompt_environment(), source)
             self.columns = _columns(tree)
+            self.parts = _parts(tree)
             self._compiled = _compile(prompt_environment(), tree)
 
     def render(self, columns: Mapping[str, Any]) -> str:
@@ -80,6 +81,7 @@ class Condition:
             # Columns of which only the truth counts, as in `a and not b`.
             self.truths = frozenset(_truths(single))
             self.columns = _columns(tree)
+            self.parts = _parts(tree)
             choice = nodes.CondExpr(single, nodes.Const("true"), nodes.Const(""))
             tree.body = [nodes.Output([choice], lineno=1)]
             self._compiled = _compile(condition_environment(), tree)
@@ -168,10 +170,33 @@ def _columns(tree: nodes.Template) -> frozenset[str]:
 def _item_of_row(node: nodes.Expr) -> str:
     """Return the name of the column that `row.NAME` or `row["NAME"]` reads, or an empty text."""
     match node:
-        case nodes.Getattr(node=nodes.Name(name="row"), attr=name):
-            return str(name)
-        case nodes.Getitem(node=nodes.Name(name="row"), arg=nodes.Const(value=name)):
-            return str(name)
+        case nodes.Getattr(node=nodes.Name(name="row")) | nodes.Getitem(node=nodes.Name(name="row")):
+            return _item(node)
+    return ""
+
+
+def _item(node: nodes.Expr) -> str:
+    """Return NAME of `value.NAME` or `value["NAME"]`, or an empty text."""
+    match node:
+        case nodes.Getattr(attr=str(name)) | nodes.Getitem(arg=nodes.Const(value=str(name))):
+            return name
+    return ""
+
+
+def _parts(tree: nodes.Template) -> frozenset[tuple[str, str]]:
+    """Return the parts of columns that are read, such as `score` of `critique`, each with its column."""
+    own = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"} | {ROW}
+    read = ((_column(node, own), _item(node)) for node in tree.find_all(nodes.Expr))
+    return frozenset((name, part) for name, part in read if name and part)
+
+
+def _column(node: nodes.Expr, own: set[str]) -> str:
+    """Return the name of the column of which the expression is a part, or an empty text."""
+    match node:
+        case nodes.Getattr(node=nodes.Name(name=name)) | nodes.Getitem(node=nodes.Name(name=name)):
+            return "" if name in own else str(name)
+        case nodes.Getattr(node=value) | nodes.Getitem(node=value):
+            return _item_of_row(value)
     return ""
 
 
