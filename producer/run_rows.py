@@ -78,10 +78,15 @@ class Results:
         return pandas.DataFrame(list(self))
 
     def to_dataset(self) -> datasets.Dataset:
-        """Return the rows as a `Dataset` of the library `datasets`."""
+        """Return the rows as a `Dataset` of the library `datasets`. A column of values of several types has
+        its type `Json`."""
         import datasets
 
-        return datasets.Dataset.from_list(list(self))
+        rows = list(self)
+        # The library takes the columns of the first row for those of all.
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        return datasets.Dataset.from_dict(columns, on_mixed_types="use_json")
 
 
 class Preview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from models.core.types import Rejection
 from producer.progress.status import read_status
+from producer.runs import results
 from producer.serve.pages import render, run_context
 from producer.serve.snapshots import RunSnapshot
 from storage.database import Database
@@ -50,6 +52,16 @@ def test_status_counts_steps_in_their_order(run: StepRun, capsys: Printed) -> No
     assert "finished 4 of 5 rows, 1 failed, " in words
     for label in ("draft (answers)", "critique (verdicts)", "best (choices)", "revise (answers)"):
         assert label in words
+
+
+def test_dataset_has_the_columns_of_all_rows_whatever_their_types(db: Database) -> None:
+    pytest.importorskip("datasets")
+    given = [{"question": "a", "n": 1}, {"question": "b", "n": "one", "late": 5, "list": [1, None, "x"]}]
+    StepRun.plan(db, [replace(each, columns=given[each.row]) for each in rows(2)])
+    dataset = results("steps").to_dataset()
+    assert [{name: row[name] for name in ("question", "n", "late", "list")} for row in dataset] == [
+        {"question": "a", "n": 1, "late": None, "list": None}, given[1],
+    ]  # fmt: skip
 
 
 def test_rows_are_counted_alike_wherever_they_are_shown(
