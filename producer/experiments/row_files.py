@@ -48,7 +48,7 @@ def read_rows(path: Path, encoding: str = "utf-8", file_format: FileFormat | Non
     if file_format == "parquet":
         return _parquet_rows(path)
     known = ", ".join(f".{name}" for name in FORMATS)
-    raise DatasetError(path, None, f"its ending is none of {known}; set data.format to what it is")
+    raise DatasetError(path, None, f"its ending is none of {known}; give it one, or set data.format")
 
 
 def check_distinct(path: Path, names: Iterable[str], line: int | None = None) -> None:
@@ -158,7 +158,7 @@ def _lines(path: Path, encoding: str, newline: str) -> Iterator[str]:
 
 def _wrong_byte(path: Path, encoding: str) -> DatasetError:
     name = encoding.removesuffix("-sig")
-    remedy = "set data.encoding to that of the file, such as utf-8, cp1252 or utf-16"
+    remedy = "save it as UTF-8, or set data.encoding to that of the file, such as cp1252 or utf-16"
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 1
     with _open(path) as file:

@@ -98,7 +98,7 @@ def test_ending_is_told_where_there_is_none(tmp_path: Path) -> None:
     path = write(tmp_path / "rows", CSV)
     assert columns(path, format="csv") == ROWS
     assert refusal(path) == (
-        ": its ending is none of .csv, .tsv, .jsonl, .json, .parquet; set data.format to what it is"
+        ": its ending is none of .csv, .tsv, .jsonl, .json, .parquet; give it one, or set data.format"
     )
 
 
@@ -130,7 +130,7 @@ def test_row_that_is_too_short_has_empty_cells(tmp_path: Path) -> None:
     ]
 
 
-WRONG_BYTE = "set data.encoding to that of the file, such as utf-8, cp1252 or utf-16"
+WRONG_BYTE = "save it as UTF-8, or set data.encoding to that of the file, such as cp1252 or utf-16"
 
 
 @pytest.mark.parametrize(
