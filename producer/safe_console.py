@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -28,6 +29,12 @@ class VisibleConsole(Console):
         """Escape what came as another object than a text. Controls of rich itself stay."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError where nobody reads the result on. Go on where nobody reads messages."""
+        if self.file is not sys.stderr:
+            raise BrokenPipeError
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def console(plain_width: int = PLAIN_WIDTH) -> Console:

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 import typer
 
@@ -22,11 +23,14 @@ UNFORESEEN = 1  # as Python ends after a traceback
 USAGE = 2
 INTERRUPTED = 3
 TYPER_INTERRUPTED = 130
+STDERR = 2  # the last of the numbers of standard streams
 
 
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
+    _open_closed_streams()
+    stdout = sys.stdout
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if argv == ["--version"]:
         from importlib.metadata import version
@@ -40,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         _escape_warnings()
         code = app(args=argv or ["--help"], prog_name="starmill", standalone_mode=False)
+        stdout.flush()
         if code == TYPER_INTERRUPTED:
             code = INTERRUPTED
     except typer.TyperException as error:
@@ -54,10 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the pipe has ended, as `head` does: this is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except (BrokenPipeError, SystemExit) as error:
+        code = _end_without_reader(error, stdout)
     except Exception as error:  # noqa: BLE001 (the last place that sees it)
         message = _explain(error)
         if message:
@@ -68,6 +71,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         stop_early_worker()
     sys.exit(code or 0)
+
+
+def _end_without_reader(error: BaseException, stdout: TextIO) -> int:
+    """Return the code of a command whose reader has ended, as `head` does, which is no error. Raise others."""
+    # Typer exits for a broken pipe, and leaves a standard output of its own.
+    if isinstance(error, SystemExit) and sys.stdout is stdout:
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    return 0
+
+
+def _open_closed_streams() -> None:
+    """Open closed standard streams on the null device, or other files would take their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w")
 
 
 def _escape_warnings() -> None:
