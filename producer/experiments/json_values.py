@@ -26,15 +26,19 @@ def storable(text: str) -> str:
 
 
 def json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the row with JSON values. Raise ValueError, which names the column of a value that is none."""
-    columns = {}
-    for name, value in row.items():
+    """Return the row with JSON values. Raise ValueError, which names the column of a value that is none,
+    or of two values."""
+    columns: dict[str, Any] = {}
+    for key, value in row.items():
+        name = storable(str(key))
+        if name in columns:
+            raise ValueError(f"two columns are named {name!r}; rename one of them")
         try:
-            columns[storable(str(name))] = json_value(value)
+            columns[name] = json_value(value)
         except ValueError as error:
-            raise ValueError(f"column {str(name)!r} holds {error}") from None
+            raise ValueError(f"column {name!r} holds {error}") from None
         except RecursionError:
-            raise ValueError(f"column {str(name)!r} is nested too deeply") from None
+            raise ValueError(f"column {name!r} is nested too deeply") from None
     return columns
 
 

@@ -59,6 +59,7 @@ class Thing:
         ([{"a": {"b": [b"x"]}}], "rows: row 1: column 'a' holds bytes, which JSON cannot"),
         ([{"a": Thing()}], "rows: row 1: column 'a' holds a value of type Thing, which JSON cannot"),
         ([{"a": float("inf")}], "rows: row 1: column 'a' holds an infinite number, which JSON cannot"),
+        ([{"a": 1, 5: 1, "5": 2}], "rows: row 1: two columns are named '5'; rename one of them"),
         ({"a": 1}, "rows: must be a list of dicts, a frame or a dataset, found dict; pass one, as [row]"),
         (
             datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}),
