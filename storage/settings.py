@@ -58,6 +58,15 @@ class Settings(BaseSettings):
         "default: where a model names it",
     )
 
+    @field_validator("home")
+    @classmethod
+    def _has_a_user(cls, home: Path) -> Path:
+        try:
+            home.expanduser()
+        except RuntimeError:
+            raise ValueError("~ names no user of this machine that has a home") from None
+        return home
+
     @field_validator("key_hosts")
     @classmethod
     def _are_hosts(cls, text: str | None) -> str | None:
@@ -101,4 +110,5 @@ def load_settings() -> Settings:
         name = "STARMILL_" + "_".join(str(part) for part in first["loc"]).upper()
         is_secret = SecretStr in get_args(Settings.model_fields[str(first["loc"][0])].annotation)
         value = "" if is_secret else f"={os.environ.get(name, '')}"
-        raise ServiceError(f"{name}{value}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ServiceError(f"{name}{value}: {message}") from None

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end_without_reader(error: BaseException, stdout: TextIO) -> int:
-    """Return the code of a command whose reader has ended, as `head` does, which is no error. Raise others."""
+    """Return the code of a command whose reader has ended, as `head` does. Raise another error."""
     # Typer exits for a broken pipe, and leaves a standard output of its own.
     if isinstance(error, SystemExit) and sys.stdout is stdout:
         raise error

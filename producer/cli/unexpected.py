@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +16,19 @@ from storage.settings import load_settings
 
 def explain(error: Exception) -> str:
     """Return one line, or an empty text if nothing but the program is at fault."""
-    return passing_trouble(error) or _damage() or _refused(error)
+    return passing_trouble(error) or _unusable_path(error) or _damage() or _refused(error)
+
+
+# What is wrong with a path that was given. A file that is missing against expectation is a fault of ours.
+OF_PATHS = (
+    errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+)  # fmt: skip
+
+
+def _unusable_path(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.errno not in OF_PATHS or not error.filename:
+        return ""
+    return f"{error.filename}: cannot be used: {error.strerror}"
 
 
 def _damage() -> str:
