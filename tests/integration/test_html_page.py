@@ -27,6 +27,21 @@ OUTSIDE = """return [...document.querySelectorAll('svg text')].filter((each) => 
 }).map((each) => each.textContent)"""
 LETTERS = """return 12 * Math.min(...[...document.querySelectorAll('svg')]
   .map((each) => each.getBoundingClientRect().width / each.viewBox.baseVal.width))"""
+# Words of tables that are broken (hashes may be), and how each curve of a plot is drawn.
+BROKEN = """return [...document.querySelectorAll('th, .scroll td, .scroll td *')]
+  .flatMap((cell) => [...cell.childNodes])
+  .filter((node) => node.nodeType === 3)
+  .flatMap((node) => [...node.data.matchAll(/[a-z]+/gi)].filter((word) => {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    return new Set([...range.getClientRects()].map((each) => each.top)).size > 1;
+  }).map((word) => word[0]))"""
+CURVES = """return [...document.querySelectorAll('svg')].map((svg) => [...svg.querySelectorAll('polyline')]
+  .map((line) => {
+    const style = getComputedStyle(line), mark = line.nextElementSibling.getAttribute('d') || '';
+    return [style.stroke, style.strokeDasharray, mark.replace(/^M[^a-z]*/, '')].join();
+  })).filter((lines) => lines.length)"""
 VISIBLE = """return [...document.querySelectorAll('article')]
   .filter((each) => !each.hidden && !each.closest('.row').hidden).length"""
 
@@ -95,10 +110,15 @@ def test_forty_cells_of_all_axes_fit_a_phone_and_have_names_of_their_own(
         "contrasts": ["retrieval"],
     }  # fmt: skip
     page = _open(opened, tmp_path, grid)
-    for width in (390, 1280):
+    for width in (390, 768, 1280):
         page.resize(width)
         assert page.run("return document.documentElement.scrollWidth") <= width
+        assert page.run(BROKEN) == []
     assert page.run(OUTSIDE) == []
+    curves = page.run(CURVES)
+    assert [len(set(lines)) for lines in curves] == [len(lines) for lines in curves]
+    assert max(map(len, curves)) == 10
+    assert not any(line.startswith("none") for lines in curves for line in lines)
     names = page.run("return [...document.querySelectorAll('svg[aria-label*=\"each cell\"] text')]"
                      ".map((each) => each.textContent).filter((each) => each.includes('rows'))")  # fmt: skip
     assert len(set(names)) == 20

@@ -20,7 +20,7 @@ from producer.results.report.samples import CellAnswer, SampleRow
 from producer.results.report.synthetic_samples import SyntheticSample
 from tests.support.reports import MEASURES, PLAIN, SCRIPT, STAR, report
 
-VOID = {"meta", "rect", "path", "circle", "br", "input"}
+VOID = {"meta", "rect", "path", "circle", "br", "input", "wbr"}
 
 
 class Page(HTMLParser):

@@ -38,7 +38,7 @@ def _scatter(cells: list[CostedCell], unit: str) -> str:
         words(0, HEIGHT, "0 %", "tick"),
         words(LEFT, HEIGHT + 16, "0", "tick"),
         words(WIDTH, HEIGHT + 16, f"{dearest:,.4g}", "tick figure"),
-        f'<polyline class="curve curve0" points="{line}"/>',
+        f'<polyline class="curve colour0" points="{line}"/>',
     ]
     for cell in sorted(cells, key=lambda cell: cell.optimal):
         (x, y), style = point(cell), "sure" if cell.optimal else "unsure"

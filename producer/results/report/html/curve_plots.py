@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
+from textwrap import wrap
 
 from models.core.pipeline.grid import Cell
 from producer.results.report.ablation_table import TableRow
@@ -13,8 +14,12 @@ from producer.results.report.html.elements import WIDTH, axis_end, drawing, word
 from producer.results.report.learning_curve import curves
 from producer.results.report.sections import cell_label
 
-CURVE_STYLES = 4
 CURVE_HEIGHT, CURVE_LEFT, LEGEND_ROW = 130, 34, 18
+# No two of 60 lines have the same colour, dashes and marks, and no two of 20 the same colour and dashes.
+COLOURS, DASHES = 5, 4
+MARKS = ("m-3 -3h6v6h-6z", "m0 -4l4 7h-8z", "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z")
+# Characters of a line of the legend, and the most that intervals of one position take up.
+LEGEND_WIDTH, SPREAD = 42, 40
 
 
 def shots_plots(report: Report) -> Iterator[tuple[str, str]]:
@@ -79,18 +84,24 @@ def _curves(
         *(words(CURVE_LEFT + 8 + i * step, CURVE_HEIGHT + 16, f"{n:,}", "tick middle")
           for i, n in enumerate(ticks)),
     ]  # fmt: skip
+    apart = min(3.0, SPREAD / len(lines))
     for number, (name, rows) in enumerate(lines.items()):
-        style = f"curve curve{number % CURVE_STYLES}"
+        colour, mark = f"colour{number % COLOURS}", MARKS[number % len(MARKS)]
+        style = f"curve {colour} dashes{number % DASHES}"
         line = " ".join("{:.1f},{:.1f}".format(*point(row, row.measures[metric].value)) for row in rows)
         parts.append(f'<polyline class="{style}" points="{line}"/>')
         for row in rows:
             measure = row.measures[metric]
-            (x, low), (_, high) = point(row, measure.low), point(row, min(measure.high, top))
+            (x, low), (_, high), (_, y) = (
+                point(row, value) for value in (measure.low, min(measure.high, top), measure.value)
+            )
             title = f"<title>{escape(row.cell.name)}: {measure.value:.2f} %</title>"
-            x += 3 * (number - (len(lines) - 1) / 2)  # intervals stand side by side
-            parts.append(f'<path class="{style}" d="M{x:.1f} {low:.1f}V{high:.1f}">{title}</path>')
-        y = below + number * LEGEND_ROW
-        parts.append(f'<path class="{style}" d="M{CURVE_LEFT} {y + 8}h24"/>')
-        parts.append(words(CURVE_LEFT + 32, y + 12, name))
-    return drawing(f"Scores, axis from 0 to {top:g} percent", "".join(parts),
-                   below + len(lines) * LEGEND_ROW)  # fmt: skip
+            parts.append(f'<path class="mark {colour}" d="M{x:.1f} {y:.1f}{mark}">{title}</path>')
+            x += apart * (number - (len(lines) - 1) / 2)  # intervals stand side by side
+            parts.append(f'<path class="curve {colour}" d="M{x:.1f} {low:.1f}V{high:.1f}">{title}</path>')
+        parts.append(f'<path class="{style}" d="M{CURVE_LEFT - 16} {below + 8}h40"/>')
+        parts.append(f'<path class="mark {colour}" d="M{CURVE_LEFT + 4} {below + 8}{mark}"/>')
+        for part in wrap(name, LEGEND_WIDTH):
+            parts.append(words(CURVE_LEFT + 32, below + 12, part))
+            below += LEGEND_ROW
+    return drawing(f"Scores, axis from 0 to {top:g} percent", "".join(parts), below)

@@ -180,7 +180,7 @@ def _content(section: Section, report: Report, *, with_plots: bool = True) -> st
 
 
 def _value(value: Value) -> str:
-    text = escape(value.text)
+    text = escape(value.text).replace("/", "/<wbr>")  # names of cells break there, not within a word
     bold = f"<strong>{text}</strong>" if value.best else text
     return f"<span>{bold}<small>{escape(value.detail)}</small></span>" if value.detail else bold
 
