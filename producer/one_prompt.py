@@ -109,8 +109,10 @@ def _check(asked: ModelOptions, step: StepOptions, column: str, text: str) -> No
             f"the prompt reads a column {column}; name another for the answers",
         ),
         f"steps.{column}.prompt": (not text.strip(), "is empty; say what to do with a row"),
+        "models.teacher.model": (not asked.model.strip(), "is empty; name the model to ask"),
         "models.teacher.base_url": (
-            asked.base_url is not None and not asked.base_url.startswith(("http://", "https://")),
+            (asked.base_url is not None or asked.backend == "server")
+            and not (asked.base_url or "").startswith(("http://", "https://")),
             "must begin with http:// or https://, such as http://127.0.0.1:8000/v1",
         ),
         "budget_usd": (

@@ -196,6 +196,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--column", "question"], r"--column: the prompt reads a column question; name another for the answers"),
     (["--column", "my answer"], r"--column: takes a word of letters, digits and _"),
     (["--backend", "opnai"], r"--backend: .*did you mean openai\?"),
+    (["--model", " "], r"--model: is empty; name the model to ask"),
     (["--base-url", "127.0.0.1:8000/v1"], r"--base-url: must begin with http:// or https://, .*"),
     (["--param", "temperature"], r"--param temperature: give it as KEY=VALUE"),
     (["--param", "model=x"], r"--param: model cannot be set as a parameter"),
@@ -217,6 +218,12 @@ def test_missing_file_is_told_in_one_line(door: Door) -> None:
     door.rows.unlink()
     done = door.home.starmill(*door.line(), expect=2)
     assert done.stderr == f"starmill: {door.rows}: no such file\n"
+
+
+def test_server_without_its_address_is_told_which_option_is_missing(door: Door) -> None:
+    line = ("generate", door.rows, "--prompt", PROMPT, "--model", "m", "--backend", "server", "-o", door.out)
+    done = door.home.starmill(*line, expect=2)
+    assert re.fullmatch(r"starmill: --base-url: must begin with http:// or https://, .*\n", done.stderr)
 
 
 def test_column_that_has_the_default_name_asks_for_another(door: Door) -> None:
