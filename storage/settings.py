@@ -60,11 +60,13 @@ class Settings(BaseSettings):
 
     @field_validator("home")
     @classmethod
-    def _has_a_user(cls, home: Path) -> Path:
+    def _is_a_place(cls, home: Path) -> Path:
         try:
-            home.expanduser()
+            home.expanduser().resolve()
         except RuntimeError:
             raise ValueError("~ names no user of this machine that has a home") from None
+        except FileNotFoundError:
+            raise ValueError("the current folder was deleted; go to another") from None
         return home
 
     @field_validator("key_hosts")

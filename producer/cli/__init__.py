@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -29,7 +30,7 @@ STDERR = 2  # the last of the numbers of standard streams
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `starmill`."""
-    _open_closed_streams()
+    _prepare_streams()
     stdout = sys.stdout
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if argv == ["--version"]:
@@ -82,14 +83,18 @@ def _end_without_reader(error: BaseException, stdout: TextIO) -> int:
     return 0
 
 
-def _open_closed_streams() -> None:
-    """Open closed standard streams on the null device, or other files would take their numbers."""
+def _prepare_streams() -> None:
+    """Open closed standard streams on the null device, or other files would take their numbers. Have no
+    text fail that is written."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         os.set_inheritable(number, True)
     os.close(number)
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(STDERR, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Data may have letters that the encoding of a terminal has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _escape_warnings() -> None:

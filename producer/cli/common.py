@@ -71,4 +71,6 @@ def find_run(db: Database, run_id: str | None) -> Run:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(visible_json(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
+    # An encoding without all letters gets the escapes of JSON.
+    only_ascii = (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
+    sys.stdout.write(visible_json(json.dumps(value, ensure_ascii=only_ascii, indent=2)) + "\n")

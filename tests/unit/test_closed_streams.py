@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,3 +60,24 @@ def test_messages_that_nobody_reads_stop_no_work(folder: Path) -> None:
     )
     os.close(writing)
     assert (ended.returncode, ended.stdout) == (0, b"1\n")
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_letters_that_the_output_has_not_are_escaped(json_: list[str], folder: Path) -> None:
+    write_jsonl(folder / "rows.jsonl", [ROW | {"question_id": "é", "rationale": "hint: é"}])
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "audit", "rows.jsonl", "--reference", "rows.jsonl", *json_],
+        cwd=folder, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.isascii()
+    if json_:
+        assert json.loads(ended.stdout)["leaks"] == ["é"]
+
+
+def test_a_current_folder_that_was_deleted_is_said(folder: Path) -> None:
+    line = f"mkdir gone && cd gone && rmdir ../gone && '{sys.executable}' -P -c '{PROGRAM}' runs"
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    ended = subprocess.run(["sh", "-c", line], cwd=folder, env=environment, capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(b": the current folder was deleted; go to another\n")
