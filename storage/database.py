@@ -48,6 +48,7 @@ _KEEPALIVE = {
     "keepalives_count": tcp_keepalive.COUNT,
 }
 _CONNECT = {"connect_timeout": 5, "tcp_user_timeout": 1000 * tcp_keepalive.UNACKNOWLEDGED, **_KEEPALIVE}
+ACCESS_HINT = "make the file and its folder ones that this user may write"
 DAMAGE_HINT = "put a backup in its place, or move it away and begin a new one; `starmill doctor` checks it"
 URL_HINT = "give sqlite:///FILE or postgresql://USER@HOST/NAME"
 
@@ -227,9 +228,16 @@ class Database:
             with self.read():
                 pass
         except (OSError, SQLAlchemyError) as error:
+            hint = f"{ACCESS_HINT}, or " if no_access(error) else ""
             raise ServiceError(
-                f"cannot open the database {self}: {cause(error)}; check STARMILL_DATABASE_URL"
+                f"cannot open the database {self}: {cause(error)}; {hint}check STARMILL_DATABASE_URL"
             ) from None
+
+
+def no_access(error: Exception) -> bool:
+    """Return whether SQLite may not open or write its file, which says nothing about what is in it."""
+    name = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM"))
 
 
 def _open(url: URL, pool_size: int, cache_mib: int) -> Engine:

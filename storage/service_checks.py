@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.core.errors import ServiceError
-from storage.database import DAMAGE_HINT, WORKER_CONNECTIONS, Database
+from storage.database import ACCESS_HINT, DAMAGE_HINT, WORKER_CONNECTIONS, Database, no_access
 from storage.ledger_clock import MAX_SKEW_SECONDS
 from storage.service_errors import cause
 
@@ -61,15 +61,14 @@ def check_sqlite(db: Database) -> list[ServiceProblem]:
     """Check that the file of an SQLite ledger is whole; PostgreSQL checks itself. Raise nothing."""
     if not db.is_sqlite:
         return []
+    hint = DAMAGE_HINT
     try:
         with db.read() as connection:
             problems = connection.execute(text("PRAGMA quick_check(3)")).scalars().all()
     except (ServiceError, SQLAlchemyError) as error:
-        problems = [cause(error)]
+        problems, hint = [cause(error)], ACCESS_HINT if no_access(error) else DAMAGE_HINT
     report = " ".join("; ".join(map(str, problems)).split())[:300]
-    return [
-        _problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {DAMAGE_HINT}")
-    ]
+    return [_problem("ledger file", report == "ok", "quick_check finds no damage", f"{report}; {hint}")]
 
 
 def _redis(client: redis.Redis, clock: Callable[[], float]) -> Iterator[ServiceProblem]:

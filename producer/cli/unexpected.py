@@ -8,7 +8,7 @@ from contextlib import closing
 from sqlalchemy.exc import DBAPIError
 
 from models.core.errors import StarmillError
-from storage.database import Database
+from storage.database import ACCESS_HINT, Database
 from storage.service_checks import check_sqlite
 from storage.service_errors import cause, passing_trouble
 from storage.settings import load_settings
@@ -35,7 +35,10 @@ def _damage() -> str:
     try:
         with closing(Database(load_settings().database)) as db:
             problems = [each.says for each in check_sqlite(db) if not each.ok]
-            return f"the database {db} is damaged: {problems[0]}" if problems else ""
+            if not problems:
+                return ""
+            what = "cannot be opened" if problems[0].endswith(ACCESS_HINT) else "is damaged"
+            return f"the database {db} {what}: {problems[0]}"
     except StarmillError as error:
         return str(error)
 

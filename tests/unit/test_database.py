@@ -8,6 +8,7 @@ import pytest
 
 from models.core.errors import ServiceError
 from storage.database import Database
+from storage.service_checks import check_sqlite
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,15 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
             db.migrate()
     finally:
         db.close()
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    """Its advice is not to put a backup in its place."""
+    (tmp_path / "ledger.db").mkdir()
+    opened = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    [problem] = check_sqlite(opened)
+    opened.close()
+    assert not problem.ok
+    assert problem.says == (
+        "unable to open database file; make the file and its folder ones that this user may write"
+    )
