@@ -145,9 +145,17 @@ def _check_target(
     return ExportFormat.HF
 
 
+# Files of these endings are read as something that no export is.
+OTHER_ENDINGS = ("gz", "bz2", "xz", "zst", "zip", "tsv", "xlsx", "arrow")
+
+
 def _format_of(path: Path) -> ExportFormat:
     """Return the format that the ending of a file names."""
     ending = path.suffix.removeprefix(".")
+    if ending in OTHER_ENDINGS:
+        raise UsageError(
+            f"-o {path}: no export is .{ending}; end it in .jsonl, .csv or .parquet, or give --format"
+        )
     files = (ExportFormat.JSONL, ExportFormat.CSV, ExportFormat.PARQUET)
     return next((each for each in files if each.value == ending), ExportFormat.JSONL)
 
@@ -180,6 +188,13 @@ def _print(
     if selection.left_out.counts:
         out.print(str(selection.left_out), markup=False)
     if not written.total:
-        out.print(f"run {run.id} has no rows of this kind, or none yet", markup=False)
+        why = (
+            "no rows that these options leave" if _narrows(selection) else "no rows of this kind, or none yet"
+        )
+        out.print(f"run {run.id} has {why}", markup=False)
     if run.state != FINISHED:
         out.print(f"run {run.id} is {run.state}: {so_far} so far", markup=False)
+
+
+def _narrows(selection: RowSelection) -> bool:
+    return selection.accepted or bool(selection.left_out.counts)

@@ -157,3 +157,15 @@ def test_generations_have_no_columns(db: Database, kind: str, capsys: pytest.Cap
     assert starmill("export", "small", "--what", "generations", "--format", kind, "-o", "rows") == 2
     stderr = capsys.readouterr().err
     assert stderr == f"starmill: --format {kind} has no columns for generations: take --format jsonl\n"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.csv.gz", "rows.tsv", "rows.xlsx"])
+def test_an_ending_that_no_export_has_is_refused(
+    name: str, db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_mixed(db)
+    assert starmill("export", "small", "-o", name) == 2
+    assert "end it in .jsonl, .csv or .parquet, or give --format" in capsys.readouterr().err
+    assert not Path(name).exists()
+    assert starmill("export", "small", "-o", name, "--format", "jsonl", "--only", "accepted") == 0
+    assert "has no rows that these options leave" in capsys.readouterr().err
