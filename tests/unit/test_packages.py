@@ -11,11 +11,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from producer.cli import main
 from producer.cli.commands import LazyCommand, app
@@ -218,3 +220,26 @@ def test_no_file_is_long() -> None:
 def test_no_two_test_files_share_a_name() -> None:
     names = Counter(path.name for path in (REPOSITORY / "tests").rglob("test_*.py"))
     assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_worker_imports_only_packages_that_are_asked_for() -> None:
+    """A package that another one imports without asking for it must be a dependency here."""
+    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    asked: set[str] = set()
+    waiting = [Requirement(each) for each in pyproject["project"]["dependencies"]]
+    while waiting:
+        requirement = waiting.pop()
+        if (name := canonicalize_name(requirement.name)) not in asked:
+            asked.add(name)
+            needs = map(Requirement, requires(name) or ())
+            waiting += [each for each in needs if each.marker is None or each.marker.evaluate({"extra": ""})]
+    others = [
+        name
+        for name, owners in packages_distributions().items()
+        if asked.isdisjoint(map(canonicalize_name, owners)) and "starmill" not in owners
+    ]
+    assert "pytest" in others
+    # A module that is None in sys.modules is one that is not installed.
+    code = f"import sys; sys.modules |= dict.fromkeys({others!r}); import kombu.transport.redis, worker.tasks"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
