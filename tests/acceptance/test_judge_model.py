@@ -32,6 +32,7 @@ def judged(data: Path, model_server: OpenAIServer, tmp_path_factory: pytest.Temp
             "path": ".", "train": "train-judged.jsonl", "test": "test-judged.jsonl",
             "fields": {"request": "request", "reference": "reference"},
         },
+        teacher={"backend": "openai", "model": "large", **endpoint},
         judge={"model": {"backend": "openai", "model": "judge", **endpoint}},
         grid={"shots": [0, 1], "retrieval": [False], "rationale": ["none"]},
     )  # fmt: skip

@@ -228,7 +228,7 @@ def generation_rows(db: Database, run: Run) -> Iterator[dict[str, Any]]:
             "key": key,
             "stage": stage,
             **recorded_row(request, completion),
-            "cost_usd": columns.dollars(cost),
+            "cost_usd": columns.known_dollars(run, cost),
         }
     if run.experiment.steps:
         yield from _results_of_common_calls(db, run)
