@@ -81,7 +81,7 @@ def test_rows_of_one_question_are_worth_less() -> None:
 
 
 def test_full_agreement_of_few_is_not_certain() -> None:
-    """Of 60 that agree, 6 % may disagree, after Wilson: of 50 % by chance 12 %."""
+    """Wilson lets 6 % of 60 agreeing answers disagree, which is 12 % of what chance leaves, 50 %."""
     low, high = kappa_interval(np.eye(4)[[0, 3] * 30])
     assert (low, high) == (pytest.approx(0.88, abs=0.01), pytest.approx(1))
     low, high = alpha_interval([(2, 0, 0.0), (0, 2, 0.0)] * 30)
