@@ -123,7 +123,7 @@ def _document(
         "right_left": findings.left(settings.heeded),
         "filters": {
             name: {
-                "marked": len(findings.marked(name)),
+                "marked": findings.marks.count(name),
                 "right_marked": findings.of_right(name),
                 "kinds": findings.kinds(name),
                 "examples": [_example(each) for each in examples.get(name, ())],
@@ -167,7 +167,7 @@ def _print(
     for each in findings.names:
         right = [f"{findings.of_right(each):,}"] if what == "run" else []
         heeded = "yes" if each in settings.heeded else "no"
-        table.add_row(each, f"{len(findings.marked(each)):,}", *right, heeded, FILTERS[each])
+        table.add_row(each, f"{findings.marks.count(each):,}", *right, heeded, FILTERS[each])
     out.print(table)
     for each in findings.names:
         if several := examples.get(each):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -12,7 +13,8 @@ from typing import Protocol, TypeVar
 from models.core.correctness import form_of
 from models.core.errors import UsageError
 from models.core.experiment.quality_filters import FILTERS, Quality
-from models.core.quality.filters import OF_TEST, Filters, Mark, QualityCandidate
+from models.core.quality.filters import OF_TEST, Filters, QualityCandidate
+from models.core.quality.marks import Mark, MarkTable
 from models.core.row_values import joined_text
 from models.core.types import Example
 from models.core.words import named_question
@@ -150,12 +152,31 @@ class MarkedRow:
     other_row: int | None = None
 
 
+class UnitSet:
+    """Ids of units, in eight bytes each."""
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self._ids = array("Q", ids)
+        if self._ids:
+            # Other commands read this module; few need numpy.
+            import numpy as np
+
+            self._ids = array("Q", np.unique(np.frombuffer(self._ids, np.uint64)).tobytes())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, id_: int) -> bool:
+        at = bisect_left(self._ids, id_)
+        return at < len(self._ids) and self._ids[at] == id_
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Units whose rows an export leaves out, and the number of marks of each filter. Filters may mark the
     same row."""
 
-    units: frozenset[int] = frozenset()
+    units: UnitSet = field(default_factory=lambda: UnitSet(()))
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -172,30 +193,29 @@ class QualityFindings:
     rows: int
     right: int
     test_rows: int
-    marks: list[Mark]
+    marks: MarkTable
     units: array[int]
     is_right: bytearray
 
-    def marked(self, name: str) -> list[Mark]:
-        return [mark for mark in self.marks if mark.filter == name]
-
     def of_right(self, name: str) -> int:
         """Count the right rows that the filter marks."""
-        return sum(self.is_right[mark.row] for mark in self.marks if mark.filter == name)
+        return sum(self.is_right[mark.row] for mark in self.marks.of(name))
 
     def kinds(self, name: str) -> dict[str, int]:
         """Count the filter's marks by kind, the most frequent first; empty for a filter without kinds."""
-        return dict(Counter(mark.kind for mark in self.marked(name) if mark.kind).most_common())
+        return dict(Counter(mark.kind for mark in self.marks.of(name) if mark.kind).most_common())
 
     def test_rows_repeated(self, name: str = "contamination") -> int:
         """Count the test rows that the filter names; only the first overlap of each row is known."""
-        return len({mark.other for mark in self.marked(name)})
+        return len({mark.other for mark in self.marks.of(name)})
 
-    def left(self, names: Iterable[str]) -> int:
+    def left(self, names: Collection[str]) -> int:
         """Count the right rows that none of these filters marks."""
-        filters = set(names)
-        marked = {mark.row for mark in self.marks if mark.filter in filters}
-        return self.right - sum(self.is_right[index] for index in marked)
+        left = bytearray(self.is_right)
+        for mark in self.marks:
+            if mark.filter in names:
+                left[mark.row] = False
+        return sum(left)
 
 
 def find_marks(
@@ -230,7 +250,7 @@ def mark_examples(
     chosen: defaultdict[str, list[Mark]] = defaultdict(list)
     for name in findings.names:
         by_kind: Counter[str] = Counter()
-        for mark in findings.marked(name):
+        for mark in findings.marks.of(name):
             if by_kind[mark.kind] < max_examples:
                 by_kind[mark.kind] += 1
                 chosen[name].append(mark)
@@ -258,8 +278,8 @@ def find_left_out(db: Database, run: Run, names: Sequence[str], *, accepted: boo
     experiment = run.experiment
     rows = SyntheticSet(db, run, accepted)
     findings = find_marks(rows, experiment.quality, names, experiment.rationale.correctness)
-    units = frozenset(findings.units[mark.row] for mark in findings.marks)
-    return LeftOut(units, Counter({name: len(findings.marked(name)) for name in findings.names}))
+    units = UnitSet(findings.units[mark.row] for mark in findings.marks)
+    return LeftOut(units, Counter({name: findings.marks.count(name) for name in findings.names}))
 
 
 def parse_filters(given: str) -> tuple[str, ...]:

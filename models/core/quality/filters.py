@@ -18,6 +18,7 @@ from models.core.experiment.quality_filters import (
     Script,
 )
 from models.core.programs import normal_form
+from models.core.quality.marks import Mark, MarkTable
 from models.core.quality.masked_rows import MaskedTestSplit
 from models.core.words import Words, ngrams, share_in_script, words
 
@@ -134,26 +135,11 @@ _EQUAL = {"exact": "the same text as an earlier row", "code": "the code of an ea
 OF_TEST = ("contamination", "masked")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A filter's mark on `row`, counted from 0 as added, with its reason.
-
-    `other` is the earlier row that it is like, or the test row if the filter is one of OF_TEST. `kind`
-    separates the ways to fail.
-    """
-
-    row: int
-    filter: str
-    why: str
-    other: int | None = None
-    kind: str = ""
-
-
 class Filters:
     """The filters of `names`, with settings or defaults. Rows are added one by one; marks come out.
 
-    The first of equal rows stays. Memory grows by about a hundred bytes a row, and by the phrases of those
-    that resemble others; not all pairs are compared.
+    The first of equal rows stays. Memory grows by about 80 bytes a row, and 20 a mark; temporary files hold
+    what `near` needs. Not all pairs are compared.
     """
 
     def __init__(
@@ -181,7 +167,7 @@ class Filters:
                 self._masked.add(index, request, answer)
         # Hashes of 64 bits, and the rows that have them: two of a million collide with a chance of 10^-7.
         self._hashes = {name: (array("q"), array("I")) for name in _EQUAL if name in names}
-        self._marks: list[Mark] = []
+        self._marks = MarkTable()
         self._count = 0
 
     def add(self, candidate: QualityCandidate) -> None:
@@ -204,17 +190,20 @@ class Filters:
         hashes.append(hash(value))
         rows.append(row)
 
-    def marks(self, candidates: Iterable[QualityCandidate]) -> list[Mark]:
-        """Return the marks of all rows, in their order. `candidates` are those that were added, again."""
-        equal = [mark for name in self._hashes for mark in self._equal(name)]
+    def marks(self, candidates: Iterable[QualityCandidate]) -> MarkTable:
+        """Return the marks of all rows, in their order. `candidates` are those that were added, again.
+        Nothing can be added afterwards."""
         # Rows with the same words are marked as exact duplicates only, if that filter is on.
-        exact = {mark.row for mark in equal if mark.filter == "exact"}
-        near = self._near.pairs(each.text for each in candidates).items() if self._near else ()
-        why = "most of its phrases are an earlier row's"
-        alike = (Mark(row, "near", why, other) for row, other in near if row not in exact)
-        marks = [*self._marks, *equal, *alike]
-        order = list(FILTERS)
-        return sorted(marks, key=lambda mark: (mark.row, order.index(mark.filter)))
+        exact = bytearray(self._count)
+        for name in self._hashes:
+            for mark in self._equal(name):
+                self._marks.append(mark)
+                exact[mark.row] |= name == "exact"
+        for row, other in self._near.pairs(each.text for each in candidates) if self._near else ():
+            if not exact[row]:
+                self._marks.append(Mark(row, "near", "most of its phrases are an earlier row's", other))
+        self._marks.sort()
+        return self._marks
 
     def _equal(self, name: str) -> Iterator[Mark]:
         # Every command reads the settings of filters; few need numpy.

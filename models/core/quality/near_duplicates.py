@@ -1,8 +1,9 @@
-"""Near duplicates among 100,000s of texts: MinHash (Broder, 1997) with bands, each pair checked exactly.
+"""Near duplicates among millions of texts: MinHash (Broder, 1997) with bands, each pair checked exactly.
 
 A text is the set of its phrases of three words. Two texts with equal signatures in a whole band are compared
 by the true share of common phrases, so there are no false finds; a pair right at the threshold is missed in
-at most 5 % of cases. A text costs about 80 bytes, and 4 for each phrase if it is compared at all.
+at most 5 % of cases. A text costs about 40 bytes of memory. Its signature, and its phrases if it is compared
+at all, lie in temporary files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,9 @@ HASHES = 128
 RECALL = 0.95
 # The largest number of different texts of one band with which each further text is compared.
 MAX_LEADERS = 32
+# Bytes that are kept in memory before a file is made, and that are read at once.
+SPOOLED = 2**20
+HASH_BYTES = 4
 Phrases = NDArray[np.uint32]
 
 
@@ -36,8 +42,8 @@ class NearDuplicates:
         self._factors = rng.integers(0, 2**64, HASHES, np.uint64) | np.uint64(1)
         self._summands = rng.integers(0, 2**64, HASHES, np.uint64)
         self._mix = rng.integers(0, 2**64, self._rows, np.uint64) | np.uint64(1)
-        # 32 bits of the key of each band: few of a million texts share one by chance.
-        self._keys = array("I")
+        # For each text 32 bits of the key of each band: few of a million texts share one by chance.
+        self._keys = SpooledTemporaryFile(SPOOLED)  # noqa: SIM115 (closed by `pairs`)
         # Numbers of the added texts that have words.
         self._numbers = array("I")
         self._count = 0
@@ -46,32 +52,39 @@ class NearDuplicates:
         """Add a text. A text without words is like no other."""
         phrases = phrases_of(text)
         if len(phrases):
-            self._keys.frombytes(self._bands_of(phrases).tobytes())
+            self._keys.write(self._bands_of(phrases).tobytes())
             self._numbers.append(self._count)
         self._count += 1
 
-    def pairs(self, texts: Iterable[str]) -> dict[int, int]:
-        """Map the number of each near duplicate, from 0, to that of the earlier text. The earlier text is no
-        near duplicate itself: texts that are alike through a third belong together.
+    def pairs(self, texts: Iterable[str]) -> Iterator[tuple[int, int]]:
+        """Yield the number of each near duplicate, from 0 and in order, with that of the earlier text. The
+        earlier text is no near duplicate itself: texts that are alike through a third belong together.
 
-        `texts` are those that were added, in the same order. Those that share no band are not kept."""
-        phrases = self._phrases_of_compared(texts)
-        earlier: dict[int, int] = {}
-        for group in self._groups():
-            self._compare(group, earlier, phrases)
-        for index in sorted(earlier):  # the earlier text is settled first
-            earlier[index] = earlier.get(earlier[index], earlier[index])
-        return {self._numbers[index]: self._numbers[other] for index, other in earlier.items()}
+        `texts` are those that were added, in the same order. Nothing can be added afterwards."""
+        earlier = np.full(len(self._numbers), -1, np.int32)
+        with closing(self._keys), _PhraseFile(len(self._numbers)) as phrases:
+            self._write_compared(texts, phrases)
+            for group in self._groups():
+                self._compare(group, earlier, phrases)
+        for index in np.flatnonzero(earlier >= 0).tolist():  # the earlier text is settled first
+            other = int(earlier[index])
+            if earlier[other] >= 0:
+                earlier[index] = other = int(earlier[other])
+            yield self._numbers[index], self._numbers[other]
 
-    def _phrases_of_compared(self, texts: Iterable[str]) -> dict[int, Phrases]:
-        """Return the phrases of the texts that share a band with another, by their index."""
+    def _write_compared(self, texts: Iterable[str], phrases: _PhraseFile) -> None:
+        """Write the phrases of the texts that share a band with another."""
         compared = np.zeros(len(self._numbers), np.bool_)
         for group in self._groups():
             compared[group] = True
         if not compared.any():
-            return {}
-        index_of = {self._numbers[index]: index for index in np.flatnonzero(compared).tolist()}
-        return {index_of[number]: phrases_of(text) for number, text in enumerate(texts) if number in index_of}
+            return
+        index = 0
+        for number, text in enumerate(texts):
+            if index < len(compared) and self._numbers[index] == number:
+                if compared[index]:
+                    phrases.write(index, phrases_of(text))
+                index += 1
 
     def _bands_of(self, phrases: Phrases) -> NDArray[np.uint32]:
         """Return a key for each band, [bands], equal for texts with equal minimum hashes in the whole
@@ -84,20 +97,55 @@ class NearDuplicates:
 
     def _groups(self) -> Iterator[list[int]]:
         """Yield groups of texts that share a band, in their order, band by band."""
-        for keys in np.frombuffer(self._keys, np.uint32).reshape(-1, self._bands).T:
-            yield from equal_indices(keys)
+        for band in range(self._bands):
+            yield from equal_indices(self._keys_of(band))
 
-    def _compare(self, group: list[int], earlier: dict[int, int], phrases: dict[int, Phrases]) -> None:
-        leaders: list[int] = []
+    def _keys_of(self, band: int) -> NDArray[np.uint32]:
+        keys = np.empty(len(self._numbers), np.uint32)
+        size = HASH_BYTES * self._bands
+        self._keys.seek(0)
+        start = 0
+        while block := self._keys.read(SPOOLED // size * size):
+            part = np.frombuffer(block, np.uint32).reshape(-1, self._bands)[:, band]
+            keys[start : start + len(part)] = part
+            start += len(part)
+        return keys
+
+    def _compare(self, group: list[int], earlier: NDArray[np.int32], phrases: _PhraseFile) -> None:
+        leaders: list[tuple[int, Phrases]] = []
         for index in group:
-            if index in earlier:
+            if earlier[index] >= 0:
                 continue
-            shares = ((other, jaccard(phrases[index], phrases[other])) for other in leaders)
-            like = next((other for other, share in shares if share >= self._threshold), None)
+            own = phrases.read(index)
+            like = next((i for i, other in leaders if jaccard(own, other) >= self._threshold), None)
             if like is not None:
                 earlier[index] = like
             elif len(leaders) < MAX_LEADERS:
-                leaders.append(index)
+                leaders.append((index, own))
+
+
+class _PhraseFile:
+    """Phrases of texts by their index, in a temporary file."""
+
+    def __init__(self, texts: int) -> None:
+        self._starts, self._lengths = np.zeros(texts, np.int64), np.zeros(texts, np.int32)
+        self._file = SpooledTemporaryFile(SPOOLED)  # noqa: SIM115 (closed on exit)
+        self._end = 0
+
+    def __enter__(self) -> _PhraseFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, index: int, phrases: Phrases) -> None:
+        """Append the phrases of a text; all are written before one is read."""
+        self._starts[index], self._lengths[index] = self._end, len(phrases)
+        self._end += self._file.write(phrases.tobytes())
+
+    def read(self, index: int) -> Phrases:
+        self._file.seek(int(self._starts[index]))
+        return np.frombuffer(self._file.read(HASH_BYTES * int(self._lengths[index])), np.uint32)
 
 
 def equal_indices(keys: NDArray[Any]) -> Iterator[list[int]]:
