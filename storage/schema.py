@@ -271,7 +271,7 @@ class RejectionRow(SQLModel, table=True):
 
 
 class EngineRow(SQLModel, table=True):
-    """The load of a model that runs in a worker process; see `models.core.engine_load`."""
+    """The load of a model that runs in a worker process, and its GPUs; see `models.core.engine_load`."""
 
     __tablename__ = "engine"
 
@@ -284,6 +284,7 @@ class EngineRow(SQLModel, table=True):
     sequence_seconds: float
     prompt_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
     completion_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
+    gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False, server_default="[]"))
     updated_at: float
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from models.adapters.gpus import read_gpus
 from storage.answer_journal import journal_folder, take_in_answers
 from storage.database import Database, ForeignSchema
 from storage.ledger import engines, runs
@@ -185,4 +186,5 @@ class Runtime:
     async def _report_engines(self) -> None:
         loads = self.clients.loads()
         if loads:
-            await self.ledger.once(engines.report_loads, self.owner, loads, self.clock())
+            gpus = await asyncio.to_thread(read_gpus)
+            await self.ledger.once(engines.report_loads, self.owner, loads, gpus, self.clock())

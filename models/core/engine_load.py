@@ -1,4 +1,4 @@
-"""The occupancy of an engine over time."""
+"""The occupancy of an engine over time, and the GPUs that it may use."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ class LoadReading:
     def occupancy(self) -> float:
         """The mean share of the capacity in use during the busy time, 0 to 1."""
         return self.sequence_seconds / (self.capacity * self.busy_seconds) if self.busy_seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """A GPU that a process may use, by its place in the machine and its product name; memory is in bytes.
+
+    `utilization` is the share of the last moment in which it computed, 0 to 1; None where the driver does not
+    tell, as of a part of a GPU.
+    """
+
+    place: str
+    name: str
+    memory_used: int
+    memory_total: int
+    utilization: float | None
 
 
 class Load:

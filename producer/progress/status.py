@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.adapters.backends import engine_identity, limit_name
-from models.core.engine_load import LoadReading
+from models.core.engine_load import GpuReading, LoadReading
 from models.core.experiment.endpoints import Model
 from models.core.pipeline.plan import stage_names
 from producer.local.redis_config import local_redis
@@ -121,6 +121,7 @@ class EngineStatus:
     model: str
     worker: str
     load: LoadReading
+    gpus: tuple[GpuReading, ...]
     alive: bool
 
     def document(self) -> dict[str, Any]:
@@ -135,6 +136,7 @@ class EngineStatus:
             "occupancy": round(self.load.occupancy, 3),
             "busy_seconds": round(self.load.busy_seconds, 1),
             "tokens": {"prompt": self.load.usage.prompt, "completion": self.load.usage.completion},
+            "gpus": [asdict(gpu) for gpu in self.gpus],
         }
 
 
@@ -163,6 +165,11 @@ class Status:
     waits: tuple[str, ...] = ()
     unpriced: tuple[str, ...] = ()
     stand_ins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def gpus(self) -> dict[str, tuple[GpuReading, ...]]:
+        """The GPUs of workers that report, by worker: models of one worker share them."""
+        return {engine.worker: engine.gpus for engine in self.engines if engine.alive}
 
     @property
     def units(self) -> Counter[str]:
@@ -287,7 +294,11 @@ def _engines(db: Database, run: Run, now: float) -> tuple[EngineStatus, ...]:
     reports = engines.engine_readings(db, names, run.started_at) if names else []
     return tuple(
         EngineStatus(
-            ", ".join(names[engine.model]), engine.owner, engine.load, now - engine.updated_at < SILENCE
+            ", ".join(names[engine.model]),
+            engine.owner,
+            engine.load,
+            engine.gpus,
+            now - engine.updated_at < SILENCE,
         )
         for engine in reports
     )

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.core.display import budget_usd, usd
+from models.core.engine_load import GpuReading
 from producer.progress.stand_in_lines import stand_in_lines
 from producer.progress.status import EngineStatus, LimitUse, Status
 from producer.progress.wait_lines import cost, duration, without_price
@@ -63,6 +64,7 @@ def progress(status: Status) -> Group:
     heading = Text(f"{status.run.id}: {status.state}", style="italic")
     lines: list[Table | Text] = [heading, summary_line(status), funnel_table(status)]
     lines += [_engine_line(engine) for engine in status.engines if engine.alive]
+    lines += [_gpu_line(worker, gpu) for worker, gpus in status.gpus.items() for gpu in gpus]
     lines += [_limit_line(limit) for limit in status.limits]
     lines += [Text(line) for line in status.waits]
     if status.rejections:
@@ -109,6 +111,12 @@ def _engine_line(engine: EngineStatus) -> Text:
         f"engine of {engine.model} ({engine.worker}): {load.running:,} of {load.capacity:,} sequences, "
         f"{load.waiting:,} wait, {100 * load.occupancy:.0f} % full while busy, {speed:,.0f} tokens/s"
     )
+
+
+def _gpu_line(worker: str, gpu: GpuReading) -> Text:
+    used, total = gpu.memory_used / 1e9, gpu.memory_total / 1e9
+    busy = "" if gpu.utilization is None else f", {100 * gpu.utilization:.0f} % busy"
+    return Text(f"GPU {gpu.place} of {worker}: {gpu.name}, {used:,.1f} of {total:,.1f} GB{busy}")
 
 
 def _bar(share: float, width: int = 20) -> str:

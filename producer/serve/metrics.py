@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from models.core.engine_load import GpuReading
 from producer.progress.status import EngineStatus, LimitUse, Status
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import STATES
@@ -17,6 +18,7 @@ from storage.schema import FINISHED, INTERRUPTED, PAUSED, PLANNED, RUNNING
 
 RUN_STATES = (PLANNED, RUNNING, PAUSED, INTERRUPTED, FINISHED)
 ENGINE = ("run", "student", "worker")
+GPU = ("worker", "gpu", "name")
 # Name, labels, meaning; counters end in `_total`.
 FAMILIES: dict[str, tuple[tuple[str, ...], str]] = {
     "starmill_run_state": (
@@ -67,6 +69,11 @@ FAMILIES: dict[str, tuple[tuple[str, ...], str]] = {
     "starmill_engine_occupancy_ratio": (ENGINE, "mean share of the capacity in use while busy, 0 to 1"),
     "starmill_engine_busy_seconds_total": (ENGINE, "seconds in which it had anything to do"),
     "starmill_engine_tokens_total": ((*ENGINE, "kind"), "tokens that it read and wrote: prompt, completion"),
+    "starmill_gpu_memory_bytes": (
+        (*GPU, "state"),
+        "memory of a GPU that a worker with an engine may use: used, total",
+    ),
+    "starmill_gpu_utilization_ratio": (GPU, "share of the last moment in which it computed, 0 to 1"),
     "starmill_reading_age_seconds": (("run",), "age of the counts"),
     "starmill_reading_duration_seconds": (("run",), "seconds that counting took"),
 }
@@ -97,18 +104,22 @@ class Samples(Collector):
 def exposition(snapshots: Iterable[RunSnapshot], now: float) -> bytes:
     """Return the text format of Prometheus. `now` is in seconds since the epoch."""
     samples, limits = Samples(), dict[str, LimitUse]()
+    gpus: dict[str, tuple[GpuReading, ...]] = {}
+    # The newest run comes first: its values of what runs share win.
     for snapshot in snapshots:
         _add_run(samples, snapshot.status)
         for engine in snapshot.status.engines:
             if engine.alive:
                 _add_engine(samples, snapshot.run.id, engine)
+        gpus = snapshot.status.gpus | gpus
         samples.add("reading_age_seconds", max(0.0, now - snapshot.at), snapshot.run.id)
         samples.add("reading_duration_seconds", snapshot.seconds, snapshot.run.id)
         for limit in snapshot.status.limits:
-            # The newest run comes first: its values of a limit win.
             limits.setdefault(limit.name, limit)
     for name, limit in limits.items():
         _add_limit(samples, name, limit)
+    for worker, several in gpus.items():
+        _add_gpus(samples, worker, several)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(samples)
     return generate_latest(registry)
@@ -160,3 +171,11 @@ def _add_engine(samples: Samples, run: str, engine: EngineStatus) -> None:
     samples.add("engine_busy_seconds_total", load.busy_seconds, *labels)
     samples.add("engine_tokens_total", load.usage.prompt, *labels, "prompt")
     samples.add("engine_tokens_total", load.usage.completion, *labels, "completion")
+
+
+def _add_gpus(samples: Samples, worker: str, gpus: Iterable[GpuReading]) -> None:
+    for gpu in gpus:
+        labels = (worker, gpu.place, gpu.name)
+        samples.add("gpu_memory_bytes", gpu.memory_used, *labels, "used")
+        samples.add("gpu_memory_bytes", gpu.memory_total, *labels, "total")
+        samples.add("gpu_utilization_ratio", gpu.utilization, *labels)

@@ -69,6 +69,7 @@ def run_context(snapshot: RunSnapshot) -> dict[str, Any]:
         "limits": [(limit, text.limit_parts(limit), limit.use.shares) for limit in status.limits],
         "newest": snapshot.newest,
         "engines": [engine for engine in status.engines if engine.alive],
+        "gpus": [(worker, gpu) for worker, gpus in status.gpus.items() for gpu in gpus],
         "counted": moment(snapshot.at, seconds=True),
         "took": f"{snapshot.seconds:.1f} s",
     }

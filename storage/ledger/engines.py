@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import and_, insert, select, update
 
-from models.core.engine_load import LoadReading
+from models.core.engine_load import GpuReading, LoadReading
 from models.core.types import Usage
 from storage.database import Database
 from storage.schema import ENGINES
@@ -15,16 +15,19 @@ from storage.schema import ENGINES
 
 @dataclass(frozen=True, slots=True)
 class EngineReading:
-    """The load of a model in a worker process, reported at `updated_at`."""
+    """The load of a model in a worker process, and the GPUs of that process, reported at `updated_at`."""
 
     owner: str
     model: str
     load: LoadReading
+    gpus: tuple[GpuReading, ...]
     updated_at: float
 
 
-def report_loads(db: Database, owner: str, loads: Mapping[str, LoadReading], now: float) -> None:
-    """Replace the loads that `owner` reported for its models."""
+def report_loads(
+    db: Database, owner: str, loads: Mapping[str, LoadReading], gpus: Sequence[GpuReading], now: float
+) -> None:
+    """Replace the loads that `owner` reported for its models, and its GPUs."""
     with db.write() as connection:
         for model, load in loads.items():
             values = {
@@ -35,6 +38,7 @@ def report_loads(db: Database, owner: str, loads: Mapping[str, LoadReading], now
                 "sequence_seconds": load.sequence_seconds,
                 "prompt_tokens": load.usage.prompt,
                 "completion_tokens": load.usage.completion,
+                "gpus": [asdict(gpu) for gpu in gpus],
                 "updated_at": now,
             }
             known = and_(ENGINES.c.owner == owner, ENGINES.c.model == model)
@@ -63,6 +67,7 @@ def engine_readings(db: Database, models: Collection[str], since: float) -> list
                 row.sequence_seconds,
                 Usage(row.prompt_tokens, 0, row.completion_tokens),
             ),
+            tuple(GpuReading(**gpu) for gpu in row.gpus),
             row.updated_at,
         )
         for row in rows
