@@ -27,7 +27,7 @@ GatewayOption = Annotated[
     bool, typer.Option("--gateway", help="with --local: calls outlive a killed worker, and are paid once")
 ]
 NoFlowerOption = Annotated[
-    bool, typer.Option("--no-flower", help="with --local: start no Flower, though it is installed")
+    bool, typer.Option("--no-flower", help="start no Flower beside a local run, though it is installed")
 ]
 
 

@@ -12,7 +12,7 @@ from models.core.pipeline.grid import Searches
 from models.core.pipeline.stages import VECTOR
 from models.core.retrieval.passage_selection import hits_from_records, shown_hits
 from models.core.types import JSON
-from producer.results.export.columns import dollars, prompt_text
+from producer.results.export.columns import known_dollars, prompt_text
 from storage.ledger.history import ExampleHistory, RecordedCall, RejectedAnswer, UnitHistory
 from storage.ledger.runs import Run
 from storage.schema import CONDITION, DONE
@@ -52,7 +52,7 @@ def _row(run: Run, example: ExampleHistory) -> JSON:
         "calls": len(calls),
         "prompt_tokens": sum(call.prompt_tokens for call in calls.values()),
         "completion_tokens": sum(call.completion_tokens for call in calls.values()),
-        "cost_usd": dollars(sum(call.cost_nano_usd for call in calls.values())),
+        "cost_usd": known_dollars(run, sum(call.cost_nano_usd for call in calls.values())),
         "units": [_unit(run, example, unit) for unit in example.units],
     }
 
@@ -69,9 +69,9 @@ def _unit(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
         "attempts": unit.attempts,
         "worker": unit.worker,
         "ended": _time(unit.ended),
-        "rejected": [_rejected(each) for each in unit.rejected],
-        "call": _call(unit.call) if unit.call else None,
-        "judged": _call(unit.judged) if unit.judged else None,
+        "rejected": [_rejected(run, each) for each in unit.rejected],
+        "call": _call(run, unit.call) if unit.call else None,
+        "judged": _call(run, unit.judged) if unit.judged else None,
     }
     if unit.result:
         document |= _result(run, example, unit)
@@ -136,7 +136,7 @@ def _passages(run: Run, example: ExampleHistory, unit: UnitHistory) -> JSON:
     return {"result": {"query": unit.result.get("query"), "passages": passages}}
 
 
-def _call(call: RecordedCall) -> JSON:
+def _call(run: Run, call: RecordedCall) -> JSON:
     return {
         "generation": call.key,
         "bought_by": call.run,
@@ -150,19 +150,19 @@ def _call(call: RecordedCall) -> JSON:
         "prompt_tokens": call.prompt_tokens,
         "cached_tokens": call.cached_tokens,
         "completion_tokens": call.completion_tokens,
-        "cost_usd": dollars(call.cost_nano_usd),
+        "cost_usd": known_dollars(run, call.cost_nano_usd),
         "seconds": call.seconds,
         "at": _time(call.at),
     }
 
 
-def _rejected(answer: RejectedAnswer) -> JSON:
+def _rejected(run: Run, answer: RejectedAnswer) -> JSON:
     return {
         "attempt": answer.attempt,
         "reason": answer.reason,
         "detail": answer.detail,
         "at": _time(answer.at),
-        "call": _call(answer.call) if answer.call else None,
+        "call": _call(run, answer.call) if answer.call else None,
     }
 
 

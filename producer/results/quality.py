@@ -166,7 +166,8 @@ class UnitSet:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __contains__(self, id_: int) -> bool:
+    def __contains__(self, id_: object) -> bool:
+        assert isinstance(id_, int)
         at = bisect_left(self._ids, id_)
         return at < len(self._ids) and self._ids[at] == id_
 

@@ -106,6 +106,10 @@ def test_unknown_price_is_said_and_no_amount_is_shown(home: Home, server: OpenAI
     assert "price unknown: set the price of teacher" in home.starmill("status", run).stdout
     assert "price unknown: set the price of teacher" in home.starmill("report", run).stdout
     assert "0.0000" not in home.starmill("diff", run, run).stdout
+    report = json.loads(home.starmill("report", run, "--format", "json").stdout)
+    assert {step["cost_usd"] for step in report["steps"]} == {None}
+    [row] = home.json("show", run, "0")["rows"]
+    assert {row["cost_usd"], row["units"][0]["call"]["cost_usd"]} == {None}
 
 
 def test_run_above_the_limit_is_not_begun_without_a_terminal(home: Home, server: OpenAIServer) -> None:

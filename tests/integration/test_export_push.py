@@ -103,6 +103,7 @@ def test_a_server_that_is_away_costs_one_line(db: Database) -> None:
         (["--push", "set", "--what", "generations"], TOKEN, "has no columns for generations"),
         (["--push", "set"], "", "needs a token of the Hub that may write: set HF_TOKEN"),
         (["--push", "no such name!"], TOKEN, "is no name; give NAME or USER/NAME"),
+        (["--push", ""], "", "--push '' is no name"),
     ],
 )
 def test_what_cannot_be_pushed_asks_no_server(

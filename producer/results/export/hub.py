@@ -32,19 +32,21 @@ class HubDataset:
         try:
             from huggingface_hub import HfApi
             from huggingface_hub.errors import HFValidationError
+            from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
         except ModuleNotFoundError:
             raise ServiceError("--push needs huggingface_hub: pip install 'starmill[hub]'") from None
+        try:
+            validate_repo_id(name)
+        except HFValidationError:
+            raise UsageError(f"--push {name!r} is no name; give NAME or USER/NAME of letters, digits, "
+                             "-, _ and .") from None  # fmt: skip
         token = os.environ.get("HF_TOKEN", "")
         if not token:
             raise UsageError("--push needs a token of the Hub that may write: set HF_TOKEN")
         endpoint = os.environ.get("HF_ENDPOINT") or HUB_ADDRESS
         api = HfApi(endpoint=endpoint, token=token, library_name="starmill")
         with _one_line(name, endpoint):
-            try:
-                made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
-            except HFValidationError:
-                raise UsageError(f"--push {name}: is no name; give NAME or USER/NAME of letters, digits, "
-                                 "-, _ and .") from None  # fmt: skip
+            made = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
         return cls(api, made.repo_id)
 
     def upload(self, folder: Path) -> str:

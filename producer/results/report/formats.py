@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -68,7 +68,7 @@ def render_json(report: Report) -> str:
         "notes": list(report.notes),
         "findings": list(findings(report)),
         "models": report.models,
-        **(_rows(report.step_report) if report.step_report else {}),
+        **(_rows(report.step_report, report.unpriced) if report.step_report else {}),
         "by": [_groups(table) for table in report.groups],
         "provenance": report.provenance.document(),
         "agreement": asdict(report.agreement),
@@ -101,16 +101,17 @@ def _cell(row: TableRow) -> dict[str, Any]:
     }
 
 
-def _rows(results: StepReport) -> dict[str, Any]:
+def _rows(results: StepReport, unpriced: Sequence[str]) -> dict[str, Any]:
     """Describe the rows and the steps of a pipeline of steps. Shares and their intervals are in percent."""
     counted = ("done", "failed", "accepted")
     return {
         "rows": {"total": results.rows, **{name: getattr(results, name) for name in counted}},
-        "steps": [_step(step) for step in results.steps],
+        "steps": [_step(step, unpriced) for step in results.steps],
     }
 
 
-def _step(step: StepSummary) -> dict[str, Any]:
+def _step(step: StepSummary, unpriced: Sequence[str]) -> dict[str, Any]:
+    """Describe a step. Its cost is None if nobody knows the price of its model."""
     counted = ("name", "kind", "planned", "done", "skipped", "failed", "left")
     spent = step.spent
     return {
@@ -118,7 +119,7 @@ def _step(step: StepSummary) -> dict[str, Any]:
         "calls": spent.calls,
         "prompt_tokens": spent.usage.prompt,
         "completion_tokens": spent.usage.completion,
-        "cost_usd": spent.dollars,
+        "cost_usd": None if not spent.cost_nano_usd and step.asks in unpriced else spent.dollars,
         "rejected": dict(step.rejected),
         "measures": {name: _tally(tally) for name, tally in step.measures.items()},
     }
@@ -205,9 +206,9 @@ def _group_lines(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _flat_step(report: Report, step: StepSummary) -> dict[str, Any]:
-    flat = {"run": report.run, **_step(step)}
+    flat = {"run": report.run, **_step(step, report.unpriced)}
     del flat["rejected"]
-    if not flat["cost_usd"] and step.asks in report.unpriced:
+    if flat["cost_usd"] is None:
         flat["cost_usd"] = ""
     for name, measure in flat.pop("measures").items():
         parts = {"": measure["value"], "_low": measure["low"], "_high": measure["high"], "_n": measure["n"]}
