@@ -284,7 +284,7 @@ class EngineRow(SQLModel, table=True):
     sequence_seconds: float
     prompt_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
     completion_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
-    gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False, server_default="[]"))
+    gpus: list[dict[str, Any]] | None = Field(default=None, sa_column=Column(JSON))
     updated_at: float
 
 

@@ -20,12 +20,12 @@ def read_gpus() -> tuple[GpuReading, ...]:
     """
     if (nvml := _driver()) is None:
         return ()
-    found = []
-    for place, handle in _visible(nvml):
+    gpus = []
+    for device, handle in _visible(nvml):
         with contextlib.suppress(nvml.NVMLError):  # it fell off the bus, or is no GPU
             name, memory = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
-            found.append(GpuReading(place, name, memory.used, memory.total, _utilization(nvml, handle)))
-    return tuple(found)
+            gpus.append(GpuReading(device, name, memory.used, memory.total, _utilization(nvml, handle)))
+    return tuple(gpus)
 
 
 @functools.cache
@@ -43,15 +43,15 @@ def _driver() -> Any:
 
 
 def _visible(nvml: Any) -> Iterator[tuple[str, Any]]:
-    """Yield places and handles. As in CUDA, what follows an unknown GPU is not visible."""
+    """Yield devices and handles. As in CUDA, what follows an unknown GPU is not visible."""
     named = os.environ.get(VISIBLE)
     with contextlib.suppress(nvml.NVMLError):
-        places = map(str, range(nvml.nvmlDeviceGetCount())) if named is None else named.split(",")
-        for place in map(str.strip, places):
-            if place.isdecimal():
-                yield place, nvml.nvmlDeviceGetHandleByIndex(int(place))
+        devices = map(str, range(nvml.nvmlDeviceGetCount())) if named is None else named.split(",")
+        for device in map(str.strip, devices):
+            if device.isdecimal():
+                yield device, nvml.nvmlDeviceGetHandleByIndex(int(device))
             else:
-                yield place, nvml.nvmlDeviceGetHandleByUUID(place)
+                yield device, nvml.nvmlDeviceGetHandleByUUID(device)
 
 
 def _utilization(nvml: Any, handle: Any) -> float | None:

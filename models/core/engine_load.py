@@ -30,13 +30,13 @@ class LoadReading:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """A GPU that a process may use, by its place in the machine and its product name; memory is in bytes.
+    """A GPU that a process may use, by its number or UUID and its product name; memory is in bytes.
 
     `utilization` is the share of the last moment in which it computed, 0 to 1; None where the driver does not
     tell, as of a part of a GPU.
     """
 
-    place: str
+    device: str
     name: str
     memory_used: int
     memory_total: int

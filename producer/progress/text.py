@@ -116,7 +116,7 @@ def _engine_line(engine: EngineStatus) -> Text:
 def _gpu_line(worker: str, gpu: GpuReading) -> Text:
     used, total = gpu.memory_used / 1e9, gpu.memory_total / 1e9
     busy = "" if gpu.utilization is None else f", {100 * gpu.utilization:.0f} % busy"
-    return Text(f"GPU {gpu.place} of {worker}: {gpu.name}, {used:,.1f} of {total:,.1f} GB{busy}")
+    return Text(f"GPU {gpu.device} of {worker}: {gpu.name}, {used:,.1f} of {total:,.1f} GB{busy}")
 
 
 def _bar(share: float, width: int = 20) -> str:

@@ -175,7 +175,7 @@ def _add_engine(samples: Samples, run: str, engine: EngineStatus) -> None:
 
 def _add_gpus(samples: Samples, worker: str, gpus: Iterable[GpuReading]) -> None:
     for gpu in gpus:
-        labels = (worker, gpu.place, gpu.name)
+        labels = (worker, gpu.device, gpu.name)
         samples.add("gpu_memory_bytes", gpu.memory_used, *labels, "used")
         samples.add("gpu_memory_bytes", gpu.memory_total, *labels, "total")
         samples.add("gpu_utilization_ratio", gpu.utilization, *labels)

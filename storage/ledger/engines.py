@@ -67,7 +67,7 @@ def engine_readings(db: Database, models: Collection[str], since: float) -> list
                 row.sequence_seconds,
                 Usage(row.prompt_tokens, 0, row.completion_tokens),
             ),
-            tuple(GpuReading(**gpu) for gpu in row.gpus),
+            tuple(GpuReading(**gpu) for gpu in row.gpus or ()),
             row.updated_at,
         )
         for row in rows

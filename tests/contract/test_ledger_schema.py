@@ -208,13 +208,13 @@ def test_processes_may_migrate_at_the_same_time(database_url: str) -> None:
 def test_empty_or_foreign_database_is_refused(database_url: str) -> None:
     db = Database(database_url)
     try:
-        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0014"):
+        with pytest.raises(ServiceError, match=r"schema is empty, this release needs 0015"):
             db.require_current()
         db.migrate()
         db.require_current()
         with db.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
-        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0014"):
+        with pytest.raises(ServiceError, match=r"schema is later, this release needs 0015"):
             db.require_current()
         with pytest.raises(ServiceError, match=r"it was made by another release of Starmill"):
             db.migrate()

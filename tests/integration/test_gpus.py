@@ -43,7 +43,7 @@ def read(environment: dict[str, str]) -> list[dict[str, Any]]:
         (None, [FIRST, SECOND]),
         ("1", [SECOND]),
         ("1, 0", [SECOND, FIRST]),
-        ("GPU-bb,0", [{**SECOND, "place": "GPU-bb"}, FIRST]),
+        ("GPU-bb,0", [{**SECOND, "device": "GPU-bb"}, FIRST]),
         ("0,-1,1", [FIRST]),
         ("7", []),
         ("", []),

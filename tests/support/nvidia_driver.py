@@ -46,9 +46,9 @@ int nvmlDeviceGetUtilizationRates(Device *device, Utilization *rates) {
     return OK;
 }
 """
-FIRST = {"place": "0", "name": "First GPU", "memory_used": 60_500_000_000, "memory_total": 80_000_000_000,
+FIRST = {"device": "0", "name": "First GPU", "memory_used": 60_500_000_000, "memory_total": 80_000_000_000,
          "utilization": 0.97}  # fmt: skip
-SECOND = {"place": "1", "name": "Second GPU", "memory_used": 0, "memory_total": 80_000_000_000,
+SECOND = {"device": "1", "name": "Second GPU", "memory_used": 0, "memory_total": 80_000_000_000,
           "utilization": None}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    op.add_column("engine", sa.Column("gpus", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("engine", sa.Column("gpus", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
