@@ -7,7 +7,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from tempfile import SpooledTemporaryFile
 from typing import Protocol, TypeVar
 
 from models.core.correctness import form_of
@@ -138,6 +140,8 @@ def _listed(example: SyntheticExample, rationale: ResultRow) -> QualityRow:
 
 
 EXAMPLES = 3
+# Of a temporary file, before it is written to the disk.
+KEPT_BYTES = 2**20
 NONE, ALL = "none", "all"
 T = TypeVar("T")
 
@@ -232,7 +236,8 @@ def find_marks(
             test_rows += 1
             yield row.request, row.reference, named_question(row.question_id, row.row)
 
-    filters = Filters(settings, names, test(), form_of(rule))
+    open_file = partial(SpooledTemporaryFile, KEPT_BYTES)
+    filters = Filters(settings, names, test(), form_of(rule), open_file=open_file)
     units, is_right = array("Q"), bytearray()
     for listed in rows:
         filters.add(listed.candidate)

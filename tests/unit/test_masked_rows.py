@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +79,7 @@ def test_overlap_but_for_literals(request_: str, answer: str, overlap: tuple[str
 
 def test_filter_marks_rows_of_any_task() -> None:
     test = [("Tom has 3 apples and eats 1.", "2", "")]
-    filters = Filters(Quality(), ("contamination", "masked"), test, form_of("number"))
+    filters = Filters(Quality(), ("contamination", "masked"), test, form_of("number"), open_file=BytesIO)
     requests = ("Tom has 5 apples and eats 2.", "Ann has 5 pears.", "Tom has 3 apples and eats 1.")
     rows = [QualityCandidate(request, "3") for request in requests]
     for row in rows:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from functools import partial
+from io import BytesIO
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import pytest
@@ -12,25 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.experiment.quality_filters import FILTERS, Contamination, Quality
-from models.core.quality import near_duplicates
 from models.core.quality.filters import Filters, QualityCandidate, TestSplit
 from models.core.quality.marks import Mark
-from models.core.quality.near_duplicates import (
-    SPOOLED,
-    NearDuplicates,
-    jaccard,
-    phrases_of,
-    rows_of_band,
-)
+from models.core.quality.near_duplicates import NearDuplicates, phrases_of, rows_of_band
 from models.core.words import ngrams, share_in_script, words
 from tests.support.experiment_files import MINIMAL, load, refusal
 
 LONG = "sum the squares of all even numbers below a given limit with a loop"
+open_file = partial(SpooledTemporaryFile, 2**14)
 TEXTS = st.lists(st.sampled_from("abcdefgh"), max_size=12).map(" ".join)
 
 
 def marks(rows: list[QualityCandidate], *names: str, test: Any = (), **settings: Any) -> list[Mark]:
-    filters = Filters(Quality.model_validate(settings), names or tuple(FILTERS), test)
+    filters = Filters(Quality.model_validate(settings), names or tuple(FILTERS), test, open_file=BytesIO)
     for row in rows:
         filters.add(row)
     return list(filters.marks(rows))
@@ -40,10 +37,14 @@ def places(rows: list[QualityCandidate], name: str, **more: Any) -> list[tuple[i
     return [(mark.row, mark.other) for mark in marks(rows, name, **more)]
 
 
+def jaccard(some: set[int], others: set[int]) -> float:
+    return len(some & others) / len(some | others)
+
+
 @given(st.lists(TEXTS, max_size=30), st.sampled_from([0.5, 0.7, 0.9, 1.0]))
 def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshold: float) -> None:
     """Equal texts are always found; what is found is like another of its group by the true measure."""
-    near = NearDuplicates(threshold)
+    near = NearDuplicates(threshold, BytesIO)
     for text in texts:
         near.add(text)
     pairs = dict(near.pairs(texts))
@@ -51,7 +52,7 @@ def test_near_duplicates_are_near_and_the_first_stays(texts: list[str], threshol
     phrases = [phrases_of(text) for text in texts]
     for index in pairs:
         assert any(
-            jaccard(phrases[index], phrases[other]) >= threshold
+            jaccard(*map(set, (phrases[index], phrases[other]))) >= threshold
             for other in range(len(texts))
             if other != index and len(phrases[other])
         )
@@ -69,7 +70,7 @@ def test_near_duplicates_are_found_among_many() -> None:
     for text in texts[:300]:
         start = draw.randrange(58)
         changed.append([*text[:start], "x", "y", *text[start + 2 :]])
-    near = NearDuplicates(0.8)
+    near = NearDuplicates(0.8, BytesIO)
     joined = [" ".join(text) for text in (*texts, *changed)]
     for text in joined:
         near.add(text)
@@ -83,7 +84,7 @@ def test_a_row_costs_a_hundred_bytes_whatever_its_length() -> None:
     draw = random.Random(1)
     vocabulary = [f"word{number}" for number in range(2000)]
     rows = (QualityCandidate("", "", " ".join(draw.choices(vocabulary, k=120))) for _ in range(2000))
-    filters = Filters(Quality(), ("exact", "near", "length"))
+    filters = Filters(Quality(), ("exact", "near", "length"), open_file=open_file)
     tracemalloc.start()
     try:
         for row in rows:
@@ -92,15 +93,14 @@ def test_a_row_costs_a_hundred_bytes_whatever_its_length() -> None:
     finally:
         tracemalloc.stop()
     filters.marks(())  # closes its files
-    assert kept < 150 * 2000 + SPOOLED
+    assert kept < 150 * 2000
 
 
-def test_rows_that_resemble_each_other_cost_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_resemble_each_other_cost_no_more_memory() -> None:
     """Each of these rows shares bands with others, so that it is compared, and half of them are marked."""
-    monkeypatch.setattr(near_duplicates, "SPOOLED", 2**14)
     count, start = 3_000, "of all the even numbers that are below the limit we take the square and sum them"
     rows = [QualityCandidate("", "", f"{start} up {n % 1_000} {n % 1_000 + 1}") for n in range(count)]
-    filters = Filters(Quality(), ("near",))
+    filters = Filters(Quality(), ("near",), open_file=open_file)
     for row in rows:
         filters.add(row)
     tracemalloc.start()

@@ -23,7 +23,7 @@ from models.core.quality.masked_rows import MaskedTestSplit
 from models.core.words import Words, ngrams, share_in_script, words
 
 if TYPE_CHECKING:
-    from models.core.quality.near_duplicates import NearDuplicates
+    from models.core.quality.near_duplicates import NearDuplicates, OpenFile
 
 
 OverlapKind = Literal["request", "answer", "question", "words", "code"]
@@ -138,8 +138,8 @@ OF_TEST = ("contamination", "masked")
 class Filters:
     """The filters of `names`, with settings or defaults. Rows are added one by one; marks come out.
 
-    The first of equal rows stays. Memory grows by about 80 bytes a row, and 20 a mark; temporary files hold
-    what `near` needs. Not all pairs are compared.
+    The first of equal rows stays. Memory grows by about 80 bytes a row, and 20 a mark; files hold what
+    `near` needs. Not all pairs are compared.
     """
 
     def __init__(
@@ -148,15 +148,17 @@ class Filters:
         names: Sequence[str],
         test: Iterable[tuple[str, str, str]] = (),
         form_of: Callable[[str], str] = normal_form,
+        *,
+        open_file: OpenFile,
     ) -> None:
         """Set up the filters. `test` has request, answer and question of the rows of the test split; answers
-        are equal if `form_of` them is."""
+        are equal if `form_of` them is. `open_file` gives temporary files, which `marks` closes."""
         self._form_of = form_of
         self._names = [name for name in FILTERS if name in names]
         self._length = settings.length or Length()
         self._agreement = settings.agreement or Agreement()
         self._script = settings.script or Script()
-        self._near = _near_duplicates(settings.near or Near()) if "near" in names else None
+        self._near = _near_duplicates(settings.near or Near(), open_file) if "near" in names else None
         self._contamination = settings.contamination or Contamination()
         self._test = TestSplit(self._contamination, form_of)
         self._masked = MaskedTestSplit(form_of)
@@ -254,10 +256,10 @@ class Filters:
         return Mark(row, "script", f"{100 * share:.0f} % of its letters are {self._script.name}")
 
 
-def _near_duplicates(settings: Near) -> NearDuplicates:
+def _near_duplicates(settings: Near, open_file: OpenFile) -> NearDuplicates:
     from models.core.quality.near_duplicates import NearDuplicates
 
-    return NearDuplicates(settings.threshold)
+    return NearDuplicates(settings.threshold, open_file)
 
 
 _CHECKS: Mapping[str, Callable[[Filters, int, QualityCandidate, str], Mark | None]] = {

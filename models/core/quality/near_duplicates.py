@@ -3,17 +3,15 @@
 A text is the set of its phrases of three words. Two texts with equal signatures in a whole band are compared
 by the true share of common phrases, so there are no false finds; a pair right at the threshold is missed in
 at most 5 % of cases. A text costs about 40 bytes of memory. Its signature, and its phrases if it is compared
-at all, lie in temporary files.
+at all, lie in files.
 """
 
 from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from tempfile import SpooledTemporaryFile
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +23,19 @@ HASHES = 128
 RECALL = 0.95
 # The largest number of different texts of one band with which each further text is compared.
 MAX_LEADERS = 32
-# Bytes that are kept in memory before a file is made, and that are read at once.
-SPOOLED = 2**20
+# Bytes of keys that are read at once.
+BLOCK = 2**16
 HASH_BYTES = 4
 Phrases = NDArray[np.uint32]
+OpenFile = Callable[[], IO[bytes]]
 
 
 class NearDuplicates:
     """Near duplicates of texts that are added one by one, and read once more in the end."""
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, open_file: OpenFile) -> None:
+        """Set up the bands for texts that are alike from `threshold` on. `open_file` gives temporary files,
+        which `pairs` closes."""
         self._threshold = threshold
         self._rows = rows_of_band(threshold)
         self._bands = HASHES // self._rows
@@ -42,8 +43,9 @@ class NearDuplicates:
         self._factors = rng.integers(0, 2**64, HASHES, np.uint64) | np.uint64(1)
         self._summands = rng.integers(0, 2**64, HASHES, np.uint64)
         self._mix = rng.integers(0, 2**64, self._rows, np.uint64) | np.uint64(1)
+        self._open_file = open_file
         # For each text 32 bits of the key of each band: few of a million texts share one by chance.
-        self._keys = SpooledTemporaryFile(SPOOLED)  # noqa: SIM115 (closed by `pairs`)
+        self._keys = open_file()
         # Numbers of the added texts that have words.
         self._numbers = array("I")
         self._count = 0
@@ -62,7 +64,8 @@ class NearDuplicates:
 
         `texts` are those that were added, in the same order. Nothing can be added afterwards."""
         earlier = np.full(len(self._numbers), -1, np.int32)
-        with closing(self._keys), _PhraseFile(len(self._numbers)) as phrases:
+        with self._keys, self._open_file() as file:
+            phrases = _PhraseFile(file, len(self._numbers))
             self._write_compared(texts, phrases)
             for group in self._groups():
                 self._compare(group, earlier, phrases)
@@ -105,38 +108,59 @@ class NearDuplicates:
         size = HASH_BYTES * self._bands
         self._keys.seek(0)
         start = 0
-        while block := self._keys.read(SPOOLED // size * size):
+        while block := self._keys.read(BLOCK // size * size):
             part = np.frombuffer(block, np.uint32).reshape(-1, self._bands)[:, band]
             keys[start : start + len(part)] = part
             start += len(part)
         return keys
 
     def _compare(self, group: list[int], earlier: NDArray[np.int32], phrases: _PhraseFile) -> None:
-        leaders: list[tuple[int, Phrases]] = []
+        leaders = _Leaders()
         for index in group:
             if earlier[index] >= 0:
                 continue
             own = phrases.read(index)
-            like = next((i for i, other in leaders if jaccard(own, other) >= self._threshold), None)
+            like = leaders.first_like(own, self._threshold)
             if like is not None:
                 earlier[index] = like
             elif len(leaders) < MAX_LEADERS:
-                leaders.append((index, own))
+                leaders.add(index, own)
+
+
+class _Leaders:
+    """Different texts of one band, with which others are compared at once."""
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._lengths = np.empty(0, np.intp)
+        self._phrases = np.empty(0, np.uint32)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def add(self, index: int, phrases: Phrases) -> None:
+        self._indices.append(index)
+        self._lengths = np.append(self._lengths, len(phrases))
+        self._phrases = np.concatenate((self._phrases, phrases))
+
+    def first_like(self, own: Phrases, threshold: float) -> int | None:
+        """Return the first text whose share of common phrases (Jaccard) is at least `threshold`."""
+        if not self._indices:
+            return None
+        shared = own.take(np.searchsorted(own, self._phrases), mode="clip") == self._phrases
+        starts = np.cumsum(self._lengths) - self._lengths
+        common = np.add.reduceat(shared, starts, dtype=np.intp)
+        alike = common / (len(own) + self._lengths - common) >= threshold
+        return self._indices[int(alike.argmax())] if alike.any() else None
 
 
 class _PhraseFile:
-    """Phrases of texts by their index, in a temporary file."""
+    """Phrases of texts by their index."""
 
-    def __init__(self, texts: int) -> None:
+    def __init__(self, file: IO[bytes], texts: int) -> None:
         self._starts, self._lengths = np.zeros(texts, np.int64), np.zeros(texts, np.int32)
-        self._file = SpooledTemporaryFile(SPOOLED)  # noqa: SIM115 (closed on exit)
+        self._file = file
         self._end = 0
-
-    def __enter__(self) -> _PhraseFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
     def write(self, index: int, phrases: Phrases) -> None:
         """Append the phrases of a text; all are written before one is read."""
@@ -163,12 +187,6 @@ def phrases_of(text: str) -> Phrases:
     tokens = words(text)
     phrases = ngrams(tokens, PHRASE) or ([tokens] if tokens else [])
     return np.unique(np.array([zlib.crc32(" ".join(phrase).encode()) for phrase in phrases], np.uint32))
-
-
-def jaccard(some: Phrases, others: Phrases) -> float:
-    """Return common phrases / all phrases."""
-    common = len(np.intersect1d(some, others, assume_unique=True))
-    return common / (len(some) + len(others) - common)
 
 
 def rows_of_band(threshold: float) -> int:
