@@ -274,7 +274,6 @@ class EngineRow(SQLModel, table=True):
     """The load of a model that runs in a worker process, and its GPUs; see `models.core.engine_load`."""
 
     __tablename__ = "engine"
-
     owner: str = Field(primary_key=True, max_length=64)
     model: str = Field(sa_column=Column(Text, primary_key=True))
     capacity: int

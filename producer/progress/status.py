@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from models.adapters.backends import engine_identity, limit_name
-from models.core.engine_load import GpuReading, LoadReading
+from models.adapters.backends import limit_name
+from models.core.engine_load import GpuReading
 from models.core.experiment.endpoints import Model
 from models.core.pipeline.plan import stage_names
 from producer.local.redis_config import local_redis
+from producer.progress.engine_status import EngineStatus, read_engines
 from producer.progress.eta import ENOUGH, Pace, seconds_left
 from producer.progress.standstill import standstill_lines
 from producer.progress.wait_lines import needed_queues, unpriced_models, wait_lines
 from storage.database import Database
-from storage.ledger import counts, engines, runs
+from storage.ledger import counts, runs
 from storage.ledger.budget import Budget, read_budget
 from storage.ledger.counts import IN_FLIGHT, STATES, Funnel, Spending
 from storage.ledger.pace import ended_since
@@ -110,34 +111,6 @@ def _quota(sharing: list[Model]) -> Quota:
 
 # A window in which too few units ended is followed by the next one.
 RATE_WINDOWS = (60.0, 600.0)
-SILENCE = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """A model in a worker, by the names that it has in the experiment. `alive` while the worker reports; the
-    load counts since the model was opened."""
-
-    model: str
-    worker: str
-    load: LoadReading
-    gpus: tuple[GpuReading, ...]
-    alive: bool
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "student": self.model,
-            "worker": self.worker,
-            "alive": self.alive,
-            "running": self.load.running,
-            "waiting": self.load.waiting,
-            "max_num_seqs": self.load.capacity,
-            "occupancy": round(self.load.occupancy, 3),
-            "busy_seconds": round(self.load.busy_seconds, 1),
-            "tokens": {"prompt": self.load.usage.prompt, "completion": self.load.usage.completion},
-            "gpus": [asdict(gpu) for gpu in self.gpus],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +227,7 @@ def read_status(db: Database, run: Run, now: float, limits: LimitWatch | None = 
     return Status(
         run, state, message, row_counts(db, run, funnel), funnel, Spending.total(spent.values()),
         read_budget(db, run.id), rate, eta,
-        counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), _engines(db, run, now),
+        counts.failure_reasons(db, run.id), counts.rejection_reasons(db, run.id), read_engines(db, run, now),
         uses, waits, unpriced_models(run.experiment), stand_in_reasons(db, run.id),
     )  # fmt: skip
 
@@ -284,24 +257,6 @@ def _read_waits(
     if pace.stands_still and not waits:
         waits = standstill_lines(run, funnel, pace, named)
     return uses, waits
-
-
-def _engines(db: Database, run: Run, now: float) -> tuple[EngineStatus, ...]:
-    names: dict[str, list[str]] = {}
-    for model in run.experiment.asked:
-        if model.runs_in_worker:
-            names.setdefault(engine_identity(model), []).append(model.name)
-    reports = engines.engine_readings(db, names, run.started_at) if names else []
-    return tuple(
-        EngineStatus(
-            ", ".join(names[engine.model]),
-            engine.owner,
-            engine.load,
-            engine.gpus,
-            now - engine.updated_at < SILENCE,
-        )
-        for engine in reports
-    )
 
 
 def _counts(states: Counter[str]) -> dict[str, int]:

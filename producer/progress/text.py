@@ -8,8 +8,9 @@ from rich.text import Text
 
 from models.core.display import budget_usd, usd
 from models.core.engine_load import GpuReading
+from producer.progress.engine_status import EngineStatus
 from producer.progress.stand_in_lines import stand_in_lines
-from producer.progress.status import EngineStatus, LimitUse, Status
+from producer.progress.status import LimitUse, Status
 from producer.progress.wait_lines import cost, duration, without_price
 from storage.ledger.counts import IN_FLIGHT
 from storage.limits.usage import IN_FLIGHT as IN_FLIGHT_CALLS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from models.core.correctness import form_of
 from models.core.errors import UsageError
 from models.core.experiment.quality_filters import FILTERS, Quality
 from models.core.quality.filters import OF_TEST, Filters, QualityCandidate
-from models.core.quality.marks import Mark, MarkTable
+from models.core.quality.marks import IdSet, Mark, MarkTable
 from models.core.row_values import joined_text
 from models.core.types import Example
 from models.core.words import named_question
@@ -156,32 +155,12 @@ class MarkedRow:
     other_row: int | None = None
 
 
-class UnitSet:
-    """Ids of units, in eight bytes each."""
-
-    def __init__(self, ids: Iterable[int]) -> None:
-        self._ids = array("Q", ids)
-        if self._ids:
-            # Other commands read this module; few need numpy.
-            import numpy as np
-
-            self._ids = array("Q", np.unique(np.frombuffer(self._ids, np.uint64)).tobytes())
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, id_: object) -> bool:
-        assert isinstance(id_, int)
-        at = bisect_left(self._ids, id_)
-        return at < len(self._ids) and self._ids[at] == id_
-
-
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Units whose rows an export leaves out, and the number of marks of each filter. Filters may mark the
     same row."""
 
-    units: UnitSet = field(default_factory=lambda: UnitSet(()))
+    units: IdSet = field(default_factory=lambda: IdSet(()))
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -284,7 +263,7 @@ def find_left_out(db: Database, run: Run, names: Sequence[str], *, accepted: boo
     experiment = run.experiment
     rows = SyntheticSet(db, run, accepted)
     findings = find_marks(rows, experiment.quality, names, experiment.rationale.correctness)
-    units = UnitSet(findings.units[mark.row] for mark in findings.marks)
+    units = IdSet(findings.units[mark.row] for mark in findings.marks)
     return LeftOut(units, Counter({name: findings.marks.count(name) for name in findings.names}))
 
 

@@ -10,7 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from models.core.engine_load import GpuReading
-from producer.progress.status import EngineStatus, LimitUse, Status
+from producer.progress.engine_status import EngineStatus
+from producer.progress.status import LimitUse, Status
 from producer.serve.snapshots import RunSnapshot
 from storage.ledger.counts import STATES
 from storage.limits.usage import IN_FLIGHT, REQUESTS, TOKENS

@@ -1,9 +1,10 @@
-"""Marks of quality filters, one by one and by the million."""
+"""Marks of quality filters, one by one and by the million, and ids of what they mark."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from models.core.experiment.quality_filters import FILTERS
@@ -63,7 +64,7 @@ class MarkTable:
 
     def sort(self) -> None:
         """Order the marks by row, those of one row as FILTERS are."""
-        # Every command reads the settings of filters; few need numpy.
+        # Most commands that read this module need no numpy.
         import numpy as np
 
         order = np.lexsort((np.frombuffer(self._filters, np.uint8), np.frombuffer(self._rows, np.uint32)))
@@ -71,3 +72,22 @@ class MarkTable:
             column: array[int] = getattr(self, name)
             sorted_ = np.frombuffer(column, column.typecode)[order]
             setattr(self, name, array(column.typecode, sorted_.tobytes()))
+
+
+class IdSet:
+    """Ids in eight bytes each."""
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self._ids = array("Q", ids)
+        if self._ids:
+            import numpy as np
+
+            self._ids = array("Q", np.unique(np.frombuffer(self._ids, np.uint64)).tobytes())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, id_: object) -> bool:
+        assert isinstance(id_, int)
+        at = bisect_left(self._ids, id_)
+        return at < len(self._ids) and self._ids[at] == id_
