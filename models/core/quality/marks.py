@@ -68,14 +68,14 @@ class MarkTable:
         import numpy as np
 
         order = np.lexsort((np.frombuffer(self._filters, np.uint8), np.frombuffer(self._rows, np.uint32)))
-        for name in ("_rows", "_filters", "_others", "_reasons"):
-            column: array[int] = getattr(self, name)
-            sorted_ = np.frombuffer(column, column.typecode)[order]
-            setattr(self, name, array(column.typecode, sorted_.tobytes()))
+        self._rows, self._filters, self._others, self._reasons = (
+            array(column.typecode, np.frombuffer(column, column.typecode)[order].tobytes())
+            for column in (self._rows, self._filters, self._others, self._reasons)
+        )
 
 
 class IdSet:
-    """Ids in eight bytes each."""
+    """A set of ids, in eight bytes each."""
 
     def __init__(self, ids: Iterable[int]) -> None:
         self._ids = array("Q", ids)

@@ -32,7 +32,7 @@ class HubDataset:
         try:
             from huggingface_hub import HfApi
             from huggingface_hub.errors import HFValidationError
-            from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+            from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but lazy
         except ModuleNotFoundError:
             raise ServiceError("--push needs huggingface_hub: pip install 'starmill[hub]'") from None
         try:
